@@ -1,0 +1,20 @@
+"""The errors that are the user's to mend, and how they read.
+
+A :class:`UserError` says in one line what was got, what was expected and what to do. The command line
+(:mod:`interpretability.training.runner` and the tools) prints that line and exits with a non-zero status;
+every other exception is a fault of ours and keeps its traceback.
+"""
+
+
+class UserError(ValueError):
+    """Bad input: settings, data or files that do not fit. The message is one line."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(str(message).split()))
+
+
+class MissingError(UserError, FileNotFoundError):
+    """A file or a folder that should be there is not."""
+
+    def __str__(self) -> str:
+        return ValueError.__str__(self)
