@@ -1,0 +1,323 @@
+"""Waveform <-> spectrogram: analyse, apply_mask, resynthesise. The only inverse STFT of the project.
+
+Conventions (all modules follow them)
+-------------------------------------
+- Waveforms are ``[B, N]`` float, mono; relative lengths ``[B]`` lie in (0, 1], as SpeechBrain passes them.
+- Spectrograms are ``[B, T, F]``: time first, then frequency; ``magnitude`` is linear, ``log_magnitude`` is ``log1p``.
+- ``valid [B, T]`` marks frames that belong to the clip; a clip of n samples has ``1 + n // hop`` frames, whatever
+  the padding of the batch. Frames that are not valid hold zeros.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from speechbrain.processing.features import STFT
+from torch import Tensor
+
+from interpretability.errors import UserError
+
+APPLY_DOMAINS = ("log", "linear")
+LEVEL_RULES = ("peak", "none")
+
+
+@dataclass(frozen=True)
+class FrontendSettings:
+    """What has to be equal between a classifier, its interpreters and their dictionaries.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Sampling rate in Hz.
+    n_fft : int
+        FFT size in samples; there are ``n_fft // 2 + 1`` frequency bins.
+    win_length_ms, hop_length_ms : float
+        Window (Hamming) and hop in milliseconds, rounded to whole samples.
+    level : {"peak", "none"}
+        The level rule: ``peak`` divides a clip by max|x| when that is > 0.
+
+    Raises
+    ------
+    UserError
+        If the settings cannot be inverted: a hop longer than the window, or a window longer than the FFT.
+    """
+
+    sample_rate: int = 16000
+    n_fft: int = 1024
+    win_length_ms: float = 23.2199
+    hop_length_ms: float = 11.6099
+    level: str = "peak"
+
+    def __post_init__(self):
+        if self.level not in LEVEL_RULES:
+            raise UserError(f"front end: level is {self.level!r}, expected one of {LEVEL_RULES}")
+        if not 0 < self.hop_length <= self.win_length <= self.n_fft:
+            raise UserError(
+                f"front end: hop {self.hop_length}, window {self.win_length}, FFT {self.n_fft} samples; "
+                "expected 0 < hop <= window <= FFT: change hop_length_ms, win_length_ms or n_fft"
+            )
+
+    @property
+    def win_length(self) -> int:
+        """Window length in samples."""
+        return round(self.sample_rate / 1000.0 * self.win_length_ms)
+
+    @property
+    def hop_length(self) -> int:
+        """Hop in samples."""
+        return round(self.sample_rate / 1000.0 * self.hop_length_ms)
+
+    @property
+    def n_bins(self) -> int:
+        """Number of frequency bins F."""
+        return self.n_fft // 2 + 1
+
+    def to_dict(self) -> dict:
+        """Return the settings as plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclass
+class Spectrogram:
+    """A batch of analysed clips.
+
+    Attributes
+    ----------
+    magnitude : Tensor [B, T, F]
+        Linear magnitude, >= 0; zero in frames that are not valid.
+    phase : Tensor [B, T, F]
+        Phase in radians.
+    valid : Tensor [B, T], bool
+        Frames that belong to the clip.
+    lengths : Tensor [B], int64
+        Length of each clip in samples.
+    n_samples : int
+        Length N of the padded batch in samples.
+    """
+
+    magnitude: Tensor
+    phase: Tensor
+    valid: Tensor
+    lengths: Tensor
+    n_samples: int
+
+    @property
+    def log_magnitude(self) -> Tensor:
+        """``X = log1p(A)``, [B, T, F]."""
+        return torch.log1p(self.magnitude)
+
+    def __len__(self) -> int:
+        return self.magnitude.shape[0]
+
+    def __getitem__(self, index) -> Spectrogram:
+        """Select clips of the batch; the padded size stays."""
+        index = [index] if isinstance(index, int) else index
+        return Spectrogram(
+            self.magnitude[index], self.phase[index], self.valid[index], self.lengths[index], self.n_samples
+        )
+
+
+class Frontend:
+    """The one front end: STFT analysis, masks, inverse STFT, levels.
+
+    Parameters
+    ----------
+    settings : FrontendSettings
+        Defaults to the published setting: 16 kHz, FFT 1024, 23.2199 ms window, 11.6099 ms hop (5 s -> [431, 513]).
+
+    Example
+    -------
+    >>> frontend = Frontend()
+    >>> spectrogram = frontend.analyse(torch.randn(2, 80000), torch.tensor([1.0, 0.5]))
+    >>> tuple(spectrogram.magnitude.shape), spectrogram.valid.sum(1).tolist()
+    ((2, 431, 513), [431, 216])
+    >>> frontend.resynthesise(spectrogram, spectrogram.magnitude).shape
+    torch.Size([2, 80000])
+    """
+
+    def __init__(self, settings: FrontendSettings | None = None):
+        self.settings = settings or FrontendSettings()
+        self._stft = STFT(
+            sample_rate=self.settings.sample_rate,
+            win_length=self.settings.win_length_ms,
+            hop_length=self.settings.hop_length_ms,
+            n_fft=self.settings.n_fft,
+        )
+
+    def n_frames(self, n_samples: int | Tensor) -> int | Tensor:
+        """Return the number of frames T of a clip of ``n_samples`` samples."""
+        return 1 + n_samples // self.settings.hop_length
+
+    def level(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Apply the level rule to every clip; a silent clip stays silent.
+
+        Parameters
+        ----------
+        wavs : Tensor [B, N]
+        lengths : Tensor [B] in (0, 1], optional
+            What lies beyond a clip's length does not count, and comes back as zero.
+
+        Returns
+        -------
+        Tensor [B, N]
+            With ``peak``: max|x| is 1, or 0 for silence. Applying the rule twice changes nothing.
+        """
+        wavs = _zero_padding(wavs, sample_counts(wavs, lengths))
+        if self.settings.level == "none":
+            return wavs
+        peak = wavs.abs().amax(dim=1, keepdim=True)  # [B, 1]
+        return wavs / torch.where(peak > 0, peak, torch.ones_like(peak))
+
+    def analyse(self, wavs: Tensor, lengths: Tensor | None = None) -> Spectrogram:
+        """Short-time Fourier analysis of a padded batch; no levelling (see :meth:`level`).
+
+        Parameters
+        ----------
+        wavs : Tensor [B, N]
+        lengths : Tensor [B] in (0, 1], optional
+            Relative lengths; all ones if not given.
+
+        Returns
+        -------
+        Spectrogram
+            Each clip's valid frames are those it would have without padding.
+
+        Raises
+        ------
+        ValueError
+            If ``wavs`` is not [B, N] with N >= 1, or a length is outside (0, 1].
+        """
+        counts = sample_counts(wavs, lengths)
+        wavs = _zero_padding(wavs, counts)
+        # Half precision has no FFT on CPUs, and phases need the full one.
+        with torch.autocast(device_type=wavs.device.type, enabled=False):
+            stft = torch.view_as_complex(self._stft(wavs.float()).contiguous())  # [B, T, F]
+        frames = torch.arange(stft.shape[1], device=wavs.device)
+        valid = frames[None] < self.n_frames(counts)[:, None]  # [B, T]
+        stft = stft * valid[..., None]
+        return Spectrogram(stft.abs(), stft.angle(), valid, counts, wavs.shape[1])
+
+    def resynthesise(self, spectrogram: Spectrogram, masked_magnitude: Tensor) -> Tensor:
+        """Turn a magnitude with the spectrogram's phase into sound: windowed overlap-add, differentiable.
+
+        The overlap is normalised by each clip's own valid frames, so that a padded clip sounds as it does alone,
+        and the output has exactly the length of the input.
+
+        Parameters
+        ----------
+        spectrogram : Spectrogram
+            Gives phase, valid frames and lengths.
+        masked_magnitude : Tensor [B, T, F]
+            Linear magnitude, >= 0.
+
+        Returns
+        -------
+        Tensor [B, N]
+            Zero beyond each clip's length.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ.
+        """
+        if masked_magnitude.shape != spectrogram.magnitude.shape:
+            raise ValueError(
+                f"resynthesise: magnitude is {tuple(masked_magnitude.shape)}, "
+                f"expected the spectrogram's {tuple(spectrogram.magnitude.shape)}"
+            )
+        n_fft, hop = self.settings.n_fft, self.settings.hop_length
+        with torch.autocast(device_type=masked_magnitude.device.type, enabled=False):
+            magnitude = masked_magnitude.float() * spectrogram.valid[..., None]
+            frames = torch.fft.irfft(torch.polar(magnitude, spectrogram.phase.float()), n=n_fft)  # [B, T, n_fft]
+            window = self._centred_window(frames)  # [n_fft]
+            signal = _overlap_add(frames * window, hop)
+            envelope = _overlap_add(window.square() * spectrogram.valid[..., None].to(frames.dtype), hop)
+            start = n_fft // 2  # analysis pads by half a window on both sides
+            signal = signal[:, start : start + spectrogram.n_samples]
+            envelope = envelope[:, start : start + spectrogram.n_samples]
+            signal = signal / torch.where(envelope > 1e-8, envelope, torch.ones_like(envelope))
+        missing = spectrogram.n_samples - signal.shape[1]
+        signal = torch.nn.functional.pad(signal, (0, max(0, missing)))
+        return _zero_padding(signal, spectrogram.lengths)
+
+    def relative_lengths(self, spectrogram: Spectrogram) -> Tensor:
+        """Return the clips' relative lengths [B] of a spectrogram."""
+        return spectrogram.lengths.double() / spectrogram.n_samples
+
+    def _centred_window(self, like: Tensor) -> Tensor:
+        window = self._stft.window.to(like)
+        left = (self.settings.n_fft - self.settings.win_length) // 2
+        return torch.nn.functional.pad(window, (left, self.settings.n_fft - self.settings.win_length - left))
+
+
+def apply_mask(magnitude: Tensor, mask: Tensor, domain: str = "log") -> Tensor:
+    """Apply a mask to a linear magnitude.
+
+    Parameters
+    ----------
+    magnitude : Tensor [B, T, F]
+        Linear magnitude ``A`` >= 0.
+    mask : Tensor [B, T, F]
+        Values in [0, 1].
+    domain : {"log", "linear"}
+        ``log``: ``expm1(M * log1p(A))``, the published recipes' choice; ``linear``: ``M * A``.
+
+    Returns
+    -------
+    Tensor [B, T, F]
+        The masked linear magnitude. M = 1 gives A back, M = 0 gives 0.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the domain is unknown.
+
+    Example
+    -------
+    >>> apply_mask(torch.tensor([[[3.0]]]), torch.tensor([[[0.5]]]))
+    tensor([[[1.]]])
+    """
+    if magnitude.shape != mask.shape:
+        raise ValueError(f"apply_mask: mask is {tuple(mask.shape)}, expected {tuple(magnitude.shape)}")
+    if domain == "log":
+        return torch.expm1(mask * torch.log1p(magnitude))
+    if domain == "linear":
+        return mask * magnitude
+    raise ValueError(f"apply_mask: domain is {domain!r}, expected one of {APPLY_DOMAINS}")
+
+
+def sample_counts(wavs: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the clips' lengths in samples [B] (int64, at least 1) from relative lengths.
+
+    Raises
+    ------
+    ValueError
+        If ``wavs`` is not [B, N] with N >= 1, or ``lengths`` is not [B] in (0, 1].
+    """
+    if wavs.ndim != 2 or wavs.shape[1] == 0:
+        raise ValueError(f"waveforms have shape {tuple(wavs.shape)}, expected [B, N] with N >= 1")
+    if lengths is None:
+        return torch.full((wavs.shape[0],), wavs.shape[1], dtype=torch.int64, device=wavs.device)
+    lengths = torch.as_tensor(lengths, device=wavs.device)
+    if lengths.shape != wavs.shape[:1]:
+        raise ValueError(f"lengths have shape {tuple(lengths.shape)}, expected [{wavs.shape[0]}]")
+    if bool((lengths <= 0).any()) or bool((lengths > 1).any()):
+        raise ValueError(f"relative lengths must lie in (0, 1], got {lengths.tolist()}")
+    return (lengths.double() * wavs.shape[1]).round().long().clamp(min=1)
+
+
+def _zero_padding(wavs: Tensor, counts: Tensor) -> Tensor:
+    positions = torch.arange(wavs.shape[1], device=wavs.device)
+    return wavs.masked_fill(positions[None] >= counts[:, None], 0.0)
+
+
+def _overlap_add(frames: Tensor, hop: int) -> Tensor:
+    """Sum frames [B, T, n] at distance ``hop`` -> [B, (T - 1) * hop + n]."""
+    n_frames, size = frames.shape[1:]
+    total = (n_frames - 1) * hop + size
+    folded = torch.nn.functional.fold(
+        frames.transpose(1, 2), output_size=(1, total), kernel_size=(1, size), stride=(1, hop)
+    )  # [B, 1, 1, total]
+    return folded[:, 0, 0]

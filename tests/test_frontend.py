@@ -1,0 +1,186 @@
+"""The front end: exact inversion, masks, levels, padding, gradients."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from interpretability.errors import UserError
+from interpretability.frontend import Frontend, FrontendSettings, apply_mask
+
+RATE = 16000
+
+
+def snr_db(reference, signal):
+    """Signal-to-noise ratio in dB, over everything."""
+    noise = (reference - signal).double().square().sum()
+    return 10 * math.log10(reference.double().square().sum() / max(float(noise), 1e-300))
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1.0, 3.3, 5.0, 12.0])
+@pytest.mark.parametrize("domain", ["log", "linear"])
+def test_a_mask_of_ones_gives_the_sound_back(seconds, domain):
+    wav = noise(2, round(seconds * RATE))
+    frontend = Frontend()
+    spectrogram = frontend.analyse(wav)
+    kept = apply_mask(spectrogram.magnitude, torch.ones_like(spectrogram.magnitude), domain)
+    sound = frontend.resynthesise(spectrogram, kept)
+    assert sound.shape == wav.shape
+    assert snr_db(wav, sound) >= 100
+    # The last samples are where a window ends, and where published code loses some.
+    assert snr_db(wav[:, -186:], sound[:, -186:]) >= 100
+
+
+@pytest.mark.parametrize("extra", range(0, 186, 37))
+def test_every_length_between_two_hops(extra):
+    wav = noise(1, 16000 + extra)
+    frontend = Frontend()
+    spectrogram = frontend.analyse(wav)
+    assert snr_db(wav, frontend.resynthesise(spectrogram, spectrogram.magnitude)) >= 100
+
+
+def test_padding_changes_nothing():
+    frontend = Frontend()
+    lengths = torch.tensor([80000, 40013, 880, 1])
+    batch = noise(4, 80000)
+    spectrogram = frontend.analyse(batch, lengths / 80000)
+    sound = frontend.resynthesise(spectrogram, spectrogram.magnitude)
+    assert spectrogram.lengths.tolist() == lengths.tolist()
+    for i, n in enumerate(lengths.tolist()):
+        alone = frontend.analyse(batch[i : i + 1, :n])
+        frames = alone.magnitude.shape[1]
+        assert int(spectrogram.valid[i].sum()) == frames == 1 + n // 186
+        torch.testing.assert_close(spectrogram.magnitude[i, :frames], alone.magnitude[0], rtol=0, atol=1e-5)
+        assert not spectrogram.magnitude[i, frames:].any()
+        assert snr_db(batch[i, :n], sound[i, :n]) >= 100
+        assert not sound[i, n:].any()
+        mask = torch.rand(1, frames, 513, generator=torch.Generator().manual_seed(i))
+        whole = torch.zeros_like(spectrogram.magnitude[i : i + 1])
+        whole[:, :frames] = mask
+        padded = frontend.resynthesise(spectrogram[[i]], spectrogram.magnitude[[i]] * whole)
+        single = frontend.resynthesise(alone, alone.magnitude * mask)
+        torch.testing.assert_close(padded[:, :n], single, rtol=0, atol=1e-5)
+
+
+def test_published_shape():
+    assert Frontend().analyse(torch.zeros(1, 80000)).magnitude.shape == (1, 431, 513)
+    assert FrontendSettings().win_length == 372
+    assert FrontendSettings().hop_length == 186
+
+
+def test_a_tone_lies_on_its_bin_and_frames_on_their_hops():
+    time = torch.arange(RATE) / RATE
+    magnitude = Frontend().analyse(torch.sin(2 * math.pi * 3000 * time)[None]).magnitude[0]
+    assert (magnitude[5:-5].argmax(1) == round(3000 / (RATE / 1024))).all()
+    click = torch.zeros(1, RATE)
+    click[0, 40 * 186] = 1
+    assert int(Frontend().analyse(click).magnitude[0].sum(1).argmax()) == 40
+
+
+def test_gradients_reach_the_mask_through_the_sound_even_in_silence():
+    frontend = Frontend()
+    wav = torch.cat([noise(1, 8000), torch.zeros(1, 8000)])
+    spectrogram = frontend.analyse(wav)
+    mask = torch.full_like(spectrogram.magnitude, 0.5, requires_grad=True)
+    again = frontend.analyse(frontend.resynthesise(spectrogram, apply_mask(spectrogram.magnitude, mask)))
+    again.magnitude.sum().backward()
+    assert torch.isfinite(mask.grad).all()
+    assert mask.grad[0].abs().sum() > 0
+
+
+def test_inverse_gradient_is_the_numerical_one():
+    frontend = Frontend(FrontendSettings(n_fft=64, win_length_ms=3.0, hop_length_ms=1.5))
+    spectrogram = frontend.analyse(noise(1, 200))
+    direction = noise(*spectrogram.magnitude.shape, seed=1)
+    weights = noise(1, 200, seed=2)
+    magnitude = spectrogram.magnitude.clone().requires_grad_()
+    (frontend.resynthesise(spectrogram, magnitude) * weights).sum().backward()
+
+    def value(step):
+        return float((frontend.resynthesise(spectrogram, spectrogram.magnitude + step * direction) * weights).sum())
+
+    numerical = value(0.5) - value(-0.5)  # linear in the magnitude, so any step will do
+    assert numerical == pytest.approx(float((magnitude.grad * direction).sum()), rel=1e-4)
+
+
+class TestApplyMask:
+    def test_hand_worked(self):
+        magnitude = torch.tensor([[[3.0, 8.0, 0.0]]])
+        mask = torch.tensor([[[0.5, 0.0, 0.7]]])
+        # (1 + 3) ** 0.5 - 1 = 1
+        torch.testing.assert_close(apply_mask(magnitude, mask, "log"), torch.tensor([[[1.0, 0.0, 0.0]]]))
+        torch.testing.assert_close(apply_mask(magnitude, mask, "linear"), torch.tensor([[[1.5, 0.0, 0.0]]]))
+
+    def test_against_numpy(self):
+        magnitude, mask = noise(2, 5, 7).abs() * 30, torch.rand(2, 5, 7)
+        wanted = np.power(1 + magnitude.double().numpy(), mask.double().numpy()) - 1
+        np.testing.assert_allclose(apply_mask(magnitude, mask).numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+    def test_callers_tensors_unchanged(self):
+        magnitude, mask = torch.rand(1, 2, 3), torch.rand(1, 2, 3)
+        before = magnitude.clone(), mask.clone()
+        apply_mask(magnitude, mask)
+        assert torch.equal(magnitude, before[0])
+        assert torch.equal(mask, before[1])
+
+    def test_bad_input(self):
+        with pytest.raises(ValueError, match="expected \\(1, 2, 3\\)"):
+            apply_mask(torch.rand(1, 2, 3), torch.rand(1, 2, 2))
+        with pytest.raises(ValueError, match="domain is 'mel'"):
+            apply_mask(torch.rand(1, 2, 3), torch.rand(1, 2, 3), "mel")
+
+
+class TestLevel:
+    def test_peak_is_one_negative_peaks_too_and_silence_stays(self):
+        wavs = torch.tensor([[0.1, -0.5, 0.2], [0.0, 0.0, 0.0], [4.0, 1.0, -2.0]])
+        levelled = Frontend().level(wavs)
+        torch.testing.assert_close(levelled, torch.tensor([[0.2, -1.0, 0.4], [0.0, 0.0, 0.0], [1.0, 0.25, -0.5]]))
+        assert torch.equal(Frontend().level(levelled), levelled)
+
+    def test_what_lies_beyond_the_clip_does_not_count(self):
+        levelled = Frontend().level(torch.tensor([[0.5, 0.25, 9.0, 9.0]]), torch.tensor([0.5]))
+        assert levelled.tolist() == [[1.0, 0.5, 0.0, 0.0]]
+
+    def test_none(self):
+        assert Frontend(FrontendSettings(level="none")).level(torch.tensor([[0.5]])).tolist() == [[0.5]]
+
+
+@pytest.mark.parametrize(
+    ("wavs", "lengths", "words"),
+    [
+        (torch.zeros(3), None, "expected \\[B, N\\]"),
+        (torch.zeros(1, 0), None, "N >= 1"),
+        (torch.zeros(2, 9), torch.tensor([1.0]), "lengths have shape"),
+        (torch.zeros(1, 9), torch.tensor([0.0]), "\\(0, 1\\]"),
+        (torch.zeros(1, 9), torch.tensor([1.5]), "\\(0, 1\\]"),
+    ],
+)
+def test_malformed_batches(wavs, lengths, words):
+    with pytest.raises(ValueError, match=words):
+        Frontend().analyse(wavs, lengths)
+
+
+def test_resynthesise_refuses_another_shape():
+    spectrogram = Frontend().analyse(torch.zeros(1, 1600))
+    with pytest.raises(ValueError, match="resynthesise"):
+        Frontend().resynthesise(spectrogram, spectrogram.magnitude[:, :-1])
+
+
+@pytest.mark.parametrize("bad", [{"hop_length_ms": 30.0}, {"n_fft": 256}, {"level": "rms"}, {"hop_length_ms": 0.0}])
+def test_settings_that_cannot_be_inverted_are_refused(bad):
+    with pytest.raises(UserError, match="front end"):
+        FrontendSettings(**bad)
+
+
+def test_half_precision_around_it_does_not_matter():
+    wav = noise(1, 4000)
+    frontend = Frontend()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        spectrogram = frontend.analyse(wav)
+        sound = frontend.resynthesise(spectrogram, spectrogram.magnitude)
+    assert snr_db(wav, sound) >= 100
