@@ -1,0 +1,398 @@
+"""ESC-50 and its 10-class part: from the data set's own layout to manifests.
+
+The layout is ``meta/esc50.csv`` (columns filename, fold, target, category, esc10) and ``audio/``. The audio may have
+any extension that the CSV names, any rate, and any duration.
+"""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import logging
+import operator
+import os
+import shutil
+import stat
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from tqdm import tqdm
+
+from interpretability.data.audio import audio_header
+from interpretability.data.manifest import DATA_ROOT, BadClips, PreparedData, write_json_if_changed, write_manifest
+from interpretability.errors import MissingError, UserError
+from interpretability.files import atomic_folder, sha256
+
+logger = logging.getLogger(__name__)
+
+ARCHIVE_URL = "https://github.com/karolpiczak/ESC-50/archive/master.zip"
+SPLITS = ("train", "valid", "test")
+_CSV = PurePosixPath("meta/esc50.csv")
+_TIMEOUT = 30  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class _Row:
+    filename: str
+    fold: int
+    target: int
+    category: str
+
+
+def prepare_esc50(
+    data_folder: str | Path,
+    manifest_folder: str | Path,
+    esc10_only: bool = False,
+    train_folds: Iterable[int] | str | int = (1, 2, 3),
+    valid_folds: Iterable[int] | str | int = (4,),
+    test_folds: Iterable[int] | str | int = (5,),
+    skip_bad_clips: bool = False,
+    download: bool = True,
+    archive_url: str = ARCHIVE_URL,
+    archive_sha256: str | None = None,
+) -> PreparedData:
+    """Write ``train.json``, ``valid.json``, ``test.json`` and ``labels.json`` for ESC-50 or ESC-10.
+
+    Files that would not change are not touched.
+
+    Parameters
+    ----------
+    data_folder : str or Path
+        The folder that holds ``meta/`` and ``audio/``. Absent or empty: the data set is downloaded to it.
+    manifest_folder : str or Path
+        Where to write; made when needed.
+    esc10_only : bool
+        Only the clips that the CSV marks as ESC-10.
+    train_folds, valid_folds, test_folds : iterable of int, str or int
+        Folds of each split, disjoint: ``[1, 2, 3]``, ``"1,2,3"`` or ``4``.
+    skip_bad_clips : bool
+        Leave out and log clips that are missing, empty or not readable, instead of raising at the first one.
+    download : bool
+        Whether the data set may be downloaded.
+    archive_url : str
+        Where to download from: a zip of the data set's repository.
+    archive_sha256 : str, optional
+        What the archive's SHA-256 has to be, as 64 hex digits.
+
+    Returns
+    -------
+    PreparedData
+        The labels are in the order of the CSV's ``target``, over all folds. Targets need not be consecutive (those
+        of ESC-10 are not): a class index is a position in this list.
+
+    Raises
+    ------
+    MissingError
+        If the data is not there and cannot be downloaded: the message says what to put where.
+    UserError
+        If the folder holds something else; if the CSV lacks columns or has impossible values; if folds overlap, are
+        empty or are not in the CSV; if a clip is bad; if the archive is damaged, unsafe or not ESC-50.
+    """
+    # Settings come first: nobody should wait for a download to hear about a typing error.
+    folds = {
+        split: parse_folds(value, f"{split}_folds")
+        for split, value in zip(SPLITS, (train_folds, valid_folds, test_folds), strict=True)
+    }
+    _refuse_overlap(folds)
+    root = Path(data_folder).expanduser().absolute()
+    _find_or_download(root, download, archive_url, archive_sha256)
+    table = root / _CSV
+    rows = _read_csv(table, esc10_only)
+    labels = _labels(rows, table)
+    available = {row.fold for row in rows}
+    for split, chosen in folds.items():
+        unknown = sorted(set(chosen) - available)
+        if unknown:
+            raise UserError(f"{split}_folds names {unknown}, but {table} has only the folds {sorted(available)}")
+
+    split_of = {fold: split for split, chosen in folds.items() for fold in chosen}
+    entries, skipped = _scan([row for row in rows if row.fold in split_of], root, skip_bad_clips)
+    by_split = {split: [entry for entry in entries if split_of[entry["fold"]] == split] for split in SPLITS}
+    for split, members in by_split.items():
+        if not members:
+            raise UserError(f"{root}: no good clip is left in {split}_folds {folds[split]}; check the data folder")
+
+    manifest_folder = Path(manifest_folder)
+    manifests = {split: manifest_folder / f"{split}.json" for split in SPLITS}
+    for split, members in by_split.items():
+        write_manifest(manifests[split], members)
+    write_json_if_changed(manifest_folder / "labels.json", labels)
+    description = {
+        "name": "ESC-10" if esc10_only else "ESC-50",
+        "folds": folds,
+        "n_clips": {split: len(members) for split, members in by_split.items()},
+        "n_skipped": len(skipped),
+    }
+    return PreparedData(manifests=manifests, data_root=root, labels=labels, description=description, skipped=skipped)
+
+
+def parse_folds(value: Iterable[int] | str | int, name: str = "folds") -> list[int]:
+    """Return folds as a sorted list without repeats, from what a YAML file or a command line gives.
+
+    Raises
+    ------
+    UserError
+        If there is no fold, or one is not a whole number.
+
+    Examples
+    --------
+    >>> parse_folds("1,2,3"), parse_folds([3, 1]), parse_folds(4)
+    ([1, 2, 3], [1, 3], [4])
+    """
+    try:
+        if isinstance(value, str):
+            folds = [int(part) for part in value.strip("[]() ").split(",") if part.strip()]
+        else:
+            folds = [_whole(part) for part in (value if isinstance(value, Iterable) else [value])]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name} is {value!r}, expected whole numbers such as [1, 2, 3] or 1,2,3") from error
+    if not folds:
+        raise UserError(f"{name} is empty, expected at least one fold such as [1, 2, 3] or 1,2,3")
+    return sorted(set(folds))
+
+
+def _whole(value: int | str) -> int:
+    if isinstance(value, bool):
+        raise TypeError("a truth value is not a fold")
+    return int(value) if isinstance(value, str) else operator.index(value)
+
+
+def _refuse_overlap(folds: dict[str, list[int]]) -> None:
+    for first, second in (("train", "valid"), ("train", "test"), ("valid", "test")):
+        shared = sorted(set(folds[first]) & set(folds[second]))
+        if shared:
+            raise UserError(
+                f"{first}_folds {folds[first]} and {second}_folds {folds[second]} share {shared}; "
+                "splits must not overlap: give each fold to one split"
+            )
+
+
+# ---- The table ----
+
+
+def _read_csv(table: Path, esc10_only: bool) -> list[_Row]:
+    needed = ["filename", "fold", "target", "category"] + (["esc10"] if esc10_only else [])
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            columns = reader.fieldnames or []
+            missing = [column for column in needed if column not in columns]
+            if missing:
+                raise UserError(
+                    f"{table}: lacks the columns {', '.join(missing)}; it has {', '.join(columns) or 'none'}: "
+                    "use the meta/esc50.csv of the data set"
+                )
+            rows = [_row(record, f"{table}, line {reader.line_num}", needed) for record in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table}: is not a CSV file ({error}): use the meta/esc50.csv of the data set") from error
+    kept = [row for row, in_esc10 in rows if in_esc10 or not esc10_only]
+    if not kept:
+        which = "lists no clip that is part of ESC-10" if rows else "lists no clips"
+        raise UserError(f"{table}: {which}: use the meta/esc50.csv of the data set")
+    return kept
+
+
+def _row(record: dict[str, str | None], where: str, needed: list[str]) -> tuple[_Row, bool]:
+    value = {column: (record[column] or "").strip() for column in needed}
+    empty = [column for column in needed if not value[column]]
+    if empty:
+        raise UserError(f"{where}: {', '.join(empty)} is empty, expected a value in every column")
+    numbers = {}
+    for column in ("fold", "target"):
+        try:
+            numbers[column] = int(value[column])
+        except ValueError as error:
+            raise UserError(f"{where}: {column} is {value[column]!r}, expected a whole number") from error
+    filename = value["filename"]
+    # The name is joined to audio/: it must not lead out of it.
+    if filename in (".", "..") or "/" in filename or "\\" in filename:
+        raise UserError(f"{where}: filename is {filename!r}, expected the plain name of a file in audio/")
+    in_esc10 = value.get("esc10", "false").lower()
+    if in_esc10 not in ("true", "false", "1", "0"):
+        raise UserError(f"{where}: esc10 is {value['esc10']!r}, expected True or False")
+    return _Row(filename, numbers["fold"], numbers["target"], value["category"]), in_esc10 in ("true", "1")
+
+
+def _labels(rows: list[_Row], table: Path) -> list[str]:
+    """Return the class names in the order of their targets."""
+    names: dict[int, str] = {}
+    for row in rows:
+        if names.setdefault(row.target, row.category) != row.category:
+            raise UserError(f"{table}: target {row.target} is both {names[row.target]!r} and {row.category!r}; mend it")
+    labels = [names[target] for target in sorted(names)]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise UserError(f"{table}: the category {twice[0]!r} has more than one target; mend it")
+    return labels
+
+
+def _scan(rows: list[_Row], root: Path, skip_bad_clips: bool) -> tuple[list[dict], list[tuple[str, str]]]:
+    """Return the manifest entries of all good clips, and (id, reason) of the others."""
+    if not (root / "audio").is_dir():
+        raise MissingError(f"{root}: has {_CSV} but no audio folder; put the clips in {root / 'audio'}")
+    bad = BadClips(root / _CSV, skip_bad_clips)
+    entries: dict[str, dict] = {}
+    for row in tqdm(rows, desc="ESC-50: checking clips", unit="clip", disable=None, leave=False):
+        clip_id = Path(row.filename).stem
+        if clip_id in entries:
+            bad.add(clip_id, "duplicate id; every clip needs a file name of its own")
+            continue
+        try:
+            header = audio_header(root / "audio" / row.filename)
+        except UserError as fault:
+            bad.add(clip_id, str(fault))
+            continue
+        entries[clip_id] = {
+            "id": clip_id,
+            "wav": f"{DATA_ROOT}/audio/{row.filename}",
+            "duration": header.duration,
+            "sample_rate": header.sample_rate,
+            "label": row.category,
+            "fold": row.fold,
+        }
+    bad.report(len(entries))
+    return list(entries.values()), bad.skipped
+
+
+# ---- The download ----
+
+
+def _find_or_download(root: Path, download: bool, url: str, checksum: str | None) -> None:
+    """Return when ``root`` holds ESC-50; download it only to a folder that is absent or empty."""
+    if (root / _CSV).is_file():
+        return
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root}: is a file, expected the folder that holds {_CSV} and audio/")
+    if root.is_dir() and any(root.iterdir()):
+        inner = next((folder for folder in sorted(root.iterdir()) if (folder / _CSV).is_file()), None)
+        todo = f"give {inner}" if inner else f"give another --data_folder, or an empty one to download to (from {url})"
+        raise MissingError(f"{root}: has no {_CSV}, and holds other things, so nothing is downloaded to it; {todo}")
+    if not download:
+        raise _do_it_by_hand(root, url, "and downloading is switched off")
+    # A link to an empty folder on a larger disk is meant: the folder is replaced, not the link.
+    folder = root.resolve()
+    if os.path.ismount(folder):
+        # A mount point cannot be renamed, so the data could not take its place in one step.
+        raise UserError(f"{folder}: is a mount point; give a folder inside it, such as {folder / 'ESC-50'}")
+    _download(folder, root, url, checksum)
+
+
+def _download(folder: Path, root: Path, url: str, checksum: str | None) -> None:
+    logger.info("downloading ESC-50 from %s to %s", url, folder)
+    try:
+        response = urllib.request.urlopen(url, timeout=_TIMEOUT)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _do_it_by_hand(root, url, f"and cannot be downloaded ({_why(error)})") from error
+    with response:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.download.", dir=folder.parent) as temporary:
+            archive = Path(temporary) / "archive.zip"
+            _fetch(response, archive, root, url)
+            # GitHub packs 'master' anew whenever it likes, so that archive has no fixed hash: without a hash in the
+            # settings, the checksums inside the zip and the table that it has to hold are what is verified.
+            if checksum is not None and sha256(archive) != checksum.strip().lower():
+                raise UserError(
+                    f"{url}: its SHA-256 is {sha256(archive)}, expected {checksum}: "
+                    "try again, or correct archive_sha256"
+                )
+            _unpack(archive, folder, url)
+
+
+def _fetch(response: http.client.HTTPResponse, archive: Path, root: Path, url: str) -> None:
+    length = response.headers.get("Content-Length")
+    total = int(length) if length and length.isdigit() else None
+    with (
+        open(archive, "wb") as stream,
+        tqdm(desc="ESC-50: download", total=total, unit="B", unit_scale=True, disable=None) as progress,
+    ):
+        while True:
+            # Only the network is excused here: that the disk is full is another matter, and says so itself.
+            try:
+                block = response.read(1 << 16)
+            except (OSError, http.client.HTTPException) as error:
+                raise _do_it_by_hand(root, url, f"and the download broke off ({_why(error)})") from error
+            if not block:
+                break
+            stream.write(block)
+            progress.update(len(block))
+        got = stream.tell()
+    if total is not None and got != total:
+        raise _do_it_by_hand(root, url, f"and the download broke off ({got} of {total} bytes)")
+
+
+def _unpack(archive: Path, folder: Path, url: str) -> None:
+    """Unpack what is wanted of the archive to ``folder``: all of it, or nothing."""
+    try:
+        with zipfile.ZipFile(archive) as content:
+            members = _wanted(content, url)
+            size = sum(member.file_size for member, _ in members)
+            free = shutil.disk_usage(folder.parent).free
+            if size > free:
+                raise UserError(f"{folder}: ESC-50 needs {size} bytes and the disk has {free} left; make room")
+            damaged = content.testzip()
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"{damaged} has a wrong checksum")
+            with atomic_folder(folder) as temporary:
+                for member, name in members:
+                    target = temporary / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with content.open(member) as source, open(target, "wb") as sink:
+                        shutil.copyfileobj(source, sink)
+    # Encrypted members raise RuntimeError, unknown compressions NotImplementedError (which is one).
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise UserError(f"{url}: the archive is damaged or not a zip file ({error}): try the download again") from error
+
+
+def _wanted(content: zipfile.ZipFile, url: str) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
+    """Return the members to unpack, with their paths below the data folder; refuse an archive that is not safe."""
+    members = [member for member in content.infolist() if not member.is_dir()]
+    for member in members:
+        _refuse_unsafe(member, url)
+    paths = [PurePosixPath(member.filename) for member in members]
+    # The archive of a repository has one folder around everything.
+    roots = [path.parent.parent for path in paths if path.parts[-2:] == _CSV.parts and len(path.parts) <= 3]
+    if not roots:
+        raise UserError(f"{url}: holds no {_CSV}, so it is not ESC-50: correct archive_url")
+    root = min(roots, key=lambda path: len(path.parts))
+    inside = [
+        (member, path.relative_to(root))
+        for member, path in zip(members, paths, strict=True)
+        if path.is_relative_to(root)
+    ]
+    return [(member, name) for member, name in inside if _is_wanted(name)]
+
+
+def _is_wanted(name: PurePosixPath) -> bool:
+    if len(name.parts) == 1:
+        return name.name.upper().startswith(("LICENSE", "README"))
+    return name.parts[0] in ("meta", "audio")
+
+
+def _refuse_unsafe(member: zipfile.ZipInfo, url: str) -> None:
+    name = member.filename
+    windows = PureWindowsPath(name)
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if name.startswith("/") or "\\" in name or windows.drive or ".." in PurePosixPath(name).parts:
+        raise UserError(f"{url}: the archive has a member {name!r} that leads out of the folder: do not use it")
+    if kind not in (0, stat.S_IFREG):
+        raise UserError(f"{url}: the archive has a member {name!r} that is a link or no plain file: do not use it")
+
+
+def _do_it_by_hand(root: Path, url: str, reason: str) -> MissingError:
+    return MissingError(
+        f"ESC-50 is not in {root} {reason}: download {url}, unpack it, and put its meta and audio folders in {root}"
+    )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code} {error.reason}"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    return str(error) or type(error).__name__

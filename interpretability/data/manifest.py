@@ -1,0 +1,389 @@
+"""The one manifest schema of all data sets: written atomically, validated on reading.
+
+A manifest is a JSON object, one member per clip, that SpeechBrain reads as it is
+(``DynamicItemDataset.from_json(path, replacements={"data_root": folder})``)::
+
+    {"1-100032-A-0": {"wav": "{data_root}/audio/1-100032-A-0.wav", "duration": 5.0, "sample_rate": 44100,
+                      "label": "dog", "fold": 1}}
+
+``duration`` is in seconds and ``sample_rate`` in Hz, both of the file on disk. ``fold`` (int), ``target_wav`` (the
+sound of the labelled source alone, where it is known) and any further members are optional. Paths start with
+``{data_root}``, so that a manifest outlives a move of the data. As SpeechBrain formats every text of a manifest, other
+braces are doubled in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from speechbrain.dataio.dataset import DynamicItemDataset
+from torch import Tensor
+
+from interpretability.data.audio import audio_header
+from interpretability.errors import MissingError, UserError
+from interpretability.files import write_text
+
+logger = logging.getLogger(__name__)
+
+DATA_ROOT = "{data_root}"
+NEEDED_KEYS = ("wav", "duration", "sample_rate", "label")
+
+
+@dataclass
+class Manifest:
+    """The clips of one split, checked.
+
+    Attributes
+    ----------
+    entries : dict
+        Clip id -> members of the clip, in the order of the file, with the data root put into the paths.
+    path : Path
+        The file they come from.
+    data_root : Path
+        The folder of the data, absolute.
+    skipped : list of (str, str)
+        Clips left out, as (id, reason).
+    """
+
+    entries: dict[str, dict[str, Any]]
+    path: Path
+    data_root: Path
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+@dataclass
+class PreparedData:
+    """What every ``prepare_*`` function returns.
+
+    Attributes
+    ----------
+    manifests : dict
+        Split ("train", "valid", "test") -> path of its manifest.
+    data_root : Path
+        What ``{data_root}`` stands for in the manifests.
+    labels : list of str
+        The class list, in the order of the class indices. It is that of the data set, never rebuilt from a split.
+    description : dict
+        What the results say about the data: name, folds, number of clips; JSON-compatible.
+    skipped : list of (str, str)
+        Clips left out of all splits, as (id, reason).
+    """
+
+    manifests: dict[str, Path]
+    data_root: Path
+    labels: list[str]
+    description: dict[str, Any]
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+class BadClips:
+    """What a bad clip does: it stops the run, or it is left out, counted and listed.
+
+    Parameters
+    ----------
+    source : str or Path
+        Where the clips come from, for the messages.
+    skip : bool
+        Leave bad clips out (``--skip_bad_clips True``).
+    """
+
+    def __init__(self, source: str | Path, skip: bool):
+        self.source = source
+        self.skip = skip
+        self.skipped: list[tuple[str, str]] = []
+
+    def add(self, clip_id: str, reason: str) -> None:
+        """Take note of a bad clip.
+
+        Raises
+        ------
+        UserError
+            If bad clips are not to be skipped.
+        """
+        if not self.skip:
+            raise UserError(
+                f"{self.source}: clip {clip_id!r}: {reason} "
+                "(to leave out and list all bad clips: --skip_bad_clips True)"
+            )
+        self.skipped.append((clip_id, reason))
+
+    def report(self, n_left: int) -> None:
+        """Log every clip that was left out.
+
+        Raises
+        ------
+        UserError
+            If none of the clips is good.
+        """
+        for clip_id, reason in self.skipped:
+            logger.warning("%s: clip %r left out: %s", self.source, clip_id, reason)
+        if self.skipped:
+            logger.warning("%s: %d bad clips left out, %d left", self.source, len(self.skipped), n_left)
+        if n_left == 0 and self.skipped:
+            raise UserError(
+                f"{self.source}: all {len(self.skipped)} clips are bad, the first is {self.skipped[0][0]!r}: "
+                f"{self.skipped[0][1]}; check the data folder"
+            )
+
+
+def write_manifest(path: str | Path, entries: Iterable[dict[str, Any]]) -> bool:
+    """Write a manifest, atomically, unless the file already says the same.
+
+    A file that would not change is not touched, so that a resumed run does not take it for new data.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where to; the folder is made.
+    entries : iterable of dict
+        One per clip: the members of the schema and ``"id"``. Paths start with ``"{data_root}/"``.
+
+    Returns
+    -------
+    bool
+        Whether the file was written.
+
+    Raises
+    ------
+    UserError
+        If there is no clip, an id appears twice, or a clip does not fit the schema; the message names the clip.
+    """
+    content: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        members = {key: value for key, value in entry.items() if key != "id"}
+        clip_id = entry.get("id")
+        if not isinstance(clip_id, str) or not clip_id:
+            raise UserError(f"{path}: a clip has the id {clip_id!r}, expected a non-empty text: {members}")
+        if clip_id in content:
+            raise UserError(f"{path}: clip {clip_id!r}: duplicate id; every clip needs an id of its own")
+        fault = _schema_fault(members)
+        if fault:
+            raise UserError(f"{path}: clip {clip_id!r}: {fault}")
+        content[clip_id] = _map_text(members, _escape)
+    if not content:
+        raise UserError(f"{path}: there are no clips to list; check the data folder and the folds")
+    return write_json_if_changed(path, content)
+
+
+def write_json_if_changed(path: str | Path, content: Any) -> bool:
+    """Write ``content`` as JSON, atomically, unless the file already holds just that.
+
+    Returns
+    -------
+    bool
+        Whether the file was written.
+
+    Raises
+    ------
+    ValueError
+        If ``content`` holds NaN or infinities.
+    """
+    path = Path(path)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if path.is_file() and path.read_bytes() == text.encode("utf-8"):
+        return False
+    write_text(path, text)
+    return True
+
+
+def read_manifest(
+    path: str | Path,
+    data_root: str | Path,
+    labels: Sequence[str] | None = None,
+    skip_bad_clips: bool = False,
+    check_audio: bool = True,
+) -> Manifest:
+    """Read and validate a manifest.
+
+    Audio is checked by its header only: samples that are NaN come to light when a clip is decoded.
+
+    Parameters
+    ----------
+    path : str or Path
+        The JSON file.
+    data_root : str or Path
+        The folder that ``{data_root}`` stands for.
+    labels : sequence of str, optional
+        The class list; a clip with another label is bad.
+    skip_bad_clips : bool
+        Leave bad clips out, count them and log each, instead of raising at the first one. Of clips that share an id,
+        the first is kept.
+    check_audio : bool
+        Whether to look at the audio files.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    MissingError
+        If there is no such file, or no such data folder.
+    UserError
+        If the file is not JSON of the right shape; if a clip is bad (its id appears twice, a member is missing or of
+        the wrong type, its label is not in ``labels``, its audio is missing, empty or not readable); if all are.
+    """
+    path = Path(path)
+    data_root = Path(data_root).expanduser().absolute()
+    content = _parse(path)
+    if check_audio and not data_root.is_dir():
+        raise MissingError(f"{data_root}: no such data folder; give the folder that the paths of {path} start from")
+    known = None if labels is None else set(labels)
+    bad = BadClips(path, skip_bad_clips)
+    for clip_id, _ in content.repeated:
+        bad.add(clip_id, "duplicate id; every clip needs an id of its own")
+    entries: dict[str, dict[str, Any]] = {}
+    for clip_id, members in content.items():
+        try:
+            entries[clip_id] = _checked_entry(members, data_root, known, check_audio)
+        except UserError as fault:
+            bad.add(clip_id, str(fault))
+    bad.report(len(entries))
+    return Manifest(entries=entries, path=path, data_root=data_root, skipped=bad.skipped)
+
+
+def speechbrain_dataset(manifest: Manifest, load: Callable[[str], Tensor]) -> DynamicItemDataset:
+    """Make SpeechBrain's data set of a manifest.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        From :func:`read_manifest`.
+    load : callable
+        Path -> samples ``[N]``, e.g. ``ClipCache(...).load``.
+
+    Returns
+    -------
+    DynamicItemDataset
+        Its items have ``id``, ``signal`` [N] and ``label`` (the class name); ``target_signal`` [N] too where the clips
+        have a ``target_wav``.
+
+    Raises
+    ------
+    UserError
+        If some clips have a ``target_wav`` and others have none.
+    """
+    # SpeechBrain's sorting and filtering write into the members of a clip: let it have its own.
+    dataset = DynamicItemDataset({clip_id: dict(members) for clip_id, members in manifest.entries.items()})
+    output_keys = ["id", "signal", "label"]
+    dataset.add_dynamic_item(load, takes="wav", provides="signal")
+    without = [clip_id for clip_id, members in manifest.entries.items() if "target_wav" not in members]
+    if not without:
+        dataset.add_dynamic_item(load, takes="target_wav", provides="target_signal")
+        output_keys.append("target_signal")
+    elif len(without) < len(manifest):
+        raise UserError(
+            f"{manifest.path}: clip {without[0]!r} has no target_wav but others have one; "
+            "give it to all clips or to none"
+        )
+    dataset.set_output_keys(output_keys)
+    return dataset
+
+
+class _Object(dict):
+    """A JSON object that remembers the members that came with a name already taken."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]):
+        super().__init__()
+        self.repeated: list[tuple[str, Any]] = []
+        for key, value in pairs:
+            if key in self:
+                self.repeated.append((key, value))
+            else:
+                self[key] = value
+
+
+def _parse(path: Path) -> _Object:
+    if not path.is_file():
+        raise MissingError(f"{path}: no such manifest; run the prepare step, or check the path")
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a JSON number")
+
+    try:
+        content = json.loads(path.read_text("utf-8"), object_pairs_hook=_Object, parse_constant=refuse)
+    except ValueError as error:
+        raise UserError(f"{path}: is not valid JSON ({error}); make the manifest again") from error
+    if not isinstance(content, _Object):
+        raise UserError(f"{path}: holds a JSON {type(content).__name__}, expected an object of clip id -> members")
+    if not content:
+        raise UserError(f"{path}: holds no clips, expected at least one; make the manifest again")
+    return content
+
+
+def _checked_entry(members: Any, data_root: Path, labels: set[str] | None, check_audio: bool) -> dict[str, Any]:
+    """Return the members with the data root put in; a :class:`UserError` holds the reason why that cannot be."""
+    if isinstance(members, _Object) and members.repeated:
+        raise UserError(f"the member {members.repeated[0][0]!r} appears twice")
+    fault = _schema_fault(members)
+    if fault:
+        raise UserError(fault)
+    try:
+        entry = _map_text(members, lambda text: text.format_map({"data_root": str(data_root)}))
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"a text has braces that stand for nothing ({error}); the only name is {DATA_ROOT}, "
+            "other braces are doubled"
+        ) from error
+    if labels is not None and entry["label"] not in labels:
+        raise UserError(f"the label {entry['label']!r} is not one of the {len(labels)} classes {_some(labels)}")
+    for key in ("wav", "target_wav"):
+        if key in entry:
+            if not Path(entry[key]).is_absolute():
+                raise UserError(f"{key} is {entry[key]!r}, expected a path that starts with {DATA_ROOT}/")
+            if check_audio:
+                audio_header(entry[key])
+    return entry
+
+
+def _schema_fault(members: Any) -> str | None:
+    """Return what is wrong with the members of a clip, or None."""
+    if not isinstance(members, dict):
+        return f"is a JSON {type(members).__name__}, expected an object with {', '.join(NEEDED_KEYS)}"
+    missing = [key for key in NEEDED_KEYS if key not in members]
+    if missing:
+        return f"lacks {', '.join(missing)}; needed are {', '.join(NEEDED_KEYS)}"
+    if "id" in members:
+        return "has a member 'id'; the id is the name of the clip's object, SpeechBrain refuses a second one"
+    for key in ("wav", "label", "target_wav"):
+        if key in members and (not isinstance(members[key], str) or not members[key]):
+            return f"{key} is {members[key]!r}, expected a non-empty text"
+    duration = members["duration"]
+    if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 < duration < math.inf:
+        return f"duration is {duration!r}, expected a positive number of seconds"
+    rate = members["sample_rate"]
+    if isinstance(rate, bool) or not isinstance(rate, int) or rate <= 0:
+        return f"sample_rate is {rate!r}, expected a whole number of Hz"
+    if "fold" in members and (isinstance(members["fold"], bool) or not isinstance(members["fold"], int)):
+        return f"fold is {members['fold']!r}, expected a whole number"
+    return None
+
+
+def _escape(text: str) -> str:
+    """Double all braces but those of ``{data_root}``: SpeechBrain formats every text of a manifest."""
+    return text.replace("{", "{{").replace("}", "}}").replace("{" + DATA_ROOT + "}", DATA_ROOT)
+
+
+def _map_text(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a copy of a JSON value with ``change`` done to every text (not to the names of members)."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _map_text(member, change) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_map_text(member, change) for member in value]
+    return value
+
+
+def _some(names: Iterable[str], n: int = 10) -> str:
+    names = sorted(names)
+    return ", ".join(names[:n]) + (", ..." if len(names) > n else "")

@@ -1,0 +1,378 @@
+"""Audio in and out: every format gives the same sound, every bad file one clear line, the cache never a wrong clip."""
+
+import errno
+import os
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from interpretability.data import audio
+from interpretability.data.audio import ClipCache, audio_header, read_audio, write_wav
+from interpretability.errors import MissingError, UserError
+
+RATE = 16000
+
+
+def tone(rate=RATE, seconds=0.5, hz=440.0, amplitude=0.5):
+    """A tone with a slow start and end, so that resampling has no edge to ring at."""
+    t = np.arange(int(rate * seconds)) / rate
+    return amplitude * np.sin(2 * np.pi * hz * t) * np.sin(np.pi * t / seconds) ** 2
+
+
+def relative_error(got, expected):
+    got, expected = np.asarray(got, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    assert got.shape == expected.shape
+    return np.linalg.norm(got - expected) / np.linalg.norm(expected)
+
+
+def one_line(caught, *parts):
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert str(part) in message, f"{part!r} is not in: {message}"
+
+
+# ---- Reading ----
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "tolerance"),
+    [
+        ("a.wav", "PCM_U8", 3e-2),
+        ("a.wav", "PCM_16", 1e-4),
+        ("a.wav", "PCM_24", 1e-6),
+        ("a.wav", "PCM_32", 1e-6),
+        ("a.wav", "FLOAT", 1e-7),
+        ("a.wav", "DOUBLE", 1e-7),
+        ("a.flac", "PCM_16", 1e-4),
+        ("a.aiff", "PCM_16", 1e-4),
+        ("a.ogg", "VORBIS", 1e-1),
+    ],
+)
+def test_every_sample_format_gives_the_same_sound(tmp_path, name, subtype, tolerance):
+    soundfile.write(tmp_path / name, tone(), RATE, subtype=subtype)
+    wav = read_audio(tmp_path / name, RATE)
+    assert wav.dtype == torch.float32
+    assert relative_error(wav, tone()) < tolerance
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 192000, 44101, 15999, 16008])
+def test_every_rate_gives_the_same_sound(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", tone(rate), rate, subtype="DOUBLE")
+    wav = read_audio(tmp_path / "a.wav", RATE)
+    assert abs(wav.numel() - RATE // 2) <= 1
+    # Rates beside the target's are rounded to it: 31 us of drift at the end of this clip.
+    assert relative_error(wav[:7999], tone()[:7999]) < (5e-2 if rate == 15999 else 5e-3)
+
+
+def test_what_the_lower_rate_cannot_hold_is_gone_not_folded_back(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(192000, hz=30000.0), 192000, subtype="FLOAT")
+    assert read_audio(tmp_path / "a.wav", RATE).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_channels_are_averaged_to_one_dimension(tmp_path, channels):
+    stack = np.stack([tone(hz=200.0 * (i + 1)) for i in range(channels)], axis=1)
+    soundfile.write(tmp_path / "a.wav", stack, RATE, subtype="FLOAT")
+    wav = read_audio(tmp_path / "a.wav", RATE)
+    assert wav.shape == (RATE // 2,)
+    assert relative_error(wav, stack.mean(axis=1)) < 1e-6
+
+
+def test_stereo_at_another_rate_is_one_clip(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(44100), np.zeros(22050)], axis=1), 44100, subtype="FLOAT")
+    wav = read_audio(tmp_path / "a.wav", RATE)
+    assert wav.shape == (RATE // 2,)
+    assert relative_error(wav, tone() / 2) < 5e-3
+
+
+def test_silence_is_fine(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(1000), RATE)
+    assert torch.equal(read_audio(tmp_path / "a.wav", RATE), torch.zeros(1000))
+
+
+def test_clipped_audio_comes_back_as_it_is_and_nothing_is_levelled(tmp_path):
+    square = np.where(tone() > 0, 1.0, -1.0)
+    soundfile.write(tmp_path / "a.wav", square, RATE, subtype="PCM_16")
+    assert relative_error(read_audio(tmp_path / "a.wav", RATE), square) < 1e-4
+    loud = 3.0 * square
+    soundfile.write(tmp_path / "b.wav", loud, RATE, subtype="FLOAT")
+    assert relative_error(read_audio(tmp_path / "b.wav", RATE), loud) == 0
+
+
+@pytest.mark.parametrize("rate", [RATE, 8000, 44100, 192000])
+def test_one_sample_is_a_clip(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", np.array([0.5]), rate, subtype="FLOAT")
+    assert read_audio(tmp_path / "a.wav", RATE).numel() >= 1
+
+
+@pytest.mark.parametrize("rate", [RATE, 8000, 44100, 192000])
+def test_max_seconds_is_the_start_of_the_whole(tmp_path, rate):
+    noise = np.random.default_rng(0).uniform(-1, 1, rate)
+    soundfile.write(tmp_path / "a.wav", noise, rate, subtype="FLOAT")
+    whole = read_audio(tmp_path / "a.wav", RATE)
+    part = read_audio(tmp_path / "a.wav", RATE, max_seconds=0.3)
+    assert part.numel() == 4800
+    torch.testing.assert_close(part, whole[:4800], rtol=0, atol=1e-6)
+    torch.testing.assert_close(read_audio(tmp_path / "a.wav", RATE, max_seconds=9.0), whole)
+
+
+def test_max_seconds_decodes_no_more_than_it_needs(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.zeros(10 * RATE), RATE)
+    asked = []
+    read = soundfile.SoundFile.read
+
+    def counting(self, frames=-1, **options):
+        asked.append(frames)
+        return read(self, frames, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counting)
+    read_audio(tmp_path / "a.wav", RATE, max_seconds=1.0)
+    assert len(asked) == 1
+    assert RATE <= asked[0] < RATE + 100
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(MissingError) as caught:
+        read_audio(tmp_path / "gone.wav", RATE)
+    one_line(caught, tmp_path / "gone.wav", "no such audio file", "check the path")
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(UserError) as caught:
+        read_audio(tmp_path, RATE)
+    one_line(caught, tmp_path, "is a folder")
+
+
+@pytest.mark.parametrize("content", [b"these are words, not sound\n" * 20, b"", b"RIFF\x00\x00"])
+@pytest.mark.parametrize("name", ["a.wav", "a.ogg", "a.raw"])
+def test_a_file_that_is_not_audio(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    for reader in (lambda path: read_audio(path, RATE), audio_header):
+        with pytest.raises(UserError) as caught:
+            reader(tmp_path / name)
+        one_line(caught, tmp_path / name, "cannot be decoded", "expected an audio file", "leave it out")
+
+
+def test_zero_length(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(0), RATE)
+    for reader in (lambda path: read_audio(path, RATE), audio_header):
+        with pytest.raises(UserError) as caught:
+            reader(tmp_path / "a.wav")
+        one_line(caught, tmp_path / "a.wav", "0 samples", "leave it out")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_finite(tmp_path, bad):
+    samples = np.stack([tone(), tone()], axis=1)
+    samples[[7, 9], 1] = bad
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    with pytest.raises(UserError) as caught:
+        read_audio(tmp_path / "a.wav", RATE)
+    one_line(caught, tmp_path / "a.wav", "2 of 8000 samples are NaN or infinite", "leave it out")
+
+
+@pytest.mark.parametrize("settings", [(0,), (-1,), (16000.5,), (True,), (RATE, 0), (RATE, -1.0), (RATE, float("nan"))])
+def test_settings_that_make_no_sense(tmp_path, settings):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    with pytest.raises(UserError, match=r"sample_rate is|max_seconds is"):
+        read_audio(tmp_path / "a.wav", *settings)
+
+
+def test_the_header(tmp_path):
+    soundfile.write(tmp_path / "a.flac", np.zeros((11025, 2)), 44100)
+    header = audio_header(tmp_path / "a.flac")
+    assert (header.n_samples, header.sample_rate, header.channels, header.duration) == (11025, 44100, 2, 0.25)
+
+
+# ---- The cache ----
+
+
+@pytest.fixture
+def decodes(monkeypatch):
+    """The list of paths that were decoded."""
+    paths = []
+    decode = audio.read_audio
+
+    def counting(path, *settings):
+        paths.append(str(path))
+        return decode(path, *settings)
+
+    monkeypatch.setattr(audio, "read_audio", counting)
+    return paths
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, tone(44100), 44100)
+    return path
+
+
+def test_a_second_load_does_not_decode(tmp_path, clip, decodes):
+    first = ClipCache(tmp_path / "cache", RATE).load(clip)
+    second = ClipCache(tmp_path / "cache", RATE).load(str(clip))
+    assert len(decodes) == 1
+    assert torch.equal(first, second)
+    assert second.dtype == torch.float32
+    second.mul_(0)  # the caller's own copy
+    assert torch.equal(ClipCache(tmp_path / "cache", RATE).load(clip), first)
+
+
+def test_no_folder_no_cache(tmp_path, clip, decodes):
+    cache = ClipCache(None, RATE)
+    assert torch.equal(cache.load(clip), cache.load(clip))
+    assert len(decodes) == 2
+    assert sorted(tmp_path.iterdir()) == [clip]
+
+
+def test_a_changed_file_is_decoded_again(tmp_path, clip, decodes):
+    cache = ClipCache(tmp_path / "cache", RATE)
+    cache.load(clip)
+    status = clip.stat()
+    soundfile.write(clip, tone(44100, amplitude=0.1), 44100)
+    assert clip.stat().st_size == status.st_size
+    os.utime(clip, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert cache.load(clip).abs().max() < 0.11
+    assert len(decodes) == 2
+
+
+def test_each_setting_has_its_own_entry(tmp_path, clip, monkeypatch):
+    settings = [(RATE,), (8000,), (RATE, 0.1), (RATE, 0.2)]
+    sizes = [ClipCache(tmp_path / "cache", *setting).load(clip).numel() for setting in settings]
+    assert sizes == [8000, 4000, 1600, 3200]
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+    before = ClipCache(tmp_path / "cache", RATE).entry(clip)
+    monkeypatch.setattr(audio, "CACHE_FORMAT", audio.CACHE_FORMAT + 1)
+    assert ClipCache(tmp_path / "cache", RATE).entry(clip) != before
+
+
+def damage_cut(entry):
+    entry.write_bytes(entry.read_bytes()[:-100])
+
+
+def damage_empty(entry):
+    entry.write_bytes(b"")
+
+
+def damage_text(entry):
+    entry.write_bytes(b"no array at all")
+
+
+def damage_header(entry):
+    content = bytearray(entry.read_bytes())
+    content[12:20] = b"]]]]]]]]"
+    entry.write_bytes(bytes(content))
+
+
+def damage_shape(entry):
+    np.save(entry, np.zeros((2, 3), dtype=np.float32))
+
+
+def damage_nan(entry):
+    np.save(entry, np.full(10, np.nan, dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_cut, damage_empty, damage_text, damage_header, damage_shape, damage_nan], ids=lambda f: f.__name__
+)
+def test_a_damaged_entry_is_made_again(tmp_path, clip, decodes, damage):
+    cache = ClipCache(tmp_path / "cache", RATE)
+    expected = cache.load(clip)
+    damage(cache.entry(clip))
+    assert torch.equal(cache.load(clip), expected)
+    assert torch.equal(cache.load(clip), expected)
+    assert len(decodes) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning_not_an_end(tmp_path, clip, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(audio.np, "save", full)
+    cache = ClipCache(tmp_path / "cache", RATE)
+    assert torch.equal(cache.load(clip), cache.load(clip))
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert caplog.text.count("cannot be written") == 1
+
+
+def test_a_clip_that_is_gone_is_missing_even_if_it_is_cached(tmp_path, clip):
+    cache = ClipCache(tmp_path / "cache", RATE)
+    cache.load(clip)
+    clip.unlink()
+    with pytest.raises(MissingError):
+        cache.load(clip)
+
+
+def test_a_bad_clip_leaves_nothing_in_the_cache(tmp_path):
+    (tmp_path / "a.wav").write_text("words")
+    with pytest.raises(UserError):
+        ClipCache(tmp_path / "cache", RATE).load(tmp_path / "a.wav")
+    assert not (tmp_path / "cache").exists()
+
+
+class Clips(torch.utils.data.Dataset):
+    """The same clip over and over."""
+
+    def __init__(self, cache, path):
+        self.cache, self.path = cache, path
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return self.cache.load(self.path)
+
+
+def test_loader_processes_share_a_cache(tmp_path, clip):
+    cache = ClipCache(tmp_path / "cache", RATE)
+    clips = list(torch.utils.data.DataLoader(Clips(cache, clip), batch_size=1, num_workers=2, timeout=30))
+    assert len(clips) == 8
+    assert all(torch.equal(wav, clips[0]) for wav in clips)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [cache.entry(clip).name]
+
+
+# ---- Writing ----
+
+
+def test_a_written_clip_reads_back_bit_for_bit(tmp_path):
+    wav = torch.randn(1001) * 2
+    write_wav(tmp_path / "new" / "a.wav", wav, RATE)
+    info = soundfile.info(tmp_path / "new" / "a.wav")
+    assert (info.frames, info.samplerate, info.channels, info.subtype, info.format) == (1001, RATE, 1, "FLOAT", "WAV")
+    assert torch.equal(read_audio(tmp_path / "new" / "a.wav", RATE), wav)
+
+
+def test_the_same_clip_gives_the_same_bytes_at_any_time(tmp_path, monkeypatch):
+    wav = torch.from_numpy(tone()).requires_grad_()
+    write_wav(tmp_path / "a.wav", wav, RATE)
+    time.sleep(1.05)  # libsndfile's own float files hold the time in seconds
+    write_wav(tmp_path / "b.wav", wav, RATE)
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "wav",
+    [torch.zeros(2, 5), torch.zeros(()), torch.zeros(0), torch.tensor([0.0, float("nan")]), torch.tensor([1e300])],
+)
+def test_what_is_not_a_clip_is_not_written(tmp_path, wav):
+    wav = wav.double() if wav.ndim == 1 and wav.numel() == 1 else wav
+    with pytest.raises(ValueError, match=r"a\.wav"):
+        write_wav(tmp_path / "a.wav", wav, RATE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    write_wav(tmp_path / "a.wav", torch.ones(10), RATE)
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_wav(tmp_path / "a.wav", torch.zeros(10), RATE)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+    assert torch.equal(read_audio(tmp_path / "a.wav", RATE), torch.ones(10))

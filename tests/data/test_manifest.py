@@ -1,0 +1,284 @@
+"""The manifest: what is written is what SpeechBrain and we read; every fault is one line that names the clip."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+
+from interpretability.data.audio import ClipCache
+from interpretability.data.manifest import (
+    read_manifest,
+    speechbrain_dataset,
+    write_json_if_changed,
+    write_manifest,
+)
+from interpretability.errors import MissingError, UserError
+
+RATE = 8000
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A data folder with three clips; clip i holds 100 * (i + 1) samples of value i / 10."""
+    folder = tmp_path / "data"
+    (folder / "audio").mkdir(parents=True)
+    for i, name in enumerate("abc"):
+        soundfile.write(folder / "audio" / f"{name}.wav", np.full(100 * (i + 1), i / 10), RATE, subtype="FLOAT")
+    return folder
+
+
+def entry(name, **members):
+    base = {"id": name, "wav": f"{{data_root}}/audio/{name}.wav", "duration": 0.1, "sample_rate": RATE, "label": "dog"}
+    return {**base, **members}
+
+
+def without_id(members):
+    return {key: value for key, value in members.items() if key != "id"}
+
+
+def raw(path, *entries):
+    """Write a manifest by hand, without any check."""
+    path.write_text(json.dumps({item["id"]: without_id(item) for item in entries}))
+    return path
+
+
+def assert_fault(path, root, clip, *reasons, **options):
+    """The manifest is refused in one line that names the clip; with skip_bad_clips just that clip is left out."""
+    with pytest.raises(UserError) as caught:
+        read_manifest(path, root, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (str(path), repr(clip), "--skip_bad_clips True", *reasons):
+        assert part in message, f"{part!r} is not in: {message}"
+    manifest = read_manifest(path, root, skip_bad_clips=True, **options)
+    assert [clip_id for clip_id, _ in manifest.skipped] == [clip]
+    assert reasons[0] in manifest.skipped[0][1]
+    return manifest
+
+
+# ---- Writing ----
+
+
+def test_round_trip(tmp_path, root):
+    entries = [entry("b", fold=2, take={"n": [1, "x"]}), entry("a", label="cat", target_wav="{data_root}/audio/c.wav")]
+    assert write_manifest(tmp_path / "m" / "train.json", entries) is True
+    manifest = read_manifest(tmp_path / "m" / "train.json", root, labels=["cat", "dog"])
+    assert list(manifest.entries) == ["b", "a"]
+    assert len(manifest) == 2
+    assert manifest.skipped == []
+    assert manifest.data_root == root
+    assert manifest.entries["b"] == {
+        "wav": f"{root}/audio/b.wav",
+        "duration": 0.1,
+        "sample_rate": RATE,
+        "label": "dog",
+        "fold": 2,
+        "take": {"n": [1, "x"]},
+    }
+    assert manifest.entries["a"]["target_wav"] == f"{root}/audio/c.wav"
+
+
+def test_speechbrain_reads_the_file_as_we_do(tmp_path, root):
+    soundfile.write(root / "audio" / "{odd} na{me.wav", np.zeros(10), RATE)
+    write_manifest(tmp_path / "m.json", [entry("a", fold=1), entry("{odd} na{me", label="{x}", fold=1)])
+    theirs = DynamicItemDataset.from_json(tmp_path / "m.json", replacements={"data_root": str(root)})
+    ours = read_manifest(tmp_path / "m.json", root, labels=["dog", "{x}"])
+    assert theirs.data == ours.entries
+
+
+def test_a_manifest_that_says_the_same_is_not_touched(tmp_path):
+    path = tmp_path / "m.json"
+    assert write_manifest(path, [entry("a"), entry("b")])
+    before = path.stat()
+    assert not write_manifest(path, [entry("a"), entry("b")])
+    after = path.stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert write_manifest(path, [entry("b"), entry("a")])
+    assert list(json.loads(path.read_text())) == ["b", "a"]
+    assert [item.name for item in tmp_path.iterdir()] == ["m.json"]
+
+
+def test_json_if_changed_refuses_nan(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json_if_changed(tmp_path / "a.json", [float("nan")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_duplicate_id_is_not_written(tmp_path):
+    with pytest.raises(UserError, match="clip 'a': duplicate id"):
+        write_manifest(tmp_path / "m.json", [entry("a"), entry("b"), entry("a")])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("bad", [[], [entry("")], [without_id(entry("a"))], [entry("a", duration=0)]])
+def test_what_does_not_fit_the_schema_is_not_written(tmp_path, bad):
+    with pytest.raises(UserError):
+        write_manifest(tmp_path / "m.json", bad)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- Reading: the file ----
+
+
+def test_a_missing_manifest(tmp_path):
+    with pytest.raises(MissingError, match=r"m\.json: no such manifest"):
+        read_manifest(tmp_path / "m.json", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not valid JSON"),
+        ('{"a": {"wav": ', "not valid JSON"),
+        ('{"a": {"duration": NaN}}', "NaN is not a JSON number"),
+        ("[]", "holds a JSON list"),
+        ('"words"', "holds a JSON str"),
+        ("{}", "holds no clips"),
+        ("\xff", "not valid JSON"),
+    ],
+)
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_file_that_is_no_manifest_is_refused_even_when_bad_clips_are_skipped(tmp_path, text, reason, skip):
+    (tmp_path / "m.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=reason) as caught:
+        read_manifest(tmp_path / "m.json", tmp_path, skip_bad_clips=skip)
+    assert "m.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_data_folder_is_one_fault_not_one_per_clip(tmp_path):
+    write_manifest(tmp_path / "m.json", [entry("a")])
+    with pytest.raises(MissingError, match="gone: no such data folder"):
+        read_manifest(tmp_path / "m.json", tmp_path / "gone", skip_bad_clips=True)
+    assert len(read_manifest(tmp_path / "m.json", tmp_path / "gone", check_audio=False)) == 1
+
+
+# ---- Reading: the clips ----
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"label": 3}, "label is 3"),
+        ({"label": ""}, "label is ''"),
+        ({"wav": None}, "wav is None"),
+        ({"wav": "audio/b.wav"}, "expected a path that starts with {data_root}/"),
+        ({"wav": "{data}/audio/b.wav"}, "braces that stand for nothing"),
+        ({"wav": "{data_root/b.wav"}, "braces that stand for nothing"),
+        ({"target_wav": 1}, "target_wav is 1"),
+        ({"duration": "5"}, "duration is '5'"),
+        ({"duration": True}, "duration is True"),
+        ({"duration": -1.0}, "duration is -1.0"),
+        ({"sample_rate": 8000.0}, "sample_rate is 8000.0"),
+        ({"sample_rate": 0}, "sample_rate is 0"),
+        ({"fold": "1"}, "fold is '1'"),
+        ({"label": "cow"}, "the label 'cow' is not one of the 2 classes cat, dog"),
+        ({"wav": "{data_root}/audio/gone.wav"}, "gone.wav: no such audio file"),
+        ({"wav": "{data_root}/audio"}, "is a folder"),
+        ({"target_wav": "{data_root}/audio/gone.wav"}, "gone.wav: no such audio file"),
+    ],
+)
+def test_a_bad_clip_is_named(tmp_path, root, members, reason):
+    path = raw(tmp_path / "m.json", entry("a"), entry("b", **members), entry("c"))
+    manifest = assert_fault(path, root, "b", reason, labels=["cat", "dog"])
+    assert list(manifest.entries) == ["a", "c"]
+
+
+@pytest.mark.parametrize("key", ["wav", "duration", "sample_rate", "label"])
+def test_a_member_that_is_missing_is_named(tmp_path, root, key):
+    bad = {name: value for name, value in entry("b").items() if name != key}
+    assert_fault(raw(tmp_path / "m.json", entry("a"), bad), root, "b", f"lacks {key}")
+
+
+def test_a_clip_that_is_no_object(tmp_path, root):
+    (tmp_path / "m.json").write_text(json.dumps({"a": without_id(entry("a")), "b": "audio/b.wav"}))
+    assert_fault(tmp_path / "m.json", root, "b", "is a JSON str")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"words", "cannot be decoded"), (b"", "the file is empty"), (None, "holds 0 samples")],
+)
+def test_audio_that_cannot_be_used(tmp_path, root, content, reason):
+    bad = root / "audio" / "b.wav"
+    bad.write_bytes(content) if content is not None else soundfile.write(bad, np.zeros(0), RATE)
+    path = raw(tmp_path / "m.json", entry("a"), entry("b"))
+    assert_fault(path, root, "b", reason)
+    assert len(read_manifest(path, root, check_audio=False)) == 2
+
+
+def test_a_duplicate_id_in_the_text(tmp_path, root):
+    first, second = json.dumps(without_id(entry("a"))), json.dumps(without_id(entry("a", label="cat")))
+    (tmp_path / "m.json").write_text(f'{{"a": {first}, "b": {first}, "a": {second}}}')
+    manifest = assert_fault(tmp_path / "m.json", root, "a", "duplicate id")
+    assert list(manifest.entries) == ["a", "b"]
+    assert manifest.entries["a"]["label"] == "dog"  # the first of the two
+
+
+def test_a_duplicate_member_in_the_text(tmp_path, root):
+    good = json.dumps(without_id(entry("a")))
+    (tmp_path / "m.json").write_text(f'{{"a": {good}, "b": {good[:-1]}, "label": "cat"}}}}')
+    assert_fault(tmp_path / "m.json", root, "b", "the member 'label' appears twice")
+
+
+def test_skipped_clips_are_counted_and_listed_in_the_log(tmp_path, root, caplog):
+    path = raw(tmp_path / "m.json", entry("a"), entry("gone"), entry("b"), entry("lost"))
+    with caplog.at_level(logging.WARNING):
+        manifest = read_manifest(path, root, skip_bad_clips=True)
+    assert list(manifest.entries) == ["a", "b"]
+    assert [clip_id for clip_id, _ in manifest.skipped] == ["gone", "lost"]
+    assert "2 bad clips left out, 2 left" in caplog.text
+    assert "'gone'" in caplog.text
+    assert "'lost'" in caplog.text
+    caplog.clear()
+    read_manifest(raw(tmp_path / "n.json", entry("a")), root, skip_bad_clips=True)
+    assert caplog.text == ""
+
+
+def test_nothing_left_is_an_error(tmp_path, root):
+    path = raw(tmp_path / "m.json", entry("gone"), entry("lost"))
+    with pytest.raises(UserError, match="all 2 clips are bad, the first is 'gone'"):
+        read_manifest(path, root, skip_bad_clips=True)
+
+
+def test_checking_reads_headers_only(tmp_path, root, monkeypatch):
+    write_manifest(tmp_path / "m.json", [entry("a"), entry("b")])
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("a clip was decoded"))
+    assert len(read_manifest(tmp_path / "m.json", root)) == 2
+
+
+# ---- SpeechBrain's data set ----
+
+
+def test_the_data_set_loads_what_the_manifest_lists(tmp_path, root):
+    write_manifest(tmp_path / "m.json", [entry("b"), entry("a", label="cat")])
+    manifest = read_manifest(tmp_path / "m.json", root)
+    dataset = speechbrain_dataset(manifest, ClipCache(None, RATE).load)
+    assert len(dataset) == 2
+    assert set(dataset[0]) == {"id", "signal", "label"}
+    assert (dataset[0]["id"], dataset[0]["label"], dataset[1]["label"]) == ("b", "dog", "cat")
+    torch.testing.assert_close(dataset[0]["signal"], torch.full((200,), 0.1))
+
+
+def test_the_target_is_there_where_the_manifest_has_one(tmp_path, root):
+    targets = {"target_wav": "{data_root}/audio/c.wav"}
+    write_manifest(tmp_path / "m.json", [entry("a", **targets), entry("b", **targets)])
+    item = speechbrain_dataset(read_manifest(tmp_path / "m.json", root), ClipCache(None, RATE).load)[1]
+    assert set(item) == {"id", "signal", "label", "target_signal"}
+    torch.testing.assert_close(item["target_signal"], torch.full((300,), 0.2))
+    write_manifest(tmp_path / "m.json", [entry("a", **targets), entry("b")])
+    with pytest.raises(UserError, match="clip 'b' has no target_wav"):
+        speechbrain_dataset(read_manifest(tmp_path / "m.json", root), ClipCache(None, RATE).load)
+
+
+def test_sorting_the_data_set_leaves_the_manifest_alone(tmp_path, root):
+    write_manifest(tmp_path / "m.json", [entry("b"), entry("a")])
+    manifest = read_manifest(tmp_path / "m.json", root)
+    dataset = speechbrain_dataset(manifest, ClipCache(None, RATE).load)
+    dataset.filtered_sorted(sort_key="duration")
+    assert all("id" not in members for members in manifest.entries.values())
+    assert len(speechbrain_dataset(manifest, ClipCache(None, RATE).load)) == 2
