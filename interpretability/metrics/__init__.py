@@ -1,0 +1,52 @@
+"""Metrics of explanations: pure functions of probabilities or of a mask, one value per clip.
+
+Conventions
+-----------
+- Shapes: B clips, T frames, F frequency bins, C classes. Probabilities are [B], masks [B, T, F] in [0, 1] and ``valid``
+  is [B, T], True on the frames of the clip.
+- ``p``, ``o``, ``q``: probability of the explained class from the unmasked input, from In (what the mask keeps) and
+  from Out (what it removes), computed once, from logits.
+- Results are [B] in float64. NaN is *undefined*: counted in every summary, never dropped silently, never taken for 0.
+- :class:`MetricSuite` computes all of them from one batched classifier pass; :data:`METRICS` says how to read them.
+- The function ``faithfulness`` is imported from the module of that name: exported here, it would hide the module.
+"""
+
+from interpretability.metrics.faithfulness import (
+    EQUAL_TOLERANCE,
+    ClassProbability,
+    average_drop,
+    average_gain,
+    average_increase,
+    class_probability,
+    faithfulness_in,
+    input_fidelity,
+    predicted_class,
+)
+from interpretability.metrics.sparsity import complexity, kept_area, relative_complexity, sparseness
+from interpretability.metrics.statistics import Interval, bootstrap_mean, paired_difference, summarise
+from interpretability.metrics.suite import METRICS, MetricInfo, MetricSuite, format_table, summarise_clips
+
+__all__ = [
+    "EQUAL_TOLERANCE",
+    "METRICS",
+    "ClassProbability",
+    "Interval",
+    "MetricInfo",
+    "MetricSuite",
+    "average_drop",
+    "average_gain",
+    "average_increase",
+    "bootstrap_mean",
+    "class_probability",
+    "complexity",
+    "faithfulness_in",
+    "format_table",
+    "input_fidelity",
+    "kept_area",
+    "paired_difference",
+    "predicted_class",
+    "relative_complexity",
+    "sparseness",
+    "summarise",
+    "summarise_clips",
+]

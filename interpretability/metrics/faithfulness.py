@@ -1,0 +1,361 @@
+"""How much of the classifier's decision the masked-in and the masked-out part carry.
+
+Conventions: ``p``, ``o`` and ``q`` are probabilities of the explained class, one per clip, shape [B]:
+
+- ``p`` for the unmasked input,
+- ``o`` for In, the part that the mask keeps,
+- ``q`` for Out, the part that the mask removes.
+
+They come from logits through :func:`class_probability`, once; nothing here applies a softmax to a probability.
+Every function is pure, runs in float64, calls no model and returns one value per clip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: Two probabilities closer than this are the same one. The same clip at another place of another batch gives a
+#: probability that differs by some 1e-7, and such noise must not count as an increase.
+EQUAL_TOLERANCE = 1e-6
+
+TASKS = ("single", "multi")
+
+
+@dataclass(frozen=True)
+class ClassProbability:
+    """Probability of one class and of everything else, per clip.
+
+    Attributes
+    ----------
+    p : Tensor [B], float64
+        Probability of the class.
+    rest : Tensor [B], float64
+        ``1 - p``, computed without the subtraction: correct to many digits even where ``p`` rounds to 1.
+    """
+
+    p: Tensor
+    rest: Tensor
+
+
+def predicted_class(scores: Tensor) -> Tensor:
+    """Index of the largest score; of several equal ones, the lowest index.
+
+    Parameters
+    ----------
+    scores : Tensor [B, C]
+        Logits or probabilities (the order is all that counts).
+
+    Returns
+    -------
+    Tensor [B], int64
+        In ``0 .. C-1``.
+
+    Raises
+    ------
+    ValueError
+        If ``scores`` is not [B, C] with C >= 1, or not finite.
+
+    Examples
+    --------
+    >>> predicted_class(torch.tensor([[0.0, 2.0, 2.0]]))
+    tensor([1])
+    """
+    scores = _scores(scores)
+    # Spelt out, because the index that torch.argmax gives on ties is a matter of the backend.
+    index = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)
+    best = scores == scores.amax(dim=1, keepdim=True)
+    return index.masked_fill(~best, scores.shape[1]).amin(dim=1)
+
+
+def class_probability(logits: Tensor, target: Tensor, task: str = "single") -> ClassProbability:
+    """Probability of the target class, and that of everything else, from logits.
+
+    Single-label: ``p = softmax(logits)_c`` and ``rest`` the sum of the other classes' softmax, each as the
+    exponential of a difference of two log-sum-exps. Multi-label: ``p = sigmoid(logits_c)`` and
+    ``rest = sigmoid(-logits_c)``.
+
+    Parameters
+    ----------
+    logits : Tensor [B, C]
+        Scores before softmax or sigmoid, of any floating type; computed in float64.
+    target : Tensor [B], integer
+        Class c of each clip.
+    task : {"single", "multi"}
+        Head of the classifier.
+
+    Returns
+    -------
+    ClassProbability
+        ``p`` and ``rest``, each [B] in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If shapes, class indices or the task do not fit, or a logit is not finite.
+
+    Examples
+    --------
+    >>> c = class_probability(torch.tensor([[0.0, 0.0], [40.0, 0.0]]), torch.tensor([0, 0]))
+    >>> c.p.tolist(), [f"{r:.3g}" for r in c.rest.tolist()]
+    ([0.5, 1.0], ['0.5', '4.25e-18'])
+    """
+    if task not in TASKS:
+        raise ValueError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
+    logits = _scores(logits, name="logits")
+    target = _target(target, logits)
+    column = target[:, None]  # [B, 1]
+    own = logits.gather(1, column)[:, 0]
+    if task == "multi":
+        return ClassProbability(p=torch.sigmoid(own), rest=torch.sigmoid(-own))
+    total = torch.logsumexp(logits, dim=1)
+    # 1 - p would lose every digit where p is close to 1, and the gain is divided by it.
+    others = torch.logsumexp(logits.scatter(1, column, float("-inf")), dim=1)
+    return ClassProbability(p=(own - total).exp().clamp(max=1.0), rest=(others - total).exp().clamp(max=1.0))
+
+
+def input_fidelity(scores: Tensor, target: Tensor) -> Tensor:
+    """Input fidelity (Fid-In): does the masked-in part still get the explained class?
+
+    ``1[argmax p(In) = c]``; 0 or 1 per clip, higher is better. Source: arXiv 2303.12659, 2403.13086.
+
+    Parameters
+    ----------
+    scores : Tensor [B, C]
+        Logits or probabilities of In. Ties go to the lowest index.
+    target : Tensor [B], integer
+        The explained class. A [B, 1] tensor is refused: it would broadcast to a [B, B] comparison.
+
+    Returns
+    -------
+    Tensor [B], float64
+        0.0 or 1.0.
+
+    Raises
+    ------
+    ValueError
+        If shapes or class indices do not fit, or a score is not finite.
+
+    Examples
+    --------
+    >>> input_fidelity(torch.tensor([[0.1, 0.9], [0.5, 0.5]]), torch.tensor([1, 1])).tolist()
+    [1.0, 0.0]
+    """
+    scores = _scores(scores)
+    return (predicted_class(scores) == _target(target, scores)).double()
+
+
+def faithfulness(p: Tensor, q: Tensor) -> Tensor:
+    """Faithfulness (FF): probability lost when the explanation is removed.
+
+    ``p - q``, in [-1, 1], higher is better. Source: arXiv 2403.13086 (L-MAC).
+
+    Parameters
+    ----------
+    p, q : Tensor [B]
+        Probability of the explained class from the unmasked input and from Out.
+
+    Returns
+    -------
+    Tensor [B], float64
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not [B], or a value is not finite or outside [0, 1].
+
+    Examples
+    --------
+    >>> faithfulness(torch.tensor([0.75]), torch.tensor([0.25])).tolist()
+    [0.5]
+    """
+    p, q = _probabilities(p=p, q=q)
+    return p - q
+
+
+def faithfulness_in(p: Tensor, o: Tensor) -> Tensor:
+    """Faithfulness of the masked-in part (FF-In): probability lost when only the explanation is kept.
+
+    ``p - o``, in [-1, 1], lower is better. Some texts call this one "faithfulness"; it is not :func:`faithfulness`
+    (arXiv 2403.13086), whose masked-in counterpart it is and whose direction is the opposite one.
+
+    Parameters
+    ----------
+    p, o : Tensor [B]
+        Probability of the explained class from the unmasked input and from In.
+
+    Returns
+    -------
+    Tensor [B], float64
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not [B], or a value is not finite or outside [0, 1].
+
+    Examples
+    --------
+    >>> faithfulness_in(torch.tensor([0.75]), torch.tensor([1.0])).tolist()
+    [-0.25]
+    """
+    p, o = _probabilities(p=p, o=o)
+    return p - o
+
+
+def average_drop(p: Tensor, o: Tensor) -> Tensor:
+    """Average drop (AD): share of the probability lost when only the explanation is kept, in per cent.
+
+    ``100 * max(0, p - o) / p``, and 0 where ``p`` is 0; in [0, 100], lower is better. Source: arXiv 2403.13086.
+
+    Parameters
+    ----------
+    p, o : Tensor [B]
+        Probability of the explained class from the unmasked input and from In.
+
+    Returns
+    -------
+    Tensor [B], float64
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not [B], or a value is not finite or outside [0, 1].
+
+    Examples
+    --------
+    >>> average_drop(torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.125, 1.0, 0.0])).tolist()
+    [75.0, 0.0, 0.0]
+    """
+    p, o = _probabilities(p=p, o=o)
+    return 100.0 * _ratio((p - o).clamp(min=0.0), p)
+
+
+def average_increase(p: Tensor, o: Tensor, tolerance: float = EQUAL_TOLERANCE) -> Tensor:
+    """Average increase (AI): is the class more probable when only the explanation is kept? In per cent.
+
+    ``100 * 1[o > p + tolerance]``; 0 or 100 per clip, higher is better. Source: arXiv 2403.13086.
+
+    Parameters
+    ----------
+    p, o : Tensor [B]
+        Probability of the explained class from the unmasked input and from In.
+    tolerance : float
+        What counts as equal. It keeps rounding noise (a mask of ones!) from counting as an increase. A clip with
+        ``1 - p`` below it cannot count at all; 0 gives the bare comparison.
+
+    Returns
+    -------
+    Tensor [B], float64
+        0.0 or 100.0.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not [B], a value is not finite or outside [0, 1], or the tolerance is negative.
+
+    Examples
+    --------
+    >>> average_increase(torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0.6, 0.5, 0.4])).tolist()
+    [100.0, 0.0, 0.0]
+    """
+    p, o = _probabilities(p=p, o=o)
+    return 100.0 * _increased(p, o, tolerance).double()
+
+
+def average_gain(p: Tensor, o: Tensor, p_rest: Tensor, tolerance: float = EQUAL_TOLERANCE) -> Tensor:
+    """Average gain (AG): share of the missing probability won when only the explanation is kept, in per cent.
+
+    ``100 * max(0, o - p) / (1 - p)``, and 0 where ``1 - p`` is 0; in [0, 100], higher is better.
+    Source: arXiv 2403.13086.
+
+    Parameters
+    ----------
+    p, o : Tensor [B]
+        Probability of the explained class from the unmasked input and from In.
+    p_rest : Tensor [B]
+        ``1 - p`` as :attr:`ClassProbability.rest` gives it. For a ``p`` near 1 the subtraction would be noise.
+    tolerance : float
+        Gains up to this count as none, as in :func:`average_increase`: for a saturated clip, rounding noise divided
+        by ``1 - p`` could be any number. 0 gives the bare formula.
+
+    Returns
+    -------
+    Tensor [B], float64
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not [B], a value is not finite or outside [0, 1], ``p + p_rest`` is not 1, or the
+        tolerance is negative.
+
+    Examples
+    --------
+    >>> average_gain(torch.tensor([0.5, 1.0]), torch.tensor([0.875, 1.0]), torch.tensor([0.5, 0.0])).tolist()
+    [75.0, 0.0]
+    """
+    p, o, p_rest = _probabilities(p=p, o=o, p_rest=p_rest)
+    if bool(((p + p_rest - 1.0).abs() > 1e-5).any()):
+        raise ValueError("p_rest is not 1 - p: pass ClassProbability.rest of the unmasked input")
+    gain = (o - p) * _increased(p, o, tolerance)
+    # p and p_rest are rounded apart, so that the quotient can exceed 1 by rounding.
+    return 100.0 * _ratio(gain, p_rest).clamp(max=1.0)
+
+
+def _increased(p: Tensor, o: Tensor, tolerance: float) -> Tensor:
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance is {tolerance}, expected a number >= 0")
+    return o - p > tolerance
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """``numerator / denominator``, and 0 where the denominator is 0."""
+    zero = denominator == 0
+    return torch.where(zero, 0.0, numerator / denominator.masked_fill(zero, 1.0))
+
+
+def _probabilities(**named: Tensor) -> list[Tensor]:
+    """The arguments as float64 tensors of one shape [B] in [0, 1], or a ValueError that names the one at fault."""
+    values = []
+    for name, value in named.items():
+        value = torch.as_tensor(value)
+        if value.ndim != 1:
+            raise ValueError(f"{name} has shape {list(value.shape)}, expected [B]: one probability per clip")
+        if values and value.shape != values[0].shape:
+            raise ValueError(f"{name} has {len(value)} clips, {next(iter(named))} has {len(values[0])}")
+        value = value.double()
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} holds a value that is not finite, expected probabilities")
+        if bool(((value < -EQUAL_TOLERANCE) | (value > 1 + EQUAL_TOLERANCE)).any()):
+            raise ValueError(
+                f"{name} lies in [{value.min():.4g}, {value.max():.4g}], expected probabilities in [0, 1]: "
+                "apply class_probability to the logits first"
+            )
+        values.append(value.clamp(0.0, 1.0))
+    return values
+
+
+def _scores(scores: Tensor, name: str = "scores") -> Tensor:
+    """``scores`` in float64, or a ValueError if it is not a finite [B, C]."""
+    if scores.ndim != 2 or scores.shape[1] == 0:
+        raise ValueError(f"{name} has shape {list(scores.shape)}, expected [B, C] with C >= 1")
+    if not bool(torch.isfinite(scores).all()):
+        raise ValueError(f"{name} holds a value that is not finite: check the classifier's input")
+    return scores.double()
+
+
+def _target(target: Tensor, scores: Tensor) -> Tensor:
+    """``target`` as int64 on the device of ``scores`` [B, C], or a ValueError."""
+    target = torch.as_tensor(target, device=scores.device)
+    if target.shape != scores.shape[:1]:
+        raise ValueError(f"target has shape {list(target.shape)}, expected [{scores.shape[0]}]: one class per clip")
+    if target.is_floating_point() or target.dtype in (torch.bool, torch.complex64, torch.complex128):
+        raise ValueError(f"target is {target.dtype}, expected integer class indices")
+    target = target.long()
+    if bool(((target < 0) | (target >= scores.shape[1])).any()):
+        raise ValueError(
+            f"target holds classes {int(target.min())} to {int(target.max())}, "
+            f"the classifier has 0 to {scores.shape[1] - 1}"
+        )
+    return target

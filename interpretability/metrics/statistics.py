@@ -1,0 +1,187 @@
+"""From values per clip to a mean with its interval.
+
+Conventions: one value per clip; NaN or None is *undefined*. Undefined clips are left out of the mean and counted. The
+interval is the percentile bootstrap over clips, the same for the same values and the same seed. Infinite values are
+errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+# Elements drawn at a time: bounds the memory to some 50 MB whatever the number of clips.
+_CHUNK = 2_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over clips with its bootstrap interval.
+
+    Attributes
+    ----------
+    mean, low, high : float or None
+        None where no clip is defined.
+    n : int
+        Number of clips in the mean.
+    undefined : int
+        Number of clips left out of it because their value is undefined.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    undefined: int
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """The fields as plain numbers, for JSON."""
+        return asdict(self)
+
+
+def bootstrap_mean(values: ArrayLike, n_resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
+    """Mean over clips with its percentile bootstrap interval.
+
+    The clips are drawn ``n_resamples`` times with replacement; the interval holds the central ``level`` of the means.
+
+    Parameters
+    ----------
+    values : array_like [n]
+        One value per clip; NaN or None is undefined.
+    n_resamples : int
+        Number of bootstrap samples.
+    level : float
+        Coverage, between 0 and 1.
+    seed : int
+        Seed of the draws. Two calls with as many defined values and the same seed draw the same clips.
+
+    Returns
+    -------
+    Interval
+        One defined value gives low = high = mean; none gives None for all three.
+
+    Raises
+    ------
+    ValueError
+        If ``values`` is not one-dimensional or holds an infinity, or a setting is out of range.
+
+    Examples
+    --------
+    >>> bootstrap_mean([2.0, None, 2.0])
+    Interval(mean=2.0, low=2.0, high=2.0, n=2, undefined=1)
+    >>> bootstrap_mean([])
+    Interval(mean=None, low=None, high=None, n=0, undefined=0)
+    """
+    if n_resamples < 1 or not 0 < level < 1:
+        raise ValueError(f"n_resamples is {n_resamples} and level {level}, expected >= 1 and between 0 and 1")
+    values = _column(values)
+    defined = values[~np.isnan(values)]
+    n, undefined = len(defined), len(values) - len(defined)
+    if n == 0:
+        return Interval(None, None, None, 0, undefined)
+    mean = float(defined.mean())
+    if n == 1 or np.all(defined == defined[0]):  # nothing to resample, and no rounding to report as a spread
+        return Interval(float(defined[0]), float(defined[0]), float(defined[0]), n, undefined)
+    low, high = np.quantile(_resampled_means(defined, n_resamples, seed), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, float(low), float(high), n, undefined)
+
+
+def paired_difference(
+    a: ArrayLike, b: ArrayLike, n_resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Mean of ``a - b`` with its interval, where both were measured on the same clips in the same order.
+
+    Each bootstrap sample draws clips, and takes both values of each: what makes a clip easy or hard for both methods
+    cancels, so that the interval is narrower than the two separate ones suggest.
+
+    Parameters
+    ----------
+    a, b : array_like [n]
+        One value per clip. A clip where either is undefined is undefined.
+    n_resamples, level, seed
+        As in :func:`bootstrap_mean`.
+
+    Returns
+    -------
+    Interval
+        Of the difference; above 0 throughout if ``a`` is larger beyond chance.
+
+    Raises
+    ------
+    ValueError
+        As :func:`bootstrap_mean`, and if ``a`` and ``b`` differ in length.
+
+    Examples
+    --------
+    >>> paired_difference([1.0, 5.0, 9.0], [0.5, 4.5, 8.5])
+    Interval(mean=0.5, low=0.5, high=0.5, n=3, undefined=0)
+    """
+    a, b = _column(a), _column(b)
+    if len(a) != len(b):
+        raise ValueError(f"a has {len(a)} clips and b has {len(b)}: a paired difference needs the same clips in both")
+    return bootstrap_mean(a - b, n_resamples=n_resamples, level=level, seed=seed)
+
+
+def summarise(
+    rows: Sequence[Mapping[str, float | None]],
+    names: Iterable[str],
+    n_resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Mean and interval of each named column over rows, one row per clip.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        One per clip; a value of None or NaN is undefined.
+    names : iterable of str
+        The columns.
+    n_resamples, level, seed
+        As in :func:`bootstrap_mean`.
+
+    Returns
+    -------
+    dict of str to Interval
+        In the order of ``names``.
+
+    Raises
+    ------
+    ValueError
+        If a row lacks a column: a forgotten metric is not an undefined one.
+
+    Examples
+    --------
+    >>> summarise([{"ad": 3.0}, {"ad": None}], ["ad"])["ad"]
+    Interval(mean=3.0, low=3.0, high=3.0, n=1, undefined=1)
+    """
+    names = list(names)
+    for i, row in enumerate(rows):
+        missing = [name for name in names if name not in row]
+        if missing:
+            raise ValueError(f"row {i} has no {', '.join(missing)}: every clip needs every metric (None if undefined)")
+    return {name: bootstrap_mean([row[name] for row in rows], n_resamples, level, seed) for name in names}
+
+
+def _resampled_means(values: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
+    n = len(values)
+    rng = np.random.default_rng(seed)
+    means = np.empty(n_resamples)
+    step = max(1, _CHUNK // n)
+    for start in range(0, n_resamples, step):
+        stop = min(start + step, n_resamples)
+        means[start:stop] = values[rng.integers(0, n, size=(stop - start, n))].mean(axis=1)
+    return means
+
+
+def _column(values: ArrayLike) -> np.ndarray:
+    """The values as a float64 array [n] with NaN for None."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"values have shape {list(array.shape)}, expected [n]: one value per clip")
+    if np.isinf(array).any():
+        raise ValueError("values hold an infinity: an undefined value is NaN or None")
+    return array

@@ -1,0 +1,300 @@
+"""All metrics of a batch at once, their summary over clips, and the table.
+
+:data:`METRICS` lists the metrics in the order of the table. A new one is a pure function in this package, an entry
+there and a line in :meth:`MetricSuite.__call__`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interpretability.metrics import faithfulness as ff
+from interpretability.metrics import sparsity as sp
+from interpretability.metrics.statistics import Interval, summarise
+
+PLACES = ("spectrogram", "waveform")
+APPLICATIONS = ("log", "linear")
+
+#: Below this 1 - p the average gain divides by so little that it is noise.
+SATURATION = 1e-3
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a reader has to know about a metric.
+
+    Attributes
+    ----------
+    name : str
+        Key in results.
+    label : str
+        Head of the column.
+    better : {"high", "low", "none"}
+        Direction.
+    range : str
+        Possible values of one clip.
+    unit : str
+        "%", "nats" or "".
+    """
+
+    name: str
+    label: str
+    better: str
+    range: str
+    unit: str = ""
+
+
+METRICS: dict[str, MetricInfo] = {
+    info.name: info
+    for info in (
+        MetricInfo("fid_in", "Fid-In", "high", "{0, 1}"),
+        MetricInfo("ff", "FF", "high", "[-1, 1]"),
+        MetricInfo("ff_in", "FF-In", "low", "[-1, 1]"),
+        MetricInfo("ad", "AD", "low", "[0, 100]", "%"),
+        MetricInfo("ai", "AI", "high", "{0, 100}", "%"),
+        MetricInfo("ag", "AG", "high", "[0, 100]", "%"),
+        MetricInfo("sps", "SPS", "high", "[0, 1 - 1/n]"),
+        MetricInfo("comp", "COMP", "low", "[0, ln n]", "nats"),
+        MetricInfo("comp_rel", "COMP / ln n", "low", "[0, 1]"),
+        MetricInfo("kept_area", "kept area", "none", "[0, 1]"),
+    )
+}
+
+# What silence has no say in: there is nothing to lose or to gain.
+_DROPS = ("ff", "ff_in", "ad", "ai", "ag")
+
+
+class MetricSuite:
+    """Every metric of :data:`METRICS` for a batch, from one batched classifier pass over In and Out.
+
+    Parameters
+    ----------
+    classifier
+        Has ``task`` ("single" or "multi") and ``classify_masked(spectrogram, mask, apply=..., place=...)``, which gives
+        an object with ``inside`` and ``outside``: logits [B, C] of In and of Out. It must be in evaluation mode.
+    place : {"spectrogram", "waveform"}
+        Where In and Out are classified: as masked magnitudes, or as the audio made from them (what a listener hears).
+    apply : {"log", "linear"}
+        Domain in which the mask multiplies.
+
+    Raises
+    ------
+    ValueError
+        If ``place`` or ``apply`` is not one of these.
+    """
+
+    def __init__(self, classifier: Any, place: str = "spectrogram", apply: str = "log"):
+        if place not in PLACES:
+            raise ValueError(f"place is {place!r}, expected one of {', '.join(PLACES)}")
+        if apply not in APPLICATIONS:
+            raise ValueError(f"apply is {apply!r}, expected one of {', '.join(APPLICATIONS)}")
+        self.classifier = classifier
+        self.place = place
+        self.apply = apply
+
+    @torch.no_grad()
+    def __call__(
+        self, spectrogram: Any, output: Any, mask: Tensor, target: Tensor | None = None, masked: Any = None
+    ) -> dict[str, Tensor]:
+        """Measure a batch.
+
+        Logits are taken in float32 and probabilities computed from them in float64. ``output`` should have been
+        computed at the precision in force now, so that In with a mask of ones gives the same probability.
+
+        Parameters
+        ----------
+        spectrogram
+            ``magnitude`` [B, T, F] and ``valid`` [B, T] of bool (or None).
+        output
+            The classifier's output for the unmasked input: ``logits`` [B, C].
+        mask : Tensor [B, T, F]
+            In [0, 1].
+        target : Tensor [B], integer, optional
+            Explained class; by default the class predicted from the unmasked input (ties: lowest index).
+        masked : optional
+            What ``classify_masked`` gave for this mask, if it is known already.
+
+        Returns
+        -------
+        dict of str to Tensor [B], float64
+            The metrics, and ``p``, ``o``, ``q`` (see :mod:`.faithfulness`), ``silent`` (1.0 where the magnitude is 0 on
+            all valid bins; FF, FF-In, AD, AI and AG are then 0) and ``saturated`` (1.0 where ``1 - p < 1e-3``).
+
+        Raises
+        ------
+        ValueError
+            If the mask is not finite, leaves [0, 1] or has another shape than the magnitude; if logits or target do
+            not fit; if the classifier is in training mode.
+        """
+        if getattr(self.classifier, "training", False):
+            # Batch statistics would make each clip's metrics depend on its neighbours, and be overwritten.
+            raise ValueError("the classifier is in training mode: call classifier.eval() before measuring")
+        magnitude, valid = spectrogram.magnitude, getattr(spectrogram, "valid", None)
+        if mask.shape != magnitude.shape:
+            raise ValueError(f"mask has shape {list(mask.shape)}, the magnitude has {list(magnitude.shape)}")
+        sp.check_range(mask, valid)
+
+        logits = output.logits.float()
+        if target is None:
+            target = ff.predicted_class(logits)
+        whole = ff.class_probability(logits, target, self.classifier.task)
+        if masked is None:
+            masked = self.classifier.classify_masked(spectrogram, mask, apply=self.apply, place=self.place)
+        inside, outside = masked.inside.float(), masked.outside.float()
+        if inside.shape != logits.shape or outside.shape != logits.shape:
+            raise ValueError(
+                f"logits of In and Out have shapes {list(inside.shape)} and {list(outside.shape)}, "
+                f"those of the input {list(logits.shape)}"
+            )
+        p, o, q = (whole.p, *(ff.class_probability(x, target, self.classifier.task).p for x in (inside, outside)))
+
+        values = {
+            "fid_in": ff.input_fidelity(inside, target),
+            "ff": ff.faithfulness(p, q),
+            "ff_in": ff.faithfulness_in(p, o),
+            "ad": ff.average_drop(p, o),
+            "ai": ff.average_increase(p, o),
+            "ag": ff.average_gain(p, o, whole.rest),
+            "sps": sp.sparseness(mask, valid),
+            "comp": sp.complexity(mask, valid),
+            "comp_rel": sp.relative_complexity(mask, valid),
+            "kept_area": sp.kept_area(mask, valid),
+        }
+        silent = _silent(magnitude, valid)
+        for name in _DROPS:
+            values[name] = values[name].masked_fill(silent, 0.0)
+        return values | {
+            "p": p,
+            "o": o,
+            "q": q,
+            "silent": silent.double(),
+            "saturated": (whole.rest < SATURATION).double(),
+        }
+
+
+def summarise_clips(
+    rows: Sequence[Mapping[str, Any]], n_resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> dict[str, Any]:
+    """Means over clips, as plain numbers that go into JSON as they are.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        One per clip: each metric of :data:`METRICS` (None or NaN: undefined) and, if known, ``silent`` and
+        ``saturated`` (0 or 1). Other keys are ignored.
+    n_resamples, level, seed
+        As in :func:`.bootstrap_mean`.
+
+    Returns
+    -------
+    dict
+        For each metric ``{"mean", "low", "high", "n", "undefined"}`` over the clips that are not silent; ``clips``,
+        the number of those; ``silent``, the number left out; ``median_ag`` and ``share_saturated`` over those measured
+        (None if there are none).
+
+    Raises
+    ------
+    ValueError
+        If a row lacks a metric.
+
+    Examples
+    --------
+    >>> row = dict.fromkeys(METRICS, 0.5)
+    >>> summary = summarise_clips([row, row | {"sps": None}, row | {"silent": 1.0}])
+    >>> summary["sps"]
+    {'mean': 0.5, 'low': 0.5, 'high': 0.5, 'n': 1, 'undefined': 1}
+    >>> summary["clips"], summary["silent"]
+    (2, 1)
+    """
+    heard = [row for row in rows if not row.get("silent")]
+    intervals = summarise(heard, METRICS, n_resamples, level, seed)
+    gains = np.array([row["ag"] for row in heard], dtype=np.float64)
+    gains = gains[~np.isnan(gains)]
+    return {
+        **{name: interval.as_dict() for name, interval in intervals.items()},
+        "clips": len(heard),
+        "silent": len(rows) - len(heard),
+        "median_ag": float(np.median(gains)) if len(gains) else None,
+        "share_saturated": sum(bool(row.get("saturated")) for row in heard) / len(heard) if heard else None,
+    }
+
+
+def format_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterable[str] | None = None) -> str:
+    """A Markdown table, one row per method.
+
+    Parameters
+    ----------
+    rows : sequence of (str, summary)
+        Name of the method and what :func:`summarise_clips` gave for it (also when read back from JSON).
+    metrics : iterable of str, optional
+        Columns, by default all of :data:`METRICS`.
+
+    Returns
+    -------
+    str
+        Columns: method, n (clips in the means; silent ones apart), and ``mean [low, high]`` of each metric, with the
+        number of undefined clips if there are any. An arrow in the head says which direction is better.
+
+    Raises
+    ------
+    ValueError
+        If a metric is unknown, or missing from a summary.
+
+    Examples
+    --------
+    >>> ad = {"mean": 6.42, "low": 5.0, "high": 8.18, "n": 40, "undefined": 0}
+    >>> print(format_table([("PIQ", {"clips": 40, "silent": 0, "ad": ad})], ["ad"]))
+    | method | n | AD (%) ↓ |
+    | :--- | ---: | ---: |
+    | PIQ | 40 | 6.4 [5.0, 8.2] |
+    """
+    names = list(METRICS if metrics is None else metrics)
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ValueError(f"unknown metrics {', '.join(unknown)}, expected some of {', '.join(METRICS)}")
+    lines = [
+        ["method", "n", *(_head(METRICS[name]) for name in names)],
+        [":---", "---:", *("---:" for _ in names)],
+    ]
+    for method, summary in rows:
+        missing = [name for name in names if name not in summary]
+        if missing:
+            raise ValueError(f"the summary of {method} has no {', '.join(missing)}")
+        count = f"{summary['clips']} (+{summary['silent']} silent)" if summary.get("silent") else f"{summary['clips']}"
+        cells = [_cell(METRICS[name], summary[name]) for name in names]
+        lines.append([method.replace("|", "\\|"), count, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _silent(magnitude: Tensor, valid: Tensor | None) -> Tensor:
+    peak = magnitude.abs().amax(dim=2)  # [B, T]
+    if valid is not None:
+        peak = peak.masked_fill(~valid, 0.0)
+    return peak.amax(dim=1) == 0  # [B]
+
+
+def _head(info: MetricInfo) -> str:
+    arrow = {"high": " ↑", "low": " ↓", "none": ""}[info.better]
+    return f"{info.label}{f' ({info.unit})' if info.unit else ''}{arrow}"
+
+
+def _cell(info: MetricInfo, value: Mapping[str, Any] | Interval) -> str:
+    if isinstance(value, Interval):
+        value = value.as_dict()
+    undefined = f" ({value['undefined']} undefined)" if value["undefined"] else ""
+    if value["mean"] is None or math.isnan(value["mean"]):
+        return f"–{undefined}"
+    digits = 1 if info.unit == "%" else 2
+    mean, low, high = (_number(value[key], digits) for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]{undefined}"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0

@@ -1,0 +1,413 @@
+"""The suite on a classifier whose answers are known: its logits are weighted sums of the magnitude."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from interpretability.metrics import METRICS, MetricSuite, format_table, summarise_clips
+
+EXTRA = {"p", "o", "q", "silent", "saturated"}
+
+
+class LinearClassifier:
+    """logits_c = sum of magnitude * W_c over valid bins. Counts its passes."""
+
+    def __init__(self, weight, task="single"):
+        self.weight = weight  # [C, F]
+        self.task = task
+        self.training = False
+        self.calls = []
+
+    def logits(self, magnitude, valid):
+        return torch.einsum("btf,cf->bc", magnitude * valid[:, :, None], self.weight)
+
+    def __call__(self, spectrogram):
+        return SimpleNamespace(logits=self.logits(spectrogram.magnitude, spectrogram.valid))
+
+    def classify_masked(self, spectrogram, mask, *, apply, place):
+        self.calls.append((apply, place))
+        a = spectrogram.magnitude
+        if apply == "linear":
+            inside, outside = mask * a, (1 - mask) * a
+        else:
+            inside, outside = (torch.expm1(m * torch.log1p(a)) for m in (mask, 1 - mask))
+        logits = self.logits(torch.cat([inside, outside]), torch.cat([spectrogram.valid] * 2))
+        inside, outside = logits.chunk(2)
+        return SimpleNamespace(inside=inside, outside=outside)
+
+
+def spectrogram_of(magnitude, lengths=None):
+    lengths = torch.tensor(lengths or [magnitude.shape[1]] * magnitude.shape[0])
+    return SimpleNamespace(magnitude=magnitude, valid=torch.arange(magnitude.shape[1])[None] < lengths[:, None])
+
+
+def random_case(seed=0, batch=5, frames=6, bands=4, classes=3, lengths=(6, 2, 4, 6, 5)):
+    g = torch.Generator().manual_seed(seed)
+    spectrogram = spectrogram_of(torch.rand(batch, frames, bands, generator=g), list(lengths))
+    classifier = LinearClassifier(torch.randn(classes, bands, generator=g))
+    return classifier, spectrogram, torch.rand(batch, frames, bands, generator=g)
+
+
+def softmax(logits):
+    total = sum(math.exp(v) for v in logits)
+    return [math.exp(v) / total for v in logits]
+
+
+def test_worked_by_hand():
+    """Two classes, one per band; A = [[2, 1]], M = [[0.5, 0]], linear: In = [[1, 0]], Out = [[1, 1]]."""
+    classifier = LinearClassifier(torch.eye(2))
+    spectrogram = spectrogram_of(torch.tensor([[[2.0, 1.0]]]))
+    values = MetricSuite(classifier, apply="linear")(spectrogram, classifier(spectrogram), torch.tensor([[[0.5, 0.0]]]))
+    p = 1 / (1 + math.exp(-1))  # logits 2 and 1; In has the same difference, Out has none
+    expected = {
+        "fid_in": 1.0,
+        "ff": p - 0.5,
+        "ff_in": 0.0,
+        "ad": 0.0,
+        "ai": 0.0,
+        "ag": 0.0,
+        "sps": 0.5,
+        "comp": 0.0,
+        "comp_rel": 0.0,
+        "kept_area": 0.25,
+        "p": p,
+        "o": p,
+        "q": 0.5,
+        "silent": 0.0,
+        "saturated": 0.0,
+    }
+    assert values.keys() == expected.keys()
+    for name, value in expected.items():
+        assert values[name].shape == (1,)
+        assert values[name].dtype == torch.float64
+        assert values[name].item() == pytest.approx(value, abs=1e-7), name
+
+
+def test_worked_by_hand_in_the_log_domain_and_for_a_gain():
+    """A = [[3, 1]], M = [[1, 0.5]]: In = [[3, sqrt(2) - 1]], Out = [[0, sqrt(2) - 1]]."""
+    classifier = LinearClassifier(torch.eye(2))
+    spectrogram = spectrogram_of(torch.tensor([[[3.0, 1.0]]]))
+    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), torch.tensor([[[1.0, 0.5]]]))
+    p, o, q = (1 / (1 + math.exp(-d)) for d in (2.0, 4 - math.sqrt(2), 1 - math.sqrt(2)))
+    for name, value in {"p": p, "o": o, "q": q, "ff": p - q, "ff_in": p - o, "ad": 0.0, "ai": 100.0}.items():
+        assert values[name].item() == pytest.approx(value, abs=1e-6), name
+    assert values["ag"].item() == pytest.approx(100 * (o - p) / (1 - p), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_formulas_clip_by_clip(seed):
+    classifier, spectrogram, mask = random_case(seed)
+    target = torch.tensor([0, 1, 2, 0, 1])
+    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), mask, target)
+    for i in range(5):
+        length = int(spectrogram.valid[i].sum())
+        a, m = spectrogram.magnitude[i, :length], mask[i, :length]
+        probabilities = []
+        for k in (torch.ones_like(m), m, 1 - m):
+            masked = torch.expm1(k * torch.log1p(a)).sum(dim=0)  # [F]
+            probabilities.append(softmax([float(masked @ w) for w in classifier.weight]))
+        c = int(target[i])
+        p, o, q = (x[c] for x in probabilities)
+        expected = {
+            "fid_in": float(max(range(3), key=probabilities[1].__getitem__) == c),
+            "ff": p - q,
+            "ff_in": p - o,
+            "ad": 100 * max(0.0, p - o) / p,
+            "ai": 100.0 * (o > p + 1e-6),
+            "ag": 100 * max(0.0, o - p) / (1 - p),
+            "kept_area": float(m.double().mean()),
+        }
+        for name, value in expected.items():
+            assert values[name][i].item() == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+def test_one_pass_or_none():
+    classifier, spectrogram, mask = random_case()
+    output = classifier(spectrogram)
+    suite = MetricSuite(classifier, place="waveform", apply="linear")
+    values = suite(spectrogram, output, mask)
+    assert classifier.calls == [("linear", "waveform")]
+    masked = classifier.classify_masked(spectrogram, mask, apply="linear", place="waveform")
+    classifier.calls.clear()
+    again = suite(spectrogram, output, mask, masked=masked)
+    assert classifier.calls == []
+    assert all(torch.equal(values[name], again[name]) for name in values)
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+@pytest.mark.parametrize("apply", ["log", "linear"])
+def test_mask_of_ones(task, apply):
+    classifier, spectrogram, mask = random_case()
+    classifier.task = task
+    values = MetricSuite(classifier, apply=apply)(spectrogram, classifier(spectrogram), torch.ones_like(mask))
+    assert torch.allclose(values["p"], values["o"], atol=1e-6)
+    assert values["fid_in"].tolist() == [1.0] * 5
+    assert values["ad"].tolist() == pytest.approx([0.0] * 5, abs=1e-3)
+    for name in ("ai", "ag"):
+        assert values[name].tolist() == [0.0] * 5
+    assert values["sps"].tolist() == pytest.approx([0.0] * 5, abs=1e-12)
+    assert values["comp"].tolist() == pytest.approx([math.log(4 * n) for n in (6, 2, 4, 6, 5)], abs=1e-12)
+    assert values["kept_area"].tolist() == [1.0] * 5
+
+
+def test_mask_of_zeros():
+    classifier, spectrogram, mask = random_case()
+    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), torch.zeros_like(mask))
+    assert values["ff"].tolist() == pytest.approx([0.0] * 5, abs=1e-6)
+    for name in ("sps", "comp", "comp_rel"):
+        assert torch.isnan(values[name]).all()
+    assert values["kept_area"].tolist() == [0.0] * 5
+
+
+def test_the_complement_swaps_the_two_faithfulnesses_exactly():
+    classifier, spectrogram, _ = random_case()
+    # Multiples of 1/8, so that 1 - (1 - M) is M to the last bit.
+    mask = torch.randint(0, 9, spectrogram.magnitude.shape, generator=torch.Generator().manual_seed(0)) / 8
+    suite, output = MetricSuite(classifier), classifier(spectrogram)
+    here, there = suite(spectrogram, output, mask), suite(spectrogram, output, 1 - mask)
+    # Swapped, In and Out sit at each other's place in the stacked batch; the sums may round differently there.
+    assert torch.allclose(here["ff"], there["ff_in"], rtol=0, atol=1e-6)
+    assert torch.allclose(here["ff_in"], there["ff"], rtol=0, atol=1e-6)
+    masked = classifier.classify_masked(spectrogram, mask, apply="log", place="spectrogram")
+    swapped = SimpleNamespace(inside=masked.outside, outside=masked.inside)
+    here, there = (suite(spectrogram, output, mask, masked=x) for x in (masked, swapped))
+    assert torch.equal(here["ff"], there["ff_in"])
+    assert torch.equal(here["ff_in"], there["ff"])
+
+
+def test_certain_classifier():
+    """p = 1 in float32: no gain, and the clip is flagged as saturated."""
+    classifier = LinearClassifier(torch.eye(2))
+    spectrogram = spectrogram_of(torch.tensor([[[40.0, 0.0]], [[1.0, 0.0]]]))
+    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), torch.full((2, 1, 2), 0.9))
+    assert values["ag"][0].item() == 0.0
+    assert values["ai"][0].item() == 0.0
+    assert values["saturated"].tolist() == [1.0, 0.0]
+
+
+def test_drop_is_not_capped():
+    """A second softmax would cap the drop at 63.2."""
+    classifier = LinearClassifier(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    spectrogram = spectrogram_of(torch.tensor([[[60.0, 30.0]]]))
+    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), torch.tensor([[[0.0, 1.0]]]))
+    assert values["ad"].item() == pytest.approx(100.0, abs=1e-6)
+    assert values["fid_in"].item() == 0.0
+
+
+def test_silence_loses_nothing_and_is_flagged():
+    weight = torch.eye(2)
+    classifier = LinearClassifier(weight)
+    magnitude = torch.rand(3, 4, 2) + 0.1
+    magnitude[1] = 0.0
+    magnitude[2, :2] = 0.0  # silent where it is valid; what lies in the padding does not count
+    spectrogram = spectrogram_of(magnitude, [4, 4, 2])
+    masked = SimpleNamespace(inside=torch.tensor([[0.0, 3.0]] * 3), outside=torch.tensor([[0.0, -3.0]] * 3))
+    values = MetricSuite(classifier)(
+        spectrogram, classifier(spectrogram), torch.rand(3, 4, 2), target=torch.tensor([1, 1, 1]), masked=masked
+    )
+    assert values["silent"].tolist() == [0.0, 1.0, 1.0]
+    for name in ("ff", "ff_in", "ad", "ai", "ag"):
+        assert values[name][1:].tolist() == [0.0, 0.0]
+    assert values["ai"][0].item() == 100.0
+
+
+def test_default_target_takes_the_lowest_index_on_ties():
+    classifier = LinearClassifier(torch.ones(3, 2))
+    spectrogram = spectrogram_of(torch.rand(2, 3, 2))
+    suite, mask = MetricSuite(classifier), torch.rand(2, 3, 2)
+    default = suite(spectrogram, classifier(spectrogram), mask)
+    named = suite(spectrogram, classifier(spectrogram), mask, target=torch.tensor([0, 0]))
+    assert all(torch.equal(default[name], named[name]) for name in default)
+    assert default["fid_in"].tolist() == [1.0, 1.0]
+    assert suite(spectrogram, classifier(spectrogram), mask, target=torch.tensor([2, 2]))["fid_in"].tolist() == [0, 0]
+
+
+def test_multi_label_uses_the_sigmoid_of_the_class():
+    classifier = LinearClassifier(torch.eye(2), task="multi")
+    spectrogram = spectrogram_of(torch.tensor([[[2.0, 1.0]]]))
+    values = MetricSuite(classifier, apply="linear")(
+        spectrogram, classifier(spectrogram), torch.tensor([[[0.5, 0.0]]]), target=torch.tensor([1])
+    )
+    p, o, q = (1 / (1 + math.exp(-x)) for x in (1.0, 0.0, 1.0))
+    assert [values[name].item() for name in "poq"] == pytest.approx([p, o, q])
+    assert values["ad"].item() == pytest.approx(100 * (p - o) / p)
+
+
+def test_batch_order_and_padding_do_not_matter():
+    classifier, spectrogram, mask = random_case()
+    suite = MetricSuite(classifier)
+    whole = suite(spectrogram, classifier(spectrogram), mask)
+    order = torch.tensor([4, 2, 0, 1, 3])
+    cases = {"order": (order, slice(None), order)}
+    cases |= {f"clip {i}": (slice(i, i + 1), slice(0, int(spectrogram.valid[i].sum())), [i]) for i in range(5)}
+    for case, (clips, frames, expected) in cases.items():
+        part = SimpleNamespace(
+            magnitude=spectrogram.magnitude[clips][:, frames], valid=spectrogram.valid[clips][:, frames]
+        )
+        values = suite(part, classifier(part), mask[clips][:, frames])
+        for name in values:
+            assert torch.allclose(values[name], whole[name][expected], atol=2e-4, rtol=1e-5), (case, name)
+    longer = SimpleNamespace(
+        magnitude=torch.nn.functional.pad(spectrogram.magnitude, (0, 0, 0, 9)),
+        valid=torch.nn.functional.pad(spectrogram.valid, (0, 9)),
+    )
+    values = suite(longer, classifier(longer), torch.nn.functional.pad(mask, (0, 0, 0, 9), value=1.0))
+    for name in values:
+        assert torch.allclose(values[name], whole[name], atol=2e-4, rtol=1e-5), name
+
+
+def test_nothing_of_the_callers_is_changed():
+    class Module(torch.nn.Module):
+        task = "single"
+
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 3)
+
+        def classify_masked(self, spectrogram, mask, apply, place):
+            a = spectrogram.magnitude
+            return SimpleNamespace(inside=self.layer((mask * a).sum(1)), outside=self.layer(((1 - mask) * a).sum(1)))
+
+    _, spectrogram, mask = random_case()
+    module = Module().eval()
+    mask.requires_grad_()
+    output = SimpleNamespace(logits=module.layer(spectrogram.magnitude.sum(1)))
+    before = [x.detach().clone() for x in (spectrogram.magnitude, spectrogram.valid, mask, output.logits)]
+    values = MetricSuite(module)(spectrogram, output, mask)
+    assert not any(value.requires_grad for value in values.values())
+    assert not module.training
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in module.parameters())
+    assert mask.grad is None
+    assert output.logits.requires_grad
+    after = (spectrogram.magnitude, spectrogram.valid, mask, output.logits)
+    assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
+    with pytest.raises(ValueError, match="training mode"):
+        MetricSuite(module.train())(spectrogram, output, mask)
+
+
+def test_half_precision_logits():
+    classifier, spectrogram, mask = random_case()
+    output = SimpleNamespace(logits=classifier(spectrogram).logits.bfloat16())
+    masked = SimpleNamespace(inside=output.logits, outside=output.logits)
+    values = MetricSuite(classifier)(spectrogram, output, mask, masked=masked)
+    assert torch.equal(values["p"], values["o"])
+
+
+def test_bad_input():
+    classifier, spectrogram, mask = random_case()
+    output, suite = classifier(spectrogram), MetricSuite(classifier)
+    with pytest.raises(ValueError, match="place is 'room', expected one of spectrogram, waveform"):
+        MetricSuite(classifier, place="room")
+    with pytest.raises(ValueError, match="apply is 'square', expected one of log, linear"):
+        MetricSuite(classifier, apply="square")
+    with pytest.raises(ValueError, match=r"mask has shape \[5, 5, 4\], the magnitude has \[5, 6, 4\]"):
+        suite(spectrogram, output, mask[:, :5])
+    with pytest.raises(ValueError, match=r"expected \[0, 1\]"):
+        suite(spectrogram, output, 2 * torch.ones_like(mask))
+    with pytest.raises(ValueError, match=r"target has shape \[5, 1\]"):
+        suite(spectrogram, output, mask, target=torch.zeros(5, 1, dtype=torch.long))
+    for value in (float("nan"), float("inf")):
+        bad = mask.clone()
+        bad[3, 0, 0] = value
+        with pytest.raises(ValueError, match=r"not finite in clips \[3\]"):
+            suite(spectrogram, output, bad)
+    assert classifier.calls == []  # all of it is found before the classifier runs
+    with pytest.raises(ValueError, match="logits of In and Out"):
+        suite(spectrogram, output, mask, masked=SimpleNamespace(inside=output.logits[:1], outside=output.logits))
+
+
+def rows_of(values):
+    return [{name: values[name][i].item() for name in values} for i in range(len(values["p"]))]
+
+
+def test_every_metric_is_registered_and_measured():
+    classifier, spectrogram, mask = random_case()
+    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), mask)
+    assert set(values) == set(METRICS) | EXTRA
+    assert list(values)[: len(METRICS)] == list(METRICS)
+    assert all(name == info.name and info.better in ("high", "low", "none") for name, info in METRICS.items())
+
+
+def test_summary_leaves_silence_out_and_counts_it():
+    base = dict.fromkeys(METRICS, 0.0)
+    rows = [
+        base | {"ad": 10.0, "ag": 1.0, "sps": None, "saturated": 1.0},
+        base | {"ad": 20.0, "ag": 2.0, "sps": math.nan},
+        base | {"ad": 60.0, "ag": 90.0, "sps": 0.7, "silent": 0.0},
+        base | {"ad": 0.0, "ag": 0.0, "sps": 0.1, "silent": 1.0, "saturated": 1.0},
+    ]
+    summary = summarise_clips(rows)
+    assert (summary["clips"], summary["silent"]) == (3, 1)
+    assert summary["ad"]["mean"] == pytest.approx(30.0)
+    assert (summary["ad"]["n"], summary["ad"]["undefined"]) == (3, 0)
+    assert 10.0 <= summary["ad"]["low"] < summary["ad"]["mean"] < summary["ad"]["high"] <= 60.0
+    assert summary["sps"] == {"mean": 0.7, "low": 0.7, "high": 0.7, "n": 1, "undefined": 2}
+    assert summary["median_ag"] == 2.0
+    assert summary["share_saturated"] == pytest.approx(1 / 3)
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    with pytest.raises(ValueError, match="row 0 has no fid_in"):
+        summarise_clips([{"ad": 1.0}])
+
+
+def test_summary_of_nothing_but_silence():
+    summary = summarise_clips([dict.fromkeys(METRICS, 0.0) | {"silent": 1.0}])
+    assert (summary["clips"], summary["silent"]) == (0, 1)
+    assert summary["ad"]["mean"] is None
+    assert summary["median_ag"] is None
+    assert summary["share_saturated"] is None
+    assert "| – |" in format_table([("PIQ", summary)])
+
+
+def test_summary_of_the_suite():
+    classifier, spectrogram, mask = random_case()
+    mask[2] = 0.0
+    rows = rows_of(MetricSuite(classifier)(spectrogram, classifier(spectrogram), mask))
+    summary = summarise_clips(rows)
+    assert summary["comp"]["undefined"] == 1
+    assert summary["ff"]["n"] == 5
+    assert summary["ff"]["mean"] == pytest.approx(sum(row["ff"] for row in rows) / 5)
+
+
+def interval(mean, low, high, undefined=0, n=40):
+    return {"mean": mean, "low": low, "high": high, "n": n, "undefined": undefined}
+
+
+def test_table_golden():
+    piq = {
+        "clips": 39,
+        "silent": 1,
+        "fid_in": interval(0.944, 0.9, 1.0),
+        "ad": interval(6.42, 4.96, 8.0),
+        "ff": interval(-0.001, -0.02, 0.5),
+        "sps": interval(0.7, 0.6, 0.8, undefined=2, n=37),
+        "kept_area": interval(0.2, 0.2, 0.2),
+    }
+    zeros = piq | {"silent": 0, "clips": 40, "sps": interval(None, None, None, undefined=40, n=0)}
+    table = format_table([("PIQ", piq), ("M = 0 | floor", zeros)], ["fid_in", "ff", "ad", "sps", "kept_area"])
+    assert table.splitlines() == [
+        "| method | n | Fid-In ↑ | FF ↑ | AD (%) ↓ | SPS ↑ | kept area |",
+        "| :--- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| PIQ | 39 (+1 silent) | 0.94 [0.90, 1.00] | 0.00 [-0.02, 0.50] | 6.4 [5.0, 8.0] "
+        "| 0.70 [0.60, 0.80] (2 undefined) | 0.20 [0.20, 0.20] |",
+        "| M = 0 \\| floor | 40 | 0.94 [0.90, 1.00] | 0.00 [-0.02, 0.50] | 6.4 [5.0, 8.0] "
+        "| – (40 undefined) | 0.20 [0.20, 0.20] |",
+    ]
+
+
+def test_table_has_every_metric_with_its_direction():
+    classifier, spectrogram, mask = random_case()
+    rows = rows_of(MetricSuite(classifier)(spectrogram, classifier(spectrogram), mask))
+    lines = format_table([("one", summarise_clips(rows)), ("two", summarise_clips(rows))]).splitlines()
+    assert len(lines) == 4
+    assert {line.count("|") for line in lines} == {len(METRICS) + 3}
+    for info in METRICS.values():
+        assert info.label in lines[0]
+    assert lines[0].count("↑") == sum(info.better == "high" for info in METRICS.values())
+    assert lines[0].count("↓") == sum(info.better == "low" for info in METRICS.values())
+    with pytest.raises(ValueError, match="unknown metrics auc"):
+        format_table([], ["auc"])
+    with pytest.raises(ValueError, match="the summary of one has no ad"):
+        format_table([("one", {"clips": 1})], ["ad"])
