@@ -1,0 +1,222 @@
+"""The contract of a classifier: linear magnitude in, logits, embedding and feature maps out, frozen when explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from interpretability.decoders import Grid
+from interpretability.errors import UserError
+from interpretability.frontend import Frontend, FrontendSettings, Spectrogram, apply_mask
+from interpretability.metrics.faithfulness import predicted_class
+from interpretability.metrics.suite import PLACES
+
+TASKS = ("single", "multi")
+
+
+@dataclass
+class ClassifierOutput:
+    """What a classifier says of a batch.
+
+    Attributes
+    ----------
+    logits : Tensor [B, C]
+    embedding : Tensor [B, D]
+    feature_maps : tuple of Tensor [B, C_l, T_l, F_l]
+        Finest first.
+    attention : Tensor or None
+        Where the classifier has any.
+    """
+
+    logits: Tensor
+    embedding: Tensor
+    feature_maps: tuple[Tensor, ...]
+    attention: Tensor | None = None
+
+    @property
+    def predicted(self) -> Tensor:
+        """Index of the most probable class [B]; the lowest one on ties."""
+        return predicted_class(self.logits)
+
+
+@dataclass
+class MaskedLogits:
+    """Logits of what a mask keeps (``inside``) and of what it removes (``outside``), each [B, C]."""
+
+    inside: Tensor
+    outside: Tensor
+
+
+class Classifier(nn.Module):
+    """Base class of every classifier.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        Class names, in the order of the logits. They belong to the classifier and are saved with it.
+    frontend : FrontendSettings or dict, optional
+        The front end it is trained with.
+    task : {"single", "multi"}
+        Softmax over classes, or one sigmoid a class.
+
+    Attributes
+    ----------
+    NAME : str
+        Name in the registry and in saved folders.
+    feature_channels : tuple of int
+        Channels of the feature maps, finest first.
+    feature_strides : tuple of int
+        Time (and frequency) strides of the feature maps.
+    """
+
+    NAME = ""
+    feature_channels: tuple[int, ...] = ()
+    feature_strides: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        frontend: FrontendSettings | dict | None = None,
+        task: str = "single",
+    ):
+        super().__init__()
+        labels = [str(label) for label in labels]
+        if len(labels) < 2 or len(set(labels)) != len(labels):
+            raise UserError(f"a classifier needs at least 2 different class names, got {labels}")
+        if task not in TASKS:
+            raise UserError(f"task is {task!r}, expected one of {TASKS}")
+        self.labels = labels
+        self.task = task
+        settings = FrontendSettings(**frontend) if isinstance(frontend, dict) else frontend
+        self.frontend = Frontend(settings)
+        self.frozen = False
+
+    def architecture(self) -> dict:
+        """Return the constructor's own keyword arguments (without labels, frontend, task), for saved folders."""
+        raise NotImplementedError
+
+    def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
+        """Classify linear magnitudes.
+
+        Parameters
+        ----------
+        magnitude : Tensor [B, T, F]
+        valid : Tensor [B, T], bool, optional
+            Valid frames; all if not given. The result of a clip does not depend on its padding.
+
+        Returns
+        -------
+        ClassifierOutput
+        """
+        raise NotImplementedError
+
+    def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
+        """Return where the cells of each feature map lie, for a spectrogram of ``n_frames``."""
+        raise NotImplementedError
+
+    def input_grid(self, n_frames: int) -> Grid:
+        """Return where the cells of the classifier's own features (log-mel, say) lie: the finest grid it can see."""
+        raise NotImplementedError
+
+    def feature_rows(self, n_frames: int | Tensor) -> tuple[int | Tensor, ...]:
+        """Return how many rows the input grid and each feature map have for clips of ``n_frames``."""
+        raise NotImplementedError
+
+    def valid_rows(self, valid: Tensor) -> tuple[Tensor, ...]:
+        """Return which rows of the input grid and of each feature map belong to the clips.
+
+        Parameters
+        ----------
+        valid : Tensor [B, T], bool
+
+        Returns
+        -------
+        tuple of Tensor [B, T_l], bool
+        """
+        counts = self.feature_rows(valid.sum(1))
+        sizes = self.feature_rows(valid.shape[1])
+        return tuple(
+            torch.arange(size, device=valid.device)[None] < count[:, None]
+            for size, count in zip(sizes, counts, strict=True)
+        )
+
+    def freeze(self) -> Classifier:
+        """Make it an object of study: eval mode for good, no gradients to its parameters. Returns itself."""
+        self.frozen = True
+        self.requires_grad_(False)
+        return self.train(False)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Set the mode; a frozen classifier stays in eval mode, so that its batch-norm statistics never move."""
+        return super().train(mode and not self.frozen)
+
+    def classify_masked(
+        self,
+        spectrogram: Spectrogram,
+        mask: Tensor,
+        apply: str = "log",
+        place: str = "spectrogram",
+    ) -> MaskedLogits:
+        """Classify In = apply(M) and Out = apply(1 - M) in one batched pass of 2B clips.
+
+        Parameters
+        ----------
+        spectrogram : Spectrogram
+        mask : Tensor [B, T, F] in [0, 1]
+        apply : {"log", "linear"}
+            Domain of the mask.
+        place : {"spectrogram", "waveform"}
+            ``spectrogram``: the masked magnitude goes straight in. ``waveform``: it is turned into sound, analysed
+            again at the level it has, and then classified; this is what a person hears.
+
+        Returns
+        -------
+        MaskedLogits
+
+        Raises
+        ------
+        ValueError
+            For an unknown place or domain, or a mask of another shape.
+        """
+        if place not in PLACES:
+            raise ValueError(f"place is {place!r}, expected one of {PLACES}")
+        both = torch.cat([apply_mask(spectrogram.magnitude, m, apply) for m in (mask, 1 - mask)])  # [2B, T, F]
+        valid = spectrogram.valid.repeat(2, 1)
+        if place == "waveform":
+            doubled = spectrogram[torch.arange(len(spectrogram), device=mask.device).repeat(2)]
+            sound = self.frontend.resynthesise(doubled, both)
+            both = self.frontend.analyse(sound, self.frontend.relative_lengths(doubled)).magnitude
+        logits = self(both, valid).logits.float()
+        return MaskedLogits(*logits.chunk(2))
+
+    def target_index(self, target: str | int) -> int:
+        """Return the class index of a name or an index.
+
+        Raises
+        ------
+        UserError
+            If the classifier has no such class.
+        """
+        text = str(target)
+        if text in self.labels:
+            return self.labels.index(text)
+        if text.lstrip("-").isdigit() and 0 <= int(text) < len(self.labels):
+            return int(text)
+        raise UserError(f"no class {target!r}: this classifier has {', '.join(self.labels)}")
+
+
+def groups_of_equal_length(valid: Tensor | None, batch_size: int) -> Iterator[tuple[Tensor, int | None]]:
+    """Yield (indices of clips, their number of valid frames) for each length in the batch.
+
+    Networks that cannot hide padding layer by layer run once for each length, so that a padded clip gives what it
+    gives alone.
+    """
+    if valid is None or bool(valid.all()):
+        yield torch.arange(batch_size, device=None if valid is None else valid.device), None
+        return
+    counts = valid.sum(dim=1)
+    for count in counts.unique().tolist():
+        yield (counts == count).nonzero()[:, 0], int(count)

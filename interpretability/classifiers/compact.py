@@ -1,0 +1,122 @@
+"""``compact``: a log-mel CNN of about a million parameters, strided, feature maps at four scales, made for CPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from interpretability.classifiers.base import Classifier, ClassifierOutput
+from interpretability.decoders import ConvBlock, Grid, hide_padding
+from interpretability.frontend import FrontendSettings
+
+
+class CompactClassifier(Classifier):
+    """Four strided stages of two 3x3 convolutions on a log-mel spectrogram, pooled over valid frames.
+
+    Parameters
+    ----------
+    labels, frontend, task
+        As in :class:`~interpretability.classifiers.base.Classifier`.
+    n_mels : int
+        Mel bands.
+    channels : sequence of 4 int
+        Channels of the stages, whose strides are 2, 4, 8 and 16.
+    gain : float
+        Scale of the mel energies before ``log1p``: how far below the peak a sound still counts.
+    dropout : float
+        On the embedding, in training.
+
+    Notes
+    -----
+    Silence stays zero through ``log1p``, so a masked-out region looks like silence, not like an unseen value.
+    """
+
+    NAME = "compact"
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        frontend: FrontendSettings | dict | None = None,
+        task: str = "single",
+        n_mels: int = 64,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        gain: float = 100.0,
+        dropout: float = 0.2,
+    ):
+        super().__init__(labels, frontend, task)
+        self.n_mels, self.gain, self.dropout = int(n_mels), float(gain), float(dropout)
+        self.feature_channels = tuple(int(count) for count in channels)
+        self.feature_strides = tuple(2 ** (level + 1) for level in range(len(self.feature_channels)))
+        settings = self.frontend.settings
+        self.register_buffer(
+            "mel_weights",
+            torchaudio.functional.melscale_fbanks(
+                settings.n_bins, 0.0, settings.sample_rate / 2, self.n_mels, settings.sample_rate, mel_scale="slaney"
+            ),
+            persistent=False,
+        )  # [F, n_mels]
+        self.input_norm = nn.BatchNorm1d(self.n_mels)
+        widths = (1, *self.feature_channels)
+        self.stages = nn.ModuleList(
+            nn.Sequential(ConvBlock(a, b, stride=2), ConvBlock(b, b)) for a, b in pairwise(widths)
+        )
+        self.drop = nn.Dropout(self.dropout)
+        self.head = nn.Linear(2 * self.feature_channels[-1], len(self.labels))
+
+    def architecture(self) -> dict:
+        """Return the architecture's settings."""
+        return {
+            "n_mels": self.n_mels,
+            "channels": list(self.feature_channels),
+            "gain": self.gain,
+            "dropout": self.dropout,
+        }
+
+    def log_mel(self, magnitude: Tensor) -> Tensor:
+        """Return ``log1p(gain * mel(A))``, [B, T, n_mels]."""
+        return torch.log1p(self.gain * (magnitude @ self.mel_weights))
+
+    def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
+        """See :meth:`Classifier.forward`."""
+        maps = self.input_norm(self.log_mel(magnitude).transpose(1, 2)).transpose(1, 2)[:, None]  # [B, 1, T, n_mels]
+        rows = (None,) * (1 + len(self.stages)) if valid is None else self.valid_rows(valid)
+        maps = hide_padding(maps, rows[0])
+        feature_maps = []
+        for stage, stage_rows in zip(self.stages, rows[1:], strict=True):
+            for block in stage:
+                maps = hide_padding(block(maps), stage_rows)
+            feature_maps.append(maps)
+        embedding = self._pool(maps, rows[-1])
+        return ClassifierOutput(self.head(self.drop(embedding)), embedding, tuple(feature_maps))
+
+    def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
+        """Return the centres of the feature maps: cell i of stride s lies on frame s*i and on mel band s*i."""
+        grid = self.input_grid(n_frames)
+        return tuple(Grid(grid.frames[::stride], grid.bins[::stride]) for stride in self.feature_strides)
+
+    def input_grid(self, n_frames: int) -> Grid:
+        """Return the grid of the log-mel spectrogram."""
+        return Grid(torch.arange(n_frames, dtype=torch.float64), self.mel_centres())
+
+    def feature_rows(self, n_frames: int | Tensor) -> tuple[int | Tensor, ...]:
+        """See :meth:`Classifier.feature_rows`."""
+        return tuple((n_frames + stride - 1) // stride for stride in (1, *self.feature_strides))
+
+    def mel_centres(self) -> Tensor:
+        """Return the centre of each mel band in (fractional) frequency bins [n_mels]: its filter's mean bin."""
+        weights = self.mel_weights.double().cpu()
+        bins = torch.arange(weights.shape[0], dtype=torch.float64)
+        return (bins @ weights) / weights.sum(0).clamp(min=1e-12)
+
+    def _pool(self, maps: Tensor, rows: Tensor | None) -> Tensor:
+        """Mean and maximum over time of the mean over frequency, [B, 2 * channels]."""
+        over_time = maps.mean(dim=3)  # [B, C, T']
+        if rows is None:
+            return torch.cat([over_time.mean(2), over_time.amax(2)], dim=1)
+        # Maps are >= 0 after ReLU, so hidden rows (zeros) never win the maximum.
+        count = rows.sum(1, keepdim=True).to(maps.dtype)  # [B, 1]
+        return torch.cat([over_time.sum(2) / count, over_time.amax(2)], dim=1)

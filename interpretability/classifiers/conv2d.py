@@ -1,0 +1,137 @@
+"""``conv2d``: SpeechBrain's ``Conv2dEncoder_v2`` and its ``Classifier`` head, as in the published PIQ recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
+from speechbrain.lobes.models.PIQ import Conv2dEncoder_v2
+from torch import Tensor
+from torch.nn import functional
+
+from interpretability.classifiers.base import Classifier, ClassifierOutput, groups_of_equal_length
+from interpretability.decoders import Grid
+from interpretability.frontend import FrontendSettings
+
+# Four strided convolutions and the interpreters' halving need this many frames; shorter clips are padded with zeros.
+MIN_FRAMES = 64
+
+
+class Conv2dClassifier(Classifier):
+    """The classifier of PIQ (arXiv 2303.12659) on ``log1p`` magnitudes.
+
+    Parameter names are those of SpeechBrain's modules under ``embedding_model`` and ``classifier``, so that the
+    files ``embedding_model.ckpt`` and ``classifier.ckpt`` of published checkpoints load as they are.
+
+    Parameters
+    ----------
+    labels, frontend, task
+        As in :class:`~interpretability.classifiers.base.Classifier`.
+    dim : int
+        Channels of the encoder; 256 in the published model.
+    lin_blocks, lin_neurons : int
+        Blocks and width of the head's hidden layers; published: 1 and 192.
+    logit_scale : float
+        The head gives cosines in [-1, 1]; logits are cosines times this scale. Training with an (angular-margin)
+        softmax of scale 30 is the published way, and so is the default: probabilities are those of training.
+    """
+
+    NAME = "conv2d"
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        frontend: FrontendSettings | dict | None = None,
+        task: str = "single",
+        dim: int = 256,
+        lin_blocks: int = 1,
+        lin_neurons: int = 192,
+        logit_scale: float = 30.0,
+    ):
+        super().__init__(labels, frontend, task)
+        self.dim, self.lin_blocks, self.lin_neurons = int(dim), int(lin_blocks), int(lin_neurons)
+        self.logit_scale = float(logit_scale)
+        self.feature_channels = (self.dim,) * 4
+        self.feature_strides = (2, 4, 8, 16)
+        self.embedding_model = Conv2dEncoder_v2(dim=self.dim)
+        self.classifier = CosineHead(
+            self.dim, lin_blocks=self.lin_blocks, lin_neurons=self.lin_neurons, out_neurons=len(self.labels)
+        )
+
+    def architecture(self) -> dict:
+        """Return the architecture's settings."""
+        return {
+            "dim": self.dim,
+            "lin_blocks": self.lin_blocks,
+            "lin_neurons": self.lin_neurons,
+            "logit_scale": self.logit_scale,
+        }
+
+    def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
+        """See :meth:`Classifier.forward`. In training mode a batch is one padded whole (batch norm needs it)."""
+        if self.training or valid is None or bool(valid.all()):
+            return self._forward(magnitude)
+        parts = [
+            (index, self._forward(magnitude[index, :count]))
+            for index, count in groups_of_equal_length(valid, len(magnitude))
+        ]
+        order = torch.cat([index for index, _ in parts]).argsort()
+        return ClassifierOutput(
+            logits=torch.cat([part.logits for _, part in parts])[order],
+            embedding=torch.cat([part.embedding for _, part in parts])[order],
+            feature_maps=tuple(
+                _stack_padded([part.feature_maps[level] for _, part in parts])[order] for level in range(4)
+            ),
+        )
+
+    def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
+        """Return the centres: a 4x4 convolution of stride 2 and padding 1 centres cell i on 2i + 0.5."""
+        n_bins = self.frontend.settings.n_bins
+        grids = []
+        for stride, rows in zip(self.feature_strides, self.feature_rows(n_frames)[1:], strict=True):
+            columns = n_bins // stride
+            offset = (stride - 1) / 2
+            grids.append(
+                Grid(
+                    torch.arange(rows, dtype=torch.float64) * stride + offset,
+                    torch.arange(columns, dtype=torch.float64) * stride + offset,
+                )
+            )
+        return tuple(grids)
+
+    def feature_rows(self, n_frames: int | Tensor) -> tuple[int | Tensor, ...]:
+        """See :meth:`Classifier.feature_rows`; a short clip is padded to ``MIN_FRAMES``."""
+        padded = n_frames.clamp(min=MIN_FRAMES) if isinstance(n_frames, Tensor) else max(n_frames, MIN_FRAMES)
+        return (n_frames, *(padded // stride for stride in self.feature_strides))
+
+    def input_grid(self, n_frames: int) -> Grid:
+        """Return the spectrogram's own grid."""
+        return Grid(
+            torch.arange(n_frames, dtype=torch.float64),
+            torch.arange(self.frontend.settings.n_bins, dtype=torch.float64),
+        )
+
+    def _forward(self, magnitude: Tensor) -> ClassifierOutput:
+        missing = max(0, MIN_FRAMES - magnitude.shape[1])
+        maps = functional.pad(torch.log1p(magnitude), (0, 0, 0, missing))[:, None]  # [B, 1, T, F]
+        encoder = self.embedding_model
+        feature_maps = []
+        for conv, norm in (
+            (encoder.conv1, encoder.bn1),
+            (encoder.conv2, encoder.bn2),
+            (encoder.conv3, encoder.bn3),
+            (encoder.conv4, encoder.bn4),
+        ):
+            maps = encoder.nonl(norm(conv(maps)))
+            feature_maps.append(maps)
+        feature_maps[-1] = encoder.resblock(maps)
+        embedding = feature_maps[-1].mean(dim=(2, 3))  # [B, dim]
+        logits = self.logit_scale * self.classifier(embedding)[:, 0]
+        return ClassifierOutput(logits, embedding, tuple(feature_maps))
+
+
+def _stack_padded(maps: list[Tensor]) -> Tensor:
+    """Concatenate maps [b, C, t, f] of several lengths along the batch, padded with zeros to the longest."""
+    longest = max(item.shape[2] for item in maps)
+    return torch.cat([functional.pad(item, (0, 0, 0, longest - item.shape[2])) for item in maps])

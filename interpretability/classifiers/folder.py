@@ -1,0 +1,80 @@
+"""A classifier's folder: weights, class list, front end and level settings, test accuracy, hash. Self-contained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from interpretability.classifiers.base import Classifier
+from interpretability.classifiers.compact import CompactClassifier
+from interpretability.classifiers.conv2d import Conv2dClassifier
+from interpretability.errors import UserError
+from interpretability.files import atomic_folder, sha256, write_json
+from interpretability.weights import load_weights, read_description, save_weights
+
+CLASSIFIERS: dict[str, type[Classifier]] = {kind.NAME: kind for kind in (CompactClassifier, Conv2dClassifier)}
+DESCRIPTION, WEIGHTS = "classifier.json", "weights.pt"
+
+
+def save_classifier(classifier: Classifier, folder: str | Path, training: dict | None = None) -> str:
+    """Save a classifier as a folder that needs nothing else to be loaded.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    folder : path
+        Replaced as a whole, atomically.
+    training : dict, optional
+        What is worth knowing of its training: data, folds, seed, test accuracy. Plain values.
+
+    Returns
+    -------
+    str
+        SHA-256 of the weights: the classifier's hash in every result.
+    """
+    with atomic_folder(folder) as temporary:
+        save_weights(classifier, temporary / WEIGHTS)
+        digest = sha256(temporary / WEIGHTS)
+        write_json(
+            temporary / DESCRIPTION,
+            {
+                "classifier": classifier.NAME,
+                "labels": classifier.labels,
+                "task": classifier.task,
+                "frontend": classifier.frontend.settings.to_dict(),
+                "architecture": classifier.architecture(),
+                "sha256": digest,
+                "training": training or {},
+            },
+        )
+    return digest
+
+
+def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
+    """Load a classifier's folder; frozen unless said otherwise.
+
+    Only tensors are read from the weights (no code). The folder's description is kept as ``classifier.description``.
+
+    Raises
+    ------
+    MissingError
+        If the folder or one of its files is absent.
+    UserError
+        If the kind is unknown, or the weights are damaged or do not fit.
+    """
+    folder = Path(folder)
+    description = read_description(folder, DESCRIPTION, "classifier", "train one with train_classifier.py")
+    kind = CLASSIFIERS.get(description.get("classifier"))
+    if kind is None:
+        raise UserError(
+            f"{folder / DESCRIPTION}: classifier is {description.get('classifier')!r}, "
+            f"expected one of {sorted(CLASSIFIERS)}"
+        )
+    try:
+        classifier = kind(
+            description["labels"], description["frontend"], description["task"], **description["architecture"]
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / DESCRIPTION}: not a complete classifier description ({error})") from error
+    load_weights(classifier, folder / WEIGHTS, description.get("sha256"))
+    classifier.description = description
+    return classifier.freeze() if freeze else classifier

@@ -1,0 +1,51 @@
+"""What saved classifiers and saved interpreters share: a JSON description beside a file of tensors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from interpretability.errors import MissingError, UserError
+from interpretability.files import sha256
+
+
+def read_description(folder: Path, name: str, what: str, advice: str) -> dict:
+    """Read the JSON description of a saved folder; a :class:`MissingError` with the advice if it is absent."""
+    path = Path(folder) / name
+    if not path.is_file():
+        raise MissingError(f"no {what} in {folder}: {name} not found; {advice}, or pass another folder")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); save the {what} again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def save_weights(module: torch.nn.Module, path: str | Path) -> None:
+    """Save a module's state as CPU tensors."""
+    torch.save({name: value.detach().cpu() for name, value in module.state_dict().items()}, path)
+
+
+def load_weights(module: torch.nn.Module, path: Path, digest: str | None = None) -> None:
+    """Load a module's state; every parameter has to be there and to fit.
+
+    Raises
+    ------
+    MissingError, UserError
+        For a missing, damaged or ill-fitting file, in one line.
+    """
+    if not path.is_file():
+        raise MissingError(f"no weights at {path}; save the model again or pass another folder")
+    if digest is not None and sha256(path) != digest:
+        raise UserError(f"{path}: damaged: its SHA-256 is not the one in the description; copy the folder again")
+    try:
+        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path}: weights do not fit {type(module).__name__} ({reason})") from error
+    except Exception as error:  # torch raises many types for files that are no checkpoints
+        raise UserError(f"{path}: not a weights file ({type(error).__name__})") from error
