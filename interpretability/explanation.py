@@ -1,0 +1,195 @@
+"""The one result of every method: a mask, probabilities, and sounds to listen to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from interpretability.data.audio import write_wav
+from interpretability.files import write_json
+from interpretability.frontend import FrontendSettings, Spectrogram, apply_mask
+
+if TYPE_CHECKING:
+    from interpretability.classifiers.base import ClassifierOutput
+    from interpretability.methods.base import Interpreter
+
+
+@dataclass
+class Explanation:
+    """Explanations of a batch of clips; index it for one clip at its own length.
+
+    Attributes
+    ----------
+    method : str
+        Name of the method.
+    labels : list of str
+        The classifier's class names.
+    frontend : FrontendSettings
+    spectrogram : Spectrogram
+        Of the levelled input.
+    output : ClassifierOutput
+        What the classifier says of the unmasked input.
+    mask : Tensor [B, T, F]
+        Values in [0, 1].
+    target : Tensor [B]
+        Explained class.
+    probabilities : Tensor [B, C]
+        Of the unmasked input.
+    sound : Tensor [B, N]
+        The levelled input.
+    listenable : Tensor [B, N]
+        What the mask keeps, as sound: ``istft(In e^{j phase})``.
+    residual : Tensor [B, N]
+        What the mask removes, as sound.
+    """
+
+    method: str
+    labels: list[str]
+    frontend: FrontendSettings
+    spectrogram: Spectrogram
+    output: ClassifierOutput
+    mask: Tensor
+    target: Tensor
+    probabilities: Tensor
+    sound: Tensor
+    listenable: Tensor
+    residual: Tensor
+
+    @classmethod
+    def make(
+        cls,
+        interpreter: Interpreter,
+        sound: Tensor,
+        spectrogram: Spectrogram,
+        output: ClassifierOutput,
+        mask: Tensor,
+        target: Tensor,
+    ) -> Explanation:
+        """Build the explanation of analysed clips from a method's mask.
+
+        Raises
+        ------
+        ValueError
+            If the mask has another shape than the magnitude, or values outside [0, 1].
+        """
+        if mask.shape != spectrogram.magnitude.shape:
+            raise ValueError(f"mask is {tuple(mask.shape)}, expected {tuple(spectrogram.magnitude.shape)}")
+        if not bool(((mask >= 0) & (mask <= 1)).all()):
+            raise ValueError("mask has values outside [0, 1] or not finite")
+        frontend, domain = interpreter.frontend, interpreter.apply_domain
+        parts = [apply_mask(spectrogram.magnitude, part, domain) for part in (mask, 1 - mask)]
+        listenable, residual = (frontend.resynthesise(spectrogram, part) for part in parts)
+        logits = output.logits.float()
+        probabilities = logits.softmax(1) if interpreter.classifier.task == "single" else logits.sigmoid()
+        return cls(
+            interpreter.NAME,
+            interpreter.classifier.labels,
+            frontend.settings,
+            spectrogram,
+            output,
+            mask,
+            target,
+            probabilities,
+            sound,
+            listenable,
+            residual,
+        )
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, index: int) -> Explanation:
+        """Return clip ``index`` alone, cut to its own length."""
+        index = range(len(self))[index]
+        one = slice(index, index + 1)
+        n_samples = int(self.spectrogram.lengths[index])
+        frames = int(self.spectrogram.valid[index].sum())
+        whole = self.spectrogram
+        output = type(self.output)(
+            self.output.logits[one],
+            self.output.embedding[one],
+            tuple(maps[one] for maps in self.output.feature_maps),
+            None if self.output.attention is None else self.output.attention[one],
+        )
+        return Explanation(
+            self.method,
+            self.labels,
+            self.frontend,
+            Spectrogram(
+                whole.magnitude[one, :frames],
+                whole.phase[one, :frames],
+                whole.valid[one, :frames],
+                whole.lengths[one],
+                n_samples,
+            ),
+            output,
+            self.mask[one, :frames],
+            self.target[one],
+            self.probabilities[one],
+            self.sound[one, :n_samples],
+            self.listenable[one, :n_samples],
+            self.residual[one, :n_samples],
+        )
+
+    def describe(self, index: int = 0) -> dict:
+        """Return what is said of a clip as plain values: classes, probabilities, kept area, length in seconds."""
+        clip = self[index]
+        predicted = int(clip.output.predicted[0])
+        target = int(clip.target[0])
+        return {
+            "method": self.method,
+            "predicted": self.labels[predicted],
+            "predicted_probability": float(clip.probabilities[0, predicted]),
+            "explained": self.labels[target],
+            "explained_probability": float(clip.probabilities[0, target]),
+            "kept_area": float(clip.mask.double().mean()),
+            "seconds": clip.sound.shape[1] / self.frontend.sample_rate,
+            "sample_rate": self.frontend.sample_rate,
+        }
+
+    def save(
+        self,
+        folder: str | Path,
+        index: int = 0,
+        true_label: str | None = None,
+        extra: dict | None = None,
+    ) -> dict[str, Path]:
+        """Save one clip's explanation: three wavs, a figure and a JSON description.
+
+        Parameters
+        ----------
+        folder : path
+            Made if absent; gets ``input.wav``, ``explanation.wav``, ``residual.wav`` (32-bit float, all at the input's
+            levelled scale, so that their loudness can be compared), ``figure.png`` and ``explanation.json``.
+        index : int
+            Which clip of the batch.
+        true_label : str, optional
+            For the figure's title.
+        extra : dict, optional
+            Added to the JSON description: metrics, say.
+
+        Returns
+        -------
+        dict of str to Path
+            What was written.
+        """
+        from interpretability.report.figures import save_explanation_figure  # matplotlib is slow to import
+
+        folder = Path(folder)
+        clip = self[index]
+        paths = {name: folder / f"{name}.wav" for name in ("input", "explanation", "residual")}
+        for path, wav in zip(paths.values(), (clip.sound, clip.listenable, clip.residual), strict=True):
+            write_wav(path, wav[0].detach().cpu(), self.frontend.sample_rate)
+        paths["figure"] = save_explanation_figure(clip, folder / "figure.png", true_label)
+        paths["description"] = folder / "explanation.json"
+        write_json(paths["description"], {**self.describe(index), "true": true_label, **(extra or {})})
+        return paths
+
+    def masked_magnitude(self, domain: str = "log") -> Tensor:
+        """Return what the mask keeps as linear magnitude [B, T, F]."""
+        with torch.no_grad():
+            return apply_mask(self.spectrogram.magnitude, self.mask, domain)

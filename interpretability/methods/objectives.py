@@ -1,0 +1,90 @@
+"""Loss terms that several methods share. Every one gives a value per clip, [B]; none knows of the batch size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from interpretability.classifiers.base import MaskedLogits
+
+
+@dataclass
+class MaskedCrossEntropy:
+    """Cross-entropies of the explained class: of what the mask keeps and of what it removes, each [B], in nats."""
+
+    inside: Tensor
+    outside: Tensor
+
+
+def masked_cross_entropy(masked: MaskedLogits, target: Tensor, task: str, cap: float | None) -> MaskedCrossEntropy:
+    """Return CE(f(In), c) and min(CE(f(Out), c), cap), the in/out pair of L-MAC (arXiv 2403.13086).
+
+    Parameters
+    ----------
+    masked : MaskedLogits
+        Logits [B, C] of In and Out.
+    target : Tensor [B]
+        Explained class c.
+    task : {"single", "multi"}
+        Softmax over classes, or the sigmoid of the class's logit.
+    cap : float or None
+        Bound in nats of the second term, which has none by itself.
+
+    Returns
+    -------
+    MaskedCrossEntropy
+    """
+
+    def cross_entropy(logits: Tensor) -> Tensor:
+        if task == "single":
+            return functional.cross_entropy(logits.float(), target, reduction="none")
+        chosen = logits.float().gather(1, target[:, None])[:, 0]
+        return functional.softplus(-chosen)
+
+    outside = cross_entropy(masked.outside)
+    return MaskedCrossEntropy(cross_entropy(masked.inside), outside if cap is None else outside.clamp(max=cap))
+
+
+def mean_over_valid(values: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean of [B, T, F] over the valid bins of each clip, [B]."""
+    weights = valid[..., None].to(values.dtype)
+    return (values * weights).sum((1, 2)) / (weights.sum((1, 2)) * values.shape[2])
+
+
+def total_variation(mask: Tensor, valid: Tensor) -> Tensor:
+    """Return mean Δ_t M² + mean Δ_f M² over pairs of valid bins, [B]; 0 where there is no pair."""
+    both = (valid[:, 1:] & valid[:, :-1])[..., None].to(mask.dtype)
+    over_time = (mask.diff(dim=1).square() * both).sum((1, 2)) / (both.sum((1, 2)) * mask.shape[2]).clamp(min=1)
+    return over_time + mean_over_valid(mask.diff(dim=2).square(), valid)
+
+
+def loud_bins(log_magnitude: Tensor, valid: Tensor, fraction: float = 0.35) -> Tensor:
+    """Return 1[X > fraction * max X] of each clip as float, [B, T, F]: what PIQ's decoder is taught to draw.
+
+    A silent clip has no loud bins.
+    """
+    hidden = log_magnitude * valid[..., None]
+    return (hidden > fraction * hidden.amax(dim=(1, 2), keepdim=True)).to(log_magnitude.dtype)
+
+
+def reconstruction(mask_logits: Tensor, log_magnitude: Tensor, valid: Tensor, fraction: float = 0.35) -> Tensor:
+    """Return the mean binary cross-entropy with logits of the mask against the loud bins, [B] in nats."""
+    goal = loud_bins(log_magnitude, valid, fraction)
+    loss = functional.binary_cross_entropy_with_logits(mask_logits.float(), goal.float(), reduction="none")
+    return mean_over_valid(loss, valid)
+
+
+def squared_distance(first: Tensor, second: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return mean (a - b)² over channels and positions of [B, D, T', F'], [B]; over valid rows [B, T'] if given."""
+    per_position = (first - second).square().mean(dim=1)  # [B, T', F']
+    if valid is None:
+        return per_position.mean(dim=(1, 2))
+    return mean_over_valid(per_position, valid)
+
+
+def batch_mean(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the mean over the batch of each per-clip term."""
+    return {name: torch.mean(value) for name, value in terms.items()}
