@@ -1,0 +1,69 @@
+"""From manifests to batches: clips of fixed or native length, padded, with relative lengths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from torch import Tensor
+from torch.nn import functional
+
+from interpretability.data.audio import ClipCache
+from interpretability.data.manifest import PreparedData, read_manifest, speechbrain_dataset
+from interpretability.errors import UserError
+
+collate = PaddedBatch
+
+
+def make_datasets(
+    prepared: PreparedData,
+    labels: list[str],
+    sample_rate: int,
+    clip_seconds: float | None = None,
+    fixed_length: bool = False,
+    cache_folder: str | Path | None = None,
+    skip_bad_clips: bool = False,
+    splits: tuple[str, ...] = ("train", "valid", "test"),
+) -> dict[str, DynamicItemDataset]:
+    """Return a data set for each split.
+
+    Parameters
+    ----------
+    prepared : PreparedData
+        Of a ``prepare_*`` function.
+    labels : list of str
+        The classifier's classes; a clip of another class is an error.
+    sample_rate : int
+        Hz.
+    clip_seconds : float, optional
+        Longer clips are cut to their first ``clip_seconds``.
+    fixed_length : bool
+        Pad shorter clips with silence, which then belongs to the clip; otherwise clips keep their native length, and a
+        batch is padded with relative lengths.
+    cache_folder : path, optional
+        Where decoded clips are kept; no cache if not given.
+    skip_bad_clips : bool
+        Leave out bad clips instead of stopping.
+    splits : tuple of str
+
+    Raises
+    ------
+    UserError
+        If a fixed length is asked for without ``clip_seconds``, or a manifest or a clip is bad.
+    """
+    if fixed_length and not clip_seconds:
+        raise UserError("fixed_length is True but clip_seconds is not set: say how long the clips are")
+    cache = ClipCache(cache_folder, sample_rate, clip_seconds)
+    n_fixed = round(clip_seconds * sample_rate) if fixed_length else None
+
+    def load(path: str) -> Tensor:
+        wav = cache.load(path)
+        return wav if n_fixed is None else functional.pad(wav, (0, n_fixed - len(wav)))
+
+    return {
+        split: speechbrain_dataset(
+            read_manifest(prepared.manifests[split], prepared.data_root, labels, skip_bad_clips), load
+        )
+        for split in splits
+    }

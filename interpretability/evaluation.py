@@ -1,0 +1,241 @@
+"""The protocol: one pass over the test clips, every method and floor measured in both places, intervals, tables."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from torch import Tensor
+from tqdm import tqdm
+
+from interpretability.classifiers.base import Classifier
+from interpretability.data.batches import collate
+from interpretability.errors import UserError
+from interpretability.files import write_json, write_text
+from interpretability.methods.base import Interpreter
+from interpretability.metrics.suite import METRICS, PLACES, MetricSuite, format_table, summarise_clips
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Evaluation:
+    """Where an evaluation was written, and its tables.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds ``clips.jsonl`` (a line a clip, method and place), ``summary.json`` and ``table.md``.
+    summary : dict
+        Provenance, and means with intervals by place and method.
+    table : str
+        Markdown.
+    """
+
+    folder: Path
+    summary: dict
+    table: str
+
+
+@torch.no_grad()
+def evaluate(
+    classifier: Classifier,
+    methods: dict[str, Interpreter],
+    dataset: DynamicItemDataset,
+    folder: str | Path,
+    provenance: dict[str, Any],
+    batch_size: int = 16,
+    places: Iterable[str] = PLACES,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Evaluation:
+    """Measure methods on every clip of a data set, in one pass.
+
+    Each batch is analysed and classified once; each method and place then costs one batched pass over In and Out.
+    What is done is on disk after every batch: an interrupted evaluation, called again with the same provenance, goes on
+    where it stopped.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Frozen.
+    methods : dict of str to Interpreter
+        Row name -> method.
+    dataset : DynamicItemDataset
+        With ``id``, ``signal`` and ``label``.
+    folder : path
+    provenance : dict
+        What each result row carries: commit, seed, classifier hash, data and fold, suite, method settings.
+    batch_size : int
+    places : iterable of {"spectrogram", "waveform"}
+    device : str
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    UserError
+        If there are no clips.
+    """
+    folder, places = Path(folder), tuple(places)
+    ids = list(dataset.data_ids)
+    if not ids:
+        raise UserError("nothing to evaluate: the split has no clips; choose other folds")
+    header = {"provenance": provenance, "methods": list(methods), "places": list(places), "n": len(ids)}
+    partial = folder / "clips.partial.jsonl"
+    rows = _resume(partial, header)
+    done = {row["clip"] for row in rows}
+    waiting = [clip for clip in ids if clip not in done]
+    if done:
+        logger.info("evaluation: %d of %d clips were measured before", len(done), len(ids))
+    classifier.to(device)
+    for interpreter in methods.values():
+        interpreter.to(device).eval()
+    seconds = dict.fromkeys(methods, 0.0)
+    index = {clip: position for position, clip in enumerate(ids)}
+    with (
+        open(partial, "a", encoding="utf-8") as stream,
+        tqdm(total=len(ids), initial=len(done), desc="evaluating", unit="clip", disable=not progress) as bar,
+    ):
+        for start in range(0, len(waiting), batch_size):
+            names = waiting[start : start + batch_size]
+            batch = collate([dataset[index[name]] for name in names])
+            new = _measure(classifier, methods, batch, places, device, seconds)
+            stream.write("".join(json.dumps(row) + "\n" for row in new))
+            stream.flush()
+            rows += new
+            bar.update(len(names))
+    return _finish(folder, partial, header, rows, ids, seconds, len(waiting))
+
+
+def _measure(
+    classifier: Classifier,
+    methods: dict[str, Interpreter],
+    batch: PaddedBatch,
+    places: tuple[str, ...],
+    device: str,
+    seconds: dict[str, float],
+) -> list[dict]:
+    """Measure one batch of clips: a row for each method, place and clip."""
+    wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
+    frontend = classifier.frontend
+    spectrogram = frontend.analyse(frontend.level(wavs, lengths), lengths)
+    output = classifier(spectrogram.magnitude, spectrogram.valid)
+    target = output.predicted
+    rows = []
+    for row_name, interpreter in methods.items():
+        began = time.perf_counter()
+        mask = interpreter.mask(spectrogram, output, target)
+        seconds[row_name] += time.perf_counter() - began
+        for place in places:
+            values = MetricSuite(classifier, place, interpreter.apply_domain)(spectrogram, output, mask, target)
+            for position, name in enumerate(batch.id):
+                rows.append(
+                    {
+                        "clip": name,
+                        "method": row_name,
+                        "place": place,
+                        "true": batch.label[position],
+                        "predicted": classifier.labels[int(output.predicted[position])],
+                        "explained": classifier.labels[int(target[position])],
+                        **{key: _plain(value[position]) for key, value in values.items()},
+                    }
+                )
+    return rows
+
+
+def _finish(
+    folder: Path,
+    partial: Path,
+    header: dict,
+    rows: list[dict],
+    ids: list[str],
+    seconds: dict[str, float],
+    n_timed: int,
+) -> Evaluation:
+    order = {name: place for place, name in enumerate(ids)}
+    method_order = {name: place for place, name in enumerate(header["methods"])}
+    rows.sort(key=lambda row: (method_order[row["method"]], row["place"], order[row["clip"]]))
+    summary = {
+        "provenance": header["provenance"],
+        "n": len(ids),
+        "accuracy": sum(row["true"] == row["predicted"] for row in rows) / len(rows),
+        "seconds_per_clip": {name: total / n_timed if n_timed else None for name, total in seconds.items()},
+        "places": {},
+    }
+    parts = []
+    for place in header["places"]:
+        results = {
+            name: summarise_clips(
+                [row for row in rows if row["method"] == name and row["place"] == place],
+                seed=header["provenance"].get("seed", 0),
+            )
+            for name in header["methods"]
+        }
+        summary["places"][place] = results
+        where = "masked spectrogram" if place == "spectrogram" else "masked sound, analysed again (what is heard)"
+        parts.append(f"**Measured on the {where}**\n\n{format_table(list(results.items()), list(METRICS))}\n")
+    table = "\n".join([caption(header["provenance"], summary), *parts])
+    write_text(folder / "clips.jsonl", "".join(json.dumps({**row, **_row_provenance(header)}) + "\n" for row in rows))
+    write_json(folder / "summary.json", summary)
+    write_text(folder / "table.md", table)
+    partial.unlink()
+    return Evaluation(folder, summary, table)
+
+
+def caption(provenance: dict, summary: dict) -> str:
+    """Return the line above a table: data, fold, n, seed, classifier, commit."""
+    data = provenance.get("data", {})
+    known = {
+        "data": data.get("name"),
+        "test folds": ", ".join(map(str, data.get("folds", {}).get("test", []))) or None,
+        "n": summary["n"],
+        "seed": provenance.get("seed"),
+        "classifier": (provenance.get("classifier") or "")[:12] or None,
+        "classifier's accuracy on these clips": f"{summary['accuracy']:.3f}",
+        "commit": provenance.get("commit", "")[:12] or None,
+    }
+    said = "; ".join(f"{name}: {value}" for name, value in known.items() if value is not None)
+    return f"{said}. Means over clips with 95 % bootstrap intervals.\n"
+
+
+def _row_provenance(header: dict) -> dict:
+    provenance = header["provenance"]
+    return {key: provenance[key] for key in ("commit", "seed", "classifier", "suite", "apply") if key in provenance}
+
+
+def _resume(partial: Path, header: dict) -> list[dict]:
+    """Return the rows of an interrupted evaluation of the same things, or begin a new file."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    if partial.is_file():
+        lines = partial.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A kill can cut the last line, and the last batch's clips short of some methods: those are measured again.
+        whole = [json.loads(line) for line in lines if line.endswith("\n")]
+        if whole and whole[0] == json.loads(json.dumps(header)):
+            wanted = len(header["methods"]) * len(header["places"])
+            counts: dict[str, int] = {}
+            for row in whole[1:]:
+                counts[row["clip"]] = counts.get(row["clip"], 0) + 1
+            rows = [row for row in whole[1:] if counts[row["clip"]] == wanted]
+            write_text(partial, "".join(json.dumps(line) + "\n" for line in [header, *rows]))
+            return rows
+    write_text(partial, json.dumps(header) + "\n")
+    return []
+
+
+def _plain(value: Tensor) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None

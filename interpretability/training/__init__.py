@@ -1,0 +1,1 @@
+"""Training: the Brains, and the one runner behind every recipe script."""

@@ -1,0 +1,320 @@
+"""The SpeechBrain Brains: one base for resuming, schedules, statistics and selection, two jobs on top of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import zlib
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import speechbrain as sb
+import torch
+import torchaudio
+from speechbrain.dataio.batch import PaddedBatch
+from torch import Tensor
+from torch.nn import functional
+
+from interpretability.classifiers.base import Classifier, MaskedLogits
+from interpretability.errors import UserError
+from interpretability.frontend import Spectrogram
+from interpretability.methods.base import Interpreter
+from interpretability.metrics.suite import MetricSuite
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which validation scalar chooses the best checkpoint.
+
+    Attributes
+    ----------
+    key : str
+        Name of a scalar that the validation stage reports; checked when it first ends.
+    mode : {"min", "max"}
+    """
+
+    key: str
+    mode: str
+
+    def __post_init__(self):
+        if self.mode not in ("min", "max"):
+            raise UserError(f"selection_mode is {self.mode!r}, expected 'min' or 'max'")
+
+    def keys(self) -> dict[str, list[str]]:
+        """Return the argument of ``Checkpointer.save_and_keep_only``."""
+        return {f"{self.mode}_keys": [self.key]}
+
+    def key_argument(self) -> dict[str, str]:
+        """Return the argument of ``Checkpointer.find_checkpoint``."""
+        return {f"{self.mode}_key": self.key}
+
+
+def one_cycle(progress: float, warmup: float = 0.25, start: float = 0.04, end: float = 1e-3) -> float:
+    """Return the learning-rate factor of a one-cycle schedule: cosine up, cosine down.
+
+    A function of progress alone, so that a resumed run needs no state to go on as if it had never stopped.
+
+    Parameters
+    ----------
+    progress : float
+        Share of all optimiser steps done, in [0, 1].
+    warmup : float
+        Share of the steps that go up.
+    start, end : float
+        First and last factor; the highest is 1.
+
+    Example
+    -------
+    >>> [round(one_cycle(p), 3) for p in (0.0, 0.25, 1.0)]
+    [0.04, 1.0, 0.001]
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    if progress < warmup:
+        low, share = start, progress / warmup
+    else:
+        low, share = end, (1 - progress) / (1 - warmup)
+    return low + (1 - low) * (1 - math.cos(math.pi * share)) / 2
+
+
+def seed_step(*parts: int | str) -> None:
+    """Seed every generator from what identifies a step, so that a resumed step draws what it would have drawn."""
+    seed = zlib.crc32("/".join(map(str, parts)).encode())
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+class ResumableBrain(sb.Brain):
+    """What both jobs share.
+
+    - Every training step is seeded from (seed, epoch, step, rank), and the learning rate is a function of progress:
+      a run killed in the middle of an epoch and started again gives what it would have given.
+    - Statistics are means over clips (not over batches), plain floats, gathered over processes.
+    - The best checkpoint by a named validation scalar is kept, and the last one.
+
+    Hyperparameters it reads: ``seed``, ``lr``, ``number_of_epochs``, ``selection`` (:class:`Selection`),
+    ``train_logger`` and optional ``tensorboard_logger``.
+    """
+
+    epoch = 0
+    steps_per_epoch = 1
+
+    def fit(self, epoch_counter, train_set, valid_set=None, progressbar=None, **kwargs):
+        """See :meth:`speechbrain.Brain.fit`."""
+        self.steps_per_epoch = max(1, len(train_set))
+        super().fit(epoch_counter, train_set, valid_set, progressbar, **kwargs)
+
+    def fit_batch(self, batch):
+        """Seed the step and set its learning rate, then train on the batch."""
+        seed_step(self.hparams.seed, self.epoch, self.step, getattr(self, "rank", 0))
+        done = (self.epoch - 1) * self.steps_per_epoch + self.step - 1
+        factor = one_cycle(done / (self.hparams.number_of_epochs * self.steps_per_epoch))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.hparams.lr * factor
+        return super().fit_batch(batch)
+
+    def on_stage_start(self, stage, epoch=None):
+        """Begin counting."""
+        if stage == sb.Stage.TRAIN:
+            self.epoch = epoch
+        self._sums: dict[str, float] = defaultdict(float)
+        self._counts: dict[str, float] = defaultdict(float)
+
+    def count(self, values: dict[str, Tensor], n_clips: int | None = None) -> None:
+        """Add a batch's statistics: means over ``n_clips`` clips, or [B] values with NaN for undefined ones."""
+        for name, value in values.items():
+            value = value.detach().double()
+            if n_clips is None:
+                value = value[~value.isnan()]
+                self._sums[name] += float(value.sum())
+                self._counts[name] += value.numel()
+            else:
+                self._sums[name] += float(value) * n_clips
+                self._counts[name] += n_clips
+
+    def statistics(self) -> dict[str, float]:
+        """Return the stage's means as plain floats, over all processes."""
+        names = sorted(self._sums)
+        totals = torch.tensor([[self._sums[name], self._counts[name]] for name in names], dtype=torch.float64)
+        if torch.distributed.is_available() and torch.distributed.is_initialized() and names:
+            totals = totals.to(self.device)
+            torch.distributed.all_reduce(totals)
+        return {name: float(s / c) if c else float("nan") for name, (s, c) in zip(names, totals.tolist(), strict=True)}
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Log, and save after validation."""
+        stats = self.statistics()
+        if stage == sb.Stage.TRAIN:
+            self.train_stats = stats
+            return
+        if stage != sb.Stage.VALID:
+            return
+        selection = self.hparams.selection
+        if selection.key not in stats:
+            raise UserError(
+                f"selection_key is {selection.key!r}, which validation does not report; it reports {', '.join(stats)}"
+            )
+        if not math.isfinite(stats[selection.key]):
+            raise UserError(
+                f"epoch {epoch}: validation {selection.key} is {stats[selection.key]}; training has diverged: "
+                "lower lr, or look at the data"
+            )
+        where = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
+        for log in (self.hparams.train_logger, self.hparams.tensorboard_logger):
+            if log is not None and sb.utils.distributed.if_main_process():
+                log.log_stats(where, train_stats=self.train_stats, valid_stats=stats)
+        meta = {"epoch": float(epoch), **{name: value for name, value in stats.items() if math.isfinite(value)}}
+        self.checkpointer.save_and_keep_only(meta=meta, num_to_keep=1, **selection.keys())
+
+    def load_best(self) -> dict:
+        """Recover the best checkpoint by the selection; return its metadata.
+
+        Raises
+        ------
+        UserError
+            If there is none.
+        """
+        found = self.checkpointer.find_checkpoint(**self.hparams.selection.key_argument())
+        if found is None:
+            raise UserError(
+                f"no checkpoint with a validation {self.hparams.selection.key!r} in "
+                f"{self.checkpointer.checkpoints_dir}; train first, or pass the output_folder of a finished run"
+            )
+        self.checkpointer.load_checkpoint(found)
+        return dict(found.meta)
+
+    def bare(self, name: str) -> torch.nn.Module:
+        """Return a module without the wrapper of parallel training: for attributes, never for its ``forward``."""
+        module = self.modules[name]
+        return getattr(module, "module", module)
+
+    def wavs_of(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
+        """Return a batch's waveforms [B, N] and relative lengths [B] on the Brain's device."""
+        batch = batch.to(self.device)
+        return batch.signal.data.float(), batch.signal.lengths
+
+
+class ClassifierBrain(ResumableBrain):
+    """Train a classifier: mixup, random time shift, SpecAugment; cross-entropy with label smoothing.
+
+    Further hyperparameters: ``augmentation``, with ``mixup_alpha``, ``time_shift`` (share of the clip), ``time_masks``,
+    ``time_mask_frames``, ``frequency_masks``, ``frequency_mask_bins`` and ``label_smoothing``.
+    """
+
+    def compute_forward(self, batch, stage):
+        """Classify a batch; in training an augmented one."""
+        wavs, lengths = self.wavs_of(batch)
+        classifier: Classifier = self.bare("classifier")
+        frontend = classifier.frontend
+        wavs = frontend.level(wavs, lengths)
+        index = torch.tensor([classifier.target_index(label) for label in batch.label], device=self.device)
+        goal = functional.one_hot(index, len(classifier.labels)).float()
+        if stage == sb.Stage.TRAIN:
+            settings = self.hparams.augmentation
+            wavs = shift_in_time(wavs, lengths, settings["time_shift"])
+            wavs, lengths, goal = mix_up(wavs, lengths, goal, settings["mixup_alpha"])
+            wavs = frontend.level(wavs, lengths)
+        spectrogram = frontend.analyse(wavs, lengths)
+        magnitude = spectrogram.magnitude
+        if stage == sb.Stage.TRAIN:
+            magnitude = spec_augment(magnitude, settings)
+        return self.modules["classifier"](magnitude, spectrogram.valid), index, goal
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Return the mean cross-entropy."""
+        output, index, goal = predictions
+        smoothing = self.hparams.augmentation["label_smoothing"] if stage == sb.Stage.TRAIN else 0.0
+        loss = functional.cross_entropy(output.logits.float(), goal, label_smoothing=smoothing, reduction="none")
+        self.count({"loss": loss, "accuracy": (output.predicted == index).double()})
+        return loss.mean()
+
+    @torch.no_grad()
+    def accuracy(self, loader) -> float:
+        """Return the accuracy on a data loader, with the weights as they are."""
+        self.on_stage_start(sb.Stage.TEST)
+        self.modules.eval()
+        for batch in loader:
+            self.compute_objectives(self.compute_forward(batch, sb.Stage.TEST), batch, sb.Stage.TEST)
+        return self.statistics()["accuracy"]
+
+
+@dataclass
+class Interpretation:
+    """A batch on its way through the interpreter's training."""
+
+    spectrogram: Spectrogram
+    output: object
+    target: Tensor
+    prediction: object
+    masked: MaskedLogits | None
+
+
+class InterpreterBrain(ResumableBrain):
+    """Train any interpreter on the frozen classifier; validation measures it with the whole metric suite."""
+
+    def compute_forward(self, batch, stage):
+        """Analyse, classify, interpret; ask the classifier about In and Out when somebody needs its answer."""
+        wavs, lengths = self.wavs_of(batch)
+        classifier: Classifier = self.bare("classifier")
+        interpreter = self.interpreter
+        frontend = classifier.frontend
+        spectrogram = frontend.analyse(frontend.level(wavs, lengths), lengths)
+        with torch.no_grad():
+            output = classifier(spectrogram.magnitude, spectrogram.valid)
+        target = output.predicted
+        prediction = self.modules["interpreter"](spectrogram, output, target)
+        masked = None
+        if interpreter.uses_masked_logits or stage != sb.Stage.TRAIN:
+            masked = classifier.classify_masked(spectrogram, prediction.mask, interpreter.apply_domain)
+        return Interpretation(spectrogram, output, target, prediction, masked)
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Return the method's loss; count its terms, and every metric in validation."""
+        now: Interpretation = predictions
+        terms = self.interpreter.objective(now.prediction, now.spectrogram, now.target, now.masked)
+        self.count(terms, n_clips=len(now.target))
+        if stage != sb.Stage.TRAIN:
+            suite = MetricSuite(self.bare("classifier"), apply=self.interpreter.apply_domain)
+            measured = suite(now.spectrogram, now.output, now.prediction.mask, now.target, now.masked)
+            self.count(measured)
+        return terms["loss"]
+
+    @property
+    def interpreter(self) -> Interpreter:
+        """The interpreter itself."""
+        return self.bare("interpreter")
+
+
+def shift_in_time(wavs: Tensor, lengths: Tensor, share: float) -> Tensor:
+    """Roll each clip of [B, N] within its own length by a random part of ``share`` of it, both ways."""
+    if share <= 0:
+        return wavs
+    counts = (lengths.double() * wavs.shape[1]).round().long().clamp(min=1)  # [B]
+    shift = ((torch.rand(len(wavs)) * 2 - 1) * share).to(counts.device) * counts
+    positions = torch.arange(wavs.shape[1], device=wavs.device)[None].expand_as(wavs)
+    rolled = (positions - shift.long()[:, None]) % counts[:, None]
+    return wavs.gather(1, torch.where(positions < counts[:, None], rolled, positions))
+
+
+def mix_up(wavs: Tensor, lengths: Tensor, goal: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix each clip with another of the batch, sound and goal alike, by a share drawn from Beta(alpha, alpha)."""
+    if alpha <= 0:
+        return wavs, lengths, goal
+    share = torch.distributions.Beta(alpha, alpha).sample((len(wavs),)).to(wavs)[:, None]  # [B, 1]
+    partner = torch.randperm(len(wavs)).to(wavs.device)
+    mixed = share * wavs + (1 - share) * wavs[partner]
+    return mixed, torch.maximum(lengths, lengths[partner]), share * goal + (1 - share) * goal[partner]
+
+
+def spec_augment(magnitude: Tensor, settings: dict) -> Tensor:
+    """Silence random stripes of time and of frequency of [B, T, F] (SpecAugment, arXiv 1904.08779)."""
+    spectra = magnitude[:, None].transpose(2, 3)  # [B, 1, F, T]
+    for _ in range(settings["time_masks"]):
+        spectra = torchaudio.functional.mask_along_axis_iid(spectra, settings["time_mask_frames"], 0.0, axis=3)
+    for _ in range(settings["frequency_masks"]):
+        spectra = torchaudio.functional.mask_along_axis_iid(spectra, settings["frequency_mask_bins"], 0.0, axis=2)
+    return spectra[:, 0].transpose(1, 2)

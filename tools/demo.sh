@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Make sounds, train a classifier and PIQ on them, evaluate, listen: everything lands in results/demo.
+# Run again, it goes on where it stopped and does not redo what is done; --fresh starts over.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+case "${1:-}" in
+  "") ;;
+  --fresh) rm -rf results/demo ;;
+  *) echo "error: unknown option $1; usage: bash tools/demo.sh [--fresh]" >&2; exit 2 ;;
+esac
+source tools/environment.sh requirements.txt
+demo="$root/results/demo"
+settings=(--data_folder "$demo/data" --seed 1234)
+began=$SECONDS
+cd recipes/Synthetic
+"$venv/bin/python" train_classifier.py hparams/classifier_compact.yaml "${settings[@]}" \
+  --output_folder "$demo/classifier_compact"
+"$venv/bin/python" train_piq.py hparams/piq.yaml "${settings[@]}" \
+  --output_folder "$demo/piq" --classifier_folder "$demo/classifier_compact/classifier"
+if [ ! -f "$demo/piq/evaluation/table.md" ] || [ ! -d "$demo/piq/examples" ]; then
+  "$venv/bin/python" evaluate.py hparams/piq.yaml "${settings[@]}" \
+    --output_folder "$demo/piq" --classifier_folder "$demo/classifier_compact/classifier"
+fi
+cp "$demo/piq/evaluation/table.md" "$demo/piq/evaluation/summary.json" "$demo/"
+cat "$demo/table.md"
+cat <<DONE
+
+The whole took $((SECONDS - began)) s. Where to look:
+  $demo/table.md, summary.json   the metrics
+  $demo/piq/examples/            8 test clips: input.wav, explanation.wav, residual.wav, figure.png
+  $demo/piq/evaluation/          a line for each clip, method and place of measurement (clips.jsonl)
+  $demo/classifier_compact/      the classifier; its test accuracy is in classifier/classifier.json
+Explain a sound of your own:
+  .venv/bin/python tools/interpret.py results/demo/piq SOUND --out results/mine
+DONE
