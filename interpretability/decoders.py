@@ -55,7 +55,7 @@ def interpolation_matrix(centres: Tensor, size: int) -> Tensor:
     >>> interpolation_matrix(torch.tensor([0.0, 2.0]), 4) @ torch.tensor([0.0, 1.0])
     tensor([0.0000, 0.5000, 1.0000, 1.0000])
     """
-    centres = centres.double()
+    centres = centres.double().contiguous()
     if centres.ndim != 1 or len(centres) == 0 or bool((centres.diff() <= 0).any()):
         raise ValueError(f"grid centres must ascend strictly, got {centres.tolist()}")
     positions = torch.arange(size, dtype=torch.float64, device=centres.device)
@@ -71,8 +71,28 @@ def interpolation_matrix(centres: Tensor, size: int) -> Tensor:
     return matrix.float()
 
 
-def to_spectrogram_grid(values: Tensor, grid: Grid, n_frames: int, n_bins: int) -> Tensor:
-    """Interpolate a map [B, T', F'] from the centres of its grid to the spectrogram's [B, n_frames, n_bins]."""
+def to_spectrogram_grid(values: Tensor, grid: Grid, n_frames: int, n_bins: int, rows: Tensor | None = None) -> Tensor:
+    """Interpolate a map from the centres of its grid to the spectrogram's grid.
+
+    Parameters
+    ----------
+    values : Tensor [B, T', F']
+    grid : Grid
+        Where its cells lie.
+    n_frames, n_bins : int
+        T and F of the spectrogram.
+    rows : Tensor [B, T'], bool, optional
+        Rows that belong to the clip. Those after a clip's last one count as equal to it, as they do beyond the last
+        centre of a clip alone.
+
+    Returns
+    -------
+    Tensor [B, n_frames, n_bins]
+    """
+    if rows is not None:
+        last = rows.sum(1).clamp(min=1) - 1  # [B]
+        index = torch.minimum(torch.arange(values.shape[1], device=values.device)[None], last[:, None])
+        values = values.gather(1, index[..., None].expand_as(values))
     over_time = interpolation_matrix(grid.frames, n_frames).to(values)  # [T, T']
     over_frequency = interpolation_matrix(grid.bins, n_bins).to(values)  # [F, F']
     # Time first: it works on the narrow side, before the columns are widened to F bins.

@@ -45,8 +45,9 @@ class RandomMask(Interpreter):
         for clip, count in enumerate(spectrogram.valid.sum(1).tolist()):
             magnitude = spectrogram.magnitude[clip, :count]
             # Rounded, so that the last bit of a batched transform does not choose another mask.
-            print_of_clip = zlib.crc32(f"{count} {float(magnitude.max()):.3e}".encode())
-            generator = torch.Generator().manual_seed(self.seed * 2**32 + print_of_clip)
+            # (A generator takes 32 bits of its seed: the seed goes into the checksum.)
+            fingerprint = zlib.crc32(f"{self.seed} {count} {float(magnitude.max()):.3e}".encode())
+            generator = torch.Generator().manual_seed(fingerprint)
             scores[clip, :count] = torch.rand(magnitude.shape, generator=generator).to(scores)
         return keep_top(scores, spectrogram.valid, self.area)
 

@@ -321,7 +321,7 @@ class CompactPSI(nn.Module):
             tuple((len(grids[level].frames), len(grids[level].bins)) for level in path),
             tuple(rows[level] for level in (here, *path)),
         )
-        logits = to_spectrogram_grid(values, grids[path[-1]], n_frames, n_bins)
+        logits = to_spectrogram_grid(values, grids[path[-1]], n_frames, n_bins, rows[path[-1]])
         return logits, adapted, quantised, indices, rows[here]
 
 

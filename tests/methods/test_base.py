@@ -1,0 +1,197 @@
+"""The contract that every method keeps, tried on all of them; and Explanation, their one result."""
+
+import json
+import math
+
+import pytest
+import soundfile
+import torch
+
+from interpretability.classifiers.compact import CompactClassifier
+from interpretability.classifiers.conv2d import Conv2dClassifier
+from interpretability.errors import UserError
+from interpretability.methods import METHODS, load_interpreter, save_interpreter
+from interpretability.methods.base import Interpreter
+from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask
+from interpretability.methods.piq import PIQ
+
+LABELS = ["cat", "dog", "rain"]
+RATE = 16000
+
+
+def compact():
+    torch.manual_seed(0)
+    return CompactClassifier(LABELS, n_mels=16, channels=(4, 4, 8, 8))
+
+
+def conv2d():
+    torch.manual_seed(0)
+    return Conv2dClassifier(LABELS, dim=4, lin_neurons=8)
+
+
+CASES = {
+    "piq": lambda: PIQ(compact(), codebook_size=12, channels=8, decoder_channels=(4, 4)),
+    "piq, one doubling": lambda: PIQ(compact(), codebook_size=12, channels=8, decoder_channels=(4,)),
+    "piq on conv2d": lambda: PIQ(conv2d(), codebook_size=12, channels=8, decoder_channels=(4,)),
+    "piq, published": lambda: PIQ(conv2d(), network="published", codebook_size=12, shared_keys=3),
+    "piq, linear": lambda: PIQ(compact(), codebook_size=12, channels=8, decoder_channels=(4, 4), apply="linear"),
+    "constant": lambda: ConstantMask(compact(), 0.3),
+    "random": lambda: RandomMask(compact(), 0.2),
+    "energy": lambda: EnergyMask(compact(), 0.2),
+}
+
+
+@pytest.fixture(params=CASES)
+def interpreter(request):
+    torch.manual_seed(1)
+    return CASES[request.param]().eval()
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_every_method_is_tried_here():
+    assert {make().NAME for make in CASES.values()} == set(METHODS)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0, 3.3])
+def test_masks_of_any_length(interpreter, seconds):
+    n = round(seconds * RATE)
+    explanation = interpreter.explain(noise(2, n))
+    assert explanation.mask.shape == (2, 1 + n // 186, 513)
+    assert explanation.mask.min() >= 0
+    assert explanation.mask.max() <= 1
+    assert explanation.listenable.shape == explanation.residual.shape == explanation.sound.shape == (2, n)
+    assert torch.isfinite(explanation.listenable).all()
+
+
+def test_padding_batch_and_order_change_nothing(interpreter):
+    wavs = noise(4, 24000)
+    lengths = torch.tensor([24000, 9001, 16000, 51 * 186]) / 24000  # odd and even numbers of frames
+    together = interpreter.explain(wavs, lengths)
+    flipped = interpreter.explain(wavs.flip(0), lengths.flip(0))
+    for i, n in enumerate((24000, 9001, 16000, 51 * 186)):
+        alone = interpreter.explain(wavs[i : i + 1, :n])
+        assert together[i].mask.shape == alone.mask.shape
+        torch.testing.assert_close(together[i].mask, alone.mask, rtol=0, atol=1e-4)
+        torch.testing.assert_close(together[i].listenable, alone.listenable, rtol=0, atol=1e-4)
+        torch.testing.assert_close(flipped[3 - i].mask, alone.mask, rtol=0, atol=1e-4)
+
+
+def test_level_does_not_matter_and_callers_tensors_stay(interpreter):
+    wavs = noise(2, 8000)
+    before = wavs.clone()
+    loud = interpreter.explain(wavs)
+    faint = interpreter.explain(wavs * 1e-3)
+    assert torch.equal(wavs, before)
+    torch.testing.assert_close(loud.mask, faint.mask, rtol=0, atol=1e-3)
+
+
+def test_same_input_same_mask_and_the_mode_is_left_as_found(interpreter):
+    interpreter.train()
+    first, second = (interpreter.explain(noise(2, 8000)).mask for _ in range(2))
+    assert interpreter.training
+    assert torch.equal(first, second)
+
+
+def test_the_classifier_is_untouched_and_no_part_of_the_state(interpreter):
+    classifier = interpreter.classifier
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    interpreter.train()
+    interpreter.explain(noise(2, 8000))
+    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+    own = {id(parameter) for parameter in interpreter.parameters()}
+    assert not own & {id(parameter) for parameter in classifier.parameters()}
+    assert not any("classifier" in name for name in interpreter.state_dict())
+    assert not classifier.training
+
+
+def test_it_moves_with_its_classifier(interpreter):
+    interpreter.double()
+    assert all(value.dtype == torch.float64 for value in interpreter.classifier.parameters())
+    interpreter.float()
+
+
+def test_silence(interpreter):
+    explanation = interpreter.explain(torch.zeros(1, 8000))
+    assert torch.isfinite(explanation.mask).all()
+    assert not explanation.listenable.any()
+    assert not explanation.residual.any()
+
+
+def test_targets(interpreter):
+    wavs = noise(2, 8000)
+    by_name = interpreter.explain(wavs, target="rain")
+    assert by_name.target.tolist() == [2, 2]
+    by_tensor = interpreter.explain(wavs, target=torch.tensor([2, 0]))
+    assert by_tensor.target.tolist() == [2, 0]
+    torch.testing.assert_close(by_tensor[0].mask, by_name[0].mask, rtol=0, atol=1e-5)
+    assert interpreter.explain(wavs).target.tolist() == by_name.output.predicted.tolist()
+    with pytest.raises(UserError, match="no class 'wolf'"):
+        interpreter.explain(wavs, target="wolf")
+    with pytest.raises(ValueError, match="target has shape"):
+        interpreter.explain(wavs, target=torch.tensor([1]))
+
+
+def test_saved_and_loaded_it_gives_the_same(interpreter, tmp_path):
+    save_interpreter(interpreter, tmp_path / "run" / "interpreter", {"seed": 1})
+    loaded = load_interpreter(tmp_path / "run")
+    assert loaded.settings == interpreter.settings
+    assert loaded.classifier.labels == LABELS
+    assert not loaded.training
+    wavs = noise(2, 8000)
+    assert torch.equal(loaded.explain(wavs).mask, interpreter.explain(wavs).mask)
+
+
+def test_explanation_and_residual_are_what_the_mask_says(interpreter):
+    explanation = interpreter.explain(noise(1, 8000))
+    frontend, spectrogram = interpreter.frontend, explanation.spectrogram
+    kept = explanation.masked_magnitude(interpreter.apply_domain)
+    torch.testing.assert_close(explanation.listenable, frontend.resynthesise(spectrogram, kept))
+    if interpreter.apply_domain == "linear":  # the two parts add up
+        torch.testing.assert_close(explanation.listenable + explanation.residual, explanation.sound, atol=1e-4, rtol=0)
+
+
+def test_saving_an_explanation(tmp_path):
+    interpreter = CASES["energy"]()
+    wavs = noise(2, 16000)
+    explanation = interpreter.explain(wavs, torch.tensor([1.0, 0.7]))
+    paths = explanation.save(tmp_path / "clip", index=1, true_label="dog")
+    assert sorted(path.name for path in (tmp_path / "clip").iterdir()) == sorted(
+        ["input.wav", "explanation.wav", "residual.wav", "figure.png", "explanation.json"]
+    )
+    wav, rate = soundfile.read(paths["input"], dtype="float32")
+    assert rate == RATE
+    assert wav.shape == (11200,)
+    reference = wavs[1, :11200] / wavs[1, :11200].abs().max()
+    assert 20 * math.log10(reference.norm() / max(float((torch.tensor(wav) - reference).norm()), 1e-12)) > 100
+    said = json.loads(paths["description"].read_text())
+    assert said["true"] == "dog"
+    assert said["explained"] == said["predicted"] in LABELS
+    assert said["kept_area"] == pytest.approx(0.2, abs=1e-3)
+    assert said["seconds"] == 0.7
+    assert paths["figure"].read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_mask_that_breaks_the_contract_is_refused():
+    class Broken(Interpreter):
+        NAME = "broken"
+        value = 1.5
+
+        def mask(self, spectrogram, output, target):
+            return torch.full_like(spectrogram.magnitude, self.value)
+
+    broken = Broken(compact())
+    for value in (1.5, -0.1, float("nan")):
+        broken.value = value
+        with pytest.raises(ValueError, match="outside \\[0, 1\\] or not finite"):
+            broken.explain(noise(1, 4000))
+    broken.mask = lambda spectrogram, output, target: spectrogram.magnitude[:, :-1] * 0
+    with pytest.raises(ValueError, match="expected"):
+        broken.explain(noise(1, 4000))
+
+
+def test_unknown_apply_domain():
+    with pytest.raises(UserError, match="apply is 'mel'"):
+        ConstantMask(compact(), apply="mel")

@@ -1,0 +1,87 @@
+"""Loss terms against hand-worked values and plain loops; none depends on the batch size or on padding."""
+
+import math
+
+import pytest
+import torch
+
+from interpretability.classifiers.base import MaskedLogits
+from interpretability.methods.objectives import (
+    loud_bins,
+    masked_cross_entropy,
+    mean_over_valid,
+    reconstruction,
+    squared_distance,
+    total_variation,
+)
+
+VALID = torch.tensor([[True, True, True, False], [True, True, False, False]])
+
+
+def test_cross_entropies_by_hand():
+    masked = MaskedLogits(torch.tensor([[math.log(3), 0.0]]), torch.tensor([[0.0, math.log(7)]]))
+    pair = masked_cross_entropy(masked, torch.tensor([0]), "single", cap=None)
+    assert float(pair.inside) == pytest.approx(-math.log(3 / 4))
+    assert float(pair.outside) == pytest.approx(-math.log(1 / 8), rel=1e-6)
+    multi = masked_cross_entropy(masked, torch.tensor([1]), "multi", cap=None)
+    assert float(multi.inside) == pytest.approx(math.log(2), rel=1e-6)  # -log sigmoid(0)
+    assert float(multi.outside) == pytest.approx(-math.log(7 / 8), rel=1e-6)
+
+
+def test_the_outside_term_is_capped_and_saturated_logits_stay_finite():
+    logits = torch.tensor([[-200.0, 200.0]], requires_grad=True)
+    pair = masked_cross_entropy(MaskedLogits(logits, logits), torch.tensor([0]), "single", cap=10.0)
+    assert pair.inside.tolist() == [400.0]
+    assert pair.outside.tolist() == [10.0]
+    (pair.inside - pair.outside).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_means_against_loops():
+    values = torch.randn(2, 4, 3)
+    wanted = [values[b][VALID[b]].mean() for b in range(2)]
+    torch.testing.assert_close(mean_over_valid(values, VALID), torch.stack(wanted))
+
+
+def test_total_variation_against_loops():
+    mask = torch.rand(2, 4, 3)
+    for b, n in enumerate(VALID.sum(1).tolist()):
+        m = mask[b, :n]
+        time = [(m[t + 1, f] - m[t, f]) ** 2 for t in range(n - 1) for f in range(3)]
+        frequency = [(m[t, f + 1] - m[t, f]) ** 2 for t in range(n) for f in range(2)]
+        wanted = sum(time) / len(time) + sum(frequency) / len(frequency)
+        assert float(total_variation(mask, VALID)[b]) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(total_variation(torch.rand(1, 1, 1 + 1), torch.ones(1, 1, dtype=torch.bool))) >= 0
+
+
+def test_loud_bins_by_hand_and_silence_has_none():
+    log_magnitude = torch.tensor([[[1.0, 0.36, 0.34]], [[0.0, 0.0, 0.0]]])
+    assert loud_bins(log_magnitude, torch.ones(2, 1, dtype=torch.bool)).tolist() == [[[1, 1, 0]], [[0, 0, 0]]]
+    # What lies in the padding sets no threshold.
+    padded = torch.tensor([[[1.0, 0.36], [9.0, 9.0]]])
+    assert loud_bins(padded, torch.tensor([[True, False]])).tolist() == [[[1, 1], [0, 0]]]
+
+
+def test_reconstruction_by_hand_and_at_saturation():
+    log_magnitude = torch.tensor([[[1.0, 0.1]]])
+    valid = torch.ones(1, 1, dtype=torch.bool)
+    logits = torch.tensor([[[0.0, math.log(3)]]])
+    wanted = (math.log(2) + math.log(4)) / 2  # -log sigmoid(0) and -log(1 - sigmoid(log 3))
+    assert float(reconstruction(logits, log_magnitude, valid)) == pytest.approx(wanted, rel=1e-6)
+    assert torch.isfinite(reconstruction(torch.tensor([[[-1e4, 1e4]]]), log_magnitude, valid)).all()
+
+
+def test_squared_distance_by_hand():
+    first, second = torch.zeros(1, 2, 2, 1), torch.ones(1, 2, 2, 1)
+    second[0, :, 1] = 3
+    assert float(squared_distance(first, second)) == 5.0
+    assert float(squared_distance(first, second, torch.tensor([[True, False]]))) == 1.0
+
+
+@pytest.mark.parametrize("term", [total_variation, mean_over_valid])
+def test_independent_of_batch_and_padding(term):
+    mask = torch.rand(2, 4, 3)
+    together = term(mask, VALID)
+    for b, n in enumerate(VALID.sum(1).tolist()):
+        alone = term(mask[b : b + 1, :n], VALID[b : b + 1, :n])
+        torch.testing.assert_close(together[b : b + 1], alone)
