@@ -1,0 +1,162 @@
+"""The protocol: every clip, method and place once; the same numbers in any batch; resumable; traceable."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+
+from interpretability.classifiers.compact import CompactClassifier
+from interpretability.errors import UserError
+from interpretability.evaluation import evaluate
+from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask
+
+LABELS = ["cat", "dog", "rain"]
+PROVENANCE = {
+    "commit": "0123456789abcdef",
+    "seed": 7,
+    "classifier": "feedfacecafe0000",
+    "suite": "clean",
+    "apply": "log",
+    "data": {"name": "made up", "folds": {"test": [5]}},
+}
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    torch.manual_seed(0)
+    classifier = CompactClassifier(LABELS, n_mels=16, channels=(4, 4, 8, 8))
+    for _ in range(20):
+        classifier(torch.rand(4, 44, 513) * torch.rand(4, 44, 1) * 20)
+    classifier.head.weight.data *= 20
+    return classifier.freeze()
+
+
+def dataset(n_clips=7, silent=()):
+    generator = torch.Generator().manual_seed(0)
+    clips, wavs = {}, {}
+    for i in range(n_clips):
+        wav = torch.randn(3000 + 700 * i, generator=generator) * torch.linspace(0, 1, 3000 + 700 * i) ** i
+        wavs[f"clip{i}"] = wav * 0 if i in silent else wav
+        clips[f"clip{i}"] = {"label": LABELS[i % 3]}
+    data = DynamicItemDataset(clips)
+    data.add_dynamic_item(lambda name: wavs[name], takes="id", provides="signal")
+    data.set_output_keys(["id", "signal", "label"])
+    return data
+
+
+def methods(classifier):
+    return {
+        "M = 1": ConstantMask(classifier, 1.0),
+        "M = 0": ConstantMask(classifier, 0.0),
+        "random": RandomMask(classifier, 0.2, seed=7),
+        "energy": EnergyMask(classifier, 0.2),
+    }
+
+
+def run(classifier, folder, **settings):
+    settings = {"batch_size": 3, "progress": False, **settings}
+    return evaluate(classifier, methods(classifier), dataset(), folder, PROVENANCE, **settings)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "clips.jsonl").read_text().splitlines()]
+
+
+def test_every_clip_method_and_place_once_with_provenance(classifier, tmp_path):
+    result = run(classifier, tmp_path)
+    rows = lines(tmp_path)
+    assert len(rows) == 7 * 4 * 2
+    assert len({(r["clip"], r["method"], r["place"]) for r in rows}) == len(rows)
+    assert all(r["commit"] == "0123456789abcdef" and r["seed"] == 7 and r["suite"] == "clean" for r in rows)
+    assert result.summary == json.loads((tmp_path / "summary.json").read_text())
+    assert result.summary["provenance"] == PROVENANCE
+    assert result.summary["n"] == 7
+    assert result.table == (tmp_path / "table.md").read_text()
+    assert not (tmp_path / "clips.partial.jsonl").exists()
+    for word in ("n: 7", "seed: 7", "test folds: 5", "| random |", "what is heard"):
+        assert word in result.table
+
+
+def test_known_rows(classifier, tmp_path):
+    summary = run(classifier, tmp_path).summary
+    for place in ("spectrogram", "waveform"):
+        whole = summary["places"][place]["M = 1"]
+        assert whole["fid_in"]["mean"] == 1.0
+        assert whole["ad"]["mean"] == pytest.approx(0, abs=1e-3)
+        assert whole["ai"]["mean"] == whole["ag"]["mean"] == 0.0
+        assert whole["sps"]["mean"] == pytest.approx(0, abs=1e-9)
+        assert whole["kept_area"]["mean"] == 1.0
+        nothing = summary["places"][place]["M = 0"]
+        assert nothing["ff"]["mean"] == pytest.approx(0, abs=1e-5)
+        assert nothing["sps"]["mean"] is None
+        assert nothing["sps"]["undefined"] == 7
+        assert summary["places"][place]["energy"]["kept_area"]["mean"] == pytest.approx(0.2, abs=1e-3)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_the_same_in_any_batch(classifier, tmp_path, batch_size):
+    run(classifier, tmp_path / "three")
+    run(classifier, tmp_path / "other", batch_size=batch_size)
+    for first, second in zip(lines(tmp_path / "three"), lines(tmp_path / "other"), strict=True):
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            if isinstance(value, float):
+                assert second[key] == pytest.approx(value, abs=2e-3), key
+            else:
+                assert second[key] == value, key
+
+
+def test_interrupted_it_goes_on_and_measures_no_clip_twice(classifier, tmp_path, monkeypatch):
+    whole = run(classifier, tmp_path / "whole")
+    calls = []
+
+    def counting(*arguments, **keywords):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(*arguments, **keywords)
+
+    import interpretability.evaluation as module
+
+    original = module._measure
+    monkeypatch.setattr(module, "_measure", counting)
+    with pytest.raises(KeyboardInterrupt):
+        run(classifier, tmp_path / "cut")
+    partial = tmp_path / "cut" / "clips.partial.jsonl"
+    # The kill took half of the last line with it: that clip is measured again.
+    partial.write_text(partial.read_text()[:-40])
+    again = run(classifier, tmp_path / "cut")
+    assert len(calls) == 3 + 1  # what was left: one clip of the cut line, one of the third batch
+    for place, results in whole.summary["places"].items():
+        for method, values in results.items():
+            for name in ("ad", "ff", "kept_area"):
+                wanted = values[name]["mean"]
+                assert again.summary["places"][place][method][name]["mean"] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_a_partial_result_of_something_else_is_not_taken_over(classifier, tmp_path):
+    stale = {"provenance": {"seed": 1}, "methods": ["M = 1"], "places": ["spectrogram"], "n": 7}
+    row = {"clip": "clip0", "method": "M = 1", "place": "spectrogram", "ad": 99.0}
+    (tmp_path / "clips.partial.jsonl").write_text(json.dumps(stale) + "\n" + json.dumps(row) + "\n")
+    assert run(classifier, tmp_path).summary["places"]["spectrogram"]["M = 1"]["ad"]["mean"] < 1
+
+
+def test_silent_clips_are_flagged_and_left_out_of_means(classifier, tmp_path):
+    result = evaluate(
+        classifier, methods(classifier), dataset(silent=(2,)), tmp_path, PROVENANCE, batch_size=4, progress=False
+    )
+    summary = result.summary["places"]["waveform"]["energy"]
+    assert (summary["clips"], summary["silent"]) == (6, 1)
+    silent = [row for row in lines(tmp_path) if row["clip"] == "clip2"]
+    assert all(row["silent"] == 1.0 and row["ad"] == row["ff"] == 0.0 for row in silent)
+    assert all(
+        value is None or math.isfinite(value) for r in silent for value in r.values() if isinstance(value, float)
+    )
+
+
+def test_no_clips_is_an_error(classifier, tmp_path):
+    with pytest.raises(UserError, match="no clips"):
+        evaluate(classifier, methods(classifier), SimpleNamespace(data_ids=[]), tmp_path, PROVENANCE, progress=False)

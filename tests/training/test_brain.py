@@ -1,0 +1,110 @@
+"""What the Brains do to a batch: schedule, seeds, augmentation, statistics, selection."""
+
+import math
+
+import pytest
+import torch
+
+from interpretability.errors import UserError
+from interpretability.training.brain import (
+    ResumableBrain,
+    Selection,
+    mix_up,
+    one_cycle,
+    seed_step,
+    shift_in_time,
+    spec_augment,
+)
+
+
+class TestOneCycle:
+    def test_known_values(self):
+        assert one_cycle(0.0) == pytest.approx(0.04)
+        assert one_cycle(0.125) == pytest.approx((0.04 + 1) / 2)
+        assert one_cycle(0.25) == 1.0
+        assert one_cycle(0.625) == pytest.approx((1 + 1e-3) / 2)
+        assert one_cycle(1.0) == pytest.approx(1e-3)
+
+    def test_rises_then_falls_and_is_bounded_beyond_its_ends(self):
+        values = [one_cycle(step / 100) for step in range(101)]
+        assert values[:26] == sorted(values[:26])
+        assert values[25:] == sorted(values[25:], reverse=True)
+        assert one_cycle(1.5) == one_cycle(1.0)
+        assert one_cycle(-1) == one_cycle(0.0)
+
+
+def test_a_step_draws_the_same_again_and_another_step_does_not():
+    def draw(*step):
+        seed_step(*step)
+        return torch.rand(3)
+
+    assert torch.equal(draw(1, 2, 3), draw(1, 2, 3))
+    assert not torch.equal(draw(1, 2, 3), draw(1, 2, 4))
+    assert not torch.equal(draw(1, 2, 3), draw(12, 3))  # parts do not run together
+
+
+def test_shift_rolls_within_each_clips_own_length():
+    torch.manual_seed(0)
+    wavs = torch.zeros(64, 10)
+    wavs[:, :6] = torch.arange(1.0, 7.0)
+    shifted = shift_in_time(wavs, torch.full((64,), 0.6), 0.5)
+    assert not shifted[:, 6:].any()
+    first = shifted[:, 0].long()
+    for row, start in zip(shifted[:, :6], first.tolist(), strict=True):
+        assert row.tolist() == [float((start - 1 + i) % 6 + 1) for i in range(6)]
+    assert len(first.unique()) >= 5  # up to half the clip, both ways
+    assert torch.equal(shift_in_time(wavs, torch.full((64,), 0.6), 0.0), wavs)
+
+
+def test_mix_up_mixes_sound_goal_and_length_alike():
+    torch.manual_seed(0)
+    wavs = torch.eye(8)
+    mixed, lengths, goal = mix_up(wavs, torch.linspace(0.3, 1.0, 8), torch.eye(8), 0.4)
+    torch.testing.assert_close(mixed, goal)  # the same shares of the same partners
+    torch.testing.assert_close(goal.sum(1), torch.ones(8))
+    for row, length in zip(goal, lengths, strict=True):
+        assert float(length) == pytest.approx(float(torch.linspace(0.3, 1.0, 8)[row > 0].max()))
+    assert mix_up(wavs, torch.ones(8), torch.eye(8), 0.0)[0] is wavs
+
+
+def test_spec_augment_silences_stripes_and_nothing_else():
+    torch.manual_seed(0)
+    magnitude = torch.rand(4, 50, 40) + 1
+    settings = {"time_masks": 2, "time_mask_frames": 8, "frequency_masks": 1, "frequency_mask_bins": 6}
+    before = magnitude.clone()
+    augmented = spec_augment(magnitude, settings)
+    assert torch.equal(magnitude, before)
+    changed = augmented != magnitude
+    assert changed.any()
+    assert not augmented[changed].any()
+    for clip in changed:
+        frames, bins = clip.all(1), clip.all(0)
+        assert frames.sum() <= 16
+        assert bins.sum() <= 6
+        assert torch.equal(clip, frames[:, None] | bins[None])
+    assert len({tuple(clip.all(1).tolist()) for clip in changed}) > 1  # each clip its own stripes
+
+
+def test_statistics_are_means_over_clips_not_over_batches():
+    class Bare(ResumableBrain):
+        def __init__(self):
+            self.on_stage_start(None)
+
+    brain = Bare()
+    brain.count({"ad": torch.tensor([1.0, 2.0, float("nan")])})
+    brain.count({"ad": torch.tensor([6.0])})
+    brain.count({"loss": torch.tensor(1.0)}, n_clips=3)
+    brain.count({"loss": torch.tensor(5.0)}, n_clips=1)
+    brain.count({"sps": torch.tensor([float("nan")])})
+    stats = brain.statistics()
+    assert stats["ad"] == 3.0
+    assert stats["loss"] == 2.0
+    assert math.isnan(stats["sps"])
+    assert all(type(value) is float for value in stats.values())
+
+
+def test_selection():
+    assert Selection("accuracy", "max").keys() == {"max_keys": ["accuracy"]}
+    assert Selection("loss", "min").key_argument() == {"min_key": "loss"}
+    with pytest.raises(UserError, match="selection_mode is 'best'"):
+        Selection("loss", "best")

@@ -1,0 +1,97 @@
+"""Cross-validate a classifier over the five folds of ESC-50 (or its 10-class part).
+
+    python tools/cross_validate.py --data_folder /path/to/ESC-50 --esc10_only True
+
+Rotation k tests on fold k, selects the epoch on the fold before it and trains on the other three, with the recipe's own
+script: ``recipes/ESC50/train_classifier.py``. Rotations that are done are not done again; further ``--key value`` pairs
+go to the script. The accuracies land in ``OUT/table.md`` and ``OUT/summary.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from interpretability.classifiers.folder import DESCRIPTION
+from interpretability.errors import UserError
+from interpretability.files import write_json, write_text
+from interpretability.training.runner import guarded
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "ESC50"
+FOLDS = (1, 2, 3, 4, 5)
+
+
+def rotation(test_fold: int) -> dict[str, list[int]]:
+    """Return the folds of the rotation that tests on ``test_fold``.
+
+    Example
+    -------
+    >>> rotation(5)
+    {'train_folds': [1, 2, 3], 'valid_folds': [4], 'test_folds': [5]}
+    """
+    valid_fold = FOLDS[FOLDS.index(test_fold) - 1]
+    train_folds = [fold for fold in FOLDS if fold not in (test_fold, valid_fold)]
+    return {"train_folds": train_folds, "valid_folds": [valid_fold], "test_folds": [test_fold]}
+
+
+def cross_validate(yaml: str, out: Path, arguments: Sequence[str]) -> dict:
+    """Run every rotation; return the accuracies.
+
+    Raises
+    ------
+    UserError
+        If a rotation fails; its own message stands before.
+    """
+    results = []
+    for fold in FOLDS:
+        folder = out / f"fold{fold}"
+        command = [sys.executable, "train_classifier.py", yaml, *arguments, "--output_folder", str(folder)]
+        for name, folds in rotation(fold).items():
+            command += [f"--{name}", str(folds)]
+        print(f"fold {fold}: {' '.join(command[1:])}", flush=True)
+        if subprocess.run(command, cwd=RECIPE).returncode:
+            raise UserError(f"the rotation that tests on fold {fold} failed: mend that, then run the same command again")
+        description = json.loads((folder / "classifier" / DESCRIPTION).read_text(encoding="utf-8"))
+        results.append({"fold": fold, "classifier": description["classifier"], **description["training"]})
+    accuracies = [result["test_accuracy"] for result in results]
+    summary = {
+        "mean": statistics.mean(accuracies),
+        "standard_deviation": statistics.stdev(accuracies),
+        "rotations": results,
+    }
+    lines = [
+        f"{results[0]['classifier']}, {results[0]['data']['name']}, seed {results[0]['seed']}, "
+        f"{results[0]['epochs']} epochs, commit {results[0]['commit'][:12]}",
+        "",
+        "| test fold | selected on | n | validation accuracy | test accuracy | best epoch | training (s) |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for result in results:
+        selected = result["data"]["folds"]["valid"][0]
+        lines.append(
+            f"| {result['fold']} | {selected} | {result['n_test']} | {result['valid_accuracy']:.3f} | "
+            f"{result['test_accuracy']:.3f} | {result['best_epoch']} | {result['seconds']:.0f} |"
+        )
+    lines.append(f"| mean ± s.d. | | | | {summary['mean']:.3f} ± {summary['standard_deviation']:.3f} | | |")
+    write_json(out / "summary.json", summary)
+    write_text(out / "table.md", "\n".join(lines) + "\n")
+    print("\n".join(lines))
+    return summary
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--yaml", default="hparams/classifier_compact.yaml", help="a classifier YAML of recipes/ESC50")
+    parser.add_argument("--out", type=Path, default=RECIPE / "results" / "cross_validation")
+    known, rest = parser.parse_known_args(argv)
+    return guarded(lambda: cross_validate(known.yaml, known.out.resolve(), rest))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
