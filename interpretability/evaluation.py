@@ -94,7 +94,13 @@ def evaluate(
     ids = list(dataset.data_ids)
     if not ids:
         raise UserError("nothing to evaluate: the split has no clips; choose other folds")
-    header = {"provenance": provenance, "methods": list(methods), "places": list(places), "n": len(ids)}
+    header = {
+        "provenance": provenance,
+        "methods": list(methods),
+        "settings": {name: {"method": m.NAME, **m.settings} for name, m in methods.items()},
+        "places": list(places),
+        "n": len(ids),
+    }
     partial = folder / "clips.partial.jsonl"
     rows = _resume(partial, header)
     done = {row["clip"] for row in rows}
@@ -189,7 +195,8 @@ def _finish(
         where = "masked spectrogram" if place == "spectrogram" else "masked sound, analysed again (what is heard)"
         parts.append(f"**Measured on the {where}**\n\n{format_table(list(results.items()), list(METRICS))}\n")
     table = "\n".join([caption(header["provenance"], summary), *parts])
-    write_text(folder / "clips.jsonl", "".join(json.dumps({**row, **_row_provenance(header)}) + "\n" for row in rows))
+    lines = [json.dumps({**row, **_row_provenance(header, row["method"])}) + "\n" for row in rows]
+    write_text(folder / "clips.jsonl", "".join(lines))
     write_json(folder / "summary.json", summary)
     write_text(folder / "table.md", table)
     partial.unlink()
@@ -212,9 +219,17 @@ def caption(provenance: dict, summary: dict) -> str:
     return f"{said}. Means over clips with 95 % bootstrap intervals.\n"
 
 
-def _row_provenance(header: dict) -> dict:
+def _row_provenance(header: dict, method: str) -> dict:
+    """Return what a line of ``clips.jsonl`` says of its origin, so that it can be read without the summary."""
     provenance = header["provenance"]
-    return {key: provenance[key] for key in ("commit", "seed", "classifier", "suite", "apply") if key in provenance}
+    data = provenance.get("data", {})
+    return {
+        **{key: provenance[key] for key in ("commit", "seed", "classifier", "suite") if key in provenance},
+        "data": data.get("name"),
+        "test_folds": data.get("folds", {}).get("test"),
+        "settings": header["settings"][method],
+        "n": header["n"],
+    }
 
 
 def _resume(partial: Path, header: dict) -> list[dict]:

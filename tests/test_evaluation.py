@@ -19,7 +19,6 @@ PROVENANCE = {
     "seed": 7,
     "classifier": "feedfacecafe0000",
     "suite": "clean",
-    "apply": "log",
     "data": {"name": "made up", "folds": {"test": [5]}},
 }
 
@@ -70,7 +69,12 @@ def test_every_clip_method_and_place_once_with_provenance(classifier, tmp_path):
     rows = lines(tmp_path)
     assert len(rows) == 7 * 4 * 2
     assert len({(r["clip"], r["method"], r["place"]) for r in rows}) == len(rows)
-    assert all(r["commit"] == "0123456789abcdef" and r["seed"] == 7 and r["suite"] == "clean" for r in rows)
+    for row in rows:
+        assert row["commit"] == "0123456789abcdef"
+        assert (row["seed"], row["suite"], row["data"], row["test_folds"], row["n"]) == (7, "clean", "made up", [5], 7)
+        assert row["classifier"] == "feedfacecafe0000"
+        assert row["settings"]["apply"] == "log"
+    assert {r["settings"]["method"] for r in rows if r["method"] == "energy"} == {"energy"}
     assert result.summary == json.loads((tmp_path / "summary.json").read_text())
     assert result.summary["provenance"] == PROVENANCE
     assert result.summary["n"] == 7

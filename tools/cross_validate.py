@@ -55,7 +55,9 @@ def cross_validate(yaml: str, out: Path, arguments: Sequence[str]) -> dict:
             command += [f"--{name}", str(folds)]
         print(f"fold {fold}: {' '.join(command[1:])}", flush=True)
         if subprocess.run(command, cwd=RECIPE).returncode:
-            raise UserError(f"the rotation that tests on fold {fold} failed: mend that, then run the same command again")
+            raise UserError(
+                f"the rotation that tests on fold {fold} failed: mend that, then run the same command again"
+            )
         description = json.loads((folder / "classifier" / DESCRIPTION).read_text(encoding="utf-8"))
         results.append({"fold": fold, "classifier": description["classifier"], **description["training"]})
     accuracies = [result["test_accuracy"] for result in results]

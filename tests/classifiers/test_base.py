@@ -1,14 +1,34 @@
-"""The classifier's contract: frozen, one batched pass for In and Out, both places."""
+"""The classifier's contract, tried on all of them: frozen, one batched pass for In and Out, both places, any length,
+padding without effect, grids that say where the cells lie."""
 
 import pytest
 import torch
 
+from interpretability.classifiers import CLASSIFIERS
 from interpretability.classifiers.base import ClassifierOutput, groups_of_equal_length
 from interpretability.classifiers.compact import CompactClassifier
+from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.errors import UserError
 from interpretability.frontend import apply_mask
 
 LABELS = ["cat", "dog", "rain"]
+CASES = {
+    "compact": lambda: CompactClassifier(LABELS, n_mels=32, channels=(4, 8, 8, 16)),
+    "conv2d": lambda: Conv2dClassifier(LABELS, dim=6, lin_neurons=8),
+}
+KINDS = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+
+
+def settled(make):
+    """A classifier in eval mode whose batch statistics are not the initial ones."""
+    torch.manual_seed(0)
+    classifier = make()
+    classifier(torch.rand(4, 80, 513) * 3)
+    return classifier.freeze()
+
+
+def test_every_classifier_is_tried_here():
+    assert set(CASES) == set(CLASSIFIERS)
 
 
 @pytest.fixture
@@ -107,3 +127,66 @@ def test_groups_of_equal_length():
     groups = {count: index.tolist() for index, count in groups_of_equal_length(valid, 3)}
     assert groups == {4: [0, 2], 6: [1]}
     assert [(i.tolist(), n) for i, n in groups_of_equal_length(None, 2)] == [([0, 1], None)]
+
+
+@KINDS
+@pytest.mark.parametrize("frames", [1, 5, 64, 87, 200])
+def test_any_length_and_padding_without_effect(make, frames):
+    classifier = settled(make)
+    magnitude = torch.rand(3, 260, 513, generator=torch.Generator().manual_seed(0)) * 5
+    counts = torch.tensor([260, frames, 131])
+    valid = torch.arange(260)[None] < counts[:, None]
+    magnitude = magnitude * valid[..., None]
+    together = classifier(magnitude, valid)
+    alone = classifier(magnitude[1:2, :frames])
+    torch.testing.assert_close(together.logits[1:2], alone.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together.embedding[1:2], alone.embedding, rtol=1e-4, atol=1e-5)
+    sizes = classifier.feature_rows(frames)
+    for level, (padded, single) in enumerate(zip(together.feature_maps, alone.feature_maps, strict=True)):
+        rows = sizes[level + 1]
+        assert single.shape[2] == rows
+        torch.testing.assert_close(padded[1:2, :, :rows], single, rtol=1e-4, atol=1e-5)
+        assert not padded[1:2, :, rows:].any()
+    shuffled = classifier(magnitude.flip(0), valid.flip(0))
+    torch.testing.assert_close(shuffled.logits.flip(0), together.logits, rtol=1e-4, atol=1e-5)
+
+
+@KINDS
+@pytest.mark.parametrize("frames", [87, 431])
+def test_grids_have_the_shape_of_the_maps(make, frames):
+    classifier = settled(make)
+    output = classifier(torch.rand(1, frames, 513))
+    assert tuple(m.shape[1] for m in output.feature_maps) == classifier.feature_channels
+    for maps, grid in zip(output.feature_maps, classifier.feature_grids(frames), strict=True):
+        assert maps.shape[2:] == (len(grid.frames), len(grid.bins))
+        assert (grid.frames.diff() > 0).all()
+        assert (grid.bins.diff() > 0).all()
+    valid = torch.ones(1, frames, dtype=torch.bool)
+    assert [rows.shape[1] for rows in classifier.valid_rows(valid)] == list(classifier.feature_rows(frames))
+
+
+@KINDS
+def test_cells_lie_where_the_grid_says(make):
+    """The gradient of a cell is centred on the grid's centre: the receptive field, measured."""
+    classifier = settled(make)
+    magnitude = (torch.rand(1, 192, 513, generator=torch.Generator().manual_seed(1)) * 3).requires_grad_()
+    output = classifier(magnitude)
+    for level in (0, 1, 2):
+        maps, grid = output.feature_maps[level], classifier.feature_grids(192)[level]
+        row, column = maps.shape[2] // 2, maps.shape[3] // 2
+        # Input differences are what a cell sees of the whole grid of clips: average the field over many columns.
+        (gradient,) = torch.autograd.grad(maps[0, :, row, :].sum(), magnitude, retain_graph=True)
+        weight = gradient.abs().sum(2)[0]
+        reach = weight.nonzero()[:, 0]
+        centre = (int(reach.min()) + int(reach.max())) / 2
+        assert abs(centre - float(grid.frames[row])) <= 1.0, (level, centre, float(grid.frames[row]))
+        assert column < len(grid.bins)
+
+
+@KINDS
+def test_feature_maps_carry_gradient_to_the_input(make):
+    classifier = settled(make)
+    magnitude = torch.rand(1, 80, 513, requires_grad=True)
+    sum(m.square().sum() for m in classifier(magnitude).feature_maps).backward()
+    assert torch.isfinite(magnitude.grad).all()
+    assert magnitude.grad.abs().sum() > 0

@@ -1,10 +1,6 @@
-"""The contract that every method keeps, tried on all of them; and Explanation, their one result."""
-
-import json
-import math
+"""The contract that every method keeps, tried on all of them."""
 
 import pytest
-import soundfile
 import torch
 
 from interpretability.classifiers.compact import CompactClassifier
@@ -151,27 +147,6 @@ def test_explanation_and_residual_are_what_the_mask_says(interpreter):
     torch.testing.assert_close(explanation.listenable, frontend.resynthesise(spectrogram, kept))
     if interpreter.apply_domain == "linear":  # the two parts add up
         torch.testing.assert_close(explanation.listenable + explanation.residual, explanation.sound, atol=1e-4, rtol=0)
-
-
-def test_saving_an_explanation(tmp_path):
-    interpreter = CASES["energy"]()
-    wavs = noise(2, 16000)
-    explanation = interpreter.explain(wavs, torch.tensor([1.0, 0.7]))
-    paths = explanation.save(tmp_path / "clip", index=1, true_label="dog")
-    assert sorted(path.name for path in (tmp_path / "clip").iterdir()) == sorted(
-        ["input.wav", "explanation.wav", "residual.wav", "figure.png", "explanation.json"]
-    )
-    wav, rate = soundfile.read(paths["input"], dtype="float32")
-    assert rate == RATE
-    assert wav.shape == (11200,)
-    reference = wavs[1, :11200] / wavs[1, :11200].abs().max()
-    assert 20 * math.log10(reference.norm() / max(float((torch.tensor(wav) - reference).norm()), 1e-12)) > 100
-    said = json.loads(paths["description"].read_text())
-    assert said["true"] == "dog"
-    assert said["explained"] == said["predicted"] in LABELS
-    assert said["kept_area"] == pytest.approx(0.2, abs=1e-3)
-    assert said["seconds"] == 0.7
-    assert paths["figure"].read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_mask_that_breaks_the_contract_is_refused():

@@ -1,0 +1,75 @@
+"""A classifier's folder: self-contained, whole or not at all, and picky about what it loads."""
+
+import json
+
+import pytest
+import torch
+
+from interpretability.classifiers import load_classifier, save_classifier
+from interpretability.classifiers.compact import CompactClassifier
+from interpretability.errors import MissingError, UserError
+from interpretability.files import sha256
+
+
+@pytest.fixture
+def classifier():
+    torch.manual_seed(0)
+    frontend = {"sample_rate": 8000, "level": "none"}
+    return CompactClassifier(["a", "b", "c"], frontend, "multi", n_mels=16, channels=(2, 4, 4, 8), gain=7.0)
+
+
+def change(folder, **entries):
+    path = folder / "classifier.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def test_all_of_it_comes_back(classifier, tmp_path):
+    digest = save_classifier(classifier, tmp_path / "saved", {"test_accuracy": 0.9})
+    loaded = load_classifier(tmp_path / "saved")
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["classifier.json", "weights.pt"]
+    assert (loaded.labels, loaded.task) == (["a", "b", "c"], "multi")
+    assert loaded.frontend.settings == classifier.frontend.settings
+    assert loaded.architecture() == classifier.architecture()
+    assert loaded.frozen
+    assert loaded.description["training"] == {"test_accuracy": 0.9}
+    assert loaded.description["sha256"] == digest == sha256(tmp_path / "saved" / "weights.pt")
+    magnitude = torch.rand(2, 30, 513)
+    assert torch.equal(loaded(magnitude).logits, classifier.eval()(magnitude).logits)
+    assert not load_classifier(tmp_path / "saved", freeze=False).frozen
+
+
+def test_the_same_weights_have_the_same_hash_wherever_they_are_saved(classifier, tmp_path):
+    first = save_classifier(classifier, tmp_path / "one")
+    assert save_classifier(load_classifier(tmp_path / "one"), tmp_path / "elsewhere" / "two") == first
+    with torch.no_grad():
+        classifier.head.bias += 1
+    assert save_classifier(classifier, tmp_path / "three") != first
+
+
+def test_a_failed_save_leaves_the_old_folder(classifier, tmp_path, monkeypatch):
+    save_classifier(classifier, tmp_path / "saved")
+    before = sha256(tmp_path / "saved" / "weights.pt")
+    monkeypatch.setattr(torch, "save", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        save_classifier(classifier, tmp_path / "saved")
+    assert sha256(tmp_path / "saved" / "weights.pt") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_bad_folders(classifier, tmp_path):
+    with pytest.raises(MissingError, match=r"train_classifier\.py"):
+        load_classifier(tmp_path / "absent")
+    folder = tmp_path / "saved"
+    save_classifier(classifier, folder)
+    change(folder, labels=["a", "b"], sha256=None)
+    with pytest.raises(UserError, match="do not fit"):
+        load_classifier(folder)
+    change(folder, classifier="resnet")
+    with pytest.raises(UserError, match="expected one of"):
+        load_classifier(folder)
+    change(folder, classifier="compact", architecture={"depth": 3})
+    with pytest.raises(UserError, match="not a complete"):
+        load_classifier(folder)
+    (folder / "classifier.json").write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        load_classifier(folder)
