@@ -154,6 +154,7 @@ def _measure(
                         "clip": name,
                         "method": row_name,
                         "place": place,
+                        "apply": interpreter.apply_domain,
                         "true": batch.label[position],
                         "predicted": classifier.labels[int(output.predicted[position])],
                         "explained": classifier.labels[int(target[position])],

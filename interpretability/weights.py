@@ -26,8 +26,12 @@ def read_description(folder: Path, name: str, what: str, advice: str) -> dict:
 
 
 def save_weights(module: torch.nn.Module, path: str | Path) -> None:
-    """Save a module's state as CPU tensors."""
-    torch.save({name: value.detach().cpu() for name, value in module.state_dict().items()}, path)
+    """Save a module's state as CPU tensors; a :class:`UserError` if the file cannot be written."""
+    try:
+        torch.save({name: value.detach().cpu() for name, value in module.state_dict().items()}, path)
+    except RuntimeError as error:  # how torch reports a failed write
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(f"could not write {path} ({reason}); make room on the disk, then run it again") from error
 
 
 def load_weights(module: torch.nn.Module, path: Path, digest: str | None = None) -> None:

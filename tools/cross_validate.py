@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from interpretability.classifiers.folder import DESCRIPTION
+from interpretability.command_line import guarded
 from interpretability.errors import UserError
 from interpretability.files import write_json, write_text
-from interpretability.training.runner import guarded
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "ESC50"
 FOLDS = (1, 2, 3, 4, 5)

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from interpretability.command_line import guarded
 from interpretability.hub import PIQ_ESC50, import_piq
-from interpretability.training.runner import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:

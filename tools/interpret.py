@@ -14,11 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from interpretability.command_line import check_device, guarded
 from interpretability.data.audio import read_audio
 from interpretability.errors import UserError
 from interpretability.methods import load_interpreter
 from interpretability.metrics.suite import PLACES, MetricSuite
-from interpretability.training.runner import guarded
 
 SHORTEST, LONGEST = 0.1, 60.0  # seconds
 
@@ -31,13 +31,14 @@ def interpret(arguments: argparse.Namespace) -> None:
     UserError
         For a run folder or a sound that cannot be used, an unknown class, or a length outside 0.1 to 60 s.
     """
+    check_device(arguments.device)
     interpreter = load_interpreter(arguments.run_folder).to(arguments.device)
     rate = interpreter.frontend.settings.sample_rate
     # One sample too many is read, so that a longer sound is noticed without decoding all of it.
     wav = read_audio(arguments.sound, rate, max_seconds=LONGEST + 1)
     seconds = len(wav) / rate
     if not SHORTEST <= seconds <= LONGEST:
-        got = f"{seconds:.3f} s" if seconds <= LONGEST else f"more than {LONGEST:g} s"
+        got = f"{seconds:.4g} s" if seconds <= LONGEST else f"more than {LONGEST:g} s"
         raise UserError(
             f"{arguments.sound}: lasts {got}, expected {SHORTEST:g} to {LONGEST:g} s; cut the part that matters"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 from interpretability.classifiers.base import Classifier
@@ -13,6 +15,7 @@ from interpretability.weights import load_weights, read_description, save_weight
 
 CLASSIFIERS: dict[str, type[Classifier]] = {kind.NAME: kind for kind in (CompactClassifier, Conv2dClassifier)}
 DESCRIPTION, WEIGHTS = "classifier.json", "weights.pt"
+IDENTITY = ("classifier", "labels", "task", "frontend", "architecture")
 
 
 def save_classifier(classifier: Classifier, folder: str | Path, training: dict | None = None) -> str:
@@ -29,23 +32,19 @@ def save_classifier(classifier: Classifier, folder: str | Path, training: dict |
     Returns
     -------
     str
-        SHA-256 of the weights: the classifier's hash in every result.
+        The classifier's hash in every result: SHA-256 of its weights, class list, front end and architecture.
     """
     with atomic_folder(folder) as temporary:
         save_weights(classifier, temporary / WEIGHTS)
-        digest = sha256(temporary / WEIGHTS)
-        write_json(
-            temporary / DESCRIPTION,
-            {
-                "classifier": classifier.NAME,
-                "labels": classifier.labels,
-                "task": classifier.task,
-                "frontend": classifier.frontend.settings.to_dict(),
-                "architecture": classifier.architecture(),
-                "sha256": digest,
-                "training": training or {},
-            },
-        )
+        identity = {
+            "classifier": classifier.NAME,
+            "labels": classifier.labels,
+            "task": classifier.task,
+            "frontend": classifier.frontend.settings.to_dict(),
+            "architecture": classifier.architecture(),
+        }
+        digest = _digest(temporary / WEIGHTS, identity)
+        write_json(temporary / DESCRIPTION, {**identity, "sha256": digest, "training": training or {}})
     return digest
 
 
@@ -70,11 +69,23 @@ def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
             f"expected one of {sorted(CLASSIFIERS)}"
         )
     try:
+        identity = {key: description[key] for key in IDENTITY}
+        if (folder / WEIGHTS).is_file() and _digest(folder / WEIGHTS, identity) != description["sha256"]:
+            raise UserError(
+                f"{folder / WEIGHTS}, or the class list, front end or architecture beside it: damaged or changed since "
+                f"it was saved: not the SHA-256 in {DESCRIPTION}; copy the folder again"
+            )
         classifier = kind(
             description["labels"], description["frontend"], description["task"], **description["architecture"]
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / DESCRIPTION}: not a complete classifier description ({error})") from error
-    load_weights(classifier, folder / WEIGHTS, description.get("sha256"))
+    load_weights(classifier, folder / WEIGHTS)
     classifier.description = description
     return classifier.freeze() if freeze else classifier
+
+
+def _digest(weights: Path, identity: dict) -> str:
+    """Hash what makes a classifier this one: the same weights behind another front end are another classifier."""
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(f"{sha256(weights)}\n{text}".encode()).hexdigest()

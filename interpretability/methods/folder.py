@@ -73,6 +73,11 @@ def load_interpreter(folder: str | Path) -> Interpreter:
             f"{folder / DESCRIPTION}: method is {description.get('method')!r}, expected one of {sorted(METHODS)}"
         )
     classifier = load_classifier(folder / CLASSIFIER)
+    if classifier.description["sha256"] != description.get("classifier_sha256"):
+        raise UserError(
+            f"{folder / CLASSIFIER}: not the classifier that this interpreter explains (another hash); "
+            "copy the folder again as a whole"
+        )
     try:
         interpreter = kind(classifier, **description["settings"])
     except (KeyError, TypeError) as error:

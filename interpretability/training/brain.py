@@ -7,13 +7,18 @@ import math
 import random
 import zlib
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import speechbrain as sb
 import torch
 import torchaudio
+import yaml
 from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 from torch import Tensor
 from torch.nn import functional
 
@@ -88,6 +93,8 @@ def seed_step(*parts: int | str) -> None:
     torch.manual_seed(seed)
 
 
+# The totals are gathered over processes while saving: every one of them has to take part.
+@partial(register_checkpoint_hooks, save_on_main_only=False)
 class ResumableBrain(sb.Brain):
     """What both jobs share.
 
@@ -97,16 +104,46 @@ class ResumableBrain(sb.Brain):
     - The best checkpoint by a named validation scalar is kept, and the last one.
 
     Hyperparameters it reads: ``seed``, ``lr``, ``number_of_epochs``, ``selection`` (:class:`Selection`),
-    ``train_logger`` and optional ``tensorboard_logger``.
+    ``train_logger``, ``stopwatch`` and optional ``tensorboard_logger``.
     """
 
     epoch = 0
     steps_per_epoch = 1
+    # Sums and counts of the first part of an epoch, from a checkpoint in its middle.
+    _carried: Mapping[str, list[float]] = MappingProxyType({})
 
     def fit(self, epoch_counter, train_set, valid_set=None, progressbar=None, **kwargs):
-        """See :meth:`speechbrain.Brain.fit`."""
+        """See :meth:`speechbrain.Brain.fit`.
+
+        Raises
+        ------
+        UserError
+            If the checkpoints are of more epochs than were asked for.
+        """
         self.steps_per_epoch = max(1, len(train_set))
+        self._epoch_counter = epoch_counter
         super().fit(epoch_counter, train_set, valid_set, progressbar, **kwargs)
+
+    def on_fit_start(self):
+        """Resume; refuse to call a longer training a shorter one."""
+        super().on_fit_start()
+        done, asked = self._epoch_counter.current, self.hparams.number_of_epochs
+        if done > asked:
+            raise UserError(
+                f"{self.checkpointer.checkpoints_dir} holds {done} epochs, number_of_epochs is {asked}: "
+                f"ask for at least {done}, or give another output_folder"
+            )
+
+    def _wrap_distributed(self):
+        """Wrap trained modules for parallel training; on CPUs without SyncBatchNorm, which only GPUs have."""
+        if not (self.distributed_launch and self.device_type == "cpu"):
+            super()._wrap_distributed()
+            return
+        for name, module in self.modules.items():
+            if any(parameter.requires_grad for parameter in module.parameters()):
+                self.modules[name] = torch.nn.parallel.DistributedDataParallel(
+                    module, find_unused_parameters=self.find_unused_parameters
+                )
 
     def fit_batch(self, batch):
         """Seed the step and set its learning rate, then train on the batch."""
@@ -123,6 +160,10 @@ class ResumableBrain(sb.Brain):
             self.epoch = epoch
         self._sums: dict[str, float] = defaultdict(float)
         self._counts: dict[str, float] = defaultdict(float)
+        if stage == sb.Stage.TRAIN:
+            for name, (total, count) in self._carried.items():
+                self._sums[name], self._counts[name] = total, count
+            self._carried = {}
 
     def count(self, values: dict[str, Tensor], n_clips: int | None = None) -> None:
         """Add a batch's statistics: means over ``n_clips`` clips, or [B] values with NaN for undefined ones."""
@@ -138,12 +179,16 @@ class ResumableBrain(sb.Brain):
 
     def statistics(self) -> dict[str, float]:
         """Return the stage's means as plain floats, over all processes."""
+        return {name: total / count if count else float("nan") for name, (total, count) in self._totals().items()}
+
+    def _totals(self) -> dict[str, list[float]]:
+        """Return the stage's sums and counts, over all processes."""
         names = sorted(self._sums)
         totals = torch.tensor([[self._sums[name], self._counts[name]] for name in names], dtype=torch.float64)
         if torch.distributed.is_available() and torch.distributed.is_initialized() and names:
             totals = totals.to(self.device)
             torch.distributed.all_reduce(totals)
-        return {name: float(s / c) if c else float("nan") for name, (s, c) in zip(names, totals.tolist(), strict=True)}
+        return dict(zip(names, totals.tolist(), strict=True))
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Log, and save after validation."""
@@ -165,9 +210,14 @@ class ResumableBrain(sb.Brain):
             )
         where = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
         for log in (self.hparams.train_logger, self.hparams.tensorboard_logger):
-            if log is not None and sb.utils.distributed.if_main_process():
+            if log is not None:
+                # Every process calls it: SpeechBrain lets the main one write, and makes the others wait for it.
                 log.log_stats(where, train_stats=self.train_stats, valid_stats=stats)
-        meta = {"epoch": float(epoch), **{name: value for name, value in stats.items() if math.isfinite(value)}}
+        meta = {
+            "epoch": float(epoch),
+            "seconds": self.hparams.stopwatch.seconds,
+            **{name: value for name, value in stats.items() if math.isfinite(value)},
+        }
         self.checkpointer.save_and_keep_only(meta=meta, num_to_keep=1, **selection.keys())
 
     def load_best(self) -> dict:
@@ -186,6 +236,30 @@ class ResumableBrain(sb.Brain):
             )
         self.checkpointer.load_checkpoint(found)
         return dict(found.meta)
+
+    def progress(self) -> tuple[int, float]:
+        """Return how many whole epochs the checkpoints hold, and how many seconds of training they took."""
+        metas = [checkpoint.meta for checkpoint in self.checkpointer.list_checkpoints()]
+        last = max((meta for meta in metas if "epoch" in meta), key=lambda meta: meta["epoch"], default={})
+        return int(last.get("epoch", 0)), float(last.get("seconds", 0.0))
+
+    @mark_as_saver
+    def _save(self, path):
+        totals = self._totals()  # of all processes, each of which is here
+        if sb.utils.distributed.if_main_process():
+            super()._save(path)
+            with open(path, "a", encoding="utf-8") as stream:
+                yaml.safe_dump({"totals": totals}, stream)
+
+    @mark_as_loader
+    def _recover(self, path, end_of_epoch):
+        super()._recover(path, end_of_epoch)
+        if not end_of_epoch:
+            with open(path, encoding="utf-8") as stream:
+                totals = yaml.safe_load(stream)["totals"]
+            # They are of all processes: one has them, the others only know the names.
+            main = sb.utils.distributed.if_main_process()
+            self._carried = {name: pair if main else [0.0, 0.0] for name, pair in totals.items()}
 
     def bare(self, name: str) -> torch.nn.Module:
         """Return a module without the wrapper of parallel training: for attributes, never for its ``forward``."""

@@ -58,6 +58,28 @@ class AtomicCheckpointer(Checkpointer):
         paramfiles = {name: final / path.name for name, path in checkpoint.paramfiles.items()}
         return checkpoint._replace(path=final, paramfiles=paramfiles)
 
+    def save_and_keep_only(self, *args, importance_keys=(), **kwargs):
+        """See :meth:`Checkpointer.save_and_keep_only`, whose default list grows with every call."""
+        super().save_and_keep_only(*args, importance_keys=list(importance_keys), **kwargs)
+
+    def load_checkpoint(self, checkpoint):
+        """See :meth:`Checkpointer.load_checkpoint`.
+
+        Raises
+        ------
+        UserError
+            If a file is damaged, or belongs to another network.
+        """
+        try:
+            super().load_checkpoint(checkpoint)
+        except Exception as error:  # files that are cut off or changed raise many types
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"{checkpoint.path}: the checkpoint is damaged or of other settings "
+                f"({type(error).__name__}: {reason}); delete that folder to go on from the one before, "
+                "or give another output_folder"
+            ) from error
+
     def _new_checkpoint_dirpath(self):
         path = super()._new_checkpoint_dirpath()
         return path.with_name(PARTIAL + path.name)

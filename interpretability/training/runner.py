@@ -9,66 +9,36 @@ and the YAML says everything else. What a job finds in the YAML is listed in ``r
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml
-from speechbrain.utils.distributed import ddp_init_group, if_main_process, run_on_main
+from speechbrain.utils.distributed import if_main_process, run_on_main
 
 from interpretability.classifiers import Classifier, load_classifier, save_classifier
 from interpretability.classifiers.folder import DESCRIPTION as CLASSIFIER_DESCRIPTION
+from interpretability.command_line import guarded
 from interpretability.data.batches import make_datasets
 from interpretability.data.manifest import PreparedData
-from interpretability.errors import MissingError, UserError
+from interpretability.errors import UserError
 from interpretability.evaluation import evaluate
 from interpretability.files import write_json
 from interpretability.methods import Interpreter, save_interpreter
 from interpretability.methods.floors import floors
+from interpretability.methods.folder import DESCRIPTION as INTERPRETER_DESCRIPTION
 from interpretability.methods.folder import RUN_SUBFOLDER
 from interpretability.training.brain import ClassifierBrain, InterpreterBrain, ResumableBrain, Selection, seed_step
 from interpretability.training.checkpoints import Stopwatch
 from interpretability.training.provenance import commit
+from interpretability.training.recipe import RUN_RECORD, Run, build, check_arguments, no_run, start
+from interpretability.weights import read_description
 
 logger = logging.getLogger(__name__)
-
-RUN_RECORD = "run.json"
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass
-class Run:
-    """One call of a recipe script.
-
-    Attributes
-    ----------
-    hparams : dict
-        The loaded YAML.
-    options : RunOptions
-        SpeechBrain's run options: device, precision, …
-    output_folder : Path
-    """
-
-    hparams: dict[str, Any]
-    options: Any
-    output_folder: Path
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.hparams:
-            raise UserError(f"the YAML has no {name!r}, which this job needs: compare it with the recipe's own YAMLs")
-        return self.hparams[name]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return an optional setting."""
-        return self.hparams.get(name, default)
 
 
 def main(job: str, script: str | None = None, argv: Sequence[str] | None = None) -> int:
@@ -85,84 +55,18 @@ def main(job: str, script: str | None = None, argv: Sequence[str] | None = None)
     argv : sequence of str, optional
         Defaults to ``sys.argv[1:]``.
     """
-    return guarded(lambda: JOBS[job](start(script, list(sys.argv[1:] if argv is None else argv))))
-
-
-def guarded(action: Callable[[], Any]) -> int:
-    """Call an action; turn what the user can mend into one line on stderr and a non-zero exit status."""
-    try:
-        action()
-        return 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on from the last checkpoint", file=sys.stderr)
-        return 130
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        print(f"error: the disk is full{where} ({error.strerror}): make room, then run it again", file=sys.stderr)
-        return 2
-
-
-def start(script: str | None, argv: list[str]) -> Run:
-    """Read the command line and the YAML, and make the output folder."""
-    if not argv or argv[0].startswith("-"):
-        raise UserError(
-            f"no YAML file given, expected one first: python {Path(script or 'script').name} hparams/NAME.yaml "
-            "[--key value …]"
-        )
-    hparams_file, options, overrides = sb.parse_arguments(argv)
-    hparams = load_recipe(hparams_file, overrides)
-    if "output_folder" not in hparams:
-        raise UserError(f"{hparams_file}: no output_folder; compare it with the recipe's own YAMLs")
-    _check_numbers(hparams)
-    ddp_init_group(options)
-    folder = Path(hparams["output_folder"])
-    sb.create_experiment_directory(
-        experiment_directory=str(folder), hyperparams_to_save=hparams_file, overrides=overrides
-    )
-    if if_main_process():
-        # SpeechBrain archives its caller, which is this module; what tells the runs apart is the script.
-        (folder / Path(__file__).name).unlink(missing_ok=True)
-        if script is not None:
-            shutil.copy(script, folder)
-    return Run(hparams, options, folder)
-
-
-def load_recipe(path: str | Path, overrides: str | dict | None = None) -> dict:
-    """Load a HyperPyYAML file.
-
-    Raises
-    ------
-    MissingError
-        If it, or a file it includes, is absent.
-    UserError
-        For a syntax error, an override of a key that is not there, a placeholder nobody filled, or settings that an
-        object refuses: one line.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingError(f"no YAML file at {path}: run the script inside its recipe folder, with hparams/NAME.yaml")
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return load_hyperpyyaml(stream, overrides or None)
-    except UserError:
-        raise
-    except Exception as error:  # YAML errors, unknown keys and refused arguments have no common type
-        reason = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-        reason = " ".join(reason.split())[:400]
-        raise UserError(f"{path}: {reason} ({type(error).__name__}); mend the YAML or the command line") from error
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: JOBS[job](start(script, arguments, must_exist=job == "evaluate")))
 
 
 def prepare(run: Run) -> PreparedData:
     """Make the manifests, on the main process first."""
+    make = run["prepare"]
+    check_arguments("prepare", make)
     prepared: list[PreparedData] = []
-    run_on_main(lambda: prepared.append(run["prepare"]()))
+    run_on_main(lambda: prepared.append(make()))
     # The other processes find everything made and only read it.
-    return prepared[0] if prepared else run["prepare"]()
+    return prepared[0] if prepared else make()
 
 
 def train_classifier(run: Run) -> None:
@@ -171,7 +75,9 @@ def train_classifier(run: Run) -> None:
     epochs = int(run["number_of_epochs"])
     prepared = prepare(run)
     seed_step(run["seed"], "init")
-    classifier: Classifier = run["classifier"]["model"](labels=prepared.labels, frontend=run["frontend"]["settings"])
+    classifier: Classifier = build(
+        "classifier", run["classifier"]["model"], labels=prepared.labels, frontend=run["frontend"]["settings"]
+    )
     record = {
         "job": "classifier",
         "classifier": classifier.NAME,
@@ -185,9 +91,9 @@ def train_classifier(run: Run) -> None:
         print(f"already trained for {epochs} epochs: {folder} (give another output_folder to train again)")
         return
     datasets = _datasets(run, prepared, classifier)
-    brain, stopwatch = _brain(ClassifierBrain, {"classifier": classifier}, run, {"augmentation": run["augmentation"]})
-    _fit(brain, stopwatch, datasets, run)
-    meta = brain.load_best()
+    brain = _brain(ClassifierBrain, {"classifier": classifier}, run, {"augmentation": run["augmentation"]})
+    _fit(brain, datasets, run)
+    meta, (_, seconds) = brain.load_best(), brain.progress()
     # Every process measures the whole split: it is small, and the number needs no gathering.
     accuracies = {
         name: brain.accuracy(brain.make_dataloader(datasets[name], sb.Stage.TEST, None, batch_size=run["batch_size"]))
@@ -207,38 +113,38 @@ def train_classifier(run: Run) -> None:
                 "n_test": len(datasets["test"]),
                 "clip_seconds": run.get("clip_seconds"),
                 "fixed_length": bool(run.get("fixed_length", False)),
-                "seconds": stopwatch.seconds,
+                "seconds": seconds,
                 "commit": commit(),
             },
         )
         print(
             f"classifier {classifier.NAME}: test accuracy {accuracies['test']:.3f} (n = {len(datasets['test'])}), "
             f"validation {accuracies['valid']:.3f}, best epoch {int(meta['epoch'])} of {epochs}, "
-            f"{stopwatch.seconds:.0f} s, seed {run['seed']}\nsaved in {folder}"
+            f"{seconds:.0f} s, seed {run['seed']}\nsaved in {folder}"
         )
 
 
 def train_interpreter(run: Run) -> None:
     """Train an interpreter on a frozen classifier, and save its folder."""
     prepared = prepare(run)
-    brain, stopwatch, record = _interpreter_brain(run, prepared)
+    brain, record = _interpreter_brain(run, prepared)
     _keep_record(run, record)
     epochs = int(run["number_of_epochs"])
     folder = run.output_folder / RUN_SUBFOLDER
-    if _finished(folder / "interpreter.json", epochs):
+    if _finished(folder / INTERPRETER_DESCRIPTION, epochs):
         print(f"already trained for {epochs} epochs: {folder} (give another output_folder to train again)")
         return
     datasets = _datasets(run, prepared, brain.bare("classifier"))
-    _fit(brain, stopwatch, datasets, run)
-    _export(brain, stopwatch, run, record)
+    _fit(brain, datasets, run)
+    _export(brain, run, record)
 
 
 def evaluate_interpreter(run: Run) -> None:
     """Reload the best checkpoint of a run and measure it, with the floors, on the test split."""
     prepared = prepare(run)
-    brain, stopwatch, record = _interpreter_brain(run, prepared)
+    brain, record = _interpreter_brain(run, prepared)
     _keep_record(run, record, must_exist=True)
-    interpreter = _export(brain, stopwatch, run, record)
+    interpreter = _export(brain, run, record)
     classifier = interpreter.classifier
     datasets = _datasets(run, prepared, classifier, splits=("test",))
     if not if_main_process():
@@ -279,7 +185,7 @@ JOBS: dict[str, Callable[[Run], None]] = {
 }
 
 
-def _interpreter_brain(run: Run, prepared: PreparedData) -> tuple[InterpreterBrain, Stopwatch, dict]:
+def _interpreter_brain(run: Run, prepared: PreparedData) -> tuple[InterpreterBrain, dict]:
     """Build classifier, interpreter and Brain, and say what they are."""
     classifier = load_classifier(run["classifier_folder"])
     unknown = sorted(set(prepared.labels) - set(classifier.labels))
@@ -289,7 +195,7 @@ def _interpreter_brain(run: Run, prepared: PreparedData) -> tuple[InterpreterBra
             f"{', '.join(unknown)}; it knows {', '.join(classifier.labels)}: train a classifier on this data set"
         )
     seed_step(run["seed"], "init")
-    interpreter: Interpreter = run["method"]["interpreter"](classifier)
+    interpreter: Interpreter = build("method", run["method"]["interpreter"], classifier)
     record = {
         "job": "interpreter",
         "method": interpreter.NAME,
@@ -299,10 +205,8 @@ def _interpreter_brain(run: Run, prepared: PreparedData) -> tuple[InterpreterBra
         "frontend": classifier.frontend.settings.to_dict(),
         "data": prepared.description,
     }
-    brain, stopwatch = _brain(
-        InterpreterBrain, {"interpreter": interpreter, "classifier": classifier}, run, trained="interpreter"
-    )
-    return brain, stopwatch, record
+    brain = _brain(InterpreterBrain, {"interpreter": interpreter, "classifier": classifier}, run, trained="interpreter")
+    return brain, record
 
 
 def _brain(
@@ -311,9 +215,10 @@ def _brain(
     run: Run,
     extra: dict | None = None,
     trained: str = "classifier",
-) -> tuple[Any, Stopwatch]:
+) -> Any:
     stopwatch = Stopwatch()
     training = run["training"]
+    check_arguments("optimizer", training["optimizer"], [])
     checkpointer = training["checkpointer"]
     checkpointer.add_recoverables({trained: modules[trained], "stopwatch": stopwatch})
     logger_ = None
@@ -328,19 +233,19 @@ def _brain(
         "selection": Selection(run["selection_key"], run["selection_mode"]),
         "train_logger": training["train_logger"],
         "tensorboard_logger": logger_,
+        "stopwatch": stopwatch,
         **(extra or {}),
     }
-    brain = kind(
+    return kind(
         modules=modules,
         opt_class=training["optimizer"],
         hparams=hparams,
         run_opts=run.options,
         checkpointer=checkpointer,
     )
-    return brain, stopwatch
 
 
-def _fit(brain: ResumableBrain, stopwatch: Stopwatch, datasets: dict, run: Run) -> None:
+def _fit(brain: ResumableBrain, datasets: dict, run: Run) -> None:
     training, batch_size = run["training"], int(run["batch_size"])
     workers = int(run.get("num_workers", 0))
     train = brain.make_dataloader(
@@ -355,24 +260,26 @@ def _fit(brain: ResumableBrain, stopwatch: Stopwatch, datasets: dict, run: Run) 
     valid = brain.make_dataloader(
         datasets["valid"], sb.Stage.VALID, ckpt_prefix=None, batch_size=batch_size, num_workers=workers
     )
-    stopwatch.start()
+    brain.hparams.stopwatch.start()
     brain.fit(training["epoch_counter"], train, valid)
 
 
-def _export(brain: InterpreterBrain, stopwatch: Stopwatch, run: Run, record: dict) -> Interpreter:
+def _export(brain: InterpreterBrain, run: Run, record: dict) -> Interpreter:
     """Load the best checkpoint and save the interpreter as a folder of its own; return it."""
     meta = brain.load_best()
+    # Of the checkpoints, not of the YAML: an unfinished run can be evaluated, and is then still unfinished.
+    epochs, seconds = brain.progress()
     interpreter = brain.interpreter.eval()
     training = {
         "data": record["data"],
         "seed": run["seed"],
-        "epochs": int(run["number_of_epochs"]),
+        "epochs": epochs,
         "best_epoch": int(meta["epoch"]),
         "selection": run["selection_key"],
         "validation": {name: value for name, value in meta.items() if isinstance(value, float)},
         "clip_seconds": run.get("clip_seconds"),
         "fixed_length": bool(run.get("fixed_length", False)),
-        "seconds": stopwatch.seconds,
+        "seconds": seconds,
         "commit": commit(),
     }
     folder = run.output_folder / RUN_SUBFOLDER
@@ -416,7 +323,7 @@ def _keep_record(run: Run, record: dict, must_exist: bool = False) -> None:
     path = run.output_folder / RUN_RECORD
     record = json.loads(json.dumps(record))
     if path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_description(run.output_folder, RUN_RECORD, "run", "train in another output_folder")
         different = sorted(key for key in record if known.get(key) != record[key])
         if different:
             key = different[0]
@@ -426,9 +333,7 @@ def _keep_record(run: Run, record: dict, must_exist: bool = False) -> None:
                 "give another output_folder, or the settings and the classifier it was made with"
             )
     elif must_exist:
-        raise MissingError(
-            f"no finished run in {run.output_folder}: train first, or pass the run's --output_folder or --seed"
-        )
+        raise no_run(run.output_folder)
     elif if_main_process():
         write_json(path, record)
 
@@ -436,15 +341,8 @@ def _keep_record(run: Run, record: dict, must_exist: bool = False) -> None:
 def _finished(description: Path, epochs: int) -> bool:
     if not description.is_file():
         return False
-    training = json.loads(description.read_text(encoding="utf-8")).get("training", {})
-    return training.get("epochs") == epochs
-
-
-def _check_numbers(hparams: dict) -> None:
-    for name, kind, least in (("number_of_epochs", int, 1), ("batch_size", int, 1), ("lr", float, 0)):
-        value = hparams.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, (int, kind)) or value < least:
-            raise UserError(f"{name} is {value!r}, expected a number >= {least}")
+    content = read_description(description.parent, description.name, "model", "train again in another output_folder")
+    return content.get("training", {}).get("epochs") == epochs
 
 
 def _short(value: Any, limit: int = 80) -> str:

@@ -32,7 +32,7 @@ def test_all_of_it_comes_back(classifier, tmp_path):
     assert loaded.architecture() == classifier.architecture()
     assert loaded.frozen
     assert loaded.description["training"] == {"test_accuracy": 0.9}
-    assert loaded.description["sha256"] == digest == sha256(tmp_path / "saved" / "weights.pt")
+    assert loaded.description["sha256"] == digest
     magnitude = torch.rand(2, 30, 513)
     assert torch.equal(loaded(magnitude).logits, classifier.eval()(magnitude).logits)
     assert not load_classifier(tmp_path / "saved", freeze=False).frozen
@@ -41,9 +41,12 @@ def test_all_of_it_comes_back(classifier, tmp_path):
 def test_the_same_weights_have_the_same_hash_wherever_they_are_saved(classifier, tmp_path):
     first = save_classifier(classifier, tmp_path / "one")
     assert save_classifier(load_classifier(tmp_path / "one"), tmp_path / "elsewhere" / "two") == first
+    other = CompactClassifier(["a", "b", "d"], classifier.frontend.settings, "multi", 16, (2, 4, 4, 8), 7.0)
+    other.load_state_dict(classifier.state_dict())
+    assert save_classifier(other, tmp_path / "three") != first  # other classes: another classifier
     with torch.no_grad():
         classifier.head.bias += 1
-    assert save_classifier(classifier, tmp_path / "three") != first
+    assert save_classifier(classifier, tmp_path / "four") != first
 
 
 def test_a_failed_save_leaves_the_old_folder(classifier, tmp_path, monkeypatch):
@@ -61,15 +64,23 @@ def test_bad_folders(classifier, tmp_path):
         load_classifier(tmp_path / "absent")
     folder = tmp_path / "saved"
     save_classifier(classifier, folder)
-    change(folder, labels=["a", "b"], sha256=None)
-    with pytest.raises(UserError, match="do not fit"):
-        load_classifier(folder)
+    frontend = load_classifier(folder).description["frontend"]
+    for entries in ({"labels": ["b", "a", "c"]}, {"frontend": {**frontend, "hop_length_ms": 5.0}}, {"task": "single"}):
+        save_classifier(classifier, folder)
+        change(folder, **entries)
+        with pytest.raises(UserError, match="damaged or changed"):
+            load_classifier(folder)
+    whole = (folder / "classifier.json").read_text()
     change(folder, classifier="resnet")
     with pytest.raises(UserError, match="expected one of"):
         load_classifier(folder)
-    change(folder, classifier="compact", architecture={"depth": 3})
+    (folder / "classifier.json").write_text(whole.replace('"labels"', '"classes"'))
     with pytest.raises(UserError, match="not a complete"):
         load_classifier(folder)
     (folder / "classifier.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):
+        load_classifier(folder)
+    (folder / "classifier.json").write_text(whole)
+    (folder / "weights.pt").unlink()
+    with pytest.raises(MissingError, match="no weights"):
         load_classifier(folder)

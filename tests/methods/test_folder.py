@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from interpretability.classifiers import save_classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.errors import MissingError, UserError
 from interpretability.methods import load_interpreter, save_interpreter
@@ -38,6 +39,13 @@ def test_what_is_inside(folder):
 def test_it_can_be_moved(folder, tmp_path):
     moved = folder.rename(tmp_path / "elsewhere")
     assert load_interpreter(moved).NAME == "piq"
+
+
+def test_another_classifier_inside_is_noticed(folder):
+    torch.manual_seed(1)
+    save_classifier(CompactClassifier(["a", "b"], n_mels=16, channels=(2, 2, 4, 4)), folder / "classifier")
+    with pytest.raises(UserError, match="not the classifier"):
+        load_interpreter(folder)
 
 
 def test_bad_folders(folder, tmp_path):

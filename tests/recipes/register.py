@@ -1,0 +1,53 @@
+"""The smoke register: how every recipe YAML is run, and what makes it tiny.
+
+A new YAML in ``recipes/*/hparams`` needs a row here; ``test_smoke.py`` says so, and runs every row.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one YAML is run.
+
+    Attributes
+    ----------
+    scripts : tuple of str
+        Stems of the recipe's scripts, in the order in which a user runs them.
+    classifier : str, optional
+        Stem of the YAML of the same recipe that trains the classifier which is explained; it runs first.
+    overrides : dict
+        What makes the run tiny, on top of the recipe's own in :data:`DATA`.
+    as_user : tuple of str
+        The scripts that are run as a user does, in a process of their own, instead of in this one.
+    """
+
+    scripts: tuple[str, ...]
+    classifier: str | None = None
+    overrides: dict[str, object] = field(default_factory=dict)
+    as_user: tuple[str, ...] = ()
+
+
+#: Of every run.
+COMMON = {"number_of_epochs": 1, "batch_size": 4}
+
+#: Of every run of a recipe: what its ``prepare`` needs to make little of it.
+DATA = {
+    "Synthetic": {"n_train": 20, "n_valid": 10, "n_test": 10, "clip_seconds": 1.0},
+    "ESC50": {"train_folds": "[1]", "valid_folds": "[2]", "test_folds": "[3]", "clip_seconds": 1.0},
+}
+
+CLASSIFIER = ("train_classifier",)
+INTERPRETER = {"codebook_size": 20, "n_examples": 1}
+
+#: "recipe/YAML" -> how it is run.
+REGISTER = {
+    "Synthetic/classifier_compact": Row(CLASSIFIER),
+    "Synthetic/classifier_conv2d": Row(CLASSIFIER, overrides={"dim": 8}),
+    "Synthetic/piq": Row(("train_piq", "evaluate"), "classifier_compact", INTERPRETER, ("train_piq",)),
+    "Synthetic/piq_paper": Row(("train_interpreter", "evaluate"), "classifier_conv2d", INTERPRETER),
+    "ESC50/classifier_compact": Row(CLASSIFIER),
+    "ESC50/classifier_conv2d": Row(CLASSIFIER, overrides={"dim": 8}),
+    "ESC50/piq": Row(("train_interpreter", "evaluate"), "classifier_compact", INTERPRETER),
+    "ESC50/piq_paper": Row(("train_piq", "evaluate"), "classifier_conv2d", INTERPRETER),
+}

@@ -1,0 +1,229 @@
+"""A tiny data set, tiny runs of the recipes on it, and what they say: for tests of whole jobs in a second or two."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import soundfile
+import torch
+
+from interpretability.training import runner
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RECIPE = REPOSITORY / "recipes" / "ESC50"
+SCRIPTS = {"classifier": "train_classifier.py", "interpreter": "train_piq.py", "evaluate": "evaluate.py"}
+YAMLS = {"classifier": "classifier_compact.yaml", "interpreter": "piq.yaml", "evaluate": "piq.yaml"}
+
+RATE = 8000  # Hz
+CLASSES = {"low": 300.0, "middle": 900.0, "high": 2500.0}  # Hz
+COMMON = {
+    "train_folds": 1,
+    "valid_folds": 2,
+    "test_folds": 3,
+    "number_of_epochs": 1,
+    "batch_size": 2,  # 3 steps an epoch
+    "device": "cpu",
+    "noprogressbar": None,
+}
+SETTINGS = {
+    "classifier": {**COMMON, "sample_rate": RATE, "classifier": "{model: {channels: [4, 4, 8, 8]}}"},
+    "interpreter": {
+        **COMMON,
+        "codebook_size": 12,
+        "n_examples": 0,
+        "method": "{interpreter: {channels: 8, decoder_channels: [8, 4]}}",
+    },
+}
+SETTINGS["evaluate"] = SETTINGS["interpreter"]
+
+# Runs a job as its script does, and does something to its own process at a chosen moment.
+WRAPPER = """
+import os, resource, signal, sys
+import torch
+from interpretability.training import brain, runner
+
+moment, epoch, step, number, job, *argv = sys.argv[1:]
+epoch, step, number = int(epoch), int(step), int(number)
+fit_batch, save, saves = brain.ResumableBrain.fit_batch, torch.save, [0]
+
+def fit_and_kill(self, batch):
+    result = fit_batch(self, batch)
+    if (self.epoch, self.step) == (epoch, step):
+        os.kill(os.getpid(), number)
+    return result
+
+def save_half_and_kill(content, path, *args, **kwargs):
+    save(content, path, *args, **kwargs)
+    saves[0] += 1
+    if saves[0] == step:
+        os.truncate(path, os.path.getsize(path) // 2)
+        os.kill(os.getpid(), number)
+
+if moment == "fit":
+    brain.ResumableBrain.fit_batch = fit_and_kill
+elif moment == "save":
+    torch.save = save_half_and_kill
+elif moment == "limit":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
+sys.exit(runner.main(job, None, argv))
+"""
+
+
+@dataclass
+class Outcome:
+    """Exit status, stdout and stderr of a job."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """The one line that a failed job says; checks that there is just one, at the end, and no traceback."""
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        said = [line for line in lines if line.startswith(("error: ", "interrupted:"))]
+        assert self.code != 0, self.out + self.err
+        assert "Traceback" not in self.err, self.err
+        assert "Traceback" not in self.out, self.out
+        assert len(said) == 1, self.err
+        assert lines[-1] == said[0], self.err
+        return said[0]
+
+
+def make_data(folder: Path, classes: dict[str, float] = CLASSES, n_clips: int = 6) -> Path:
+    """Write noisy tones in the layout of ESC-50: 3 folds, 0.4 to 0.6 s, 8 kHz."""
+    rng = np.random.default_rng(0)
+    (folder / "meta").mkdir(parents=True)
+    (folder / "audio").mkdir()
+    rows = []
+    for target, (label, frequency) in enumerate(classes.items()):
+        for index in range(n_clips):
+            seconds = np.arange(int(RATE * (0.4 + 0.04 * index))) / RATE
+            wav = 0.5 * np.sin(2 * np.pi * frequency * seconds) + 0.05 * rng.standard_normal(len(seconds))
+            soundfile.write(folder / "audio" / f"{label}-{index}.wav", wav, RATE)
+            rows.append((f"{label}-{index}.wav", index % 3 + 1, target, label, "True"))
+    with open(folder / "meta" / "esc50.csv", "w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["filename", "fold", "target", "category", "esc10"])
+        writer.writerows(rows)
+    return folder
+
+
+def arguments(job: str, data_folder: Path, output_folder: Path, yaml: Path | None = None, **settings) -> list[str]:
+    """Return the command line of a tiny run; ``None`` stands for an option without a value."""
+    chosen = {
+        **SETTINGS[job],
+        "data_folder": data_folder,
+        "output_folder": output_folder,
+        "cache_folder": output_folder.parent / "cache",
+        **settings,
+    }
+    line = [str(yaml or RECIPE / "hparams" / YAMLS[job])]
+    for name, value in chosen.items():
+        line += [f"--{name}"] if value is None else [f"--{name}", str(value)]
+    return line
+
+
+def call(function, *args) -> Outcome:
+    """Call a ``main`` in this process and leave no trace of its logging, hooks and seeds."""
+    out, err = io.StringIO(), io.StringIO()
+    root, hook, seed = logging.getLogger(), sys.excepthook, os.environ.get("SB_GLOBAL_SEED")
+    handlers, level, raising, state = list(root.handlers), root.level, logging.raiseExceptions, torch.get_rng_state()
+    threads = torch.get_num_threads()
+    # Networks this small are slower on two threads, much so where other processes want the cores too.
+    torch.set_num_threads(1)
+    try:
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            # It asks pip for every installed package, which takes longer than the rest of a tiny run.
+            mock.patch("speechbrain.utils.logger.get_environment_description", return_value=""),
+        ):
+            code = function(*args)
+    finally:
+        for handler in [handler for handler in root.handlers if handler not in handlers]:
+            root.removeHandler(handler)
+            handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.raiseExceptions, sys.excepthook = raising, hook
+        torch.set_rng_state(state)
+        torch.set_num_threads(threads)
+        if seed is None:
+            os.environ.pop("SB_GLOBAL_SEED", None)
+        else:
+            os.environ["SB_GLOBAL_SEED"] = seed
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def run(job: str, data_folder: Path, output_folder: Path, yaml: Path | None = None, **settings) -> Outcome:
+    """Run a job in this process."""
+    line = arguments(job, data_folder, output_folder, yaml, **settings)
+    return call(runner.main, job, str(RECIPE / SCRIPTS[job]), line)
+
+
+def run_process(command: list[str], cwd: Path = RECIPE) -> Outcome:
+    """Run Python in a process of its own, in the recipe's folder; a death by signal -n is exit status -n."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def run_and_hit(moment: str, epoch: int, step: int, number: int, job: str, line: list[str]) -> Outcome:
+    """Run a job in a process of its own and hit it there.
+
+    ``moment`` is ``fit``: signal ``number`` after a step of an epoch; ``save``: signal ``number`` in the middle of the
+    ``step``-th file that torch saves; ``limit``: no file may get longer than ``number`` bytes.
+    """
+    return run_process(["-c", WRAPPER, moment, str(epoch), str(step), str(number), job, *line])
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return what an interrupted writer may have left: temporary files and cut-off checkpoints."""
+    return sorted(path.name for path in folder.rglob("*") if path.name.startswith((".", "partial+")))
+
+
+def weights(run_folder: Path) -> dict[str, torch.Tensor]:
+    """Return the exported weights of a finished run."""
+    path = next(
+        run_folder / name / "weights.pt" for name in ("interpreter", "classifier") if (run_folder / name).is_dir()
+    )
+    return torch.load(path, weights_only=True)
+
+
+def assert_same_run(got: Path, expected: Path) -> None:
+    """Check that two finished runs have the same weights, bit for bit, and the same last line in their logs."""
+    first, second = weights(got), weights(expected)
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different
+    assert last_line(got) == last_line(expected)
+
+
+def last_line(run_folder: Path) -> str:
+    """Return the last line of a run's training log."""
+    return (run_folder / "train_log.txt").read_text(encoding="utf-8").splitlines()[-1]
+
+
+def log_epochs(run_folder: Path) -> list[int]:
+    """Return the epochs that a run's training log tells of."""
+    lines = (run_folder / "train_log.txt").read_text(encoding="utf-8").splitlines()
+    return [int(line.split(",")[0].removeprefix("epoch: ")) for line in lines]
