@@ -253,7 +253,7 @@ def edit(name, old, new):
         (lambda folder: shutil.rmtree(folder / "classifier"), ["no classifier in", "classifier.json not found"]),
         (lambda folder: os.truncate(folder / "classifier" / "weights.pt", 1000), ["classifier/weights.pt", "SHA-256"]),
         (edit("classifier/classifier.json", '"labels": [', '"labels": ["more",'), ["damaged or changed", "classifier"]),
-        (edit("interpreter.json", '"codebook_size": 12', '"codebook_size": 13'), ["damaged or changed", "classifier"]),
+        (edit("interpreter.json", '"codebook_size": 12', '"codebook_size": 13'), ["weights do not fit PIQ"]),
         (edit("interpreter.json", '"method": "piq"', '"method": "pig"'), ["method is 'pig'", "piq"]),
         (edit("interpreter.json", '"settings"', '"setings"'), ["not a complete interpreter description"]),
         (lambda folder: os.truncate(folder / "interpreter.json", 10), ["interpreter.json: not valid JSON"]),
