@@ -10,7 +10,7 @@ case "${1:-}" in
 esac
 source tools/environment.sh requirements.txt
 demo="$root/results/demo"
-settings=(--data_folder "$demo/data" --seed 1234)
+settings=(--data_folder "$demo/data" --cache_folder "$demo/cache" --seed 1234)
 began=$SECONDS
 cd recipes/Synthetic
 "$venv/bin/python" train_classifier.py hparams/classifier_compact.yaml "${settings[@]}" \
