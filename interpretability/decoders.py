@@ -55,24 +55,53 @@ def interpolation_matrix(centres: Tensor, size: int) -> Tensor:
     >>> interpolation_matrix(torch.tensor([0.0, 2.0]), 4) @ torch.tensor([0.0, 1.0])
     tensor([0.0000, 0.5000, 1.0000, 1.0000])
     """
-    centres = centres.double().contiguous()
-    if centres.ndim != 1 or len(centres) == 0 or bool((centres.diff() <= 0).any()):
-        raise ValueError(f"grid centres must ascend strictly, got {centres.tolist()}")
-    positions = torch.arange(size, dtype=torch.float64, device=centres.device)
+    left, right, weight = _neighbours(centres, torch.arange(size, dtype=torch.float64, device=centres.device))
     matrix = torch.zeros(size, len(centres), dtype=torch.float64, device=centres.device)
     rows = torch.arange(size, device=centres.device)
-    right = torch.searchsorted(centres, positions).clamp(0, len(centres) - 1)
-    left = (right - 1).clamp(min=0)
-    span = (centres[right] - centres[left]).clamp(min=1e-12)
-    weight = ((positions - centres[left]) / span).clamp(0, 1)
-    weight = torch.where(left == right, torch.ones_like(weight), weight)
-    matrix[rows, right] += weight
     matrix[rows, left] += 1 - weight
+    matrix[rows, right] += weight
     return matrix.float()
 
 
+def _neighbours(centres: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, for each position, the centres to its left and right and the weight of the right one."""
+    centres = centres.double().contiguous()
+    if centres.ndim != 1 or len(centres) == 0 or bool((centres.diff() <= 0).any()):
+        raise ValueError(f"grid centres must ascend strictly, got {centres.tolist()}")
+    positions = positions.double().contiguous()
+    right = torch.searchsorted(centres, positions).clamp(0, len(centres) - 1)
+    left = (right - 1).clamp(min=0)
+    span = (centres[right] - centres[left]).clamp(min=1e-12)
+    return left, right, ((positions - centres[left]) / span).clamp(0, 1)
+
+
+def hold_last_row(values: Tensor, rows: Tensor | None, axis: int) -> Tensor:
+    """Give the rows after a clip's last one its values, as interpolation does beyond the last centre of a clip alone.
+
+    Parameters
+    ----------
+    values : Tensor
+        A batch with rows of time along ``axis``.
+    rows : Tensor [B, T'], bool, or None
+        Rows that belong to the clip, from the first on; all if None.
+    axis : int
+
+    Returns
+    -------
+    Tensor
+        Of the same shape.
+    """
+    if rows is None or bool(rows.all()):
+        return values
+    last = rows.sum(1).clamp(min=1) - 1  # [B]
+    index = torch.minimum(torch.arange(rows.shape[1], device=values.device)[None], last[:, None])  # [B, T']
+    shape = [len(values), *[1] * (values.ndim - 1)]
+    shape[axis] = rows.shape[1]
+    return values.gather(axis, index.view(shape).expand_as(values))
+
+
 def to_spectrogram_grid(values: Tensor, grid: Grid, n_frames: int, n_bins: int, rows: Tensor | None = None) -> Tensor:
-    """Interpolate a map from the centres of its grid to the spectrogram's grid.
+    """Interpolate a map from the centres of its grid to the spectrogram's grid, in full precision.
 
     Parameters
     ----------
@@ -82,21 +111,45 @@ def to_spectrogram_grid(values: Tensor, grid: Grid, n_frames: int, n_bins: int, 
     n_frames, n_bins : int
         T and F of the spectrogram.
     rows : Tensor [B, T'], bool, optional
-        Rows that belong to the clip. Those after a clip's last one count as equal to it, as they do beyond the last
-        centre of a clip alone.
+        Rows that belong to the clip.
 
     Returns
     -------
     Tensor [B, n_frames, n_bins]
     """
-    if rows is not None:
-        last = rows.sum(1).clamp(min=1) - 1  # [B]
-        index = torch.minimum(torch.arange(values.shape[1], device=values.device)[None], last[:, None])
-        values = values.gather(1, index[..., None].expand_as(values))
-    over_time = interpolation_matrix(grid.frames, n_frames).to(values)  # [T, T']
-    over_frequency = interpolation_matrix(grid.bins, n_bins).to(values)  # [F, F']
-    # Time first: it works on the narrow side, before the columns are widened to F bins.
-    return (over_time @ values) @ over_frequency.T  # [B, T, F]
+    with torch.autocast(device_type=values.device.type, enabled=False):
+        values = hold_last_row(values, rows, axis=1)
+        values = values if values.dtype == torch.float64 else values.float()
+        over_time = interpolation_matrix(grid.frames, n_frames).to(values)  # [T, T']
+        over_frequency = interpolation_matrix(grid.bins, n_bins).to(values)  # [F, F']
+        # Time first: it works on the narrow side, before the columns are widened to F bins.
+        return (over_time @ values) @ over_frequency.T  # [B, T, F]
+
+
+def regrid(maps: Tensor, source: Grid, target: Grid, rows: Tensor | None = None) -> Tensor:
+    """Interpolate feature maps from the centres of one grid to those of another.
+
+    Parameters
+    ----------
+    maps : Tensor [B, C, T', F']
+        On ``source``.
+    source, target : Grid
+    rows : Tensor [B, T'], bool, optional
+        Rows that belong to the clip.
+
+    Returns
+    -------
+    Tensor [B, C, T'', F'']
+        On ``target``.
+    """
+    maps = hold_last_row(maps, rows, axis=2)
+    for axis, centres, positions in ((2, source.frames, target.frames), (3, source.bins, target.bins)):
+        left, right, weight = (part.to(maps.device) for part in _neighbours(centres, positions))
+        shape = [1, 1, 1, 1]
+        shape[axis] = len(weight)
+        weight = weight.to(maps.dtype).view(shape)
+        maps = maps.index_select(axis, left) * (1 - weight) + maps.index_select(axis, right) * weight
+    return maps
 
 
 def fit_frames(values: Tensor, n_frames: int) -> Tensor:
@@ -129,29 +182,13 @@ class ConvBlock(nn.Module):
         return functional.relu(self.norm(self.conv(maps)))
 
 
-def double_grid(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Double the resolution of [B, C, T', F'] to ``size``: cell 2i is cell i, odd cells lie half-way between.
-
-    This is the grid of a stride-2 convolution with 3x3 kernels and padding 1, walked backwards. Beyond the last row
-    there is silence (zeros), as for a convolution, so that the end of a clip is the same with and without padding.
-    """
-    for axis, wanted in ((2, size[0]), (3, size[1])):
-        nothing = torch.zeros_like(maps.narrow(axis, 0, 1))
-        following = torch.cat([maps.narrow(axis, 1, maps.shape[axis] - 1), nothing], dim=axis)
-        maps = torch.stack([maps, (maps + following) / 2], dim=axis + 1).flatten(axis, axis + 1)
-        if wanted > maps.shape[axis]:  # grids of even kernels can be one cell longer than twice the coarser one
-            maps = torch.cat([maps, torch.zeros_like(maps.narrow(axis, 0, 1))], dim=axis)
-        maps = maps.narrow(axis, 0, wanted)
-    return maps
-
-
 class FeatureMerge(nn.Module):
     """Merge feature maps coarse to fine, down to the grid of the finest map asked for.
 
     Parameters
     ----------
     in_channels : tuple of int
-        Channels of the maps, finest first, each of twice the stride of the one before.
+        Channels of the maps, finest first.
     channels : int
         Channels of the merged map.
     """
@@ -161,28 +198,28 @@ class FeatureMerge(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(count, channels, 1) for count in in_channels)
         self.smooth = nn.ModuleList(ConvBlock(channels, channels) for _ in in_channels)
 
-    def forward(self, feature_maps: tuple[Tensor, ...], rows: tuple[Tensor, ...]) -> Tensor:
-        """Merge maps of [B, C_l, T_l, F_l], with their rows [B, T_l], to [B, channels, T_0, F_0]."""
+    def forward(self, feature_maps: tuple[Tensor, ...], grids: tuple[Grid, ...], rows: tuple[Tensor, ...]) -> Tensor:
+        """Merge maps of [B, C_l, T_l, F_l], with their grids and rows [B, T_l], to [B, channels, T_0, F_0]."""
         merged = None
         for level in reversed(range(len(feature_maps))):
             maps = self.lateral[level](feature_maps[level])
             if merged is not None:
-                maps = maps + double_grid(merged, maps.shape[2:])
+                maps = maps + regrid(merged, grids[level + 1], grids[level], rows[level + 1])
             merged = hide_padding(self.smooth[level](hide_padding(maps, rows[level])), rows[level])
         return merged
 
 
 class MaskDecoder(nn.Module):
-    """Low-cost decoder: a few channels, doubled in resolution step by step, one channel of logits at the end.
+    """Low-cost decoder: a few channels, brought to finer grids step by step, one channel of logits at the end.
 
-    Convolutions run on the coarse side of each doubling, where they cost a quarter.
+    Convolutions run on the coarse side of each step, where they cost a quarter.
 
     Parameters
     ----------
     in_channels : int
         Channels of the input map.
     channels : tuple of int
-        Channels after each doubling; as many doublings as entries.
+        Channels on each finer grid; as many steps as entries.
     """
 
     def __init__(self, in_channels: int, channels: tuple[int, ...]):
@@ -191,24 +228,24 @@ class MaskDecoder(nn.Module):
         self.steps = nn.ModuleList(ConvBlock(a, b) for a, b in pairwise(widths))
         self.logits = nn.Conv2d(widths[-1], 1, 3, 1, 1)
 
-    def forward(self, maps: Tensor, sizes: tuple[tuple[int, int], ...], rows: tuple[Tensor, ...]) -> Tensor:
+    def forward(self, maps: Tensor, grids: tuple[Grid, ...], rows: tuple[Tensor, ...]) -> Tensor:
         """Decode to logits.
 
         Parameters
         ----------
         maps : Tensor [B, C, T', F']
             With hidden padding.
-        sizes : tuple of (T_l, F_l)
-            Sizes of the grids after each doubling.
+        grids : tuple of Grid
+            Of the input, and of each step; one more than there are steps.
         rows : tuple of Tensor [B, T_l]
-            Rows that belong to the clip: of the input, and of the grids after each doubling; one more than ``sizes``.
+            Rows of these grids that belong to the clip.
 
         Returns
         -------
         Tensor [B, T'', F'']
             Logits on the last grid.
         """
-        for step, size, before, after in zip(self.steps, sizes, rows[:-1], rows[1:], strict=True):
-            maps = hide_padding(step(maps), before)
-            maps = hide_padding(double_grid(maps, size), after)
+        for level, step in enumerate(self.steps):
+            maps = hide_padding(step(maps), rows[level])
+            maps = hide_padding(regrid(maps, grids[level], grids[level + 1], rows[level]), rows[level + 1])
         return self.logits(maps)[:, 0]

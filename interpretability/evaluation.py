@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
@@ -22,6 +23,7 @@ from interpretability.data.batches import collate
 from interpretability.errors import UserError
 from interpretability.files import write_json, write_text
 from interpretability.methods.base import Interpreter
+from interpretability.metrics.statistics import paired_difference
 from interpretability.metrics.suite import METRICS, PLACES, MetricSuite, format_table, summarise_clips
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,8 @@ class Evaluation:
     folder : Path
         Holds ``clips.jsonl`` (a line a clip, method and place), ``summary.json`` and ``table.md``.
     summary : dict
-        Provenance, and means with intervals by place and method.
+        Provenance; means with intervals by place and method; ``paired``: differences between the first method and each
+        other one over the same clips, with intervals.
     table : str
         Markdown.
     """
@@ -139,15 +142,20 @@ def _measure(
     wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
     frontend = classifier.frontend
     spectrogram = frontend.analyse(frontend.level(wavs, lengths), lengths)
-    output = classifier(spectrogram.magnitude, spectrogram.valid)
+    output = classifier.classify(spectrogram)
     target = output.predicted
     rows = []
     for row_name, interpreter in methods.items():
+        _wait(device)
         began = time.perf_counter()
-        mask = interpreter.mask(spectrogram, output, target)
+        interpretation = interpreter.interpret(spectrogram, output, target)
+        _wait(device)
         seconds[row_name] += time.perf_counter() - began
         for place in places:
-            values = MetricSuite(classifier, place, interpreter.apply_domain)(spectrogram, output, mask, target)
+            values = MetricSuite(classifier, place, interpreter.apply_domain)(
+                spectrogram, output, interpretation.mask, target
+            )
+            values |= interpretation.scores
             for position, name in enumerate(batch.id):
                 rows.append(
                     {
@@ -162,6 +170,12 @@ def _measure(
                     }
                 )
     return rows
+
+
+def _wait(device: str) -> None:
+    """Let a GPU finish what it was given, so that a clock can be read."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _finish(
@@ -182,6 +196,7 @@ def _finish(
         "accuracy": sum(row["true"] == row["predicted"] for row in rows) / len(rows),
         "seconds_per_clip": {name: total / n_timed if n_timed else None for name, total in seconds.items()},
         "places": {},
+        "paired": {},
     }
     parts = []
     for place in header["places"]:
@@ -193,6 +208,7 @@ def _finish(
             for name in header["methods"]
         }
         summary["places"][place] = results
+        summary["paired"][place] = _paired(rows, header, place)
         where = "masked spectrogram" if place == "spectrogram" else "masked sound, analysed again (what is heard)"
         parts.append(f"**Measured on the {where}**\n\n{format_table(list(results.items()), list(METRICS))}\n")
     table = "\n".join([caption(header["provenance"], summary), *parts])
@@ -202,6 +218,26 @@ def _finish(
     write_text(folder / "table.md", table)
     partial.unlink()
     return Evaluation(folder, summary, table)
+
+
+def _paired(rows: list[dict], header: dict, place: str) -> dict[str, dict]:
+    """Return, for the first method against each other one, the mean difference of each metric over the same clips."""
+    first, *others = header["methods"]
+    heard = [row for row in rows if row["place"] == place and not row["silent"]]
+    values = {
+        method: {name: [row[name] for row in heard if row["method"] == method] for name in METRICS}
+        for method in header["methods"]
+    }
+    seed = header["provenance"].get("seed", 0)
+    return {
+        f"{first} - {other}": {
+            name: paired_difference(
+                np.array(values[first][name], dtype=float), np.array(values[other][name], dtype=float), seed=seed
+            ).as_dict()
+            for name in METRICS
+        }
+        for other in others
+    }
 
 
 def caption(provenance: dict, summary: dict) -> str:

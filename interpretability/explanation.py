@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,25 @@ from interpretability.frontend import FrontendSettings, Spectrogram, apply_mask
 if TYPE_CHECKING:
     from interpretability.classifiers.base import ClassifierOutput
     from interpretability.methods.base import Interpreter
+
+
+@dataclass
+class Interpretation:
+    """What a method says of a batch of analysed clips.
+
+    Attributes
+    ----------
+    mask : Tensor [B, T, F]
+        Values in [0, 1].
+    details : dict of str to Tensor [B, ...]
+        What else there is to show: the relevance of components, say. Goes into :class:`Explanation`.
+    scores : dict of str to Tensor [B]
+        Measures of the method's own, one value a clip: top-k fidelity, say. Go beside the metrics in results.
+    """
+
+    mask: Tensor
+    details: dict[str, Tensor] = field(default_factory=dict)
+    scores: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,6 +64,10 @@ class Explanation:
         What the mask keeps, as sound: ``istft(In e^{j phase})``.
     residual : Tensor [B, N]
         What the mask removes, as sound.
+    apply : {"log", "linear"}
+        Domain of the mask.
+    details : dict of str to Tensor [B, ...]
+        What else the method shows.
     """
 
     method: str
@@ -58,6 +81,8 @@ class Explanation:
     sound: Tensor
     listenable: Tensor
     residual: Tensor
+    apply: str = "log"
+    details: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def make(
@@ -66,16 +91,17 @@ class Explanation:
         sound: Tensor,
         spectrogram: Spectrogram,
         output: ClassifierOutput,
-        mask: Tensor,
+        interpretation: Interpretation,
         target: Tensor,
     ) -> Explanation:
-        """Build the explanation of analysed clips from a method's mask.
+        """Build the explanation of analysed clips from what a method says of them.
 
         Raises
         ------
         ValueError
             If the mask has another shape than the magnitude, or values outside [0, 1].
         """
+        mask = interpretation.mask
         if mask.shape != spectrogram.magnitude.shape:
             raise ValueError(f"mask is {tuple(mask.shape)}, expected {tuple(spectrogram.magnitude.shape)}")
         if not bool(((mask >= 0) & (mask <= 1)).all()):
@@ -97,6 +123,8 @@ class Explanation:
             sound,
             listenable,
             residual,
+            domain,
+            interpretation.details,
         )
 
     def __len__(self) -> int:
@@ -109,30 +137,23 @@ class Explanation:
         n_samples = int(self.spectrogram.lengths[index])
         frames = int(self.spectrogram.valid[index].sum())
         whole = self.spectrogram
-        output = type(self.output)(
-            self.output.logits[one],
-            self.output.embedding[one],
-            tuple(maps[one] for maps in self.output.feature_maps),
-            None if self.output.attention is None else self.output.attention[one],
-        )
-        return Explanation(
-            self.method,
-            self.labels,
-            self.frontend,
-            Spectrogram(
+        return replace(
+            self,
+            spectrogram=Spectrogram(
                 whole.magnitude[one, :frames],
                 whole.phase[one, :frames],
                 whole.valid[one, :frames],
                 whole.lengths[one],
                 n_samples,
             ),
-            output,
-            self.mask[one, :frames],
-            self.target[one],
-            self.probabilities[one],
-            self.sound[one, :n_samples],
-            self.listenable[one, :n_samples],
-            self.residual[one, :n_samples],
+            output=self.output[one],
+            mask=self.mask[one, :frames],
+            target=self.target[one],
+            probabilities=self.probabilities[one],
+            sound=self.sound[one, :n_samples],
+            listenable=self.listenable[one, :n_samples],
+            residual=self.residual[one, :n_samples],
+            details={name: value[one] for name, value in self.details.items()},
         )
 
     def describe(self, index: int = 0) -> dict:
@@ -189,7 +210,7 @@ class Explanation:
         write_json(paths["description"], {**self.describe(index), "true": true_label, **(extra or {})})
         return paths
 
-    def masked_magnitude(self, domain: str = "log") -> Tensor:
+    def masked_magnitude(self) -> Tensor:
         """Return what the mask keeps as linear magnitude [B, T, F]."""
         with torch.no_grad():
-            return apply_mask(self.spectrogram.magnitude, self.mask, domain)
+            return apply_mask(self.spectrogram.magnitude, self.mask, self.apply)

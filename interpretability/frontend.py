@@ -41,7 +41,7 @@ class FrontendSettings:
     Raises
     ------
     UserError
-        If the settings cannot be inverted: a hop longer than the window, or a window longer than the FFT.
+        If the settings cannot be inverted: a hop of more than half a window, or a window longer than the FFT.
     """
 
     sample_rate: int = 16000
@@ -53,10 +53,11 @@ class FrontendSettings:
     def __post_init__(self):
         if self.level not in LEVEL_RULES:
             raise UserError(f"front end: level is {self.level!r}, expected one of {LEVEL_RULES}")
-        if not 0 < self.hop_length <= self.win_length <= self.n_fft:
+        # With a longer hop the last samples of a clip can lie beyond its last window, and are lost.
+        if not 0 < 2 * self.hop_length <= self.win_length <= self.n_fft:
             raise UserError(
                 f"front end: hop {self.hop_length}, window {self.win_length}, FFT {self.n_fft} samples; "
-                "expected 0 < hop <= window <= FFT: change hop_length_ms, win_length_ms or n_fft"
+                "expected 0 < hop <= window / 2 and window <= FFT: change hop_length_ms, win_length_ms or n_fft"
             )
 
     @property

@@ -4,15 +4,23 @@ import numpy as np
 import pytest
 import torch
 
+from interpretability.classifiers.compact import CompactClassifier
+from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.decoders import (
     FeatureMerge,
     Grid,
     MaskDecoder,
-    double_grid,
     fit_frames,
     hide_padding,
+    hold_last_row,
     interpolation_matrix,
+    regrid,
     to_spectrogram_grid,
+)
+
+CLASSIFIERS = (
+    CompactClassifier(["a", "b"], n_mels=32, channels=(2, 2, 2, 2)),
+    Conv2dClassifier(["a", "b"], dim=2, lin_neurons=4),
 )
 
 
@@ -41,13 +49,37 @@ def test_a_plane_stays_a_plane():
     torch.testing.assert_close(wide[0, :, 0], wide[0, :, 1])  # beyond the first centre: the nearest value
 
 
-def test_doubling_is_interpolation_on_the_doubled_grid():
-    maps = torch.randn(1, 2, 4, 5)
-    doubled = double_grid(maps, (7, 9))
-    grid = Grid(torch.arange(4.0) * 2, torch.arange(5.0) * 2)
-    torch.testing.assert_close(doubled[0], to_spectrogram_grid(maps[0], grid, 7, 9))
-    assert double_grid(maps, (8, 10)).shape == (1, 2, 8, 10)
-    assert double_grid(maps, (9, 11)).shape == (1, 2, 9, 11)
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_regrid_against_numpy(offset):
+    maps = torch.randn(2, 3, 4, 5)
+    source = Grid(torch.arange(4.0) * 2 + offset, torch.arange(5.0) * 2 + offset)
+    target = Grid(torch.arange(8.0), torch.arange(10.0))
+    wanted = np.apply_along_axis(lambda v: np.interp(target.frames, source.frames, v), 2, maps.numpy())
+    wanted = np.apply_along_axis(lambda v: np.interp(target.bins, source.bins, v), 3, wanted)
+    np.testing.assert_allclose(regrid(maps, source, target).numpy(), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS, ids=lambda c: c.NAME)
+def test_features_stay_where_they_are_from_the_coarsest_grid_to_the_finest(classifier):
+    """The coordinates themselves, pushed through the grids as if they were features, come out as coordinates."""
+    grids = (classifier.input_grid(160), *classifier.feature_grids(160))
+    frames, bins = grids[-1].frames.float(), grids[-1].bins.float()
+    maps = torch.stack([frames[:, None].expand(-1, len(bins)), bins[None].expand(len(frames), -1)])[None]
+    for coarse, fine in zip(grids[:0:-1], grids[-2::-1], strict=True):
+        maps = regrid(maps, coarse, fine)
+    inside = slice(16, 120)
+    wanted = grids[0].frames.float()[inside, None].expand_as(maps[0, 0, inside])
+    torch.testing.assert_close(maps[0, 0, inside], wanted, rtol=0, atol=1e-3)
+    middle = slice(len(grids[0].bins) // 4, len(grids[0].bins) // 2)
+    moved = maps[0, 1, :, middle] - grids[0].bins.float()[middle]
+    assert moved.abs().max() <= 0.05 * float(grids[0].bins[-1])  # mel bands are not evenly spaced
+
+
+def test_hold_last_row():
+    values = torch.arange(8.0).view(2, 4, 1)
+    held = hold_last_row(values, torch.tensor([[True, True, False, False], [True] * 4]), axis=1)
+    assert held[:, :, 0].tolist() == [[0.0, 1.0, 1.0, 1.0], [4.0, 5.0, 6.0, 7.0]]
+    assert hold_last_row(values, None, axis=1) is values
 
 
 def test_fit_frames_cuts_or_repeats_the_last():
@@ -74,8 +106,11 @@ def test_a_padded_clip_is_decoded_as_it_is_alone(frames):
         for channels, r, width in ((3, rows[2], 4), (4, rows[3], 2)):
             whole = torch.randn(1, channels, 30, width, generator=generator)[:, :, : r.shape[1]]
             maps.append(hide_padding(whole, r))
-        merged = merge(tuple(maps), (rows[2], rows[3]))
-        sizes = ((rows[1].shape[1], 8), (rows[0].shape[1], 16))
-        return decoder(merged, sizes, (rows[2], rows[1], rows[0]))
+        grids = [
+            Grid(torch.arange(r.shape[1], dtype=torch.float64) * s, torch.arange(16 // s, dtype=torch.float64) * s)
+            for r, s in zip(rows, (1, 2, 4, 8), strict=True)
+        ]
+        merged = merge(tuple(maps), tuple(grids[2:]), (rows[2], rows[3]))
+        return decoder(merged, (grids[2], grids[1], grids[0]), (rows[2], rows[1], rows[0]))
 
     torch.testing.assert_close(decode(frames + 13)[:, :frames], decode(frames), rtol=0, atol=1e-5)

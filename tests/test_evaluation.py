@@ -84,6 +84,60 @@ def test_every_clip_method_and_place_once_with_provenance(classifier, tmp_path):
         assert word in result.table
 
 
+def test_quiet_clips_are_levelled_as_in_training(classifier, tmp_path):
+    """The level rule holds in evaluation: a clip at a hundredth of its level gives the same numbers."""
+
+    def scaled(gain):
+        data = dataset()
+        original = [data[i] for i in range(len(data))]
+        return [{**item, "signal": item["signal"] * gain} for item in original], data.data_ids
+
+    class Items(list):
+        data_ids: tuple = ()
+
+    results = []
+    for gain in (1.0, 0.01):
+        items = Items(scaled(gain)[0])
+        items.data_ids = scaled(gain)[1]
+        evaluate(classifier, methods(classifier), items, tmp_path / str(gain), PROVENANCE, progress=False)
+        results.append(lines(tmp_path / str(gain)))
+    for loud, quiet in zip(*results, strict=True):
+        assert quiet["ff"] == pytest.approx(loud["ff"], abs=1e-4)
+        assert quiet["p"] == pytest.approx(loud["p"], abs=1e-4)
+
+
+def test_the_two_places_differ_and_the_predicted_class_is_explained(classifier, tmp_path):
+    run(classifier, tmp_path)
+    rows = lines(tmp_path)
+    values = {(r["clip"], r["place"]): r["o"] for r in rows if r["method"] == "random"}
+    differences = [abs(values[f"clip{i}", "spectrogram"] - values[f"clip{i}", "waveform"]) for i in range(7)]
+    assert max(differences) > 1e-3
+    assert all(row["explained"] == row["predicted"] for row in rows)
+    assert any(row["explained"] != row["true"] for row in rows)  # an untrained classifier is wrong often enough
+
+
+def test_paired_differences(classifier, tmp_path):
+    summary = run(classifier, tmp_path).summary
+    pair = summary["paired"]["waveform"]["M = 1 - energy"]
+    whole, energy = (summary["places"]["waveform"][name] for name in ("M = 1", "energy"))
+    assert pair["ff"]["mean"] == pytest.approx(whole["ff"]["mean"] - energy["ff"]["mean"])
+    assert pair["ff"]["low"] <= pair["ff"]["mean"] <= pair["ff"]["high"]
+    assert pair["kept_area"]["mean"] == pytest.approx(0.8, abs=1e-3)
+    assert summary["paired"]["waveform"]["M = 1 - M = 0"]["sps"]["undefined"] == 7
+
+
+def test_scores_of_the_methods_own_stand_beside_the_metrics(classifier, tmp_path):
+    class Scored(ConstantMask):
+        def interpret(self, spectrogram, output, target):
+            said = super().interpret(spectrogram, output, target)
+            said.scores["top3_fidelity"] = torch.ones(len(target))
+            return said
+
+    rows = {"scored": Scored(classifier, 1.0)}
+    evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False)
+    assert all(row["top3_fidelity"] == 1.0 for row in lines(tmp_path))
+
+
 def test_known_rows(classifier, tmp_path):
     summary = run(classifier, tmp_path).summary
     for place in ("spectrogram", "waveform"):

@@ -171,7 +171,19 @@ def test_resynthesise_refuses_another_shape():
         Frontend().resynthesise(spectrogram, spectrogram.magnitude[:, :-1])
 
 
-@pytest.mark.parametrize("bad", [{"hop_length_ms": 30.0}, {"n_fft": 256}, {"level": "rms"}, {"hop_length_ms": 0.0}])
+@pytest.mark.parametrize("settings", [{}, {"win_length_ms": 20.0, "hop_length_ms": 10.0}, {"sample_rate": 44100}])
+def test_the_end_of_a_clip_is_not_lost_whatever_the_hop(settings):
+    frontend = Frontend(FrontendSettings(**settings))
+    hop = frontend.settings.hop_length
+    for n in range(44 * hop - 11, 44 * hop + hop, 29):
+        wav = noise(1, n)
+        spectrogram = frontend.analyse(wav)
+        assert snr_db(wav, frontend.resynthesise(spectrogram, spectrogram.magnitude)) >= 100, n
+
+
+@pytest.mark.parametrize(
+    "bad", [{"hop_length_ms": 30.0}, {"hop_length_ms": 15.0}, {"n_fft": 256}, {"level": "rms"}, {"hop_length_ms": 0.0}]
+)
 def test_settings_that_cannot_be_inverted_are_refused(bad):
     with pytest.raises(UserError, match="front end"):
         FrontendSettings(**bad)

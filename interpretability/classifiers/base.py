@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from interpretability.decoders import Grid
 from interpretability.errors import UserError
 from interpretability.frontend import Frontend, FrontendSettings, Spectrogram, apply_mask
-from interpretability.metrics.faithfulness import predicted_class
+from interpretability.metrics.faithfulness import TASKS, predicted_class
 from interpretability.metrics.suite import PLACES
-
-TASKS = ("single", "multi")
 
 
 @dataclass
@@ -40,6 +38,16 @@ class ClassifierOutput:
     def predicted(self) -> Tensor:
         """Index of the most probable class [B]; the lowest one on ties."""
         return predicted_class(self.logits)
+
+    def __getitem__(self, index) -> ClassifierOutput:
+        """Select clips of the batch (an index tensor, a slice or a list)."""
+
+        def select(value):
+            if isinstance(value, Tensor):
+                return value[index]
+            return tuple(select(item) for item in value) if isinstance(value, tuple) else value
+
+        return ClassifierOutput(**{field.name: select(getattr(self, field.name)) for field in fields(self)})
 
 
 @dataclass
@@ -113,6 +121,14 @@ class Classifier(nn.Module):
         """
         raise NotImplementedError
 
+    def classify(self, spectrogram: Spectrogram) -> ClassifierOutput:
+        """Classify analysed clips: what everything that explains calls.
+
+        Most classifiers need the magnitude alone; one that takes waveforms overrides this, and finds in the spectrogram
+        the phase and the lengths that it needs to go back to sound.
+        """
+        return self(spectrogram.magnitude, spectrogram.valid)
+
     def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
         """Return where the cells of each feature map lie, for a spectrogram of ``n_frames``."""
         raise NotImplementedError
@@ -184,13 +200,13 @@ class Classifier(nn.Module):
         if place not in PLACES:
             raise ValueError(f"place is {place!r}, expected one of {PLACES}")
         both = torch.cat([apply_mask(spectrogram.magnitude, m, apply) for m in (mask, 1 - mask)])  # [2B, T, F]
-        valid = spectrogram.valid.repeat(2, 1)
+        doubled = spectrogram[torch.arange(len(spectrogram), device=mask.device).repeat(2)]
         if place == "waveform":
-            doubled = spectrogram[torch.arange(len(spectrogram), device=mask.device).repeat(2)]
             sound = self.frontend.resynthesise(doubled, both)
-            both = self.frontend.analyse(sound, self.frontend.relative_lengths(doubled)).magnitude
-        logits = self(both, valid).logits.float()
-        return MaskedLogits(*logits.chunk(2))
+            doubled = self.frontend.analyse(sound, self.frontend.relative_lengths(doubled))
+        else:
+            doubled = replace(doubled, magnitude=both)
+        return MaskedLogits(*self.classify(doubled).logits.float().chunk(2))
 
     def target_index(self, target: str | int) -> int:
         """Return the class index of a name or an index.

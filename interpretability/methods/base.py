@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits
 from interpretability.errors import UserError
-from interpretability.explanation import Explanation
+from interpretability.explanation import Explanation, Interpretation
 from interpretability.frontend import APPLY_DOMAINS, Spectrogram
 
 
@@ -65,6 +65,22 @@ class Interpreter(nn.Module):
         self.classifier._apply(function, *args, **kwargs)
         return super()._apply(function, *args, **kwargs)
 
+    def interpret(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Interpretation:
+        """Explain classes of analysed clips, with whatever a method has to say beside its mask.
+
+        Methods override this or, when there is nothing but a mask, :meth:`mask`.
+
+        Parameters
+        ----------
+        spectrogram, output, target
+            As in :meth:`mask`.
+
+        Returns
+        -------
+        Interpretation
+        """
+        return Interpretation(self.mask(spectrogram, output, target))
+
     def mask(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Tensor:
         """Explain classes of analysed clips.
 
@@ -87,6 +103,7 @@ class Interpreter(nn.Module):
         self,
         prediction: Any,
         spectrogram: Spectrogram,
+        output: ClassifierOutput,
         target: Tensor,
         masked: MaskedLogits | None,
     ) -> dict[str, Tensor]:
@@ -98,6 +115,8 @@ class Interpreter(nn.Module):
             What ``forward`` returned; it has ``mask`` [B, T, F]. No parameter of the interpreter is used here, so that
             training in parallel sees every one of them in ``forward``.
         spectrogram : Spectrogram
+        output : ClassifierOutput
+            What the classifier says of the unmasked magnitude.
         target : Tensor [B]
         masked : MaskedLogits or None
             Given if ``uses_masked_logits``.
@@ -132,11 +151,11 @@ class Interpreter(nn.Module):
         try:
             levelled = self.frontend.level(wavs, lengths)
             spectrogram = self.frontend.analyse(levelled, lengths)
-            output = self.classifier(spectrogram.magnitude, spectrogram.valid)
+            output = self.classifier.classify(spectrogram)
             target = self._targets(target, output)
             # Methods that look at gradients switch them on themselves.
-            mask = self.mask(spectrogram, output, target)
-            return Explanation.make(self, levelled, spectrogram, output, mask, target)
+            interpretation = self.interpret(spectrogram, output, target)
+            return Explanation.make(self, levelled, spectrogram, output, interpretation, target)
         finally:
             self.train(was_training)
 
@@ -147,6 +166,9 @@ class Interpreter(nn.Module):
             target = torch.full_like(output.predicted, self.classifier.target_index(target))
         if target.shape != output.predicted.shape:
             raise ValueError(f"target has shape {tuple(target.shape)}, expected [{len(output.logits)}]")
+        n_classes = output.logits.shape[1]
+        if bool(((target < 0) | (target >= n_classes)).any()):
+            raise ValueError(f"target is {target.tolist()}, expected class indices from 0 to {n_classes - 1}")
         return target.to(output.predicted)
 
 

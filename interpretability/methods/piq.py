@@ -109,9 +109,11 @@ def quantise(adapted: Tensor, keys: Tensor, classes: Tensor, target: Tensor) -> 
     # Distances only to the keys a clip may take: K / C of them, and not all K.
     order = torch.argsort(~allowed, dim=1, stable=True)[:, : int(allowed.sum(1).max())]  # [B, k]
     usable = allowed.gather(1, order)  # [B, k]
-    own = keys[order]  # [B, k, D]
+    own = keys[order].float()  # [B, k, D]
     flat = adapted.flatten(2).float()  # [B, D, P]
-    distance = own.square().sum(2)[..., None] - 2 * (own.float() @ flat)  # [B, k, P]; |u|^2 is the same for all keys
+    # Half precision would choose other keys.
+    with torch.autocast(device_type=adapted.device.type, enabled=False):
+        distance = own.square().sum(2)[..., None] - 2 * (own @ flat)  # [B, k, P]; |u|^2 is the same for all keys
     distance = distance.masked_fill(~usable[..., None], float("inf"))
     nearest = distance == distance.amin(dim=1, keepdim=True)
     place = torch.where(nearest, torch.arange(order.shape[1], device=order.device)[:, None], order.shape[1]).amin(1)
@@ -177,7 +179,7 @@ class PIQ(Interpreter):
     channels : int
         D of the compact network; the published one has the classifier's.
     decoder_channels : sequence of int
-        Channels after each doubling of the compact decoder.
+        Channels on each finer grid of the compact decoder: strides 2 and 1.
     rec_weight, commitment : float
         Weights of the reconstruction term and of ``|u - sg(e)|²`` (beta).
     faithfulness_weight : float
@@ -258,6 +260,7 @@ class PIQ(Interpreter):
         self,
         prediction: PIQPrediction,
         spectrogram: Spectrogram,
+        output: ClassifierOutput,
         target: Tensor,
         masked: MaskedLogits | None,
     ) -> dict[str, Tensor]:
@@ -311,15 +314,15 @@ class CompactPSI(nn.Module):
         rows = classifier.valid_rows(spectrogram.valid)  # of strides 1, 2, 4, …
         grids = (classifier.input_grid(n_frames), *classifier.feature_grids(n_frames))
         here = self.LEVEL + 1
-        merged = self.adapter(output.feature_maps[self.LEVEL :], rows[here:])
+        merged = self.adapter(output.feature_maps[self.LEVEL :], grids[here:], rows[here:])
         # Of unit variance, so that keys and features live on one scale and the commitment term has one meaning.
         adapted = self.norm(merged) / merged.shape[1] ** 0.5
         straight, quantised, indices = self.codebook(adapted, target)
-        path = tuple(range(here - 1, here - 1 - len(self.decoder.steps), -1))
+        path = tuple(range(here, here - 1 - len(self.decoder.steps), -1))  # level of the codes, then finer ones
         values = self.decoder(
             hide_padding(straight, rows[here]),
-            tuple((len(grids[level].frames), len(grids[level].bins)) for level in path),
-            tuple(rows[level] for level in (here, *path)),
+            tuple(grids[level] for level in path),
+            tuple(rows[level] for level in path),
         )
         logits = to_spectrogram_grid(values, grids[path[-1]], n_frames, n_bins, rows[path[-1]])
         return logits, adapted, quantised, indices, rows[here]

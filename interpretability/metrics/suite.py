@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interpretability.frontend import APPLY_DOMAINS
 from interpretability.metrics import faithfulness as ff
 from interpretability.metrics import sparsity as sp
 from interpretability.metrics.statistics import Interval, summarise
 
 PLACES = ("spectrogram", "waveform")
-APPLICATIONS = ("log", "linear")
 
 #: Below this 1 - p the average gain divides by so little that it is noise.
 SATURATION = 1e-3
@@ -93,8 +93,8 @@ class MetricSuite:
     def __init__(self, classifier: Any, place: str = "spectrogram", apply: str = "log"):
         if place not in PLACES:
             raise ValueError(f"place is {place!r}, expected one of {', '.join(PLACES)}")
-        if apply not in APPLICATIONS:
-            raise ValueError(f"apply is {apply!r}, expected one of {', '.join(APPLICATIONS)}")
+        if apply not in APPLY_DOMAINS:
+            raise ValueError(f"apply is {apply!r}, expected one of {', '.join(APPLY_DOMAINS)}")
         self.classifier = classifier
         self.place = place
         self.apply = apply

@@ -299,10 +299,19 @@ class ClassifierBrain(ResumableBrain):
         return self.modules["classifier"](magnitude, spectrogram.valid), index, goal
 
     def compute_objectives(self, predictions, batch, stage):
-        """Return the mean cross-entropy."""
+        """Return the mean cross-entropy.
+
+        Raises
+        ------
+        UserError
+            If training has diverged.
+        """
         output, index, goal = predictions
+        logits = output.logits.float()
+        if not bool(logits.isfinite().all()):
+            raise UserError(f"epoch {self.epoch}: training has diverged (logits are not finite): lower lr")
         smoothing = self.hparams.augmentation["label_smoothing"] if stage == sb.Stage.TRAIN else 0.0
-        loss = functional.cross_entropy(output.logits.float(), goal, label_smoothing=smoothing, reduction="none")
+        loss = classification_loss(logits, goal, self.bare("classifier").task, smoothing)
         self.count({"loss": loss, "accuracy": (output.predicted == index).double()})
         return loss.mean()
 
@@ -317,7 +326,7 @@ class ClassifierBrain(ResumableBrain):
 
 
 @dataclass
-class Interpretation:
+class InterpretedBatch:
     """A batch on its way through the interpreter's training."""
 
     spectrogram: Spectrogram
@@ -338,29 +347,51 @@ class InterpreterBrain(ResumableBrain):
         frontend = classifier.frontend
         spectrogram = frontend.analyse(frontend.level(wavs, lengths), lengths)
         with torch.no_grad():
-            output = classifier(spectrogram.magnitude, spectrogram.valid)
+            output = classifier.classify(spectrogram)
         target = output.predicted
         prediction = self.modules["interpreter"](spectrogram, output, target)
         masked = None
         if interpreter.uses_masked_logits or stage != sb.Stage.TRAIN:
             masked = classifier.classify_masked(spectrogram, prediction.mask, interpreter.apply_domain)
-        return Interpretation(spectrogram, output, target, prediction, masked)
+        return InterpretedBatch(spectrogram, output, target, prediction, masked)
 
     def compute_objectives(self, predictions, batch, stage):
         """Return the method's loss; count its terms, and every metric in validation."""
-        now: Interpretation = predictions
-        terms = self.interpreter.objective(now.prediction, now.spectrogram, now.target, now.masked)
+        now: InterpretedBatch = predictions
+        if not bool(now.prediction.mask.isfinite().all()):
+            raise UserError(f"epoch {self.epoch}: training has diverged (the mask is not finite): lower lr")
+        terms = self.interpreter.objective(now.prediction, now.spectrogram, now.output, now.target, now.masked)
         self.count(terms, n_clips=len(now.target))
         if stage != sb.Stage.TRAIN:
             suite = MetricSuite(self.bare("classifier"), apply=self.interpreter.apply_domain)
             measured = suite(now.spectrogram, now.output, now.prediction.mask, now.target, now.masked)
-            self.count(measured)
+            # As in evaluation: silence has nothing to lose and is left out of the means.
+            heard = measured["silent"] == 0
+            self.count({name: value[heard] for name, value in measured.items() if name != "silent"})
         return terms["loss"]
 
     @property
     def interpreter(self) -> Interpreter:
         """The interpreter itself."""
         return self.bare("interpreter")
+
+
+def classification_loss(logits: Tensor, goal: Tensor, task: str, smoothing: float = 0.0) -> Tensor:
+    """Return the loss of each clip, [B] in nats: cross-entropy over classes, or one binary cross-entropy a class.
+
+    Parameters
+    ----------
+    logits : Tensor [B, C]
+    goal : Tensor [B, C]
+        Shares of the classes, in [0, 1].
+    task : {"single", "multi"}
+    smoothing : float
+        Label smoothing: that much of the goal is spread evenly (``multi``: drawn towards one half).
+    """
+    if task == "single":
+        return functional.cross_entropy(logits, goal, label_smoothing=smoothing, reduction="none")
+    goal = goal * (1 - smoothing) + smoothing / 2
+    return functional.binary_cross_entropy_with_logits(logits, goal, reduction="none").mean(dim=1)
 
 
 def shift_in_time(wavs: Tensor, lengths: Tensor, share: float) -> Tensor:

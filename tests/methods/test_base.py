@@ -128,6 +128,9 @@ def test_targets(interpreter):
         interpreter.explain(wavs, target="wolf")
     with pytest.raises(ValueError, match="target has shape"):
         interpreter.explain(wavs, target=torch.tensor([1]))
+    for bad in (-1, 3):
+        with pytest.raises(ValueError, match="class indices from 0 to 2"):
+            interpreter.explain(wavs, target=torch.tensor([0, bad]))
 
 
 def test_saved_and_loaded_it_gives_the_same(interpreter, tmp_path):
@@ -143,7 +146,7 @@ def test_saved_and_loaded_it_gives_the_same(interpreter, tmp_path):
 def test_explanation_and_residual_are_what_the_mask_says(interpreter):
     explanation = interpreter.explain(noise(1, 8000))
     frontend, spectrogram = interpreter.frontend, explanation.spectrogram
-    kept = explanation.masked_magnitude(interpreter.apply_domain)
+    kept = explanation.masked_magnitude()
     torch.testing.assert_close(explanation.listenable, frontend.resynthesise(spectrogram, kept))
     if interpreter.apply_domain == "linear":  # the two parts add up
         torch.testing.assert_close(explanation.listenable + explanation.residual, explanation.sound, atol=1e-4, rtol=0)
@@ -165,6 +168,18 @@ def test_a_mask_that_breaks_the_contract_is_refused():
     broken.mask = lambda spectrogram, output, target: spectrogram.magnitude[:, :-1] * 0
     with pytest.raises(ValueError, match="expected"):
         broken.explain(noise(1, 4000))
+
+
+def test_what_a_method_says_beside_its_mask_goes_into_the_explanation():
+    class Talkative(ConstantMask):
+        def interpret(self, spectrogram, output, target):
+            said = super().interpret(spectrogram, output, target)
+            said.details["relevance"] = torch.arange(6.0).view(2, 3)
+            return said
+
+    explanation = Talkative(compact()).explain(noise(2, 4000))
+    assert explanation.details["relevance"].shape == (2, 3)
+    assert explanation[1].details["relevance"].tolist() == [[3.0, 4.0, 5.0]]
 
 
 def test_unknown_apply_domain():

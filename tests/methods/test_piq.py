@@ -30,7 +30,7 @@ def step(piq, wavs, lengths=None):
     output = classifier(spectrogram.magnitude, spectrogram.valid)
     prediction = piq(spectrogram, output, output.predicted)
     masked = classifier.classify_masked(spectrogram, prediction.mask) if piq.uses_masked_logits else None
-    return prediction, piq.objective(prediction, spectrogram, output.predicted, masked)
+    return prediction, piq.objective(prediction, spectrogram, output, output.predicted, masked)
 
 
 def noise(*shape, seed=0):
@@ -99,6 +99,13 @@ class TestQuantise:
         counts = torch.bincount(indices.flatten(), minlength=6).float()
         torch.testing.assert_close(keys.grad, counts[:, None].expand(6, 4))
 
+    def test_half_precision_around_it_chooses_the_same_keys(self):
+        adapted, keys = noise(2, 16, 20, 20), noise(60, 16, seed=1)
+        classes, target = key_classes(60, 3), torch.tensor([0, 2])
+        wanted = quantise(adapted, keys, classes, target)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(quantise(adapted, keys, classes, target), wanted)
+
     def test_features_that_are_not_finite_take_a_key_of_their_class_all_the_same(self):
         chosen = quantise(torch.full((1, 2, 1, 1), float("nan")), noise(6, 2), key_classes(6, 2), torch.tensor([1]))
         assert 3 <= int(chosen) <= 5
@@ -120,11 +127,28 @@ class TestObjective:
         spectrogram = piq.frontend.analyse(piq.frontend.level(noise(1, 6000)))
         target = torch.tensor([1])
         masked = MaskedLogits(torch.zeros(1, 3), torch.tensor([[0.0, -50.0, 0.0]]))
-        with_pair = piq.objective(prediction, spectrogram, target, masked)
+        with_pair = piq.objective(prediction, spectrogram, None, target, masked)
         piq.uses_masked_logits = False
-        without = piq.objective(prediction, spectrogram, target, None)
+        without = piq.objective(prediction, spectrogram, None, target, None)
         difference = float(with_pair["loss"] - without["loss"])
         assert difference == pytest.approx(3.0 * (torch.log(torch.tensor(3.0)).item() - 0.1 * 2.0), rel=1e-5)
+
+    def test_each_term_pulls_on_its_own_side(self):
+        """|sg(u) - e|² moves the keys and |u - sg(e)|² the features, each with its own weight."""
+        piq = small(commitment=0.25)
+        for term, moved, still in (("codebook", "quantised", "adapted"), ("commitment", "adapted", "quantised")):
+            prediction, _ = step(piq, noise(2, 6000))
+            for name in ("adapted", "quantised"):
+                setattr(prediction, name, getattr(prediction, name).detach().requires_grad_())
+            spectrogram = piq.frontend.analyse(piq.frontend.level(noise(2, 6000)))
+            terms = piq.objective(prediction, spectrogram, None, torch.tensor([0, 1]), None)
+            terms[term].backward(retain_graph=True)
+            assert getattr(prediction, moved).grad.abs().sum() > 0
+            assert getattr(prediction, still).grad is None
+            alone = getattr(prediction, moved).grad.clone()
+            terms["loss"].backward()
+            weight = 1.0 if term == "codebook" else 0.25
+            torch.testing.assert_close(getattr(prediction, moved).grad - alone, weight * alone)
 
     def test_independent_of_the_batch_size(self):
         piq = small().eval()

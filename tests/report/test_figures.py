@@ -1,11 +1,13 @@
 """Figures: axes in seconds and Hz, the classes with their probabilities, nothing left open."""
 
+import math
+
 import pytest
 import torch
 from matplotlib import pyplot as plt
 
 from interpretability.classifiers.compact import CompactClassifier
-from interpretability.methods.floors import EnergyMask
+from interpretability.methods.floors import ConstantMask, EnergyMask
 from interpretability.report.figures import plot_explanation, save_explanation_figure
 
 
@@ -34,6 +36,23 @@ def test_axes_titles_and_places(explanation):
     low, high = picture.get_extent()[2:]
     assert low + (row + 0.5) * (high - low) / picture.get_array().shape[0] == pytest.approx(3000, abs=16)
     plt.close(figure)
+
+
+@pytest.mark.parametrize(("apply", "level"), [("linear", 20 * math.log10(0.5)), ("log", None)])
+def test_the_picture_shows_what_is_heard(apply, level):
+    """The drawn explanation is the spectrum of the saved sound, in either domain of the mask."""
+    half = ConstantMask(CompactClassifier(["cat", "dog"], n_mels=16, channels=(2, 2, 2, 2)), 0.5, apply)
+    tone = torch.sin(2 * torch.pi * 3000 * torch.arange(8000) / 16000)
+    clip = half.explain(tone[None])
+    figure = plot_explanation(clip)
+    pictures = [axis.images[0].get_array() for axis in figure.axes if axis.images and axis.get_xlabel()]
+    plt.close(figure)
+    heard = half.frontend.analyse(clip.listenable).magnitude[0]
+    wanted = 20 * math.log10(float(heard[20].max() / clip.spectrogram.magnitude.max()))
+    # (A masked spectrogram is not quite one of a sound: analysed again, it differs by a dB.)
+    assert pictures[2][:, 20].max() == pytest.approx(wanted, abs=1.5)
+    if level is not None:
+        assert wanted == pytest.approx(level, abs=0.2)
 
 
 def test_saved_and_closed(explanation, tmp_path):

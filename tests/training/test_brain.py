@@ -9,6 +9,7 @@ from interpretability.errors import UserError
 from interpretability.training.brain import (
     ResumableBrain,
     Selection,
+    classification_loss,
     mix_up,
     one_cycle,
     seed_step,
@@ -83,6 +84,25 @@ def test_spec_augment_silences_stripes_and_nothing_else():
         assert bins.sum() <= 6
         assert torch.equal(clip, frames[:, None] | bins[None])
     assert len({tuple(clip.all(1).tolist()) for clip in changed}) > 1  # each clip its own stripes
+
+
+class TestClassificationLoss:
+    def test_single_by_hand(self):
+        logits = torch.tensor([[math.log(3), 0.0]])
+        loss = classification_loss(logits, torch.tensor([[0.5, 0.5]]), "single")
+        assert float(loss) == pytest.approx(-(math.log(3 / 4) + math.log(1 / 4)) / 2)
+
+    def test_multi_by_hand_one_decision_a_class(self):
+        logits = torch.tensor([[math.log(3), 0.0]])
+        loss = classification_loss(logits, torch.tensor([[1.0, 1.0]]), "multi")
+        assert float(loss) == pytest.approx(-(math.log(3 / 4) + math.log(1 / 2)) / 2)
+        smoothed = classification_loss(logits, torch.tensor([[1.0, 0.0]]), "multi", smoothing=0.2)
+        wanted = -(0.9 * math.log(3 / 4) + 0.1 * math.log(1 / 4) + math.log(1 / 2)) / 2
+        assert float(smoothed) == pytest.approx(wanted)
+
+    def test_saturated_logits_stay_finite(self):
+        for task in ("single", "multi"):
+            assert classification_loss(torch.tensor([[900.0, -900.0]]), torch.eye(2)[1:], task).isfinite().all()
 
 
 def test_statistics_are_means_over_clips_not_over_batches():
