@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from pathlib import Path
@@ -16,6 +17,8 @@ from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from interpretability.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 PARTIAL = "partial+"
 
 
@@ -27,7 +30,7 @@ class AtomicCheckpointer(Checkpointer):
     renamed when it is complete.
     """
 
-    def save_checkpoint(self, *args, **kwargs):
+    def save_checkpoint(self, *args, verbosity=logging.INFO, **kwargs):
         """Save as :meth:`Checkpointer.save_checkpoint` does, then rename.
 
         Raises
@@ -41,7 +44,8 @@ class AtomicCheckpointer(Checkpointer):
                 shutil.rmtree(leftover, ignore_errors=True)
         ddp_barrier()
         try:
-            checkpoint = super().save_checkpoint(*args, **kwargs)
+            # SpeechBrain would log the temporary name.
+            checkpoint = super().save_checkpoint(*args, verbosity=logging.DEBUG, **kwargs)
         except (OSError, RuntimeError) as error:
             # torch reports a failed write as RuntimeError.
             for leftover in Path(self.checkpoints_dir).glob(f"{PARTIAL}*"):
@@ -55,6 +59,7 @@ class AtomicCheckpointer(Checkpointer):
             return None
         final = checkpoint.path.with_name(checkpoint.path.name.removeprefix(PARTIAL))
         checkpoint.path.rename(final)
+        logger.log(verbosity, "Saved a checkpoint in %s", final)
         paramfiles = {name: final / path.name for name, path in checkpoint.paramfiles.items()}
         return checkpoint._replace(path=final, paramfiles=paramfiles)
 
