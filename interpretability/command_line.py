@@ -30,7 +30,8 @@ def guarded(action: Callable[[], Any]) -> int:
         print(f"error: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on from the last checkpoint", file=sys.stderr)
+        said = "run the same command again; what was finished is kept, nothing is half-written"
+        print(f"interrupted: {said}", file=sys.stderr)
         return 130
     except OSError as error:
         if error.errno in DISK_FULL:

@@ -1,7 +1,11 @@
 """Writing files so that nothing is ever left half-written.
 
-Everything the project writes goes through :func:`atomic_path` or :func:`atomic_folder`: to a temporary name
+Results, models, manifests and sounds go through :func:`atomic_path` or :func:`atomic_folder`: to a temporary name
 beside the target first, then one rename. A crash, a kill or a full disk leaves the old file, or none.
+
+Two kinds of files have their own way. Those that grow are appended to: logs, TensorBoard's events, and the measured
+clips of an evaluation that is under way, which drops a line that was cut off when it goes on. SpeechBrain's checkpoints
+are folders that are renamed when they are complete (:mod:`interpretability.training.checkpoints`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 
 Rotation k tests on fold k, selects the epoch on the fold before it and trains on the other three, with the recipe's own
 script: ``recipes/ESC50/train_classifier.py``. Rotations that are done are not done again; further ``--key value`` pairs
-go to the script. The accuracies land in ``OUT/table.md`` and ``OUT/summary.json``.
+go to the script. Paths are relative to where the command is typed; a YAML may also be named as inside the recipe's
+folder. The accuracies land in ``OUT/table.md`` and ``OUT/summary.json``.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from pathlib import Path
 
 from interpretability.classifiers.folder import DESCRIPTION
 from interpretability.command_line import guarded
-from interpretability.errors import UserError
+from interpretability.errors import MissingError, UserError
 from interpretability.files import write_json, write_text
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "ESC50"
 FOLDS = (1, 2, 3, 4, 5)
+DEFAULT_YAML = "hparams/classifier_compact.yaml"
+PATHS = ("--data_folder", "--cache_folder")
+YAML_NULLS = ("null", "Null", "NULL", "~", "")  # no cache, not a folder of that name
 
 
 def rotation(test_fold: int) -> dict[str, list[int]]:
@@ -39,8 +43,33 @@ def rotation(test_fold: int) -> dict[str, list[int]]:
     return {"train_folds": train_folds, "valid_folds": [valid_fold], "test_folds": [test_fold]}
 
 
+def find_yaml(name: str | None) -> str:
+    """Return where a YAML is, absolute: as seen from here, or else inside the recipe's folder.
+
+    Raises
+    ------
+    MissingError
+        If it is in neither place.
+    """
+    # The other recipe has a YAML of the default's name: only one that was typed is looked for from here.
+    places = [RECIPE / DEFAULT_YAML] if name is None else [Path(name).expanduser().absolute(), RECIPE / name]
+    for place in places:
+        if place.is_file():
+            return str(place)
+    raise MissingError(f"no YAML file at {' or '.join(map(str, dict.fromkeys(places)))}: give a classifier YAML")
+
+
 def cross_validate(yaml: str, out: Path, arguments: Sequence[str]) -> dict:
     """Run every rotation; return the accuracies.
+
+    Parameters
+    ----------
+    yaml : str
+        Absolute, like every path among the arguments: the script runs inside the recipe's folder.
+    out : Path
+        Absolute too.
+    arguments : sequence of str
+        Go to the script.
 
     Raises
     ------
@@ -88,11 +117,18 @@ def cross_validate(yaml: str, out: Path, arguments: Sequence[str]) -> dict:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--yaml", default="hparams/classifier_compact.yaml", help="a classifier YAML of recipes/ESC50")
+    # Without abbreviations: they would take options that are meant for the script.
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--yaml", help=f"a classifier YAML of recipes/ESC50 ({DEFAULT_YAML} by default)")
     parser.add_argument("--out", type=Path, default=RECIPE / "results" / "cross_validation")
+    for name in PATHS:
+        parser.add_argument(name, help="goes to the script")
     known, rest = parser.parse_known_args(argv)
-    return guarded(lambda: cross_validate(known.yaml, known.out.resolve(), rest))
+    for name in PATHS:
+        value = getattr(known, name.removeprefix("--"))
+        if value is not None:
+            rest += [name, value if value in YAML_NULLS else str(Path(value).expanduser().absolute())]
+    return guarded(lambda: cross_validate(find_yaml(known.yaml), known.out.absolute(), rest))
 
 
 if __name__ == "__main__":

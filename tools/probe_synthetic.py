@@ -21,10 +21,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from interpretability.command_line import guarded
 from interpretability.data.audio import read_audio
 from interpretability.data.manifest import PreparedData, read_manifest
 from interpretability.data.synthetic import prepare_synthetic
-from interpretability.errors import UserError
 
 _N_FFT = 1024  # samples
 _WINDOW = 372  # samples, 23 ms at 16 kHz: what the classifiers see
@@ -71,26 +71,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--n_train", type=int, default=1000, help="training clips (default: %(default)s)")
     parser.add_argument("--n_valid", type=int, default=200, help="validation clips (default: %(default)s)")
     parser.add_argument("--n_test", type=int, default=200, help="test clips (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    try:
-        with tempfile.TemporaryDirectory() as manifests:
-            prepared = prepare_synthetic(
-                options.data_folder,
-                manifests,
-                seed=options.seed,
-                n_train=options.n_train,
-                n_valid=options.n_valid,
-                n_test=options.n_test,
-            )
-            accuracy, n_train, n_test = probe(prepared)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return guarded(lambda: _report(parser.parse_args(arguments)))
+
+
+def _report(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as manifests:
+        prepared = prepare_synthetic(
+            options.data_folder,
+            manifests,
+            seed=options.seed,
+            n_train=options.n_train,
+            n_valid=options.n_valid,
+            n_test=options.n_test,
+        )
+        accuracy, n_train, n_test = probe(prepared)
     print(
         f"linear probe on the mean spectrum: test accuracy {accuracy:.3f} "
         f"(seed {options.seed}, {n_train} training clips, {n_test} test clips)"
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interpretability.data.audio import ClipCache
-from interpretability.data.manifest import PreparedData, read_manifest, speechbrain_dataset
+from interpretability.data.manifest import PreparedData, decodable, read_manifest, speechbrain_dataset
 from interpretability.errors import UserError
 
 collate = PaddedBatch
@@ -25,6 +25,8 @@ def make_datasets(
     cache_folder: str | Path | None = None,
     skip_bad_clips: bool = False,
     splits: tuple[str, ...] = ("train", "valid", "test"),
+    with_targets: bool = False,
+    progress: bool = True,
 ) -> dict[str, DynamicItemDataset]:
     """Return a data set for each split.
 
@@ -44,13 +46,19 @@ def make_datasets(
     cache_folder : path, optional
         Where decoded clips are kept; no cache if not given.
     skip_bad_clips : bool
-        Leave out bad clips instead of stopping.
+        Leave out, count and log bad clips instead of stopping. Every clip is decoded once for it, into the cache if
+        there is one; otherwise a bad body stops the run when it is met.
     splits : tuple of str
+    with_targets : bool
+        Also load the sound of the labelled source alone, as ``target_signal``; of data sets that have it.
+    progress : bool
+        Show a progress bar while every clip is decoded, on a terminal.
 
     Raises
     ------
     UserError
-        If a fixed length is asked for without ``clip_seconds``, or a manifest or a clip is bad.
+        If a fixed length is asked for without ``clip_seconds``, or a manifest or a clip is bad (or all clips of a split
+        are); if targets are asked for that the data set does not have.
     """
     if fixed_length and not clip_seconds:
         raise UserError("fixed_length is True but clip_seconds is not set: say how long the clips are")
@@ -61,9 +69,11 @@ def make_datasets(
         wav = cache.load(path)
         return wav if n_fixed is None else functional.pad(wav, (0, n_fixed - len(wav)))
 
-    return {
-        split: speechbrain_dataset(
-            read_manifest(prepared.manifests[split], prepared.data_root, labels, skip_bad_clips), load
-        )
-        for split in splits
-    }
+    datasets = {}
+    for split in splits:
+        manifest = read_manifest(prepared.manifests[split], prepared.data_root, labels, skip_bad_clips)
+        if skip_bad_clips:
+            keys = ("wav", "target_wav") if with_targets else ("wav",)
+            manifest = decodable(manifest, cache.load, keys, progress)
+        datasets[split] = speechbrain_dataset(manifest, load, with_targets)
+    return datasets

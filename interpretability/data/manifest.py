@@ -24,6 +24,7 @@ from typing import Any
 
 from speechbrain.dataio.dataset import DynamicItemDataset
 from torch import Tensor
+from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
 from interpretability.errors import MissingError, UserError
@@ -204,7 +205,8 @@ def read_manifest(
 ) -> Manifest:
     """Read and validate a manifest.
 
-    Audio is checked by its header only: samples that are NaN come to light when a clip is decoded.
+    Audio is checked by its header only: a damaged body and samples that are NaN come to light when a clip is decoded
+    (:func:`decodable`).
 
     Parameters
     ----------
@@ -251,7 +253,52 @@ def read_manifest(
     return Manifest(entries=entries, path=path, data_root=data_root, skipped=bad.skipped)
 
 
-def speechbrain_dataset(manifest: Manifest, load: Callable[[str], Tensor]) -> DynamicItemDataset:
+def decodable(
+    manifest: Manifest, load: Callable[[str], Tensor], keys: Sequence[str] = ("wav",), progress: bool = True
+) -> Manifest:
+    """Decode every clip once, and leave out, count and log those whose sound turns out to be bad.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        From :func:`read_manifest`; not changed.
+    load : callable
+        Path -> samples ``[N]``. With a cache behind it, nothing is decoded a second time afterwards.
+    keys : sequence of str
+        The members with the paths that will be loaded, where a clip has them.
+    progress : bool
+        Show a progress bar, on a terminal.
+
+    Returns
+    -------
+    Manifest
+        Of the good clips, in the same order; those left out here and before are in ``skipped``.
+
+    Raises
+    ------
+    UserError
+        If no clip is good.
+    """
+    bad = BadClips(manifest.path, skip=True)
+    entries = {}
+    # On anything but a terminal, tqdm is silent for disable=None.
+    clips = tqdm(manifest.entries.items(), "decoding", unit="clip", disable=None if progress else True)
+    for clip_id, members in clips:
+        try:
+            for key in keys:
+                if key in members:
+                    load(members[key])
+        except UserError as fault:
+            bad.add(clip_id, str(fault))
+        else:
+            entries[clip_id] = members
+    bad.report(len(entries))
+    return Manifest(entries, manifest.path, manifest.data_root, [*manifest.skipped, *bad.skipped])
+
+
+def speechbrain_dataset(
+    manifest: Manifest, load: Callable[[str], Tensor], with_targets: bool = False
+) -> DynamicItemDataset:
     """Make SpeechBrain's data set of a manifest.
 
     Parameters
@@ -260,31 +307,36 @@ def speechbrain_dataset(manifest: Manifest, load: Callable[[str], Tensor]) -> Dy
         From :func:`read_manifest`.
     load : callable
         Path -> samples ``[N]``, e.g. ``ClipCache(...).load``.
+    with_targets : bool
+        Also load the sound of the labelled source alone, of each clip's ``target_wav``. Training and evaluation do not
+        use it, and it costs as much as the clip itself.
 
     Returns
     -------
     DynamicItemDataset
-        Its items have ``id``, ``signal`` [N] and ``label`` (the class name); ``target_signal`` [N] too where the clips
-        have a ``target_wav``.
+        Its items have ``id``, ``signal`` [N] and ``label`` (the class name); ``with_targets``, ``target_signal`` [N]
+        too.
 
     Raises
     ------
     UserError
-        If some clips have a ``target_wav`` and others have none.
+        If some clips have a ``target_wav`` and others have none; if none has and the targets are asked for.
     """
     # SpeechBrain's sorting and filtering write into the members of a clip: let it have its own.
     dataset = DynamicItemDataset({clip_id: dict(members) for clip_id, members in manifest.entries.items()})
     output_keys = ["id", "signal", "label"]
     dataset.add_dynamic_item(load, takes="wav", provides="signal")
     without = [clip_id for clip_id, members in manifest.entries.items() if "target_wav" not in members]
-    if not without:
-        dataset.add_dynamic_item(load, takes="target_wav", provides="target_signal")
-        output_keys.append("target_signal")
-    elif len(without) < len(manifest):
+    if 0 < len(without) < len(manifest):
         raise UserError(
             f"{manifest.path}: clip {without[0]!r} has no target_wav but others have one; "
             "give it to all clips or to none"
         )
+    if with_targets:
+        if without:
+            raise UserError(f"{manifest.path}: no clip has a target_wav, so there are no targets to load")
+        dataset.add_dynamic_item(load, takes="target_wav", provides="target_signal")
+        output_keys.append("target_signal")
     dataset.set_output_keys(output_keys)
     return dataset
 

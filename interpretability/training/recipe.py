@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import speechbrain as sb
 import yaml
-from hyperpyyaml import load_hyperpyyaml
+from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
 from interpretability.command_line import check_device
 from interpretability.errors import MissingError, UserError
+from interpretability.files import atomic_path, write_text
 
 RUN_RECORD = "run.json"
+#: An evaluation's own folder inside the run's: what it was run with lies beside its results.
+EVALUATION = "evaluation"
+
+_ALWAYS = (
+    "seed",
+    "prepare",
+    "output_folder",
+    "cache_folder",
+    "skip_bad_clips",
+    "clip_seconds",
+    "fixed_length",
+    "batch_size",
+)
+_WHILE_TRAINING = ("weight_decay", "num_workers", "tensorboard")
+#: Job -> the top-level keys of a YAML that it reads, besides those of :data:`TRAINED`. All of them are needed.
+KEYS: dict[str, tuple[str, ...]] = {
+    "classifier": (*_ALWAYS, *_WHILE_TRAINING, "frontend", "classifier", "augmentation"),
+    "interpreter": (*_ALWAYS, *_WHILE_TRAINING, "classifier_folder", "method"),
+    "evaluate": (*_ALWAYS, "classifier_folder", "method", "n_examples"),
+}
+#: Read by every job on what is trained: an evaluation asks the checkpoints.
+TRAINED = ("training", "number_of_epochs", "lr", "selection_key", "selection_mode")
+KNOWN = frozenset({"__set_seed", *TRAINED}.union(*KEYS.values()))
 NUMBERS = {  # setting: (type, least, may be none)
     "number_of_epochs": (int, 1, False),
     "batch_size": (int, 1, False),
@@ -42,24 +68,82 @@ class Run:
     options : RunOptions
         SpeechBrain's run options: device, precision, …
     output_folder : Path
+        The run's own folder.
+    archive_folder : Path
+        Where this call says what was run: the output folder, or the evaluation's inside it.
+    yaml : Path
+    overrides : str
+        Of the command line, as YAML.
+    script : Path, optional
     """
 
     hparams: dict[str, Any]
     options: Any
     output_folder: Path
+    archive_folder: Path
+    yaml: Path
+    overrides: str = ""
+    script: Path | None = None
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.hparams:
-            raise UserError(f"the YAML has no {name!r}, which this job needs: compare it with the recipe's own YAMLs")
+            raise _missing([name])
         return self.hparams[name]
 
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return an optional setting."""
-        return self.hparams.get(name, default)
+    @property
+    def method(self) -> Callable:
+        """What makes the interpreter: its class, with the YAML's settings."""
+        section = self["method"]
+        factory = section.get("interpreter") if isinstance(section, dict) else None
+        if not callable(factory):
+            raise UserError(
+                f"{self.yaml}: method has no 'interpreter' that can be made; include a fragment of hparams/methods, or "
+                "give interpreter: !name:CLASS"
+            )
+        return factory
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the method of the YAML has anything to train."""
+        return bool(getattr(getattr(self.method, "func", self.method), "trainable", True))
+
+    def archive(self) -> None:
+        """Write down what was run: the resolved YAML, the script and the environment.
+
+        Only once the run's record has agreed to it: a call that is refused leaves the archive of the run as it was.
+        """
+        if not if_main_process():
+            return
+        folder = self.archive_folder
+        with open(self.yaml, encoding="utf-8") as stream:
+            resolved = resolve_references(stream, self.overrides or None).read()
+        write_text(folder / "hyperparams.yaml", f"# Made from {self.yaml.absolute()}\n# yamllint disable\n{resolved}")
+        write_text(folder / "env.log", sb.utils.logger.get_environment_description())
+        if self.script is not None:
+            with atomic_path(folder / self.script.name) as temporary:
+                shutil.copy(self.script, temporary)
 
 
-def start(script: str | None, argv: list[str], must_exist: bool = False) -> Run:
-    """Read the command line and the YAML, and make the output folder (or ask that it holds a run already)."""
+def start(script: str | None, argv: list[str], job: str) -> Run:
+    """Read the command line and the YAML, check that the job can be done, and make the folder with its log.
+
+    Parameters
+    ----------
+    script : str, optional
+        The recipe's script, archived with the run.
+    argv : list of str
+        The command line: a YAML file, overrides and SpeechBrain's run options.
+    job : {"classifier", "interpreter", "evaluate"}
+        An evaluation logs and archives in its own folder inside the run's.
+
+    Raises
+    ------
+    MissingError
+        If there is no such YAML file; if a trained method is to be evaluated and the folder holds no run.
+    UserError
+        For all that :func:`load_recipe` refuses, keys that are missing or that nothing reads, settings out of range,
+        the training of a method that has nothing to train, or a device that is not there.
+    """
     if not argv or argv[0].startswith("-"):
         raise UserError(
             f"no YAML file given, expected one first: python {Path(script or 'script').name} hparams/NAME.yaml "
@@ -68,22 +152,22 @@ def start(script: str | None, argv: list[str], must_exist: bool = False) -> Run:
     hparams_file, options, overrides = sb.parse_arguments(argv)
     hparams = load_recipe(hparams_file, overrides)
     if "output_folder" not in hparams:
-        raise UserError(f"{hparams_file}: no output_folder; compare it with the recipe's own YAMLs")
-    _check_settings(hparams)
+        raise _missing(["output_folder"], set(hparams) - KNOWN)
     folder = Path(hparams["output_folder"])
-    if must_exist and not (folder / RUN_RECORD).is_file():
+    archive_folder = folder / EVALUATION if job == "evaluate" else folder
+    script_path = None if script is None else Path(script)
+    run = Run(hparams, options, folder, archive_folder, Path(hparams_file), overrides, script_path)
+    _check_job(run, job)
+    _check_settings(hparams)
+    if job == "evaluate" and run.trainable and not (folder / RUN_RECORD).is_file():
         raise no_run(folder)
     check_device(options.device)
     ddp_init_group(options)
-    sb.create_experiment_directory(
-        experiment_directory=str(folder), hyperparams_to_save=hparams_file, overrides=overrides
-    )
+    sb.create_experiment_directory(experiment_directory=str(archive_folder), save_env_desc=False)
     if if_main_process():
         # SpeechBrain archives its caller, which is this module; what tells the runs apart is the script.
-        (folder / Path(__file__).name).unlink(missing_ok=True)
-        if script is not None:
-            shutil.copy(script, folder)
-    return Run(hparams, options, folder)
+        (archive_folder / Path(__file__).name).unlink(missing_ok=True)
+    return run
 
 
 def load_recipe(path: str | Path, overrides: str | dict | None = None) -> dict:
@@ -168,6 +252,52 @@ def _check_includes(path: Path, overrides: str | dict | None) -> None:
                         f"{path}: {section} has {key.value!r}, which {fragment.name} does not; it has "
                         f"{', '.join(known)}: mend the YAML or the command line"
                     )
+
+
+def _check_job(run: Run, job: str) -> None:
+    """Refuse a YAML without a key that the job reads, or with one that nothing reads: a typing error in either."""
+    if job == "interpreter" and "method" in run.hparams and not run.trainable:
+        raise UserError(
+            f"{run.yaml}: the method {getattr(run.method, 'func', run.method).__name__} has nothing to train; "
+            "run evaluate.py with the same YAML"
+        )
+    needed = KEYS[job] + (TRAINED if job != "evaluate" or run.trainable else ())
+    root = yaml.compose(run.yaml.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    referred = {name for text in _texts(root) for name in re.findall(r"<\s*([^<>\[\]\s]+)", text)}
+    stray = [name for name in run.hparams if name not in KNOWN and name not in referred]
+    missing = [name for name in needed if name not in run.hparams]
+    if missing:
+        raise _missing(missing, stray)
+    if stray:
+        close = difflib.get_close_matches(stray[0], sorted(KNOWN | referred), n=3)
+        advice = f"did you mean {' or '.join(close)}? Correct it" if close else "correct it"
+        raise UserError(
+            f"{run.yaml}: {stray[0]!r} is read by no job, and nothing in the YAML refers to it: {advice} or remove it "
+            "(recipes/README.md lists the keys)"
+        )
+
+
+def _texts(node: yaml.Node) -> Iterator[str]:
+    """Yield every text of a YAML tree: comments are none."""
+    if isinstance(node, yaml.ScalarNode):
+        yield node.value
+    elif isinstance(node, yaml.SequenceNode):
+        for member in node.value:
+            yield from _texts(member)
+    elif isinstance(node, yaml.MappingNode):
+        for _, member in node.value:
+            yield from _texts(member)
+
+
+def _missing(names: Iterable[str], stray: Iterable[str] = ()) -> UserError:
+    """Return the error for keys that the YAML does not have; it may have one that looks like it."""
+    names = list(names)
+    close = difflib.get_close_matches(names[0], sorted(stray), n=1)
+    hint = f" (it has {close[0]!r}: a typing error?)" if close else ""
+    return UserError(
+        f"the YAML has no {', '.join(map(repr, names))}, which this job needs{hint}: compare it with the recipe's own "
+        "YAMLs"
+    )
 
 
 def _check_settings(hparams: dict) -> None:

@@ -27,7 +27,7 @@ from interpretability.data.batches import make_datasets
 from interpretability.data.manifest import PreparedData
 from interpretability.errors import UserError
 from interpretability.evaluation import evaluate
-from interpretability.files import write_json
+from interpretability.files import atomic_folder, write_json
 from interpretability.methods import Interpreter, save_interpreter
 from interpretability.methods.floors import floors
 from interpretability.methods.folder import DESCRIPTION as INTERPRETER_DESCRIPTION
@@ -35,10 +35,15 @@ from interpretability.methods.folder import RUN_SUBFOLDER
 from interpretability.training.brain import ClassifierBrain, InterpreterBrain, ResumableBrain, Selection, seed_step
 from interpretability.training.checkpoints import Stopwatch
 from interpretability.training.provenance import commit
-from interpretability.training.recipe import RUN_RECORD, Run, build, check_arguments, no_run, start
+from interpretability.training.recipe import EVALUATION, RUN_RECORD, Run, build, check_arguments, no_run, start
 from interpretability.weights import read_description
 
 logger = logging.getLogger(__name__)
+
+# Settings that a run's record guards. The number of epochs may grow, and is none of them.
+ALWAYS = ("seed", "clip_seconds", "fixed_length")
+SELECTION = ("selection_key", "selection_mode")
+STEPS = ("lr", "weight_decay", "batch_size")  # of the training alone: an evaluation may have other batches
 
 
 def main(job: str, script: str | None = None, argv: Sequence[str] | None = None) -> int:
@@ -56,7 +61,7 @@ def main(job: str, script: str | None = None, argv: Sequence[str] | None = None)
         Defaults to ``sys.argv[1:]``.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: JOBS[job](start(script, arguments, must_exist=job == "evaluate")))
+    return guarded(lambda: JOBS[job](start(script, arguments, job)))
 
 
 def prepare(run: Run) -> PreparedData:
@@ -85,8 +90,11 @@ def train_classifier(run: Run) -> None:
         "labels": classifier.labels,
         "frontend": classifier.frontend.settings.to_dict(),
         "data": prepared.description,
+        **_settings(run, *ALWAYS, *SELECTION, *STEPS),
+        "augmentation": dict(run["augmentation"]),
     }
     _keep_record(run, record)
+    run.archive()
     if _finished(folder / CLASSIFIER_DESCRIPTION, epochs):
         print(f"already trained for {epochs} epochs: {folder} (give another output_folder to train again)")
         return
@@ -104,15 +112,15 @@ def train_classifier(run: Run) -> None:
             brain.bare("classifier"),
             folder,
             {
-                "data": prepared.description,
+                "data": _data(prepared, datasets),
                 "seed": run["seed"],
                 "epochs": epochs,
                 "best_epoch": int(meta["epoch"]),
                 "valid_accuracy": accuracies["valid"],
                 "test_accuracy": accuracies["test"],
                 "n_test": len(datasets["test"]),
-                "clip_seconds": run.get("clip_seconds"),
-                "fixed_length": bool(run.get("fixed_length", False)),
+                "clip_seconds": run["clip_seconds"],
+                "fixed_length": run["fixed_length"],
                 "seconds": seconds,
                 "commit": commit(),
             },
@@ -127,24 +135,35 @@ def train_classifier(run: Run) -> None:
 def train_interpreter(run: Run) -> None:
     """Train an interpreter on a frozen classifier, and save its folder."""
     prepared = prepare(run)
-    brain, record = _interpreter_brain(run, prepared)
-    _keep_record(run, record)
+    interpreter, record = _interpreter(run, prepared)
+    brain = _interpreter_brain(run, interpreter)
+    _keep_record(run, {**record, **_settings(run, *ALWAYS, *SELECTION, *STEPS)})
+    run.archive()
     epochs = int(run["number_of_epochs"])
     folder = run.output_folder / RUN_SUBFOLDER
     if _finished(folder / INTERPRETER_DESCRIPTION, epochs):
         print(f"already trained for {epochs} epochs: {folder} (give another output_folder to train again)")
         return
-    datasets = _datasets(run, prepared, brain.bare("classifier"))
+    datasets = _datasets(run, prepared, interpreter.classifier)
     _fit(brain, datasets, run)
-    _export(brain, run, record)
+    _export_best(brain, run, _data(prepared, datasets))
 
 
 def evaluate_interpreter(run: Run) -> None:
-    """Reload the best checkpoint of a run and measure it, with the floors, on the test split."""
+    """Reload the best checkpoint of a run and measure it, with the floors, on the test split.
+
+    A method that is not trained has neither run nor checkpoint: it is measured as the YAML makes it.
+    """
     prepared = prepare(run)
-    brain, record = _interpreter_brain(run, prepared)
-    _keep_record(run, record, must_exist=True)
-    interpreter = _export(brain, run, record)
+    interpreter, record = _interpreter(run, prepared)
+    brain = _interpreter_brain(run, interpreter) if run.trainable else None
+    guarded_settings = (*ALWAYS, *SELECTION) if run.trainable else ALWAYS
+    _keep_record(run, {**record, **_settings(run, *guarded_settings)}, must_exist=run.trainable)
+    run.archive()
+    if brain is None:
+        _export(interpreter, run, {"data": prepared.description, **_origin(run)})
+    else:
+        _export_best(brain, run, prepared.description)
     classifier = interpreter.classifier
     datasets = _datasets(run, prepared, classifier, splits=("test",))
     if not if_main_process():
@@ -155,7 +174,9 @@ def evaluate_interpreter(run: Run) -> None:
         "commit": commit(),
         "seed": run["seed"],
         "classifier": record["classifier"],
-        "data": prepared.description,
+        "data": _data(prepared, datasets),
+        "clip_seconds": run["clip_seconds"],
+        "fixed_length": run["fixed_length"],
         "suite": "clean",
         "apply": apply,
         "method": record["method"],
@@ -166,16 +187,15 @@ def evaluate_interpreter(run: Run) -> None:
         classifier,
         methods,
         datasets["test"],
-        run.output_folder / "evaluation",
+        run.output_folder / EVALUATION,
         provenance,
         batch_size=run["batch_size"],
-        device=brain.device,
+        device=run.options.device if brain is None else brain.device,
         progress=not run.options.noprogressbar,
     )
     print(f"{result.table}\nwritten to {result.folder}")
-    n_examples = int(run.get("n_examples", 0))
-    if n_examples:
-        _save_examples(interpreter, datasets["test"], run.output_folder / "examples", n_examples)
+    if run["n_examples"]:
+        _save_examples(interpreter, datasets["test"], run.output_folder / "examples", run["n_examples"])
 
 
 JOBS: dict[str, Callable[[Run], None]] = {
@@ -185,8 +205,8 @@ JOBS: dict[str, Callable[[Run], None]] = {
 }
 
 
-def _interpreter_brain(run: Run, prepared: PreparedData) -> tuple[InterpreterBrain, dict]:
-    """Build classifier, interpreter and Brain, and say what they are."""
+def _interpreter(run: Run, prepared: PreparedData) -> tuple[Interpreter, dict]:
+    """Build classifier and interpreter, and say what they are."""
     classifier = load_classifier(run["classifier_folder"])
     unknown = sorted(set(prepared.labels) - set(classifier.labels))
     if unknown:
@@ -195,7 +215,7 @@ def _interpreter_brain(run: Run, prepared: PreparedData) -> tuple[InterpreterBra
             f"{', '.join(unknown)}; it knows {', '.join(classifier.labels)}: train a classifier on this data set"
         )
     seed_step(run["seed"], "init")
-    interpreter: Interpreter = build("method", run["method"]["interpreter"], classifier)
+    interpreter: Interpreter = build("method", run.method, classifier)
     record = {
         "job": "interpreter",
         "method": interpreter.NAME,
@@ -205,8 +225,16 @@ def _interpreter_brain(run: Run, prepared: PreparedData) -> tuple[InterpreterBra
         "frontend": classifier.frontend.settings.to_dict(),
         "data": prepared.description,
     }
-    brain = _brain(InterpreterBrain, {"interpreter": interpreter, "classifier": classifier}, run, trained="interpreter")
-    return brain, record
+    return interpreter, record
+
+
+def _interpreter_brain(run: Run, interpreter: Interpreter) -> InterpreterBrain:
+    modules = {"interpreter": interpreter, "classifier": interpreter.classifier}
+    return _brain(InterpreterBrain, modules, run, trained="interpreter")
+
+
+def _settings(run: Run, *names: str) -> dict:
+    return {name: run[name] for name in names}
 
 
 def _brain(
@@ -221,18 +249,13 @@ def _brain(
     check_arguments("optimizer", training["optimizer"], [])
     checkpointer = training["checkpointer"]
     checkpointer.add_recoverables({trained: modules[trained], "stopwatch": stopwatch})
-    logger_ = None
-    if run.get("tensorboard", False):
-        from speechbrain.utils.train_logger import TensorboardLogger  # needs the tensorboard package
-
-        logger_ = TensorboardLogger(str(run.output_folder / "tensorboard"))
     hparams = {
         "seed": run["seed"],
         "lr": float(run["lr"]),
         "number_of_epochs": int(run["number_of_epochs"]),
         "selection": Selection(run["selection_key"], run["selection_mode"]),
         "train_logger": training["train_logger"],
-        "tensorboard_logger": logger_,
+        "tensorboard_logger": None,
         "stopwatch": stopwatch,
         **(extra or {}),
     }
@@ -246,8 +269,9 @@ def _brain(
 
 
 def _fit(brain: ResumableBrain, datasets: dict, run: Run) -> None:
-    training, batch_size = run["training"], int(run["batch_size"])
-    workers = int(run.get("num_workers", 0))
+    training, batch_size, workers = run["training"], run["batch_size"], run["num_workers"]
+    if run["tensorboard"]:
+        brain.hparams.tensorboard_logger = _tensorboard(run.output_folder / "tensorboard")
     train = brain.make_dataloader(
         datasets["train"],
         sb.Stage.TRAIN,
@@ -264,46 +288,91 @@ def _fit(brain: ResumableBrain, datasets: dict, run: Run) -> None:
     brain.fit(training["epoch_counter"], train, valid)
 
 
-def _export(brain: InterpreterBrain, run: Run, record: dict) -> Interpreter:
-    """Load the best checkpoint and save the interpreter as a folder of its own; return it."""
+def _tensorboard(folder: Path) -> Any:
+    """Return SpeechBrain's logger for TensorBoard, whose package is optional."""
+    try:
+        from speechbrain.utils.train_logger import TensorboardLogger
+
+        return TensorboardLogger(str(folder))
+    except ImportError as error:
+        raise UserError(
+            f"tensorboard is True, but the package tensorboard cannot be used ({error}): pip install tensorboard, or "
+            "set it to False"
+        ) from error
+
+
+def _export_best(brain: InterpreterBrain, run: Run, data: dict) -> None:
+    """Load the best checkpoint, and save the interpreter with it."""
     meta = brain.load_best()
     # Of the checkpoints, not of the YAML: an unfinished run can be evaluated, and is then still unfinished.
     epochs, seconds = brain.progress()
-    interpreter = brain.interpreter.eval()
     training = {
-        "data": record["data"],
-        "seed": run["seed"],
+        "data": data,
+        **_origin(run),
         "epochs": epochs,
         "best_epoch": int(meta["epoch"]),
         "selection": run["selection_key"],
         "validation": {name: value for name, value in meta.items() if isinstance(value, float)},
-        "clip_seconds": run.get("clip_seconds"),
-        "fixed_length": bool(run.get("fixed_length", False)),
         "seconds": seconds,
-        "commit": commit(),
     }
+    _export(brain.interpreter, run, training)
+    if if_main_process():
+        print(
+            f"interpreter {brain.interpreter.NAME}: best epoch {training['best_epoch']} by validation "
+            f"{run['selection_key']} = {meta[run['selection_key']]:.4f}; saved in {run.output_folder / RUN_SUBFOLDER}"
+        )
+
+
+def _origin(run: Run) -> dict:
+    """Return what an interpreter's folder says of its making, trained or not."""
+    return {**_settings(run, *ALWAYS), "commit": commit()}
+
+
+def _export(interpreter: Interpreter, run: Run, training: dict) -> None:
+    """Save the interpreter as a folder of its own, unless it is there already, of the same epochs."""
     folder = run.output_folder / RUN_SUBFOLDER
+    interpreter.eval()
+    if (folder / INTERPRETER_DESCRIPTION).is_file():
+        known = read_description(folder, INTERPRETER_DESCRIPTION, "interpreter", "delete the folder to save it again")
+        before = known.get("training", {})
+        if all(before.get(name) == training.get(name) for name in ("epochs", "best_epoch")):
+            # What was measured or passed on before stays what it was, to the byte.
+            interpreter.description = known
+            return
     interpreter.description = {"training": training}
     if if_main_process():
         save_interpreter(interpreter, folder, training)
-        print(
-            f"interpreter {interpreter.NAME}: best epoch {training['best_epoch']} by validation "
-            f"{run['selection_key']} = {meta[run['selection_key']]:.4f}; saved in {folder}"
-        )
-    return interpreter
 
 
 def _datasets(run: Run, prepared: PreparedData, classifier: Classifier, splits=("train", "valid", "test")) -> dict:
-    return make_datasets(
-        prepared,
-        classifier.labels,
-        classifier.frontend.settings.sample_rate,
-        run.get("clip_seconds"),
-        bool(run.get("fixed_length", False)),
-        run.get("cache_folder"),
-        bool(run.get("skip_bad_clips", False)),
-        splits,
-    )
+    def make() -> dict:
+        return make_datasets(
+            prepared,
+            classifier.labels,
+            classifier.frontend.settings.sample_rate,
+            run["clip_seconds"],
+            run["fixed_length"],
+            run["cache_folder"],
+            run["skip_bad_clips"],
+            splits,
+            progress=if_main_process() and not run.options.noprogressbar,
+        )
+
+    # The main process first: the others then find in the cache what it has decoded.
+    made: list[dict] = []
+    run_on_main(lambda: made.append(make()))
+    return made[0] if made else make()
+
+
+def _data(prepared: PreparedData, datasets: dict) -> dict:
+    """Return what results say of the data: its description, less the clips that turned out bad when decoded."""
+    counts = prepared.description.get("n_clips", {})
+    left = {split: len(dataset) for split, dataset in datasets.items() if split in counts}
+    lost = sum(counts[split] - n for split, n in left.items())
+    if not lost:
+        return prepared.description
+    skipped = prepared.description.get("n_skipped", 0) + lost
+    return {**prepared.description, "n_clips": {**counts, **left}, "n_skipped": skipped}
 
 
 @torch.no_grad()
@@ -311,10 +380,11 @@ def _save_examples(interpreter: Interpreter, dataset: Any, folder: Path, n_examp
     """Save explanations of test clips spread over the split: wavs, figure, description."""
     device = next(iter(interpreter.classifier.parameters())).device
     count = min(n_examples, len(dataset))
-    for position in [round(k * (len(dataset) - 1) / max(count - 1, 1)) for k in range(count)]:
-        item = dataset[position]
-        explanation = interpreter.explain(item["signal"][None].to(device))
-        explanation.save(folder / item["id"], true_label=item["label"])
+    with atomic_folder(folder) as temporary:  # all of them or none: a part would look like the whole
+        for position in [round(k * (len(dataset) - 1) / max(count - 1, 1)) for k in range(count)]:
+            item = dataset[position]
+            explanation = interpreter.explain(item["signal"][None].to(device))
+            explanation.save(temporary / item["id"], true_label=item["label"])
     print(f"{count} examples (input, explanation and residual as wav, figure) in {folder}")
 
 
@@ -326,10 +396,9 @@ def _keep_record(run: Run, record: dict, must_exist: bool = False) -> None:
         known = read_description(run.output_folder, RUN_RECORD, "run", "train in another output_folder")
         different = sorted(key for key in record if known.get(key) != record[key])
         if different:
-            key = different[0]
+            changes = "; ".join(f"{key}: {_change(known.get(key), record[key])}" for key in different)
             raise UserError(
-                f"{run.output_folder} holds a run with another {', '.join(different)} "
-                f"({key}: {_short(known.get(key))}, now {_short(record[key])}): "
+                f"{run.output_folder} holds a run with another {', '.join(different)} ({changes}): "
                 "give another output_folder, or the settings and the classifier it was made with"
             )
     elif must_exist:
@@ -343,6 +412,14 @@ def _finished(description: Path, epochs: int) -> bool:
         return False
     content = read_description(description.parent, description.name, "model", "train again in another output_folder")
     return content.get("training", {}).get("epochs") == epochs
+
+
+def _change(old: Any, new: Any) -> str:
+    """Say how two values differ; of objects, only the members that do."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        old, new = ({name: value[name] for name in changed if name in value} for value in (old, new))
+    return f"{_short(old)}, now {_short(new)}"
 
 
 def _short(value: Any, limit: int = 80) -> str:

@@ -88,7 +88,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "weights": {"errors", "files"},
     "frontend": {"errors"},
-    "metrics": {"errors"},
+    "metrics": {"errors", "frontend"},
     "decoders": {"errors", "frontend"},
     "data": {"errors", "files"},
     "classifiers": {"decoders", "errors", "files", "frontend", "metrics", "weights"},

@@ -1,9 +1,11 @@
 """From manifests to batches: native and fixed lengths, relative lengths, the classifier's classes."""
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 
+from interpretability.data import audio
 from interpretability.data.batches import collate, make_datasets
 from interpretability.data.manifest import PreparedData, write_manifest
 from interpretability.errors import UserError
@@ -66,3 +68,88 @@ def test_bad_settings(prepared):
         make_datasets(prepared, ["cat", "dog"], RATE, fixed_length=True)
     with pytest.raises(UserError, match="'long'"):
         make_datasets(prepared, ["cat", "bird"], RATE)
+
+
+# ---- Clips whose header is good and whose body is not ----
+
+
+def cut_off_body(folder, name="short"):
+    """Replace a clip by a FLAC file whose header is whole and whose body is cut."""
+    whole, path = folder / "whole.flac", folder / f"{name}.wav"
+    noise = 0.1 * torch.randn(4000, generator=torch.Generator().manual_seed(0)).numpy()
+    soundfile.write(whole, noise, RATE)
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert soundfile.info(path).frames == 4000
+
+
+def not_finite_body(folder, name="short"):
+    soundfile.write(folder / f"{name}.wav", np.full(4000, np.nan, dtype=np.float32), RATE, subtype="FLOAT")
+
+
+@pytest.mark.parametrize("spoil", [cut_off_body, not_finite_body])
+@pytest.mark.parametrize("cached", [True, False])
+def test_clips_with_a_bad_body_are_left_out_and_listed(prepared, tmp_path, caplog, spoil, cached):
+    spoil(tmp_path)
+    cache = tmp_path / "cache" if cached else None
+    datasets = make_datasets(prepared, ["cat", "dog"], RATE, cache_folder=cache, skip_bad_clips=True)
+    assert list(datasets) == ["train", "valid", "test"]
+    assert [list(dataset.data_ids) for dataset in datasets.values()] == [["long"]] * 3
+    assert "clip 'short' left out" in caplog.text
+    assert "1 bad clips left out, 1 left" in caplog.text
+
+
+@pytest.mark.parametrize("spoil", [cut_off_body, not_finite_body])
+def test_a_bad_body_stops_the_run_when_it_is_met(prepared, tmp_path, spoil):
+    spoil(tmp_path)
+    train = make_datasets(prepared, ["cat", "dog"], RATE)["train"]
+    assert len(train) == 2
+    with pytest.raises(UserError, match=r"short\.wav"):
+        train[0]
+
+
+def test_nothing_is_left(prepared, tmp_path):
+    for name in ("short", "long"):
+        not_finite_body(tmp_path, name)
+    with pytest.raises(UserError, match="all 2 clips are bad, the first is 'short'"):
+        make_datasets(prepared, ["cat", "dog"], RATE, skip_bad_clips=True)
+
+
+def test_looking_for_bad_bodies_fills_the_cache(prepared, tmp_path, monkeypatch):
+    decoded = []
+
+    def read(path, *args, read_audio=audio.read_audio):
+        decoded.append(path)
+        return read_audio(path, *args)
+
+    monkeypatch.setattr(audio, "read_audio", read)
+    data = make_datasets(
+        prepared, ["cat", "dog"], RATE, cache_folder=tmp_path / "cache", skip_bad_clips=True, splits=("test",)
+    )["test"]
+    assert len(decoded) == 2
+    assert len(data[0]["signal"]) == 4000
+    assert len(decoded) == 2
+
+
+# ---- Targets ----
+
+
+def test_targets_are_loaded_only_when_asked_for(prepared, tmp_path):
+    with pytest.raises(UserError, match="no clip has a target_wav"):
+        make_datasets(prepared, ["cat", "dog"], RATE, with_targets=True)
+    entries = [
+        {
+            "id": name,
+            "wav": f"{{data_root}}/{name}.wav",
+            "target_wav": "{data_root}/short.wav",
+            "duration": seconds,
+            "sample_rate": RATE,
+            "label": "cat",
+        }
+        for name, seconds in (("short", 0.5), ("long", 1.5))
+    ]
+    write_manifest(prepared.manifests["train"], entries)
+    plain = make_datasets(prepared, ["cat", "dog"], RATE, splits=("train",))["train"]
+    assert set(plain[1]) == {"id", "signal", "label"}
+    item = make_datasets(prepared, ["cat", "dog"], RATE, splits=("train",), with_targets=True)["train"][1]
+    assert set(item) == {"id", "signal", "label", "target_signal"}
+    assert torch.equal(item["target_signal"], plain[0]["signal"])

@@ -11,6 +11,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 from interpretability.data.audio import ClipCache
 from interpretability.data.manifest import (
+    decodable,
     read_manifest,
     speechbrain_dataset,
     write_json_if_changed,
@@ -264,15 +265,45 @@ def test_the_data_set_loads_what_the_manifest_lists(tmp_path, root):
     torch.testing.assert_close(dataset[0]["signal"], torch.full((200,), 0.1))
 
 
-def test_the_target_is_there_where_the_manifest_has_one(tmp_path, root):
+def test_the_target_is_there_where_the_manifest_has_one_and_it_is_asked_for(tmp_path, root):
     targets = {"target_wav": "{data_root}/audio/c.wav"}
+    load = ClipCache(None, RATE).load
     write_manifest(tmp_path / "m.json", [entry("a", **targets), entry("b", **targets)])
-    item = speechbrain_dataset(read_manifest(tmp_path / "m.json", root), ClipCache(None, RATE).load)[1]
+    item = speechbrain_dataset(read_manifest(tmp_path / "m.json", root), load, with_targets=True)[1]
     assert set(item) == {"id", "signal", "label", "target_signal"}
     torch.testing.assert_close(item["target_signal"], torch.full((300,), 0.2))
+    assert set(speechbrain_dataset(read_manifest(tmp_path / "m.json", root), load)[1]) == {"id", "signal", "label"}
     write_manifest(tmp_path / "m.json", [entry("a", **targets), entry("b")])
-    with pytest.raises(UserError, match="clip 'b' has no target_wav"):
-        speechbrain_dataset(read_manifest(tmp_path / "m.json", root), ClipCache(None, RATE).load)
+    for with_targets in (False, True):
+        with pytest.raises(UserError, match="clip 'b' has no target_wav"):
+            speechbrain_dataset(read_manifest(tmp_path / "m.json", root), load, with_targets)
+    write_manifest(tmp_path / "m.json", [entry("a"), entry("b")])
+    with pytest.raises(UserError, match="no clip has a target_wav"):
+        speechbrain_dataset(read_manifest(tmp_path / "m.json", root), load, with_targets=True)
+
+
+def test_clips_whose_body_is_bad_are_left_out_when_decoded(tmp_path, root, caplog):
+    soundfile.write(root / "audio" / "nan.wav", np.full(200, np.nan), RATE, subtype="FLOAT")
+    bad = {"wav": "{data_root}/audio/nan.wav"}
+    load = ClipCache(None, RATE).load
+    write_manifest(tmp_path / "m.json", [entry("b"), entry("x", **bad), entry("a")])
+    before = read_manifest(tmp_path / "m.json", root)
+    manifest = decodable(before, load)
+    assert list(manifest.entries) == ["b", "a"]
+    ((clip, reason),) = manifest.skipped
+    assert clip == "x"
+    assert "NaN" in reason
+    assert "clip 'x' left out" in caplog.text
+    assert "1 bad clips left out, 2 left" in caplog.text
+    assert len(before) == 3
+    assert before.skipped == []
+    write_manifest(tmp_path / "m.json", [entry("a", target_wav=bad["wav"]), entry("b", target_wav=entry("b")["wav"])])
+    before = read_manifest(tmp_path / "m.json", root)
+    assert list(decodable(before, load).entries) == ["a", "b"]
+    assert list(decodable(before, load, ("wav", "target_wav")).entries) == ["b"]
+    write_manifest(tmp_path / "m.json", [entry("x", **bad)])
+    with pytest.raises(UserError, match="all 1 clips are bad, the first is 'x'"):
+        decodable(read_manifest(tmp_path / "m.json", root), load)
 
 
 def test_sorting_the_data_set_leaves_the_manifest_alone(tmp_path, root):

@@ -115,6 +115,7 @@ class TestObjective:
     def test_terms_by_hand(self):
         piq = small(rec_weight=2.0, commitment=0.5)
         prediction, terms = step(piq, noise(2, 6000))
+        terms = {name: value.detach() for name, value in terms.items()}
         distance = (prediction.adapted - prediction.quantised).detach().square().mean()
         assert float(terms["codebook"]) == pytest.approx(float(distance), rel=1e-5)
         assert float(terms["commitment"]) == pytest.approx(float(distance), rel=1e-5)

@@ -279,10 +279,14 @@ def test_runs_leave_the_recipe_folders_alone_and_archive_what_they_did(runs):
     assert runs.files() == runs.files_before
     for name in ("hyperparams.yaml", "run.json", "train_log.txt", "train_interpreter.py"):
         assert (result.output / name).is_file(), name
-    assert {path.name for path in result.output.glob("*.py")} == {"train_interpreter.py", "evaluate.py"}
-    archived = (result.output / "hyperparams.yaml").read_text(encoding="utf-8")
-    assert "!include" not in archived
-    assert "codebook_size: 20" in archived
+    # What trained the run and what evaluated it lie apart.
+    assert [path.name for path in result.output.glob("*.py")] == ["train_interpreter.py"]
+    assert [path.name for path in (result.output / "evaluation").glob("*.py")] == ["evaluate.py"]
+    for folder in (result.output, result.output / "evaluation"):
+        archived = (folder / "hyperparams.yaml").read_text(encoding="utf-8")
+        assert "!include" not in archived
+        assert "codebook_size: 20" in archived
+        assert (folder / "log.txt").is_file()
     assert any(result.settings["cache_folder"].iterdir()), "the decoded clips were not kept"
 
 

@@ -11,9 +11,11 @@ import tiny
 import torch
 
 from interpretability import evaluation
+from interpretability.explanation import Explanation
 from interpretability.training import runner
 
 EPOCHS = 3
+ARCHIVE = ("hyperparams.yaml", "evaluate.py", "log.txt", "env.log")
 
 
 @pytest.fixture(params=["classifier", "interpreter"])
@@ -234,7 +236,138 @@ def test_fewer_epochs_than_were_trained_are_refused(job):
     assert json.loads(description.read_text("utf-8"))["training"]["epochs"] == EPOCHS
 
 
+# ---- Other settings ----
+
+
+def everything(folder):
+    """Content of all files of a run but the logs, which may grow, and the manifests, which follow the data."""
+    return {
+        path: path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "log.txt" and path.parent.name != "manifests"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("seed", 7, "seed: 1234, now 7"),
+        ("lr", 0.5, "lr: 0.002, now 0.5"),
+        ("weight_decay", 0.5, "weight_decay: "),
+        ("batch_size", 3, "batch_size: 2, now 3"),
+        ("selection_mode", None, "selection_mode: "),
+        ("selection_key", None, "selection_key: "),
+        ("clip_seconds", 0.3, "clip_seconds: 5.0, now 0.3"),
+        ("fixed_length", True, "fixed_length: false, now true"),
+    ],
+)
+@pytest.mark.parametrize("epochs", [EPOCHS, EPOCHS + 1])
+def test_training_on_with_another_setting_is_refused(job, name, value, said, epochs):
+    if name == "selection_mode":
+        value = "min" if job.name == "classifier" else "max"
+    if name == "selection_key":
+        value = "loss" if job.name == "classifier" else "fid_in"
+    shutil.copytree(job.reference, job.folder)
+    before = everything(job.folder)
+    refused = job.run(**{name: value, "number_of_epochs": epochs})
+    assert refused.code == 2
+    assert f"holds a run with another {name} (" in refused.line
+    assert said in refused.line
+    assert "give another output_folder" in refused.line
+    assert everything(job.folder) == before
+
+
+def test_training_on_with_another_augmentation_is_refused(classifier_job):
+    shutil.copytree(classifier_job.reference, classifier_job.folder)
+    refused = classifier_job.run(augmentation="{mixup_alpha: 0.9}")
+    assert refused.code == 2
+    assert 'augmentation: {"mixup_alpha": 0.4}, now {"mixup_alpha": 0.9}' in refused.line
+
+
+def test_what_does_not_decide_the_result_may_change(classifier_job):
+    shutil.copytree(classifier_job.reference, classifier_job.folder)
+    assert classifier_job.run(num_workers=1, cache_folder="null", skip_bad_clips=True).code == 0
+
+
 # ---- Evaluation ----
+
+
+def evaluate(job, **settings):
+    return tiny.run("evaluate", job.data, job.folder, classifier_folder=job.settings["classifier_folder"], **settings)
+
+
+def test_an_evaluation_leaves_the_training_as_it_is(piq_job):
+    shutil.copytree(piq_job.reference, piq_job.folder)
+    before = everything(piq_job.folder)
+    log = (piq_job.folder / "log.txt").read_bytes()
+    times = {path: path.stat().st_mtime_ns for path in (piq_job.folder / "interpreter").rglob("*")}
+    # Other batches, rates and worker processes are no other evaluation.
+    outcome = evaluate(piq_job, batch_size=3, lr=0.5, weight_decay=0.5, num_workers=1)
+    assert outcome.code == 0, outcome.err
+    after = everything(piq_job.folder)
+    assert {path: after[path] for path in before} == before
+    assert (piq_job.folder / "log.txt").read_bytes() == log
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    evaluation_folder = piq_job.folder / "evaluation"
+    assert {path.parent for path in after.keys() - before.keys()} == {evaluation_folder}
+    assert {path.name for path in evaluation_folder.iterdir()} == {*ARCHIVE, "clips.jsonl", "summary.json", "table.md"}
+    assert "\nlr: 0.5" in (evaluation_folder / "hyperparams.yaml").read_text("utf-8")
+    provenance = json.loads((evaluation_folder / "summary.json").read_text("utf-8"))["provenance"]
+    assert (provenance["clip_seconds"], provenance["fixed_length"]) == (5.0, False)
+    description = json.loads((piq_job.folder / "interpreter" / "interpreter.json").read_text("utf-8"))
+    assert provenance["training"] == description["training"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"seed": 7}, "seed: 1234, now 7"),
+        ({"selection_key": "fid_in"}, 'selection_key: "loss", now "fid_in"'),
+        ({"clip_seconds": 0.3}, "clip_seconds: 5.0, now 0.3"),
+        ({"fixed_length": True}, "fixed_length: false, now true"),
+        ({"codebook_size": 15}, 'settings: {"codebook_size": 12}, now {"codebook_size": 15}'),
+        ({"test_folds": 2, "valid_folds": 3}, "data: "),
+    ],
+)
+def test_an_evaluation_of_something_else_is_refused(piq_job, settings, said):
+    shutil.copytree(piq_job.reference, piq_job.folder)
+    assert evaluate(piq_job).code == 0
+    before = everything(piq_job.folder)
+    refused = evaluate(piq_job, **settings)
+    assert refused.code == 2
+    assert said in refused.line
+    assert everything(piq_job.folder) == before
+
+
+def test_an_interpreter_of_fewer_epochs_is_saved_again(piq_job):
+    shutil.copytree(piq_job.reference, piq_job.folder)
+    description = piq_job.folder / "interpreter" / "interpreter.json"
+    content = json.loads(description.read_text("utf-8"))
+    content["training"]["epochs"] -= 1
+    description.write_text(json.dumps(content), "utf-8")
+    assert evaluate(piq_job).code == 0
+    assert json.loads(description.read_text("utf-8"))["training"]["epochs"] == EPOCHS
+    shutil.rmtree(description.parent)
+    assert evaluate(piq_job).code == 0
+    tiny.assert_same_run(piq_job.folder, piq_job.reference)
+
+
+def test_examples_appear_together(piq_job, monkeypatch):
+    shutil.copytree(piq_job.reference, piq_job.folder)
+    save, calls = Explanation.save, []
+
+    def stop_at_second(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return save(*args, **kwargs)
+
+    monkeypatch.setattr(Explanation, "save", stop_at_second)
+    assert evaluate(piq_job, n_examples=2).code == 130
+    assert not (piq_job.folder / "examples").exists()
+    assert tiny.leftovers(piq_job.folder) == []
+    assert evaluate(piq_job, n_examples=2).code == 0
+    assert len(list((piq_job.folder / "examples").iterdir())) == 2
 
 
 def test_evaluating_an_unfinished_run_leaves_it_unfinished(piq_job, monkeypatch):
@@ -281,7 +414,7 @@ def test_an_interrupted_evaluation_goes_on(piq_job, monkeypatch):
     stopped = evaluate()
     assert stopped.code == 130
     assert stopped.line.startswith("interrupted:")
-    assert sorted(path.name for path in (folder / "evaluation").iterdir()) == ["clips.partial.jsonl"]
+    assert {path.name for path in (folder / "evaluation").iterdir()} == {*ARCHIVE, "clips.partial.jsonl"}
     # A kill can also cut the last line.
     with open(folder / "evaluation" / "clips.partial.jsonl", "a", encoding="utf-8") as stream:
         stream.write('{"clip": "hi')

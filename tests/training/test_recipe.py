@@ -12,7 +12,7 @@ import soundfile
 import tiny
 
 from interpretability.classifiers import load_classifier
-from interpretability.training import runner
+from interpretability.training import recipe, runner
 
 
 @pytest.fixture
@@ -159,6 +159,33 @@ def test_samples_that_are_not_finite(data, out, workers, value):
     assert tiny.leftovers(out) == []
 
 
+def test_clips_with_a_bad_body_are_left_out_of_every_job(data, tmp_path):
+    wav = np.ones(4000, dtype=np.float32)
+    wav[100] = np.nan
+    for name in ("low-0", "low-2"):  # one of the training fold, one of the test fold
+        soundfile.write(data / "audio" / f"{name}.wav", wav, tiny.RATE, subtype="FLOAT")
+    flac = tmp_path / "whole.flac"
+    soundfile.write(flac, 0.3 * np.random.default_rng(0).standard_normal(4000), tiny.RATE)
+    (data / "audio" / "high-0.wav").write_bytes(flac.read_bytes()[: flac.stat().st_size // 2])
+    trained = tiny.run("classifier", data, tmp_path / "classifier", skip_bad_clips=True)
+    assert trained.code == 0, trained.err
+    for name in ("low-0", "high-0", "low-2"):
+        assert re.search(f"clip '{name}' left out: .*{name}.wav", trained.out)
+    assert "2 bad clips left out, 4 left" in trained.out
+    training = load_classifier(tmp_path / "classifier" / "classifier").description["training"]
+    assert training["data"]["n_clips"] == {"train": 4, "valid": 6, "test": 5}
+    assert training["data"]["n_skipped"] == 3
+    assert training["n_test"] == 5
+    settings = {"classifier_folder": tmp_path / "classifier" / "classifier", "skip_bad_clips": True}
+    for job in ("interpreter", "evaluate"):
+        outcome = tiny.run(job, data, tmp_path / "piq", **settings)
+        assert outcome.code == 0, outcome.err
+    summary = json.loads((tmp_path / "piq" / "evaluation" / "summary.json").read_text("utf-8"))
+    assert summary["n"] == summary["provenance"]["data"]["n_clips"]["test"] == 5
+    described = json.loads((tmp_path / "piq" / "interpreter" / "interpreter.json").read_text("utf-8"))
+    assert described["training"]["data"]["n_clips"]["train"] == 4
+
+
 def test_odd_but_good_clips_go_through_the_whole_job(data, tmp_path):
     rng = np.random.default_rng(0)
     audio = data / "audio"
@@ -208,6 +235,74 @@ def test_a_typing_error_in_the_yaml(tiny_esc50, tmp_path, out, old, new, words):
     refuse(tiny.run("classifier", tiny_esc50, out, yaml), *words)
     assert not (out / "classifier").exists()
     assert tiny.leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("clip_seconds: 5.0", "clip_second: 5.0", ["no 'clip_seconds'", "it has 'clip_second': a typing error?"]),
+        ("fixed_length: ", "fixed_lenght: ", ["no 'fixed_length'", "it has 'fixed_lenght'"]),
+        ("cache_folder: ", "cache_fodler: ", ["no 'cache_folder'", "it has 'cache_fodler'"]),
+        ("num_workers: ", "num_worker: ", ["no 'num_workers'", "it has 'num_worker'"]),
+        ("tensorboard: ", "tensorbaord: ", ["no 'tensorboard'", "it has 'tensorbaord'"]),
+        ("output_folder: !ref results", "output_fodler: !ref results", ["output_folder"]),
+        (
+            "seed: 1234\n",
+            "seed: 1234\nclip_second: 5.0\n",
+            ["'clip_second' is read by no job", "did you mean clip_seconds"],
+        ),
+        ("seed: 1234\n", "seed: 1234\nsampel_rate: 5\n", ["'sampel_rate'", "did you mean sample_rate"]),
+        (
+            "seed: 1234\n",
+            "seed: 1234\nabacus: 5  # not <abacus>\n",
+            ["'abacus' is read by no job", "correct it or remove"],
+        ),
+    ],
+)
+def test_a_key_that_nothing_reads(tiny_esc50, tmp_path, out, old, new, words):
+    yaml = recipe_yaml(tmp_path, "classifier_compact.yaml", lambda text: text.replace(old, new))
+    line = tiny.arguments("classifier", tiny_esc50, out, yaml)
+    # The misspelt key cannot be overridden under its right name.
+    for name in ("cache_folder", "output_folder"):
+        if f"\n{name}:" not in yaml.read_text("utf-8"):
+            place = line.index(f"--{name}")
+            line[place : place + 2] = []
+    refuse(tiny.call(runner.main, "classifier", None, line), *words)
+    assert not (out / "run.json").exists()
+
+
+def test_a_key_that_something_refers_to_is_fine(tiny_esc50, tmp_path, out):
+    yaml = recipe_yaml(
+        tmp_path,
+        "classifier_compact.yaml",
+        lambda text: (
+            text.replace("seed: 1234\n", "seed: 1234\nnumbers: {rate: 0.2}\nhalf: 0.1\n")
+            .replace("dropout: 0.2", "dropout: !ref <numbers[rate]>")
+            .replace("mixup_alpha: 0.4", "mixup_alpha: !ref <half> * 4")
+        ),
+    )
+    outcome = tiny.run("classifier", tiny_esc50, out, yaml)
+    assert outcome.code == 0, outcome.err
+
+
+def test_every_key_that_a_job_reads_is_needed_and_explained(tiny_esc50, tmp_path, monkeypatch):
+    read = set()
+
+    def note(self, name, getitem=recipe.Run.__getitem__):
+        read.add(name)
+        return getitem(self, name)
+
+    monkeypatch.setattr(recipe.Run, "__getitem__", note)
+    settings = {}
+    for job, name in (("classifier", "classifier"), ("interpreter", "piq"), ("evaluate", "piq")):
+        read.clear()
+        read.add("output_folder")  # by start() itself
+        outcome = tiny.run(job, tiny_esc50, tmp_path / name, **settings)
+        assert outcome.code == 0, outcome.err
+        assert read == {*recipe.KEYS[job], *recipe.TRAINED}
+        settings = {"classifier_folder": tmp_path / "classifier" / "classifier"}
+    table = (tiny.REPOSITORY / "recipes" / "README.md").read_text("utf-8").split("## What a run leaves")[0]
+    assert [key for key in sorted(recipe.KNOWN) if f"`{key}`" not in table] == []
 
 
 @pytest.mark.parametrize(
@@ -296,7 +391,8 @@ def test_evaluating_a_run_without_a_checkpoint(tiny_esc50, tiny_classifier_folde
     shutil.rmtree(piq_copy / "save")
     outcome = tiny.run("evaluate", tiny_esc50, piq_copy, classifier_folder=tiny_classifier_folder)
     refuse(outcome, "no checkpoint with a validation 'loss'", "train first")
-    assert not (piq_copy / "evaluation").exists()
+    written = {path.name for path in (piq_copy / "evaluation").iterdir()}
+    assert written == {"hyperparams.yaml", "evaluate.py", "log.txt", "env.log"}  # what was asked for, and no result
 
 
 def test_a_classifier_folder_without_a_classifier(tiny_esc50, tmp_path, out):

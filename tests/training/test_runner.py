@@ -1,6 +1,9 @@
-"""What a run leaves, what it selects by, and what it does in parallel and with TensorBoard."""
+"""What a run leaves, what it selects by, what needs no training, and what it does in parallel and with TensorBoard."""
 
 import json
+import re
+import shutil
+import sys
 
 import pytest
 import tiny
@@ -10,6 +13,7 @@ import yaml
 from interpretability.classifiers import load_classifier
 from interpretability.methods import load_interpreter
 from interpretability.training import brain as brains
+from interpretability.training import recipe, runner
 
 
 def checkpoints(run):
@@ -80,6 +84,104 @@ def test_tensorboard(tiny_esc50, tmp_path):
     outcome = tiny.run("classifier", tiny_esc50, tmp_path / "run", tensorboard=True)
     assert outcome.code == 0, outcome.err
     assert list((tmp_path / "run" / "tensorboard").rglob("events.out*"))
+
+
+def test_tensorboard_without_its_package(tiny_esc50, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith(("tensorboard", "torch.utils.tensorboard"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    outcome = tiny.run("classifier", tiny_esc50, tmp_path / "run", tensorboard=True)
+    assert outcome.code == 2
+    assert "the package tensorboard cannot be used" in outcome.line
+    assert "pip install tensorboard" in outcome.line
+    assert not (tmp_path / "run" / "classifier").exists()
+
+
+def test_an_evaluation_writes_no_tensorboard_events(tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path):
+    run = shutil.copytree(tiny_piq_run, tmp_path / "run")
+    outcome = tiny.run("evaluate", tiny_esc50, run, classifier_folder=tiny_classifier_folder, tensorboard=True)
+    assert outcome.code == 0, outcome.err
+    assert not (run / "tensorboard").exists()
+
+
+# ---- Methods without anything to train ----
+
+
+@pytest.fixture
+def untrained_yaml(tmp_path):
+    """A YAML of a method that is not trained: the recipe's own, with another method and no key of the training."""
+    text = (tiny.RECIPE / "hparams" / "piq.yaml").read_text("utf-8")
+    method = "method:\n    interpreter: !name:interpretability.methods.floors.EnergyMask\n        area: 0.2\n"
+    text = re.sub(r"^method: .*\n(    .*\n)*", method, text, flags=re.MULTILINE)
+    text = re.sub(r"^training: .*\n(    .*\n)*", "", text, flags=re.MULTILINE)
+    trained_only = [*recipe.TRAINED, "weight_decay", "num_workers", "tensorboard", "codebook_size"]
+    for key in (*trained_only, "faithfulness_weight"):
+        text = re.sub(rf"^{key}:.*\n", "", text, flags=re.MULTILINE)
+    path = tmp_path / "energy.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+@pytest.fixture
+def untrained(untrained_yaml, tiny_esc50, tiny_classifier_folder, tmp_path):
+    """Run a job with that YAML."""
+
+    def run(job, **settings):
+        settings = {
+            **{key: value for key, value in tiny.COMMON.items() if key != "number_of_epochs"},
+            "data_folder": tiny_esc50,
+            "output_folder": tmp_path / "run",
+            "cache_folder": tmp_path / "cache",
+            "classifier_folder": tiny_classifier_folder,
+            "n_examples": 1,
+            **settings,
+        }
+        line = [str(untrained_yaml)]
+        for name, value in settings.items():
+            line += [f"--{name}"] if value is None else [f"--{name}", str(value)]
+        return tiny.call(runner.main, job, str(tiny.RECIPE / tiny.SCRIPTS[job]), line)
+
+    return run
+
+
+def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path):
+    outcome = untrained("evaluate")
+    assert outcome.code == 0, outcome.err
+    run = tmp_path / "run"
+    assert {path.name for path in run.iterdir()} == {"run.json", "interpreter", "evaluation", "examples", "manifests"}
+    interpreter = load_interpreter(run)
+    assert (interpreter.NAME, interpreter.settings) == ("energy", {"apply": "log", "area": 0.2})
+    assert interpreter.description["training"]["seed"] == 1234
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    assert (record["method"], record["seed"], record["clip_seconds"]) == ("energy", 1234, 5.0)
+    assert "lr" not in record
+    places = json.loads((run / "evaluation" / "summary.json").read_text("utf-8"))["places"]
+    # It is one of the floors, and measured just like it.
+    assert all(place["energy"] == place["energy top 20%"] for place in places.values())
+    assert (run / "evaluation" / "evaluate.py").is_file()
+
+    before = {path: path.stat().st_mtime_ns for path in (run / "interpreter").rglob("*")}
+    again = untrained("evaluate", batch_size=5)
+    assert again.code == 0, again.err
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "seed: 1234, now 7" in untrained("evaluate", seed=7).line
+    assert "another settings" in untrained("evaluate", method="{interpreter: {area: 0.3}}").line
+
+
+def test_a_method_that_is_not_trained_cannot_be_trained(untrained, tmp_path):
+    outcome = untrained("interpreter")
+    assert outcome.code == 2
+    assert "EnergyMask has nothing to train" in outcome.line
+    assert "run evaluate.py" in outcome.line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_yaml_without_a_method(untrained, untrained_yaml):
+    text = untrained_yaml.read_text("utf-8")
+    untrained_yaml.write_text(text.replace("    interpreter: !name:", "    interpret: !name:"), "utf-8")
+    assert "method has no 'interpreter'" in untrained("evaluate").line
+    untrained_yaml.write_text(text[: text.index("method:")], "utf-8")
+    assert "the YAML has no 'method'" in untrained("evaluate").line
 
 
 def test_two_processes_train_one_interpreter(tiny_esc50, tiny_classifier_folder, tmp_path):
