@@ -49,8 +49,8 @@ def guarded(action: Callable[[], Any]) -> int:
         return 2
 
 
-def check_device(device: str) -> None:
-    """Raise a :class:`UserError` if PyTorch cannot use a device."""
+def check_device(device: str | None) -> None:
+    """Raise a :class:`UserError` if PyTorch cannot use a device (None: the best that is there)."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch has no type of its own for it

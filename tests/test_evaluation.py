@@ -5,10 +5,10 @@ import math
 from types import SimpleNamespace
 
 import pytest
+import tiny
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-from interpretability.classifiers.compact import CompactClassifier
 from interpretability.errors import UserError
 from interpretability.evaluation import evaluate
 from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask
@@ -25,12 +25,7 @@ PROVENANCE = {
 
 @pytest.fixture(scope="module")
 def classifier():
-    torch.manual_seed(0)
-    classifier = CompactClassifier(LABELS, n_mels=16, channels=(4, 4, 8, 8))
-    for _ in range(20):
-        classifier(torch.rand(4, 44, 513) * torch.rand(4, 44, 1) * 20)
-    classifier.head.weight.data *= 20
-    return classifier.freeze()
+    return tiny.listening_classifier(LABELS)
 
 
 def dataset(n_clips=7, silent=()):

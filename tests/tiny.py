@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 import torch
 
+from interpretability.classifiers.compact import CompactClassifier
 from interpretability.training import runner
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -117,6 +118,19 @@ def make_data(folder: Path, classes: dict[str, float] = CLASSES, n_clips: int = 
         writer.writerow(["filename", "fold", "target", "category", "esc10"])
         writer.writerows(rows)
     return folder
+
+
+def listening_classifier(labels: list[str], **settings) -> CompactClassifier:
+    """Return a tiny frozen classifier that is not trained but tells sounds apart.
+
+    Its batch statistics are those of loud and quiet input, and its head makes small differences count.
+    """
+    torch.manual_seed(0)
+    classifier = CompactClassifier(labels, n_mels=16, channels=(4, 4, 8, 8), **settings)
+    for _ in range(20):
+        classifier(torch.rand(4, 44, 513) * torch.rand(4, 44, 1) * 20)
+    classifier.head.weight.data *= 20
+    return classifier.freeze()
 
 
 def arguments(job: str, data_folder: Path, output_folder: Path, yaml: Path | None = None, **settings) -> list[str]:

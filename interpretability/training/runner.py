@@ -190,7 +190,7 @@ def evaluate_interpreter(run: Run) -> None:
         run.output_folder / EVALUATION,
         provenance,
         batch_size=run["batch_size"],
-        device=run.options.device if brain is None else brain.device,
+        device=run.options.device or sb.utils.distributed.infer_device(),
         progress=not run.options.noprogressbar,
     )
     print(f"{result.table}\nwritten to {result.folder}")

@@ -128,7 +128,8 @@ def untrained(untrained_yaml, tiny_esc50, tiny_classifier_folder, tmp_path):
 
     def run(job, **settings):
         settings = {
-            **{key: value for key, value in tiny.COMMON.items() if key != "number_of_epochs"},
+            # (No device is named, as on most command lines.)
+            **{key: value for key, value in tiny.COMMON.items() if key not in ("number_of_epochs", "device")},
             "data_folder": tiny_esc50,
             "output_folder": tmp_path / "run",
             "cache_folder": tmp_path / "cache",
