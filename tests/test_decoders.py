@@ -49,11 +49,13 @@ def test_a_plane_stays_a_plane():
     torch.testing.assert_close(wide[0, :, 0], wide[0, :, 1])  # beyond the first centre: the nearest value
 
 
-@pytest.mark.parametrize("offset", [0.0, 0.5])
-def test_regrid_against_numpy(offset):
+@pytest.mark.parametrize(("offset", "size"), [(0.0, (8, 10)), (0.0, (7, 9)), (0.0, (8, 9)), (0.5, (8, 10))])
+@pytest.mark.parametrize("warp", [1.0, 1.5])
+def test_regrid_against_numpy(offset, size, warp):
+    """On grids with every other cell in common (also uneven ones, as mel bands are), and on grids with none."""
     maps = torch.randn(2, 3, 4, 5)
-    source = Grid(torch.arange(4.0) * 2 + offset, torch.arange(5.0) * 2 + offset)
-    target = Grid(torch.arange(8.0), torch.arange(10.0))
+    source = Grid(torch.arange(4.0) * 2 + offset, (torch.arange(5.0) * 2 + offset) ** warp)
+    target = Grid(torch.arange(float(size[0])), torch.arange(float(size[1])) ** warp)
     wanted = np.apply_along_axis(lambda v: np.interp(target.frames, source.frames, v), 2, maps.numpy())
     wanted = np.apply_along_axis(lambda v: np.interp(target.bins, source.bins, v), 3, wanted)
     np.testing.assert_allclose(regrid(maps, source, target).numpy(), wanted, atol=1e-5)
