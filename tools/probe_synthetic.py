@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data_folder", type=Path, required=True, help="where the Synthetic data is or is to be made")
     parser.add_argument("--seed", type=int, default=1234, help="of the data (default: %(default)s)")
-    parser.add_argument("--n_train", type=int, default=1000, help="training clips (default: %(default)s)")
+    parser.add_argument("--n_train", type=int, default=800, help="training clips (default: %(default)s)")
     parser.add_argument("--n_valid", type=int, default=200, help="validation clips (default: %(default)s)")
     parser.add_argument("--n_test", type=int, default=200, help="test clips (default: %(default)s)")
     return guarded(lambda: _report(parser.parse_args(arguments)))

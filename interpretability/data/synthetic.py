@@ -430,7 +430,7 @@ def prepare_synthetic(
     data_folder: str | Path,
     manifest_folder: str | Path,
     seed: int = 1234,
-    n_train: int = 1000,
+    n_train: int = 800,
     n_valid: int = 200,
     n_test: int = 200,
     shortcut_class: str | None = None,
