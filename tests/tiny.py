@@ -55,6 +55,8 @@ from interpretability.training import brain, runner
 
 moment, epoch, step, number, job, *argv = sys.argv[1:]
 epoch, step, number = int(epoch), int(step), int(number)
+# Whoever runs the tests in the background has Ctrl-C ignored, and processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 fit_batch, save, saves = brain.ResumableBrain.fit_batch, torch.save, [0]
 
 def fit_and_kill(self, batch):
