@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from interpretability.errors import UserError
+from interpretability.errors import UserError, first_line
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
@@ -54,5 +54,4 @@ def check_device(device: str | None) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch has no type of its own for it
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UserError(f"device {device!r} cannot be used ({reason}); try --device cpu") from error
+        raise UserError(f"device {device!r} cannot be used ({first_line(error)}); try --device cpu") from error

@@ -18,3 +18,8 @@ class MissingError(UserError, FileNotFoundError):
 
     def __str__(self) -> str:
         return ValueError.__str__(self)
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error of another library says, cut to one line of at most 200 characters; its type if nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
-from torch import Tensor
 from tqdm import tqdm
 
 from interpretability.classifiers.base import Classifier
@@ -24,7 +22,7 @@ from interpretability.errors import UserError
 from interpretability.files import write_json, write_text
 from interpretability.methods.base import Interpreter
 from interpretability.metrics.statistics import paired_difference
-from interpretability.metrics.suite import METRICS, PLACES, MetricSuite, format_table, summarise_clips
+from interpretability.metrics.suite import METRICS, PLACES, MetricSuite, clip_values, format_table, summarise_clips
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +164,7 @@ def _measure(
                         "true": batch.label[position],
                         "predicted": classifier.labels[int(output.predicted[position])],
                         "explained": classifier.labels[int(target[position])],
-                        **{key: _plain(value[position]) for key, value in values.items()},
+                        **clip_values(values, position),
                     }
                 )
     return rows
@@ -286,8 +284,3 @@ def _resume(partial: Path, header: dict) -> list[dict]:
             return rows
     write_text(partial, json.dumps(header) + "\n")
     return []
-
-
-def _plain(value: Tensor) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None

@@ -73,7 +73,28 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically. NaN and infinities are refused (``ValueError``)."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, _json_text(content))
+
+
+def write_json_if_changed(path: str | Path, content: Any) -> bool:
+    """Write ``content`` as JSON, atomically, unless the file already holds just that.
+
+    Returns
+    -------
+    bool
+        Whether the file was written.
+
+    Raises
+    ------
+    ValueError
+        If ``content`` holds NaN or infinities.
+    """
+    path = Path(path)
+    text = _json_text(content)
+    if path.is_file() and path.read_bytes() == text.encode("utf-8"):
+        return False
+    write_text(path, text)
+    return True
 
 
 def sha256(path: str | Path) -> str:
@@ -83,6 +104,10 @@ def sha256(path: str | Path) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _json_text(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _umask() -> int:

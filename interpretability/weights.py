@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from interpretability.errors import MissingError, UserError
+from interpretability.errors import MissingError, UserError, first_line
 from interpretability.files import sha256
 
 
@@ -30,8 +30,9 @@ def save_weights(module: torch.nn.Module, path: str | Path) -> None:
     try:
         torch.save({name: value.detach().cpu() for name, value in module.state_dict().items()}, path)
     except RuntimeError as error:  # how torch reports a failed write
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UserError(f"could not write {path} ({reason}); make room on the disk, then run it again") from error
+        raise UserError(
+            f"could not write {path} ({first_line(error)}); make room on the disk, then run it again"
+        ) from error
 
 
 def load_weights(module: torch.nn.Module, path: Path, digest: str | None = None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from interpretability.command_line import check_device, guarded
 from interpretability.data.audio import read_audio
 from interpretability.errors import UserError
 from interpretability.methods import load_interpreter
-from interpretability.metrics.suite import PLACES, MetricSuite
+from interpretability.metrics.suite import PLACES, MetricSuite, clip_values
 
 SHORTEST, LONGEST = 0.1, 60.0  # seconds
 
@@ -47,7 +46,7 @@ def interpret(arguments: argparse.Namespace) -> None:
     for place in PLACES:
         suite = MetricSuite(interpreter.classifier, place, interpreter.apply_domain)
         values = suite(explanation.spectrogram, explanation.output, explanation.mask, explanation.target)
-        metrics[place] = {name: _plain(float(value[0])) for name, value in values.items()}
+        metrics[place] = clip_values(values, 0)
     said = explanation.describe()
     paths = explanation.save(arguments.out, extra={"source": str(arguments.sound), "metrics": metrics})
     print(f"predicted: {said['predicted']} (p = {said['predicted_probability']:.3f})")
@@ -55,10 +54,6 @@ def interpret(arguments: argparse.Namespace) -> None:
         print(f"explained: {said['explained']} (p = {said['explained_probability']:.3f})")
     print(f"kept area: {said['kept_area']:.1%}; metrics on what is heard: {json.dumps(metrics['waveform'])}")
     print("written: " + ", ".join(str(path) for path in paths.values()))
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

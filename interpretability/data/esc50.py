@@ -25,9 +25,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
-from interpretability.data.manifest import DATA_ROOT, BadClips, PreparedData, write_json_if_changed, write_manifest
+from interpretability.data.manifest import DATA_ROOT, BadClips, PreparedData, write_manifest
 from interpretability.errors import MissingError, UserError
-from interpretability.files import atomic_folder, sha256
+from interpretability.files import atomic_folder, sha256, write_json_if_changed
 
 logger = logging.getLogger(__name__)
 

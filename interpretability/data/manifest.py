@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
 from interpretability.errors import MissingError, UserError
-from interpretability.files import write_text
+from interpretability.files import write_json_if_changed
 
 logger = logging.getLogger(__name__)
 
@@ -173,27 +173,6 @@ def write_manifest(path: str | Path, entries: Iterable[dict[str, Any]]) -> bool:
     if not content:
         raise UserError(f"{path}: there are no clips to list; check the data folder and the folds")
     return write_json_if_changed(path, content)
-
-
-def write_json_if_changed(path: str | Path, content: Any) -> bool:
-    """Write ``content`` as JSON, atomically, unless the file already holds just that.
-
-    Returns
-    -------
-    bool
-        Whether the file was written.
-
-    Raises
-    ------
-    ValueError
-        If ``content`` holds NaN or infinities.
-    """
-    path = Path(path)
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if path.is_file() and path.read_bytes() == text.encode("utf-8"):
-        return False
-    write_text(path, text)
-    return True
 
 
 def read_manifest(

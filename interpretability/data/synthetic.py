@@ -29,9 +29,9 @@ import torch
 from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
-from interpretability.data.manifest import DATA_ROOT, BadClips, PreparedData, write_json_if_changed, write_manifest
+from interpretability.data.manifest import DATA_ROOT, BadClips, PreparedData, write_manifest
 from interpretability.errors import UserError
-from interpretability.files import atomic_folder, write_json
+from interpretability.files import atomic_folder, write_json, write_json_if_changed
 
 LABELS: tuple[str, ...] = (
     "chirp_up",

@@ -179,6 +179,18 @@ class MetricSuite:
         }
 
 
+def clip_values(values: Mapping[str, Tensor], index: int) -> dict[str, float | None]:
+    """Return one clip's values as plain numbers for JSON; None where undefined.
+
+    Examples
+    --------
+    >>> clip_values({"ad": torch.tensor([1.0, 2.0]), "sps": torch.tensor([0.5, math.nan])}, 1)
+    {'ad': 2.0, 'sps': None}
+    """
+    numbers = {name: float(value[index]) for name, value in values.items()}
+    return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+
+
 def summarise_clips(
     rows: Sequence[Mapping[str, Any]], n_resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, MaskedLogits
 from interpretability.errors import UserError
-from interpretability.frontend import Spectrogram
+from interpretability.frontend import Spectrogram, sample_counts
 from interpretability.methods.base import Interpreter
 from interpretability.metrics.suite import MetricSuite
 
@@ -398,7 +398,7 @@ def shift_in_time(wavs: Tensor, lengths: Tensor, share: float) -> Tensor:
     """Roll each clip of [B, N] within its own length by a random part of ``share`` of it, both ways."""
     if share <= 0:
         return wavs
-    counts = (lengths.double() * wavs.shape[1]).round().long().clamp(min=1)  # [B]
+    counts = sample_counts(wavs, lengths)  # [B]
     shift = ((torch.rand(len(wavs)) * 2 - 1) * share).to(counts.device) * counts
     positions = torch.arange(wavs.shape[1], device=wavs.device)[None].expand_as(wavs)
     rolled = (positions - shift.long()[:, None]) % counts[:, None]

@@ -15,7 +15,7 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
-from interpretability.errors import UserError
+from interpretability.errors import UserError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class AtomicCheckpointer(Checkpointer):
             for leftover in Path(self.checkpoints_dir).glob(f"{PARTIAL}*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             raise UserError(
-                f"could not save a checkpoint in {self.checkpoints_dir} ({_first_line(error)}); "
+                f"could not save a checkpoint in {self.checkpoints_dir} ({first_line(error)}); "
                 "make room on the disk, then run the same command again to resume"
             ) from error
         ddp_barrier()
@@ -121,7 +121,3 @@ class Stopwatch:
         self._before = float(Path(path).read_text(encoding="utf-8"))
         if self._since is not None:
             self._since = time.monotonic()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -14,10 +14,10 @@ from interpretability.data.manifest import (
     decodable,
     read_manifest,
     speechbrain_dataset,
-    write_json_if_changed,
     write_manifest,
 )
 from interpretability.errors import MissingError, UserError
+from interpretability.files import write_json_if_changed
 
 RATE = 8000
 
