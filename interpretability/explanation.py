@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from interpretability.data.audio import write_wav
+from interpretability.dictionary import Components
 from interpretability.files import write_json
 from interpretability.frontend import FrontendSettings, Spectrogram, apply_mask
 
@@ -26,14 +27,14 @@ class Interpretation:
     ----------
     mask : Tensor [B, T, F]
         Values in [0, 1].
-    details : dict of str to Tensor [B, ...]
-        What else there is to show: the relevance of components, say. Goes into :class:`Explanation`.
+    components : Components, optional
+        Of a method that explains by components of a dictionary. Goes into :class:`Explanation`.
     scores : dict of str to Tensor [B]
         Measures of the method's own, one value a clip: top-k fidelity, say. Go beside the metrics in results.
     """
 
     mask: Tensor
-    details: dict[str, Tensor] = field(default_factory=dict)
+    components: Components | None = None
     scores: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -66,8 +67,8 @@ class Explanation:
         What the mask removes, as sound.
     apply : {"log", "linear"}
         Domain of the mask.
-    details : dict of str to Tensor [B, ...]
-        What else the method shows.
+    components : Components, optional
+        Of a method that explains by components of a dictionary.
     """
 
     method: str
@@ -82,7 +83,7 @@ class Explanation:
     listenable: Tensor
     residual: Tensor
     apply: str = "log"
-    details: dict[str, Tensor] = field(default_factory=dict)
+    components: Components | None = None
 
     @classmethod
     def make(
@@ -124,7 +125,7 @@ class Explanation:
             listenable,
             residual,
             domain,
-            interpretation.details,
+            interpretation.components,
         )
 
     def __len__(self) -> int:
@@ -153,7 +154,7 @@ class Explanation:
             sound=self.sound[one, :n_samples],
             listenable=self.listenable[one, :n_samples],
             residual=self.residual[one, :n_samples],
-            details={name: value[one] for name, value in self.details.items()},
+            components=None if self.components is None else self.components.clip(index, frames),
         )
 
     def describe(self, index: int = 0) -> dict:

@@ -106,6 +106,7 @@ class Interpreter(nn.Module):
         output: ClassifierOutput,
         target: Tensor,
         masked: MaskedLogits | None,
+        clean: Spectrogram | None = None,
     ) -> dict[str, Tensor]:
         """Return the training objective's terms as means over the batch, ``loss`` among them.
 
@@ -120,6 +121,8 @@ class Interpreter(nn.Module):
         target : Tensor [B]
         masked : MaskedLogits or None
             Given if ``uses_masked_logits``.
+        clean : Spectrogram, optional
+            Where noise was mixed into the clips: the same clips without it, at the same gain.
         """
         raise NotImplementedError(f"{self.NAME} is not trained")
 

@@ -263,6 +263,7 @@ class PIQ(Interpreter):
         output: ClassifierOutput,
         target: Tensor,
         masked: MaskedLogits | None,
+        clean: Spectrogram | None = None,
     ) -> dict[str, Tensor]:
         """See :meth:`Interpreter.objective`: reconstruction, codebook and commitment, optional faithfulness."""
         adapted, quantised = prediction.adapted.float(), prediction.quantised.float()

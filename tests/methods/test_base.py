@@ -5,6 +5,7 @@ import torch
 
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
+from interpretability.dictionary import Components
 from interpretability.errors import UserError
 from interpretability.methods import METHODS, load_interpreter, save_interpreter
 from interpretability.methods.base import Interpreter
@@ -174,12 +175,17 @@ def test_what_a_method_says_beside_its_mask_goes_into_the_explanation():
     class Talkative(ConstantMask):
         def interpret(self, spectrogram, output, target):
             said = super().interpret(spectrogram, output, target)
-            said.details["relevance"] = torch.arange(6.0).view(2, 3)
+            shape = (len(spectrogram), 3, spectrogram.magnitude.shape[1])
+            relevance = torch.arange(6.0).view(2, 3)
+            said.components = Components(torch.rand(513, 3), torch.rand(shape), relevance, relevance > 3)
             return said
 
-    explanation = Talkative(compact()).explain(noise(2, 4000))
-    assert explanation.details["relevance"].shape == (2, 3)
-    assert explanation[1].details["relevance"].tolist() == [[3.0, 4.0, 5.0]]
+    explanation = Talkative(compact()).explain(noise(2, 4000), torch.tensor([1.0, 0.5]))
+    assert explanation.components.relevance.shape == (2, 3)
+    clip = explanation[1].components
+    assert clip.relevance.tolist() == [[3.0, 4.0, 5.0]]
+    assert clip.ranked() == [2, 1]
+    assert clip.activations.shape[2] == explanation[1].mask.shape[1]
 
 
 def test_unknown_apply_domain():
