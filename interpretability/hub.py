@@ -7,7 +7,9 @@ from pathlib import Path
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.parameter_transfer import Pretrainer
 
+from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
+from interpretability.classifiers.folder import load_classifier, save_classifier
 from interpretability.errors import MissingError, UserError
 from interpretability.methods.folder import save_interpreter
 from interpretability.methods.piq import PIQ
@@ -17,6 +19,11 @@ PIQ_ESC50 = {
     "embedding_model": "speechbrain/PIQ-ESC50/embedding_modelft.ckpt",
     "classifier": "speechbrain/PIQ-ESC50/classifier.ckpt",
     "psi": "speechbrain/PIQ-ESC50/psi_model.ckpt",
+    "label_encoder": "speechbrain/cnn14-esc50/label_encoder.txt",
+}
+CNN14_ESC50 = {
+    "embedding_model": "speechbrain/cnn14-esc50/embedding_model.ckpt",
+    "classifier": "speechbrain/cnn14-esc50/classifier.ckpt",
     "label_encoder": "speechbrain/cnn14-esc50/label_encoder.txt",
 }
 
@@ -55,13 +62,8 @@ def import_piq(
     UserError
         If weights do not fit these sizes: every parameter has to be there.
     """
-    paths = {**PIQ_ESC50, **(paths or {})}
-    unknown = sorted(set(paths) - set(PIQ_ESC50))
-    if unknown:
-        raise UserError(f"unknown paths {', '.join(unknown)}, expected some of {', '.join(PIQ_ESC50)}")
-    encoder = CategoricalEncoder()
-    _collect({"label_encoder": encoder}, paths)
-    labels = [encoder.ind2lab[index] for index in sorted(encoder.ind2lab)]
+    paths = _complete(paths, PIQ_ESC50)
+    labels = _labels(paths)
     classifier = Conv2dClassifier(labels, dim=dim, logit_scale=logit_scale)
     interpreter = PIQ(
         classifier,
@@ -76,10 +78,72 @@ def import_piq(
         "psi": interpreter.psi,
     }
     _collect(parts, paths)
-    source = {"imported_from": {name: str(path) for name, path in paths.items()}, "fixed_length": True}
+    source = _source(paths)
     classifier.description = {"training": source}
     save_interpreter(interpreter, out, source)
     return interpreter.eval()
+
+
+def import_cnn14(
+    out: str | Path,
+    paths: dict[str, str] | None = None,
+    n_mels: int = 80,
+    emb_dim: int = 2048,
+    logit_scale: float = 30.0,
+) -> Cnn14Classifier:
+    """Make a classifier folder of a published CNN14 checkpoint.
+
+    Parameters
+    ----------
+    out : path
+        The folder to make; it serves as ``--classifier_folder`` of any recipe.
+    paths : dict, optional
+        Where ``embedding_model``, ``classifier`` and ``label_encoder`` are: ``hub/name/file`` or
+        ``/local/folder/file``. By default those of ``speechbrain/cnn14-esc50``. The class list is that of the label
+        encoder, in its order.
+    n_mels, emb_dim : int
+        Sizes of the published network.
+    logit_scale : float
+        The published head was trained with an angular-margin softmax of this scale; with it, probabilities are those
+        of training. See :class:`~interpretability.classifiers.cnn14.Cnn14Classifier`.
+
+    Returns
+    -------
+    Cnn14Classifier
+        Frozen.
+
+    Raises
+    ------
+    MissingError
+        If a file is neither there nor to be had from the hub.
+    UserError
+        If weights do not fit these sizes: every parameter has to be there.
+    """
+    paths = _complete(paths, CNN14_ESC50)
+    classifier = Cnn14Classifier(_labels(paths), n_mels=n_mels, emb_dim=emb_dim, logit_scale=logit_scale)
+    _collect({"embedding_model": classifier.embedding_model, "classifier": classifier.classifier}, paths)
+    save_classifier(classifier, out, _source(paths))
+    return load_classifier(out)
+
+
+def _complete(paths: dict[str, str] | None, published: dict[str, str]) -> dict[str, str]:
+    """Return the published paths, those that are given in their place; a :class:`UserError` for an unknown name."""
+    unknown = sorted(set(paths or {}) - set(published))
+    if unknown:
+        raise UserError(f"unknown paths {', '.join(unknown)}, expected some of {', '.join(published)}")
+    return {**published, **(paths or {})}
+
+
+def _labels(paths: dict[str, str]) -> list[str]:
+    """Return the class list of the label encoder, in its order."""
+    encoder = CategoricalEncoder()
+    _collect({"label_encoder": encoder}, paths)
+    return [encoder.ind2lab[index] for index in sorted(encoder.ind2lab)]
+
+
+def _source(paths: dict[str, str]) -> dict:
+    """Return what a folder says of its training: where it comes from; its clips were all of one length."""
+    return {"imported_from": {name: str(path) for name, path in paths.items()}, "fixed_length": True}
 
 
 def _collect(loadables: dict, paths: dict[str, str]) -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from speechbrain.dataio.encoder import CategoricalEncoder
+from speechbrain.lobes.models.Cnn14 import Cnn14
 from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
 from speechbrain.lobes.models.PIQ import Conv2dEncoder_v2, VectorQuantizedPSI_Audio
+from speechbrain.processing.features import Filterbank
 
 from interpretability.classifiers import load_classifier
 from interpretability.errors import MissingError, UserError
-from interpretability.hub import PIQ_ESC50, import_piq
+from interpretability.hub import CNN14_ESC50, PIQ_ESC50, import_cnn14, import_piq
 from interpretability.methods import load_interpreter
 
 LABELS = ["rain", "dog", "cat"]  # not in alphabetical order: the encoder's order counts
@@ -22,24 +24,37 @@ SIZES = {"dim": 4, "codebook_size": 30}
 def published(tmp_path):
     """A folder of published files, and the modules that they were saved from."""
     torch.manual_seed(0)
-    folder = tmp_path / "published"
-    folder.mkdir()
     modules = {
         "embedding_model": Conv2dEncoder_v2(dim=4),
         "classifier": CosineHead(4, lin_blocks=1, lin_neurons=192, out_neurons=3),
         "psi": VectorQuantizedPSI_Audio(dim=4, K=30, numclasses=3),
     }
+    return publish(tmp_path / "published", modules, PIQ_ESC50), modules
+
+
+@pytest.fixture(scope="module")
+def published_cnn14(tmp_path_factory):
+    """The same of CNN14; no test changes it."""
+    torch.manual_seed(0)
+    modules = {"embedding_model": Cnn14(80, 4, return_reps=True), "classifier": torch.nn.Linear(4, 3)}
+    modules["embedding_model"](torch.rand(4, 64, 80))  # batch statistics that are not the initial ones
+    return publish(tmp_path_factory.mktemp("cnn14") / "published", modules, CNN14_ESC50), modules
+
+
+def publish(folder, modules, names):
+    """Save modules and a label encoder under their published names."""
+    folder.mkdir()
     for name, module in modules.items():
-        torch.save(module.state_dict(), folder / Path(PIQ_ESC50[name]).name)
+        torch.save(module.state_dict(), folder / Path(names[name]).name)
         module.eval()
     encoder = CategoricalEncoder()
     encoder.update_from_iterable(LABELS, sequence_input=False)
     encoder.save(str(folder / "label_encoder.txt"))
-    return folder, modules
+    return folder
 
 
-def paths(folder):
-    return {name: str(folder / Path(path).name) for name, path in PIQ_ESC50.items()}
+def paths(folder, names=PIQ_ESC50):
+    return {name: str(folder / Path(path).name) for name, path in names.items()}
 
 
 def test_same_answers_as_speechbrains_own_interpreter(published, tmp_path):
@@ -79,13 +94,69 @@ def test_a_missing_file_is_named(published, tmp_path):
         import_piq(tmp_path / "ours", {"decoder": "x"})
 
 
-def test_command_line(published, tmp_path, capsys):
+def test_cnn14_gives_the_answers_of_speechbrains_own_modules(published_cnn14, tmp_path):
+    folder, modules = published_cnn14
+    returned = import_cnn14(tmp_path / "ours", paths(folder, CNN14_ESC50), emb_dim=4)
+    ours = load_classifier(tmp_path / "ours")
+    assert ours.labels == returned.labels == LABELS
+    assert returned.frozen
+    assert ours.description["training"]["imported_from"] == paths(folder, CNN14_ESC50)
+    assert ours.description["training"]["fixed_length"] is True
+    wav = torch.randn(1, 80000, generator=torch.Generator().manual_seed(0))
+    magnitude = ours.frontend.analyse(wav).magnitude
+    fbank = Filterbank(n_mels=80, n_fft=1024, sample_rate=16000, log_mel=False)
+    with torch.no_grad():
+        embedding, _ = modules["embedding_model"](torch.log1p(fbank(magnitude)))
+        wanted = modules["classifier"](embedding)[:, 0]
+    for classifier in (ours, returned):
+        torch.testing.assert_close(classifier(magnitude).logits, 30 * wanted, rtol=1e-4, atol=1e-4)
+    unscaled = import_cnn14(tmp_path / "plain", paths(folder, CNN14_ESC50), emb_dim=4, logit_scale=1.0)
+    torch.testing.assert_close(unscaled(magnitude).logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cnn14_that_does_not_fit_or_is_not_there(published_cnn14, tmp_path):
+    whole = paths(published_cnn14[0], CNN14_ESC50)
+    with pytest.raises(UserError, match="do not fit Cnn14"):
+        import_cnn14(tmp_path / "ours", whole, emb_dim=8)
+    with pytest.raises(MissingError, match=r"absent\.ckpt"):
+        import_cnn14(tmp_path / "ours", {**whole, "classifier": str(tmp_path / "absent.ckpt")}, emb_dim=4)
+    with pytest.raises(UserError, match="unknown paths psi, expected some of embedding_model, classifier"):
+        import_cnn14(tmp_path / "ours", {"psi": "x"})
+    # One parameter less than the network has: SpeechBrain's own way of loading would only warn.
+    state = torch.load(whole["classifier"], weights_only=True)
+    torch.save({"weight": state["weight"]}, tmp_path / "classifier.ckpt")
+    with pytest.raises(UserError, match="bias"):
+        import_cnn14(tmp_path / "ours", {**whole, "classifier": str(tmp_path / "classifier.ckpt")}, emb_dim=4)
+    assert not (tmp_path / "ours").exists()
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """``main`` of ``tools/import_published.py``."""
     script = Path(__file__).resolve().parents[1] / "tools" / "import_published.py"
     spec = importlib.util.spec_from_file_location("import_published", script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module.main
+
+
+def test_command_line(published, tmp_path, capsys, tool):
     arguments = ["--dim", "4", "--codebook_size", "30"]
-    assert module.main(["--out", str(tmp_path / "ours"), "--source", str(published[0]), *arguments]) == 0
+    assert tool(["--out", str(tmp_path / "ours"), "--source", str(published[0]), *arguments]) == 0
     assert "PIQ for 3 classes" in capsys.readouterr().out
-    assert module.main(["--out", str(tmp_path / "no"), "--source", str(tmp_path / "absent"), *arguments]) == 2
+    assert tool(["--out", str(tmp_path / "no"), "--source", str(tmp_path / "absent"), *arguments]) == 2
     assert capsys.readouterr().err.startswith("error: could not get")
+
+
+def test_command_line_for_cnn14(published_cnn14, tmp_path, capsys, tool):
+    arguments = ["--model", "cnn14", "--out", str(tmp_path / "ours"), "--source", str(published_cnn14[0])]
+    assert tool([*arguments, "--emb_dim", "4"]) == 0
+    assert "CNN14 for 3 classes" in capsys.readouterr().out
+    assert load_classifier(tmp_path / "ours").architecture()["emb_dim"] == 4
+    # A size of the other model is refused, and not passed over in silence.
+    assert tool([*arguments, "--codebook_size", "30"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --codebook_size given, but --model cnn14 has --n_mels, --emb_dim: leave it out or name its model\n"
+    )
+    assert tool(["--out", str(tmp_path / "piq"), "--n_mels", "64"]) == 2
+    assert "--n_mels given, but --model piq has" in capsys.readouterr().err

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from interpretability.decoders import Grid
 from interpretability.errors import UserError
@@ -159,6 +160,49 @@ class Classifier(nn.Module):
             for size, count in zip(sizes, counts, strict=True)
         )
 
+    def each_length_alone(
+        self, network: Callable[[Tensor], ClassifierOutput], magnitude: Tensor, valid: Tensor | None
+    ) -> ClassifierOutput:
+        """Run a network that cannot hide padding layer by layer, so that a padded clip gives what it gives alone.
+
+        In training mode the batch is one padded whole: batch normalisation needs it.
+
+        Parameters
+        ----------
+        network : callable
+            From magnitudes [b, t, F], all of them valid, to a :class:`ClassifierOutput`.
+        magnitude : Tensor [B, T, F]
+        valid : Tensor [B, T], bool, or None
+
+        Returns
+        -------
+        ClassifierOutput
+            Feature maps have the rows of ``feature_rows(T)``, with zeros in those beyond the end of a clip.
+        """
+        if self.training or valid is None or bool(valid.all()):
+            return network(magnitude)
+        parts = [
+            (index, network(magnitude[index, :count])) for index, count in groups_of_equal_length(valid, len(magnitude))
+        ]
+        order = torch.cat([index for index, _ in parts]).argsort()
+
+        def in_order(values: list[Tensor | None]) -> Tensor | None:
+            return None if values[0] is None else torch.cat(values)[order]
+
+        return ClassifierOutput(
+            logits=in_order([part.logits for _, part in parts]),
+            embedding=in_order([part.embedding for _, part in parts]),
+            feature_maps=tuple(
+                in_order([functional.pad(maps, (0, 0, 0, rows - maps.shape[2])) for maps in level])
+                for level, rows in zip(
+                    zip(*(part.feature_maps for _, part in parts), strict=True),
+                    self.feature_rows(valid.shape[1])[1:],
+                    strict=True,
+                )
+            ),
+            attention=in_order([part.attention for _, part in parts]),
+        )
+
     def freeze(self) -> Classifier:
         """Make it an object of study: eval mode for good, no gradients to its parameters. Returns itself."""
         self.frozen = True
@@ -236,3 +280,38 @@ def groups_of_equal_length(valid: Tensor | None, batch_size: int) -> Iterator[tu
     counts = valid.sum(dim=1)
     for count in counts.unique().tolist():
         yield (counts == count).nonzero()[:, 0], int(count)
+
+
+def whole_windows(n_frames: int | Tensor, strides: Sequence[int], min_frames: int) -> tuple[int | Tensor, ...]:
+    """Return the rows of the input grid and of maps that have one row for each *whole* window of ``stride`` frames.
+
+    Parameters
+    ----------
+    n_frames : int or Tensor
+    strides : sequence of int
+    min_frames : int
+        Shorter clips are padded to this many frames.
+
+    Returns
+    -------
+    tuple
+        One entry more than there are strides; the first is ``n_frames``.
+
+    Example
+    -------
+    >>> whole_windows(75, (2, 4, 32), 32), whole_windows(5, (2, 4, 32), 32)
+    ((75, 37, 18, 2), (5, 16, 8, 1))
+    """
+    padded = n_frames.clamp(min=min_frames) if isinstance(n_frames, Tensor) else max(n_frames, min_frames)
+    return (n_frames, *(padded // stride for stride in strides))
+
+
+def window_centres(count: int, stride: int) -> Tensor:
+    """Return the middles of ``count`` windows of ``stride`` positions side by side, the first one starting at 0.
+
+    Example
+    -------
+    >>> window_centres(3, 4)
+    tensor([1.5000, 5.5000, 9.5000], dtype=torch.float64)
+    """
+    return torch.arange(count, dtype=torch.float64) * stride + (stride - 1) / 2

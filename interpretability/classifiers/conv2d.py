@@ -10,7 +10,7 @@ from speechbrain.lobes.models.PIQ import Conv2dEncoder_v2
 from torch import Tensor
 from torch.nn import functional
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput, groups_of_equal_length
+from interpretability.classifiers.base import Classifier, ClassifierOutput, whole_windows, window_centres
 from interpretability.decoders import Grid
 from interpretability.frontend import FrontendSettings
 
@@ -70,40 +70,20 @@ class Conv2dClassifier(Classifier):
 
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
         """See :meth:`Classifier.forward`. In training mode a batch is one padded whole (batch norm needs it)."""
-        if self.training or valid is None or bool(valid.all()):
-            return self._forward(magnitude)
-        parts = [
-            (index, self._forward(magnitude[index, :count]))
-            for index, count in groups_of_equal_length(valid, len(magnitude))
-        ]
-        order = torch.cat([index for index, _ in parts]).argsort()
-        return ClassifierOutput(
-            logits=torch.cat([part.logits for _, part in parts])[order],
-            embedding=torch.cat([part.embedding for _, part in parts])[order],
-            feature_maps=tuple(
-                _stack_padded([part.feature_maps[level] for _, part in parts])[order] for level in range(4)
-            ),
-        )
+        return self.each_length_alone(self._forward, magnitude, valid)
 
     def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
         """Return the centres: a 4x4 convolution of stride 2 and padding 1 centres cell i on 2i + 0.5."""
         n_bins = self.frontend.settings.n_bins
-        grids = []
-        for stride, rows in zip(self.feature_strides, self.feature_rows(n_frames)[1:], strict=True):
-            columns = n_bins // stride
-            offset = (stride - 1) / 2
-            grids.append(
-                Grid(
-                    torch.arange(rows, dtype=torch.float64) * stride + offset,
-                    torch.arange(columns, dtype=torch.float64) * stride + offset,
-                )
-            )
-        return tuple(grids)
+        rows = self.feature_rows(n_frames)[1:]
+        return tuple(
+            Grid(window_centres(count, stride), window_centres(n_bins // stride, stride))
+            for count, stride in zip(rows, self.feature_strides, strict=True)
+        )
 
     def feature_rows(self, n_frames: int | Tensor) -> tuple[int | Tensor, ...]:
         """See :meth:`Classifier.feature_rows`; a short clip is padded to ``MIN_FRAMES``."""
-        padded = n_frames.clamp(min=MIN_FRAMES) if isinstance(n_frames, Tensor) else max(n_frames, MIN_FRAMES)
-        return (n_frames, *(padded // stride for stride in self.feature_strides))
+        return whole_windows(n_frames, self.feature_strides, MIN_FRAMES)
 
     def input_grid(self, n_frames: int) -> Grid:
         """Return the spectrogram's own grid."""
@@ -129,9 +109,3 @@ class Conv2dClassifier(Classifier):
         embedding = feature_maps[-1].mean(dim=(2, 3))  # [B, dim]
         logits = self.logit_scale * self.classifier(embedding)[:, 0]
         return ClassifierOutput(logits, embedding, tuple(feature_maps))
-
-
-def _stack_padded(maps: list[Tensor]) -> Tensor:
-    """Concatenate maps [b, C, t, f] of several lengths along the batch, padded with zeros to the longest."""
-    longest = max(item.shape[2] for item in maps)
-    return torch.cat([functional.pad(item, (0, 0, 0, longest - item.shape[2])) for item in maps])

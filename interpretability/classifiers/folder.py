@@ -7,13 +7,16 @@ import json
 from pathlib import Path
 
 from interpretability.classifiers.base import Classifier
+from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.errors import UserError
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.weights import load_weights, read_description, save_weights
 
-CLASSIFIERS: dict[str, type[Classifier]] = {kind.NAME: kind for kind in (CompactClassifier, Conv2dClassifier)}
+CLASSIFIERS: dict[str, type[Classifier]] = {
+    kind.NAME: kind for kind in (CompactClassifier, Conv2dClassifier, Cnn14Classifier)
+}
 DESCRIPTION, WEIGHTS = "classifier.json", "weights.pt"
 IDENTITY = ("classifier", "labels", "task", "frontend", "architecture")
 

@@ -1,0 +1,157 @@
+"""``cnn14``: SpeechBrain's ``Cnn14`` (PANNs, arXiv 1912.10211) on log-mel spectrograms, with a linear head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from speechbrain.lobes.models.Cnn14 import Cnn14, ConvBlock
+from speechbrain.processing.features import Filterbank
+from torch import Tensor, nn
+from torch.nn import functional
+
+from interpretability.classifiers.base import Classifier, ClassifierOutput, whole_windows, window_centres
+from interpretability.decoders import Grid
+from interpretability.errors import UserError
+from interpretability.frontend import FrontendSettings
+
+# Five halvings need this many frames, and as many mel bands; shorter clips are padded with silence.
+MIN_FRAMES = 32
+# Of the lobe, which has no settings for them: dropout after every block, channels of the first one.
+DROPOUT = 0.2
+PUBLISHED_CHANNELS = 64
+
+
+class Cnn14Classifier(Classifier):
+    """Six blocks of two 3x3 convolutions, the first five halved by average pooling, on ``log1p`` of mel magnitudes.
+
+    Parameter names are those of SpeechBrain's ``Cnn14`` and of a linear layer under ``embedding_model`` and
+    ``classifier``, so that the files ``embedding_model.ckpt`` and ``classifier.ckpt`` of published checkpoints load as
+    they are. Feature maps are the outputs of the blocks, before dropout; the last four, coarsest first, are what the
+    published interpreters get as representations.
+
+    Parameters
+    ----------
+    labels, frontend, task
+        As in :class:`~interpretability.classifiers.base.Classifier`.
+    n_mels : int
+        Mel bands, from 0 Hz to half the sampling rate; at least 32. Published: 80.
+    emb_dim : int
+        Channels of the last block, and values of the embedding; published: 2048.
+    base_channels : int
+        Channels of the first block; each of the next four has twice as many. Published, and fixed in the lobe: 64.
+    logit_scale : float
+        Factor of the head's output. 1 is right for training with cross-entropy; the published checkpoint was trained
+        with a softmax of scale 30.
+
+    Raises
+    ------
+    UserError
+        For fewer than 32 mel bands: the last map would have no column.
+    """
+
+    NAME = "cnn14"
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        frontend: FrontendSettings | dict | None = None,
+        task: str = "single",
+        n_mels: int = 80,
+        emb_dim: int = 2048,
+        base_channels: int = 64,
+        logit_scale: float = 1.0,
+    ):
+        super().__init__(labels, frontend, task)
+        self.n_mels, self.emb_dim, self.logit_scale = int(n_mels), int(emb_dim), float(logit_scale)
+        self.base_channels = int(base_channels)
+        if self.n_mels < MIN_FRAMES:
+            raise UserError(f"cnn14: n_mels is {self.n_mels}, expected at least {MIN_FRAMES}: it is halved five times")
+        self.feature_channels = (*(self.base_channels * 2**block for block in range(5)), self.emb_dim)
+        self.feature_strides = (2, 4, 8, 16, 32, 32)
+        settings = self.frontend.settings
+        filters = Filterbank(
+            n_mels=self.n_mels,
+            f_max=settings.sample_rate // 2,  # 8000 Hz in the published model
+            n_fft=settings.n_fft,
+            sample_rate=settings.sample_rate,
+            log_mel=False,
+        )
+        # The lobe makes its matrix anew at every call, on the CPU; it is linear, so what it makes of the unit vectors
+        # is that matrix. Neither belongs to the published state.
+        self.register_buffer("mel_weights", filters(torch.eye(settings.n_bins)[None])[0], persistent=False)  # [F, mels]
+        self._mel_hertz = filters.f_central.double()
+        self.embedding_model = Cnn14(mel_bins=self.n_mels, emb_dim=self.emb_dim, norm_type="bn", return_reps=True)
+        if self.base_channels != PUBLISHED_CHANNELS:
+            for number, (before, after) in enumerate(pairwise((1, *self.feature_channels)), 1):
+                setattr(self.embedding_model, f"conv_block{number}", ConvBlock(before, after, "bn"))
+        self.classifier = nn.Linear(self.emb_dim, len(self.labels))
+
+    def architecture(self) -> dict:
+        """Return the architecture's settings."""
+        return {
+            "n_mels": self.n_mels,
+            "emb_dim": self.emb_dim,
+            "base_channels": self.base_channels,
+            "logit_scale": self.logit_scale,
+        }
+
+    def log_mel(self, magnitude: Tensor) -> Tensor:
+        """Return ``log1p(mel(A))``, [B, T, n_mels]."""
+        return torch.log1p(magnitude @ self.mel_weights)
+
+    def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
+        """See :meth:`Classifier.forward`. In training mode a batch is one padded whole (batch norm needs it)."""
+        return self.each_length_alone(self._forward, magnitude, valid)
+
+    def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
+        """Return the centres: pooling puts a cell in the middle of its window, in frames and in mel bands."""
+        bands = self.mel_centres()
+        rows = self.feature_rows(n_frames)[1:]
+        grids = []
+        for count, stride in zip(rows, self.feature_strides, strict=True):
+            places = window_centres(self.n_mels // stride, stride)  # in mel bands, half-way between two
+            below = places.floor().long()
+            bins = torch.lerp(bands[below], bands[below + 1], places - below)
+            grids.append(Grid(window_centres(count, stride), bins))
+        return tuple(grids)
+
+    def input_grid(self, n_frames: int) -> Grid:
+        """Return the grid of the log-mel spectrogram."""
+        return Grid(torch.arange(n_frames, dtype=torch.float64), self.mel_centres())
+
+    def feature_rows(self, n_frames: int | Tensor) -> tuple[int | Tensor, ...]:
+        """See :meth:`Classifier.feature_rows`; a short clip is padded to ``MIN_FRAMES``."""
+        return whole_windows(n_frames, self.feature_strides, MIN_FRAMES)
+
+    def mel_centres(self) -> Tensor:
+        """Return the centre of each mel band in (fractional) frequency bins [n_mels], strictly ascending.
+
+        It is the nominal one, the tip of the triangle, and not its mean bin: low bands can be narrower than a bin, and
+        then two of them share their only bin or have none.
+        """
+        settings = self.frontend.settings
+        return self._mel_hertz * (settings.n_fft / settings.sample_rate)
+
+    def _forward(self, magnitude: Tensor) -> ClassifierOutput:
+        encoder = self.embedding_model
+        mel = self.log_mel(magnitude)  # [B, T, n_mels]
+        mel = functional.pad(mel, (0, 0, 0, max(0, MIN_FRAMES - mel.shape[1])))
+        maps = encoder.norm0(mel.transpose(1, 2)[..., None])  # [B, n_mels, T, 1]: normalised band by band
+        maps = maps.transpose(1, 3)  # [B, 1, T, n_mels]
+        feature_maps = []
+        for block, pool in (
+            (encoder.conv_block1, 2),
+            (encoder.conv_block2, 2),
+            (encoder.conv_block3, 2),
+            (encoder.conv_block4, 2),
+            (encoder.conv_block5, 2),
+            (encoder.conv_block6, 1),
+        ):
+            feature_maps.append(block(maps, pool_size=(pool, pool), pool_type="avg"))
+            maps = functional.dropout(feature_maps[-1], DROPOUT, self.training)
+        over_time = maps.mean(dim=3)  # [B, emb_dim, T']
+        embedding = over_time.amax(dim=2) + over_time.mean(dim=2)  # [B, emb_dim]
+        logits = self.logit_scale * self.classifier(embedding)
+        return ClassifierOutput(logits, embedding, tuple(feature_maps))
