@@ -5,26 +5,53 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
+from torch import Tensor
 from tqdm import tqdm
 
 from interpretability.classifiers.base import Classifier
 from interpretability.data.batches import collate
+from interpretability.data.synthetic import true_mask
 from interpretability.errors import UserError
 from interpretability.files import write_json, write_text
+from interpretability.frontend import Frontend, Spectrogram
 from interpretability.methods.base import Interpreter
 from interpretability.metrics.statistics import paired_difference
-from interpretability.metrics.suite import METRICS, PLACES, MetricSuite, clip_values, format_table, summarise_clips
+from interpretability.metrics.suite import (
+    FACTS,
+    LOCALISATION,
+    METRICS,
+    PLACES,
+    MetricSuite,
+    clip_values,
+    format_table,
+    summarise_clips,
+)
 
 logger = logging.getLogger(__name__)
+
+#: What a row says beside the values of its clip.
+ROW_KEYS = ("clip", "method", "place", "apply", "true", "predicted", "explained")
+
+
+class Companion(Protocol):
+    """A row that is made from the first method's mask: a floor at the same kept area, say (``matched_floors``)."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What results say of it, as plain values."""
+
+    def __call__(self, spectrogram: Spectrogram, mask: Tensor) -> Tensor:
+        """Return a mask [B, T, F], from the clips and the first method's mask [B, T, F] of them."""
 
 
 @dataclass
@@ -36,8 +63,9 @@ class Evaluation:
     folder : Path
         Holds ``clips.jsonl`` (a line a clip, method and place), ``summary.json`` and ``table.md``.
     summary : dict
-        Provenance; means with intervals by place and method; ``paired``: differences between the first method and each
-        other one over the same clips, with intervals.
+        Provenance; means with intervals by place and method; ``companions``: the names of the rows made from the first
+        method's masks; ``paired``: differences between the first method and each other one over the same clips, with
+        intervals.
     table : str
         Markdown.
     """
@@ -58,10 +86,13 @@ def evaluate(
     places: Iterable[str] = PLACES,
     device: str = "cpu",
     progress: bool = True,
+    companions: Mapping[str, Companion] | None = None,
 ) -> Evaluation:
     """Measure methods on every clip of a data set, in one pass.
 
     Each batch is analysed and classified once; each method and place then costs one batched pass over In and Out.
+    Where the clips come with the sound of the labelled source alone, the masks are also held against the bins in which
+    it dominates (:mod:`interpretability.metrics.localisation`).
     What is done is on disk after every batch: an interrupted evaluation, called again with the same provenance, goes on
     where it stopped.
 
@@ -72,7 +103,7 @@ def evaluate(
     methods : dict of str to Interpreter
         Row name -> method.
     dataset : DynamicItemDataset
-        With ``id``, ``signal`` and ``label``.
+        With ``id``, ``signal`` and ``label``; with ``target_signal`` too, the truth is known.
     folder : path
     provenance : dict
         What each result row carries: commit, seed, classifier hash, data and fold, suite, method settings.
@@ -81,6 +112,8 @@ def evaluate(
     device : str
     progress : bool
         Show a progress bar.
+    companions : dict of str to companion, optional
+        Row name -> what makes a mask from the first method's mask of the same clips. Their rows follow that method's.
 
     Returns
     -------
@@ -89,17 +122,33 @@ def evaluate(
     Raises
     ------
     UserError
-        If there are no clips.
+        If there are no clips; if a clip and its target differ in length.
+    ValueError
+        If there is no method, or two rows have one name.
     """
     folder, places = Path(folder), tuple(places)
     ids = list(dataset.data_ids)
     if not ids:
         raise UserError("nothing to evaluate: the split has no clips; choose other folds")
+    companions = dict(companions or {})
+    if not methods or methods.keys() & companions.keys():
+        raise ValueError(
+            f"methods {list(methods)}, companions {list(companions)}: expected a method, and distinct names"
+        )
+    first, *others = methods
+    settings = {name: {"method": m.NAME, **m.settings} for name, m in methods.items()}
+    # What they keep is the first method's choice, and so is the domain in which they keep it.
+    settings |= {
+        name: {**companion.settings, "apply": methods[first].apply_domain, "same_as": first}
+        for name, companion in companions.items()
+    }
     header = {
         "provenance": provenance,
-        "methods": list(methods),
-        "settings": {name: {"method": m.NAME, **m.settings} for name, m in methods.items()},
+        "methods": [first, *companions, *others],
+        "companions": list(companions),
+        "settings": settings,
         "places": list(places),
+        "truth": "target_signal" in dataset[0],
         "n": len(ids),
     }
     partial = folder / "clips.partial.jsonl"
@@ -111,7 +160,7 @@ def evaluate(
     classifier.to(device)
     for interpreter in methods.values():
         interpreter.to(device).eval()
-    seconds = dict.fromkeys(methods, 0.0)
+    seconds = dict.fromkeys(header["methods"], 0.0)
     index = {clip: position for position, clip in enumerate(ids)}
     with (
         open(partial, "a", encoding="utf-8") as stream,
@@ -120,7 +169,7 @@ def evaluate(
         for start in range(0, len(waiting), batch_size):
             names = waiting[start : start + batch_size]
             batch = collate([dataset[index[name]] for name in names])
-            new = _measure(classifier, methods, batch, places, device, seconds)
+            new = _measure(classifier, methods, companions, batch, places, device, seconds)
             stream.write("".join(json.dumps(row) + "\n" for row in new))
             stream.flush()
             rows += new
@@ -131,6 +180,7 @@ def evaluate(
 def _measure(
     classifier: Classifier,
     methods: dict[str, Interpreter],
+    companions: dict[str, Companion],
     batch: PaddedBatch,
     places: tuple[str, ...],
     device: str,
@@ -140,34 +190,69 @@ def _measure(
     wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
     frontend = classifier.frontend
     spectrogram = frontend.analyse(frontend.level(wavs, lengths), lengths)
+    truth = _truth(frontend, batch, wavs, lengths)
     output = classifier.classify(spectrogram)
     target = output.predicted
+    first = next(iter(methods))
     rows = []
-    for row_name, interpreter in methods.items():
-        _wait(device)
-        began = time.perf_counter()
-        interpretation = interpreter.interpret(spectrogram, output, target)
-        _wait(device)
-        seconds[row_name] += time.perf_counter() - began
+
+    def add(row_name: str, mask: Tensor, apply: str, scores: dict[str, Tensor]) -> None:
         for place in places:
-            values = MetricSuite(classifier, place, interpreter.apply_domain)(
-                spectrogram, output, interpretation.mask, target
-            )
-            values |= interpretation.scores
+            values = MetricSuite(classifier, place, apply)(spectrogram, output, mask, target, truth=truth)
+            taken = scores.keys() & {*values, *ROW_KEYS}
+            if taken:
+                raise ValueError(f"{row_name} gives scores named {', '.join(sorted(taken))}: these names are taken")
             for position, name in enumerate(batch.id):
                 rows.append(
                     {
                         "clip": name,
                         "method": row_name,
                         "place": place,
-                        "apply": interpreter.apply_domain,
+                        "apply": apply,
                         "true": batch.label[position],
                         "predicted": classifier.labels[int(output.predicted[position])],
                         "explained": classifier.labels[int(target[position])],
-                        **clip_values(values, position),
+                        **clip_values(values | scores, position),
                     }
                 )
+
+    for row_name, interpreter in methods.items():
+        with _clock(row_name, device, seconds):
+            interpretation = interpreter.interpret(spectrogram, output, target)
+        add(row_name, interpretation.mask, interpreter.apply_domain, interpretation.scores)
+        if row_name != first:
+            continue
+        for companion_name, companion in companions.items():
+            with _clock(companion_name, device, seconds):
+                mask = companion(spectrogram, interpretation.mask)
+            add(companion_name, mask, interpreter.apply_domain, {})
     return rows
+
+
+def _truth(frontend: Frontend, batch: PaddedBatch, wavs: Tensor, lengths: Tensor) -> Tensor | None:
+    """Return the bins [B, T, F] in which the labelled source dominates, if the batch has it alone; None otherwise."""
+    if not hasattr(batch, "target_signal"):
+        return None
+    target = batch.target_signal.data.to(wavs)
+    if target.shape != wavs.shape or not torch.equal(batch.target_signal.lengths, batch.signal.lengths):
+        raise UserError(
+            f"among the clips {', '.join(batch.id)} a target has another length than its mixture: "
+            "make the targets as long as their clips"
+        )
+    # The rest is what is left of the mixture as it is on disk, exactly; target, rest and mixture get the same gain.
+    peak = frontend.peak(wavs, lengths)  # [B, 1]
+    parts = [frontend.analyse(part / peak, lengths).magnitude for part in (target, wavs - target)]
+    return true_mask(*parts)
+
+
+@contextmanager
+def _clock(name: str, device: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Add the time that the block takes to ``seconds[name]``."""
+    _wait(device)
+    began = time.perf_counter()
+    yield
+    _wait(device)
+    seconds[name] += time.perf_counter() - began
 
 
 def _wait(device: str) -> None:
@@ -191,6 +276,7 @@ def _finish(
     summary = {
         "provenance": header["provenance"],
         "n": len(ids),
+        "companions": header["companions"],
         "accuracy": sum(row["true"] == row["predicted"] for row in rows) / len(rows),
         "seconds_per_clip": {name: total / n_timed if n_timed else None for name, total in seconds.items()},
         "places": {},
@@ -198,17 +284,15 @@ def _finish(
     }
     parts = []
     for place in header["places"]:
-        results = {
-            name: summarise_clips(
-                [row for row in rows if row["method"] == name and row["place"] == place],
-                seed=header["provenance"].get("seed", 0),
-            )
-            for name in header["methods"]
-        }
+        results = {}
+        for name in header["methods"]:
+            measured = [row for row in rows if row["method"] == name and row["place"] == place]
+            seed = header["provenance"].get("seed", 0)
+            results[name] = summarise_clips(measured, seed=seed, names=_names(header, measured))
         summary["places"][place] = results
         summary["paired"][place] = _paired(rows, header, place)
         where = "masked spectrogram" if place == "spectrogram" else "masked sound, analysed again (what is heard)"
-        parts.append(f"**Measured on the {where}**\n\n{format_table(list(results.items()), list(METRICS))}\n")
+        parts.append(f"**Measured on the {where}**\n\n{format_table(list(results.items()))}\n")
     table = "\n".join([caption(header["provenance"], summary), *parts])
     lines = [json.dumps({**row, **_row_provenance(header, row["method"])}) + "\n" for row in rows]
     write_text(folder / "clips.jsonl", "".join(lines))
@@ -218,21 +302,31 @@ def _finish(
     return Evaluation(folder, summary, table)
 
 
+def _names(header: dict, rows: list[dict]) -> list[str]:
+    """Return the metrics that rows of one method have, and its own scores."""
+    metrics = [*METRICS, *(LOCALISATION if header["truth"] else ())]
+    return metrics + [key for key in rows[0] if key not in (*ROW_KEYS, *FACTS, *METRICS, *LOCALISATION)]
+
+
 def _paired(rows: list[dict], header: dict, place: str) -> dict[str, dict]:
-    """Return, for the first method against each other one, the mean difference of each metric over the same clips."""
+    """Return, for the first method against each other one, the mean difference of each metric over the same clips.
+
+    A score that only one of the two has is left out.
+    """
     first, *others = header["methods"]
-    heard = [row for row in rows if row["place"] == place and not row["silent"]]
-    values = {
-        method: {name: [row[name] for row in heard if row["method"] == method] for name in METRICS}
-        for method in header["methods"]
-    }
     seed = header["provenance"].get("seed", 0)
+    of = {method: [row for row in rows if row["method"] == method] for method in header["methods"]}
+    names = {method: _names(header, measured) for method, measured in of.items()}
+
+    def values(method: str, name: str) -> np.ndarray:
+        heard = (row[name] for row in of[method] if row["place"] == place and not row["silent"])
+        return np.array(list(heard), dtype=float)
+
     return {
         f"{first} - {other}": {
-            name: paired_difference(
-                np.array(values[first][name], dtype=float), np.array(values[other][name], dtype=float), seed=seed
-            ).as_dict()
-            for name in METRICS
+            name: paired_difference(values(first, name), values(other, name), seed=seed).as_dict()
+            for name in names[first]
+            if name in names[other]
         }
         for other in others
     }

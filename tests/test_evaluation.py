@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +10,15 @@ import tiny
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
+from interpretability.data.batches import make_datasets
+from interpretability.data.synthetic import LABELS as SYNTHETIC_LABELS
+from interpretability.data.synthetic import make_clip, prepare_synthetic
 from interpretability.errors import UserError
 from interpretability.evaluation import evaluate
-from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask
+from interpretability.methods.base import Interpreter
+from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask, matched_floors
+from interpretability.metrics import LOCALISATION, METRICS, energy_precision
+from interpretability.metrics.suite import PLACES
 
 LABELS = ["cat", "dog", "rain"]
 PROVENANCE = {
@@ -121,16 +128,41 @@ def test_paired_differences(classifier, tmp_path):
     assert summary["paired"]["waveform"]["M = 1 - M = 0"]["sps"]["undefined"] == 7
 
 
-def test_scores_of_the_methods_own_stand_beside_the_metrics(classifier, tmp_path):
-    class Scored(ConstantMask):
-        def interpret(self, spectrogram, output, target):
-            said = super().interpret(spectrogram, output, target)
-            said.scores["top3_fidelity"] = torch.ones(len(target))
-            return said
+class Scored(ConstantMask):
+    """Has scores of its own, under these names."""
 
-    rows = {"scored": Scored(classifier, 1.0)}
-    evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False)
-    assert all(row["top3_fidelity"] == 1.0 for row in lines(tmp_path))
+    names = ("fid_top1", "n_components")
+
+    def interpret(self, spectrogram, output, target):
+        said = super().interpret(spectrogram, output, target)
+        peak = spectrogram.magnitude.amax((1, 2))  # of the clip alone
+        said.scores |= {name: peak * (k + 1) for k, name in enumerate(self.names)}
+        return said
+
+
+def test_scores_of_the_methods_own_stand_beside_the_metrics(classifier, tmp_path):
+    rows = {"scored": Scored(classifier, 1.0), "energy": EnergyMask(classifier, 0.2)}
+    result = evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False)
+    scored = [row for row in lines(tmp_path) if row["method"] == "scored" and row["place"] == "waveform"]
+    assert all(row["n_components"] == pytest.approx(2 * row["fid_top1"]) for row in scored)
+    assert len({row["fid_top1"] for row in scored}) == 7
+    assert all("fid_top1" not in row for row in lines(tmp_path) if row["method"] == "energy")
+    for place in PLACES:
+        results = result.summary["places"][place]
+        assert results["scored"]["n_components"]["mean"] == pytest.approx(sum(r["n_components"] for r in scored) / 7)
+        assert "n_components" not in results["energy"]
+        assert "n_components" not in result.summary["paired"][place]["scored - energy"]
+    assert result.table.count("| kept area | top-1 fidelity ↑ | n components |") == 2
+    for line in result.table.splitlines():
+        if line.startswith("| energy |"):
+            assert line.endswith("| – | – |")
+
+
+def test_scores_cannot_take_the_name_of_a_metric(classifier, tmp_path):
+    interpreter = Scored(classifier, 1.0)
+    interpreter.names = ("ad", "clip")
+    with pytest.raises(ValueError, match="scored gives scores named ad, clip"):
+        evaluate(classifier, {"scored": interpreter}, dataset(), tmp_path, PROVENANCE, progress=False)
 
 
 def test_known_rows(classifier, tmp_path):
@@ -213,3 +245,254 @@ def test_silent_clips_are_flagged_and_left_out_of_means(classifier, tmp_path):
 def test_no_clips_is_an_error(classifier, tmp_path):
     with pytest.raises(UserError, match="no clips"):
         evaluate(classifier, methods(classifier), SimpleNamespace(data_ids=[]), tmp_path, PROVENANCE, progress=False)
+
+
+# ---- Floors at the method's own area ----
+
+
+class Soft(Interpreter):
+    """A soft mask of the clip alone; counts how often it is asked."""
+
+    NAME = "soft"
+    calls = 0
+
+    def mask(self, spectrogram, output, target):
+        self.calls += 1
+        magnitude = spectrogram.magnitude
+        return magnitude / magnitude.amax((1, 2), keepdim=True)
+
+
+def run_with_floors(classifier, folder, soft=None, data=None, **settings):
+    rows = {"soft": soft or Soft(classifier), **methods(classifier)}
+    settings = {"batch_size": 3, "progress": False, "companions": matched_floors(seed=7), **settings}
+    return evaluate(classifier, rows, data or dataset(), folder, PROVENANCE, **settings)
+
+
+def test_companions_keep_as_much_of_every_clip_as_the_first_method(classifier, tmp_path):
+    soft = Soft(classifier)
+    result = run_with_floors(classifier, tmp_path, soft)
+    assert soft.calls == 3  # batches: nothing is interpreted twice
+    names = list(matched_floors(0))
+    assert result.summary["companions"] == names
+    for place in PLACES:
+        # They stand beneath the method they belong to.
+        assert list(result.summary["places"][place]) == ["soft", *names, *methods(classifier)]
+    rows = {(row["method"], row["place"], row["clip"]): row for row in lines(tmp_path)}
+    for (method, place, clip), row in rows.items():
+        if method in names:
+            wanted = rows["soft", place, clip]["kept_area"]
+            assert row["kept_area"] == pytest.approx(wanted, abs=1 / (16 * 513))  # to the bin: 16 frames or more
+            assert row["settings"]["same_as"] == "soft"
+            assert (row["settings"]["method"], row["settings"]["area"]) == (method.split(",")[0], "same")
+    assert len({row["kept_area"] for row in rows.values() if row["method"] == names[0]}) >= 7
+    assert rows[names[1], "waveform", "clip0"]["settings"]["seed"] == 7
+    pair = result.summary["paired"]["waveform"]["soft - energy, same area"]
+    assert pair["kept_area"]["mean"] == pytest.approx(0, abs=1e-3)
+    assert set(result.summary["seconds_per_clip"]) == {"soft", *names, *methods(classifier)}
+
+
+def test_a_companion_at_a_known_area_is_the_floor_of_that_area(classifier, tmp_path):
+    rows = {"energy": EnergyMask(classifier, 0.2, apply="linear"), "floor": EnergyMask(classifier, 0.2, apply="linear")}
+    floors = matched_floors(seed=7)
+    evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False, companions=floors)
+    by_method = {name: [] for name in ("energy", "floor", "energy, same area")}
+    for row in lines(tmp_path):
+        if row["method"] in by_method:
+            values = {key: row[key] for key in (*METRICS, "place", "apply", "clip", "o")}
+            by_method[row["method"]].append(values)
+    assert by_method["energy"] == by_method["floor"] == by_method["energy, same area"]
+    assert {row["apply"] for row in by_method["energy, same area"]} == {"linear"}
+
+
+def test_with_companions_it_is_the_same_in_any_batch_and_when_interrupted(classifier, tmp_path, monkeypatch):
+    run_with_floors(classifier, tmp_path / "whole")
+    import interpretability.evaluation as module
+
+    original, calls = module._measure, []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "_measure", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run_with_floors(classifier, tmp_path / "cut")
+    shutil.copytree(tmp_path / "cut", tmp_path / "plain")
+    run_with_floors(classifier, tmp_path / "cut")
+    assert len(calls) == 2 + 2
+    assert (tmp_path / "cut" / "clips.jsonl").read_bytes() == (tmp_path / "whole" / "clips.jsonl").read_bytes()
+    run_with_floors(classifier, tmp_path / "one", batch_size=1)
+    for first, second in zip(lines(tmp_path / "whole"), lines(tmp_path / "one"), strict=True):
+        assert (first["clip"], first["method"]) == (second["clip"], second["method"])
+        for key in ("kept_area", "o", "q"):
+            assert second[key] == pytest.approx(first[key], abs=2e-3), key
+    # Without them it is another evaluation: nothing is taken over.
+    before = len(calls)
+    plain = run_with_floors(classifier, tmp_path / "plain", companions=None)
+    assert len(calls) == before + 3
+    assert plain.summary["companions"] == []
+    assert "energy, same area" not in plain.table
+
+
+def test_rows_have_names_of_their_own(classifier, tmp_path):
+    with pytest.raises(ValueError, match="distinct names"):
+        run_with_floors(classifier, tmp_path, companions={"energy": matched_floors(0)["energy, same area"]})
+    with pytest.raises(ValueError, match="expected a method"):
+        evaluate(classifier, {}, dataset(), tmp_path, PROVENANCE, progress=False)
+
+
+# ---- Localisation ----
+
+
+class Oracle(Interpreter):
+    """The true bins, from clips that it is given by the peak of their magnitude."""
+
+    NAME = "oracle"
+
+    def __init__(self, classifier, truths):
+        super().__init__(classifier)
+        self.truths = truths
+
+    def mask(self, spectrogram, output, target):
+        mask = torch.zeros_like(spectrogram.magnitude)
+        for clip, magnitude in enumerate(spectrogram.magnitude):
+            frames = int(spectrogram.valid[clip].sum())
+            mask[clip, :frames] = min(self.truths, key=lambda known: abs(known[0] - float(magnitude.max())))[1]
+        return mask
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    """Test clips of the Synthetic data, with targets."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    prepared = prepare_synthetic(folder / "data", folder, n_train=10, n_valid=10, n_test=10, seconds=1.0)
+    assert prepared.has_targets("test")
+    splits = ("test",)
+    with_targets = make_datasets(prepared, list(SYNTHETIC_LABELS), 16000, splits=splits, with_targets=True)["test"]
+    return with_targets, make_datasets(prepared, list(SYNTHETIC_LABELS), 16000, splits=splits)["test"]
+
+
+@pytest.fixture(scope="module")
+def synthetic_classifier():
+    return tiny.listening_classifier(list(SYNTHETIC_LABELS))
+
+
+def by_hand(frontend, index):
+    """Peak of the magnitude, truth, and magnitude of a clip, from its parts as they were made, at any level."""
+    clip = make_clip(1234, "test", index, seconds=1.0)
+    parts = [torch.from_numpy(x)[None] / abs(clip.mixture).max() for x in (clip.mixture, clip.target, clip.rest)]
+    mixture, target, rest = (frontend.analyse(part).magnitude[0] for part in parts)
+    return float(mixture.max()), target > rest, mixture
+
+
+def test_the_true_bins_score_perfectly_and_others_do_not(synthetic, synthetic_classifier, tmp_path):
+    known = [by_hand(synthetic_classifier.frontend, i) for i in range(10)]
+    rows = {"oracle": Oracle(synthetic_classifier, [(peak, truth) for peak, truth, _ in known])}
+    rows |= {"whole": ConstantMask(synthetic_classifier, 1.0), "energy": EnergyMask(synthetic_classifier, 0.1)}
+    floors = matched_floors(seed=7)
+    result = evaluate(
+        synthetic_classifier, rows, synthetic[0], tmp_path, PROVENANCE, batch_size=4, progress=False, companions=floors
+    )
+    measured = {(row["method"], row["place"], row["clip"]): row for row in lines(tmp_path)}
+    assert len(measured) == 6 * 2 * 10
+    for i in range(10):
+        _, truth, magnitude = known[i]
+        oracle, whole, energy = (
+            measured[name, "spectrogram", f"test-{i:05d}"] for name in ("oracle", "whole", "energy")
+        )
+        assert [oracle[name] for name in LOCALISATION] == pytest.approx([1.0] * 4, abs=1e-12)
+        share = energy_precision(magnitude[None], truth[None]).item()
+        assert whole["energy_precision"] == pytest.approx(share, abs=1e-4)
+        assert whole["auroc"] == pytest.approx(0.5, abs=1e-9)
+        assert whole["pointing_game"] == pytest.approx(truth.double().mean().item(), abs=1e-4)
+        assert oracle["kept_area"] == pytest.approx(truth.double().mean().item(), abs=1e-4)
+        assert energy["energy_precision"] < 1
+        heard = measured["oracle", "waveform", f"test-{i:05d}"]
+        assert share < heard["energy_precision"] < 1.0  # the mask's edges smear
+        assert [heard[name] for name in ("auroc", "pointing_game", "iou")] == pytest.approx([1.0] * 3)
+    for place in PLACES:
+        summary = result.summary["places"][place]
+        assert summary["oracle"]["iou"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 10, "undefined": 0}
+        assert summary["oracle"]["auroc"]["mean"] > summary["random, same area"]["auroc"]["mean"] + 0.3
+        assert result.summary["paired"][place]["oracle - energy, same area"]["iou"]["low"] > 0
+    heads = [line for line in result.table.splitlines() if line.startswith("| method |")]
+    assert [head.split("| kept area | ")[1] for head in heads] == [
+        "energy precision ↑ | AUROC ↑ | pointing game ↑ | IoU ↑ |"
+    ] * 2
+
+
+def test_without_targets_no_localisation_and_the_same_metrics(synthetic, synthetic_classifier, tmp_path):
+    rows = {"energy": EnergyMask(synthetic_classifier, 0.1)}
+    for name, data in zip(("with", "without"), synthetic, strict=True):
+        evaluate(synthetic_classifier, rows, data, tmp_path / name, PROVENANCE, batch_size=4, progress=False)
+    for full, plain in zip(lines(tmp_path / "with"), lines(tmp_path / "without"), strict=True):
+        assert full.keys() - plain.keys() == LOCALISATION.keys()
+        assert all(full[key] == plain[key] for key in plain)
+    assert "AUROC" not in (tmp_path / "without" / "table.md").read_text()
+    assert "iou" not in json.loads((tmp_path / "without" / "summary.json").read_text())["places"]["waveform"]["energy"]
+
+
+class Clips(list):
+    """A data set of given clips, with targets."""
+
+    @property
+    def data_ids(self):
+        return [clip["id"] for clip in self]
+
+
+def sources(gain=1.0, lengths=(3000, 9000), silent_target=False):
+    """Clips of a low tone, the target, in a high one; the target lasts for the first half."""
+    clips = Clips()
+    for i, n in enumerate(lengths):
+        time = torch.arange(n) / 16000
+        target = torch.sin(2 * torch.pi * 500 * time) * (time < n / 32000) * (not silent_target)
+        signal = target + 0.4 * torch.sin(2 * torch.pi * 4000 * time)
+        clips.append({"id": f"c{i}", "label": "cat", "signal": signal * gain, "target_signal": target * gain})
+    return clips
+
+
+def test_the_target_gets_the_gain_of_its_mixture(classifier, tmp_path):
+    """Beside a levelled mixture, a target at the level of its file would dominate nowhere."""
+    rows = {"energy": EnergyMask(classifier, 0.1)}
+    results = []
+    for gain in (1.0, 0.003):
+        evaluate(classifier, rows, sources(gain), tmp_path / str(gain), PROVENANCE, progress=False)
+        results.append(lines(tmp_path / str(gain)))
+    for loud, quiet in zip(*results, strict=True):
+        for name in LOCALISATION:
+            assert quiet[name] == pytest.approx(loud[name], abs=1e-3), name
+        # The louder tone, in half the clip, is the louder part of what is kept.
+        assert 0.5 < loud["energy_precision"] < 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_padded_clips_have_the_truth_of_the_clip_alone(classifier, tmp_path, batch_size):
+    rows = {"energy": EnergyMask(classifier, 0.1)}
+    evaluate(classifier, rows, sources(), tmp_path / "new", PROVENANCE, batch_size=batch_size, progress=False)
+    for clip in sources():
+        alone = Clips([clip])
+        evaluate(classifier, rows, alone, tmp_path / clip["id"], PROVENANCE, progress=False)
+        found = [row for row in lines(tmp_path / "new") if row["clip"] == clip["id"]]
+        for row, expected in zip(found, lines(tmp_path / clip["id"]), strict=True):
+            for name in LOCALISATION:
+                assert row[name] == pytest.approx(expected[name], abs=1e-4), name
+
+
+def test_a_target_that_is_silent_has_no_place(classifier, tmp_path):
+    rows = {"energy": EnergyMask(classifier, 0.1)}
+    result = evaluate(classifier, rows, sources(silent_target=True), tmp_path, PROVENANCE, progress=False)
+    for row in lines(tmp_path):
+        assert row["energy_precision"] == 0.0
+        assert [row[name] for name in ("auroc", "pointing_game", "iou")] == [None] * 3
+    assert result.summary["places"]["waveform"]["energy"]["iou"]["undefined"] == 2
+    assert "energy precision ↑ |\n" in result.table  # the others are defined for no clip
+
+
+def test_a_target_of_another_length_is_an_error(classifier, tmp_path):
+    clips = sources(lengths=(3000, 3000))
+    clips[1]["target_signal"] = clips[1]["target_signal"][:-1]
+    rows = {"energy": EnergyMask(classifier, 0.1)}
+    with pytest.raises(UserError, match="c0, c1 a target has another length than its mixture"):
+        evaluate(classifier, rows, clips, tmp_path, PROVENANCE, progress=False)

@@ -85,6 +85,18 @@ class PreparedData:
     description: dict[str, Any]
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
+    def has_targets(self, split: str = "test") -> bool:
+        """Whether the clips of a split have the sound of the labelled source alone (``target_wav``).
+
+        Raises
+        ------
+        MissingError, UserError
+            If there is no such manifest, or it cannot be read.
+        """
+        return any(
+            isinstance(members, dict) and "target_wav" in members for members in _parse(self.manifests[split]).values()
+        )
+
 
 class BadClips:
     """What a bad clip does: it stops the run, or it is left out, counted and listed.

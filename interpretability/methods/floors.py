@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import zlib
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,10 @@ from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.errors import UserError
 from interpretability.frontend import Spectrogram
 from interpretability.methods.base import Interpreter, hide_invalid
+from interpretability.metrics.areas import keep_top
+from interpretability.metrics.sparsity import kept_area
+
+MATCHED_KINDS = ("energy", "random", "constant")
 
 
 class ConstantMask(Interpreter):
@@ -41,15 +46,7 @@ class RandomMask(Interpreter):
 
     def mask(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Tensor:
         """See :meth:`Interpreter.mask`."""
-        scores = torch.zeros_like(spectrogram.magnitude)
-        for clip, count in enumerate(spectrogram.valid.sum(1).tolist()):
-            magnitude = spectrogram.magnitude[clip, :count]
-            # Rounded, so that the last bit of a batched transform does not choose another mask.
-            # (A generator takes 32 bits of its seed: the seed goes into the checksum.)
-            fingerprint = zlib.crc32(f"{self.seed} {count} {float(magnitude.max()):.3e}".encode())
-            generator = torch.Generator().manual_seed(fingerprint)
-            scores[clip, :count] = torch.rand(magnitude.shape, generator=generator).to(scores)
-        return keep_top(scores, spectrogram.valid, self.area)
+        return keep_top(random_scores(spectrogram, self.seed), spectrogram.valid, self.area)
 
 
 class EnergyMask(Interpreter):
@@ -67,32 +64,58 @@ class EnergyMask(Interpreter):
         return keep_top(spectrogram.magnitude, spectrogram.valid, self.area)
 
 
-def keep_top(scores: Tensor, valid: Tensor, area: float) -> Tensor:
-    """Return a mask of ones on exactly ceil(area * n) of the n valid bins with the highest scores.
+@dataclass(frozen=True)
+class MatchedFloor:
+    """A floor at another mask's own area, clip by clip: what that mask has to beat, whatever it keeps.
 
     Parameters
     ----------
-    scores : Tensor [B, T, F]
-    valid : Tensor [B, T], bool
-    area : float in [0, 1]
+    kind : {"energy", "random", "constant"}
+        The loudest bins, random bins, or the area itself in every bin.
+    seed : int
+        Of the random bins.
 
-    Returns
-    -------
-    Tensor [B, T, F]
-        Zeros and ones; the count is exact on ties too (lower bins first).
-
-    Example
-    -------
-    >>> keep_top(torch.ones(1, 2, 5), torch.ones(1, 2, dtype=torch.bool), 0.25).sum()
-    tensor(3.)
+    Raises
+    ------
+    UserError
+        For an unknown kind.
     """
-    n_bins = scores.shape[2]
-    flat = scores.masked_fill(~valid[..., None], -float("inf")).flatten(1)
-    order = flat.argsort(dim=1, descending=True, stable=True)
-    # Rounding before the ceiling: 0.2 * 10 is 2, not the next integer after 2.0000000001.
-    kept = [math.ceil(round(area * count * n_bins, 6)) for count in valid.sum(1).tolist()]
-    first = torch.arange(flat.shape[1], device=scores.device)[None] < torch.tensor(kept, device=scores.device)[:, None]
-    return torch.zeros_like(flat).scatter(1, order, first.to(flat.dtype)).view_as(scores)
+
+    kind: str
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.kind not in MATCHED_KINDS:
+            raise UserError(f"kind is {self.kind!r}, expected one of {', '.join(MATCHED_KINDS)}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What results say of it."""
+        return {"method": self.kind, "area": "same"} | ({"seed": self.seed} if self.kind == "random" else {})
+
+    def __call__(self, spectrogram: Spectrogram, mask: Tensor) -> Tensor:
+        """Return a mask [B, T, F] that keeps as much of each clip as ``mask`` [B, T, F] does.
+
+        Of n valid bins, ``energy`` and ``random`` keep the sum of the mask, rounded up to whole bins.
+        """
+        area = kept_area(mask, spectrogram.valid)  # [B]
+        if self.kind == "constant":
+            return hide_invalid(area.to(mask.dtype)[:, None, None].expand_as(mask), spectrogram)
+        scores = spectrogram.magnitude if self.kind == "energy" else random_scores(spectrogram, self.seed)
+        return keep_top(scores, spectrogram.valid, area)
+
+
+def random_scores(spectrogram: Spectrogram, seed: int) -> Tensor:
+    """Return random numbers [B, T, F] that depend on the seed and on the clip, not on the batch it is in."""
+    scores = torch.zeros_like(spectrogram.magnitude)
+    for clip, count in enumerate(spectrogram.valid.sum(1).tolist()):
+        magnitude = spectrogram.magnitude[clip, :count]
+        # Rounded, so that the last bit of a batched transform does not choose another mask.
+        # (A generator takes 32 bits of its seed: the seed goes into the checksum.)
+        fingerprint = zlib.crc32(f"{seed} {count} {float(magnitude.max()):.3e}".encode())
+        generator = torch.Generator().manual_seed(fingerprint)
+        scores[clip, :count] = torch.rand(magnitude.shape, generator=generator).to(scores)
+    return scores
 
 
 def floors(classifier: Classifier, seed: int, apply: str = "log") -> dict[str, Interpreter]:
@@ -100,6 +123,11 @@ def floors(classifier: Classifier, seed: int, apply: str = "log") -> dict[str, I
     rows: dict[str, Interpreter] = {f"M = {v:g}": ConstantMask(classifier, v, apply) for v in (1.0, 0.5)}
     rows |= {f"random {a:.0%}": RandomMask(classifier, a, seed, apply) for a in (0.1, 0.2, 0.5)}
     return rows | {f"energy top {a:.0%}": EnergyMask(classifier, a, apply) for a in (0.1, 0.2)}
+
+
+def matched_floors(seed: int) -> dict[str, MatchedFloor]:
+    """Return the floors at the studied method's own area, by the name of their row."""
+    return {f"{kind}, same area": MatchedFloor(kind, seed) for kind in MATCHED_KINDS}
 
 
 def _fraction(name: str, value: float) -> float:

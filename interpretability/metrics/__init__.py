@@ -7,10 +7,13 @@ Conventions
 - ``p``, ``o``, ``q``: probability of the explained class from the unmasked input, from In (what the mask keeps) and
   from Out (what it removes), computed once, from logits.
 - Results are [B] in float64. NaN is *undefined*: counted in every summary, never dropped silently, never taken for 0.
-- :class:`MetricSuite` computes all of them from one batched classifier pass; :data:`METRICS` says how to read them.
+- ``truth`` is [B, T, F] of bool, the bins in which the labelled source dominates, where that is known.
+- :class:`MetricSuite` computes all of them from one batched classifier pass; :data:`METRICS` and :data:`LOCALISATION`
+  say how to read them.
 - The function ``faithfulness`` is imported from the module of that name: exported here, it would hide the module.
 """
 
+from interpretability.metrics.areas import keep_count, keep_top
 from interpretability.metrics.faithfulness import (
     EQUAL_TOLERANCE,
     ClassProbability,
@@ -22,12 +25,27 @@ from interpretability.metrics.faithfulness import (
     input_fidelity,
     predicted_class,
 )
+from interpretability.metrics.localisation import (
+    energy_precision,
+    energy_weighted_auroc,
+    intersection_over_union,
+    pointing_game,
+)
 from interpretability.metrics.sparsity import complexity, kept_area, relative_complexity, sparseness
 from interpretability.metrics.statistics import Interval, bootstrap_mean, paired_difference, summarise
-from interpretability.metrics.suite import METRICS, MetricInfo, MetricSuite, format_table, summarise_clips
+from interpretability.metrics.suite import (
+    LOCALISATION,
+    METRICS,
+    MetricInfo,
+    MetricSuite,
+    format_table,
+    metric_info,
+    summarise_clips,
+)
 
 __all__ = [
     "EQUAL_TOLERANCE",
+    "LOCALISATION",
     "METRICS",
     "ClassProbability",
     "Interval",
@@ -39,11 +57,18 @@ __all__ = [
     "bootstrap_mean",
     "class_probability",
     "complexity",
+    "energy_precision",
+    "energy_weighted_auroc",
     "faithfulness_in",
     "format_table",
     "input_fidelity",
+    "intersection_over_union",
+    "keep_count",
+    "keep_top",
     "kept_area",
+    "metric_info",
     "paired_difference",
+    "pointing_game",
     "predicted_class",
     "relative_complexity",
     "sparseness",

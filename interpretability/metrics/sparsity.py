@@ -45,7 +45,7 @@ def sparseness(mask: Tensor, valid: Tensor | None = None) -> Tensor:
     """
     m, n = _flat(mask, valid)
     bins = m.shape[1]
-    m = _sort(m).double()
+    m = ascending(m).double()
     # Invalid bins are zeros and so come first: they add nothing, but shift every rank by their number.
     rank = torch.arange(1, bins + 1, dtype=torch.float64, device=m.device)
     total = m.sum(dim=1)
@@ -159,7 +159,7 @@ def check_range(mask: Tensor, valid: Tensor | None = None) -> None:
         ...
     ValueError: mask lies in [2, 2], expected [0, 1]: scale it per clip first
     """
-    valid = _check(mask, valid)
+    valid = check_mask(mask, valid)
     inside = mask if valid is None else mask.masked_fill(~valid[:, :, None], 0.5)
     low, high = inside.min().item(), inside.max().item()
     if low < -1e-6 or high > 1 + 1e-6:
@@ -184,7 +184,7 @@ def _defined(total: Tensor) -> Tensor:
 
 def _flat(mask: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     """``|M|`` with 0 on invalid bins [B, T*F], float32 or float64, and the number of valid bins [B], float64."""
-    valid = _check(mask, valid)
+    valid = check_mask(mask, valid)
     m = mask.detach()
     if m.dtype not in (torch.float32, torch.float64):
         m = m.float()
@@ -198,12 +198,13 @@ def _flat(mask: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     return m.reshape(batch, frames * bands), n  # [B, T*F], [B]
 
 
-def _check(mask: Tensor, valid: Tensor | None) -> Tensor | None:
+def check_mask(mask: Tensor, valid: Tensor | None = None, name: str = "mask") -> Tensor | None:
+    """Return ``valid`` if it and the mask (or another [B, T, F]) fit, and the mask is finite; ValueError otherwise."""
     if mask.ndim != 3 or 0 in mask.shape:
-        raise ValueError(f"mask has shape {list(mask.shape)}, expected [B, T, F] with no empty axis")
+        raise ValueError(f"{name} has shape {list(mask.shape)}, expected [B, T, F] with no empty axis")
     if not bool(torch.isfinite(mask).all()):
         bad = (~torch.isfinite(mask)).flatten(1).any(dim=1).nonzero()[:, 0].tolist()
-        raise ValueError(f"mask is not finite in clips {bad} of the batch: the method that made it failed")
+        raise ValueError(f"{name} is not finite in clips {bad} of the batch: the method that made it failed")
     if valid is None:
         return None
     if valid.dtype != torch.bool or valid.shape != mask.shape[:2]:
@@ -216,8 +217,16 @@ def _check(mask: Tensor, valid: Tensor | None) -> Tensor | None:
     return valid
 
 
-def _sort(m: Tensor) -> Tensor:
-    """Each row in ascending order. On the CPU, NumPy sorts values some 20 times faster than torch does with indices."""
-    if m.device.type == "cpu":
-        return torch.from_numpy(np.sort(m.numpy(), axis=1))
-    return torch.sort(m, dim=1).values
+def ascending(rows: Tensor) -> Tensor:
+    """Return each row of [B, n] in ascending order.
+
+    On the CPU, NumPy sorts values some 20 times faster than torch does with indices.
+
+    Examples
+    --------
+    >>> ascending(torch.tensor([[2.0, 1.0, 3.0]])).tolist()
+    [[1.0, 2.0, 3.0]]
+    """
+    if rows.device.type == "cpu" and rows.dtype != torch.bfloat16:
+        return torch.from_numpy(np.sort(rows.numpy(), axis=1))
+    return torch.sort(rows, dim=1).values

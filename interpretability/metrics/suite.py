@@ -1,12 +1,15 @@
 """All metrics of a batch at once, their summary over clips, and the table.
 
-:data:`METRICS` lists the metrics in the order of the table. A new one is a pure function in this package, an entry
-there and a line in :meth:`MetricSuite.__call__`.
+:data:`METRICS` lists the metrics of every clip in the order of the table, :data:`LOCALISATION` those that need to know
+where the labelled sound is. A new one is a pure function in this package, an entry there and a line in
+:meth:`MetricSuite.__call__`. Scores of a method's own (see :class:`.Interpretation`) are the third part of a table;
+:func:`metric_info` says how to read any of them.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpretability.frontend import APPLY_DOMAINS
+from interpretability.frontend import APPLY_DOMAINS, apply_mask
 from interpretability.metrics import faithfulness as ff
+from interpretability.metrics import localisation as loc
 from interpretability.metrics import sparsity as sp
 from interpretability.metrics.statistics import Interval, summarise
 
@@ -67,18 +71,57 @@ METRICS: dict[str, MetricInfo] = {
     )
 }
 
+#: Only where the truth is known, see :mod:`.localisation`.
+LOCALISATION: dict[str, MetricInfo] = {
+    info.name: info
+    for info in (
+        MetricInfo("energy_precision", "energy precision", "high", "[0, 1]"),
+        MetricInfo("auroc", "AUROC", "high", "[0, 1]"),
+        MetricInfo("pointing_game", "pointing game", "high", "[0, 1]"),
+        MetricInfo("iou", "IoU", "high", "[0, 1]"),
+    )
+}
+
+#: What else :class:`MetricSuite` says of a clip.
+FACTS = ("p", "o", "q", "silent", "saturated")
+
+_FIDELITY = re.compile(r"fid_top(\d+)")
+
+
+def metric_info(name: str) -> MetricInfo:
+    """Return how to read a metric, or a score of a method's own.
+
+    Of a score the name is all that is known, and no direction is claimed for it; but a top-k fidelity (1 if the
+    explained class is among the k that the interpreter finds most probable) is the better the higher it is.
+
+    Examples
+    --------
+    >>> metric_info("ad").better, metric_info("iou").label, metric_info("fid_top3").label
+    ('low', 'IoU', 'top-3 fidelity')
+    >>> metric_info("n_components")
+    MetricInfo(name='n_components', label='n components', better='none', range='', unit='')
+    """
+    if name in METRICS or name in LOCALISATION:
+        return (METRICS | LOCALISATION)[name]
+    match = _FIDELITY.fullmatch(name)
+    if match:
+        return MetricInfo(name, f"top-{match[1]} fidelity", "high", "{0, 1}")
+    return MetricInfo(name, name.replace("_", " "), "none", "")
+
+
 # What silence has no say in: there is nothing to lose or to gain.
 _DROPS = ("ff", "ff_in", "ad", "ai", "ag")
 
 
 class MetricSuite:
-    """Every metric of :data:`METRICS` for a batch, from one batched classifier pass over In and Out.
+    """Every metric for a batch, from one batched classifier pass over In and Out.
 
     Parameters
     ----------
     classifier
         Has ``task`` ("single" or "multi") and ``classify_masked(spectrogram, mask, apply=..., place=...)``, which gives
-        an object with ``inside`` and ``outside``: logits [B, C] of In and of Out. It must be in evaluation mode.
+        an object with ``inside`` and ``outside``: logits [B, C] of In and of Out. It must be in evaluation mode. Where
+        the truth is known and the place is "waveform", its ``frontend`` is used too.
     place : {"spectrogram", "waveform"}
         Where In and Out are classified: as masked magnitudes, or as the audio made from them (what a listener hears).
     apply : {"log", "linear"}
@@ -101,7 +144,13 @@ class MetricSuite:
 
     @torch.no_grad()
     def __call__(
-        self, spectrogram: Any, output: Any, mask: Tensor, target: Tensor | None = None, masked: Any = None
+        self,
+        spectrogram: Any,
+        output: Any,
+        mask: Tensor,
+        target: Tensor | None = None,
+        masked: Any = None,
+        truth: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Measure a batch.
 
@@ -120,12 +169,16 @@ class MetricSuite:
             Explained class; by default the class predicted from the unmasked input (ties: lowest index).
         masked : optional
             What ``classify_masked`` gave for this mask, if it is known already.
+        truth : Tensor [B, T, F] of bool, optional
+            The bins in which the labelled source dominates, where that is known.
 
         Returns
         -------
         dict of str to Tensor [B], float64
-            The metrics, and ``p``, ``o``, ``q`` (see :mod:`.faithfulness`), ``silent`` (1.0 where the magnitude is 0 on
-            all valid bins; FF, FF-In, AD, AI and AG are then 0) and ``saturated`` (1.0 where ``1 - p < 1e-3``).
+            The metrics of :data:`METRICS`; with ``truth`` those of :data:`LOCALISATION` (of these, energy precision
+            depends on the place: In at "waveform" is what an analysis of the masked sound finds); and ``p``, ``o``,
+            ``q`` (see :mod:`.faithfulness`), ``silent`` (1.0 where the magnitude is 0 on all valid bins; FF, FF-In,
+            AD, AI and AG are then 0) and ``saturated`` (1.0 where ``1 - p < 1e-3``).
 
         Raises
         ------
@@ -167,6 +220,13 @@ class MetricSuite:
             "comp_rel": sp.relative_complexity(mask, valid),
             "kept_area": sp.kept_area(mask, valid),
         }
+        if truth is not None:
+            values |= {
+                "energy_precision": loc.energy_precision(self._inside(spectrogram, mask), truth, valid),
+                "auroc": loc.energy_weighted_auroc(mask, truth, magnitude, valid),
+                "pointing_game": loc.pointing_game(mask, truth, valid),
+                "iou": loc.intersection_over_union(mask, truth, valid),
+            }
         silent = _silent(magnitude, valid)
         for name in _DROPS:
             values[name] = values[name].masked_fill(silent, 0.0)
@@ -177,6 +237,16 @@ class MetricSuite:
             "silent": silent.double(),
             "saturated": (whole.rest < SATURATION).double(),
         }
+
+    def _inside(self, spectrogram: Any, mask: Tensor) -> Tensor:
+        """Return the magnitude of In [B, T, F] at the place of measurement."""
+        inside = apply_mask(spectrogram.magnitude, mask, self.apply)
+        if self.place == "spectrogram":
+            return inside
+        # As the classifier's own way back to sound and forth, but of In alone: a quarter of the time of its pass.
+        frontend = self.classifier.frontend
+        sound = frontend.resynthesise(spectrogram, inside)
+        return frontend.analyse(sound, frontend.relative_lengths(spectrogram)).magnitude
 
 
 def clip_values(values: Mapping[str, Tensor], index: int) -> dict[str, float | None]:
@@ -192,17 +262,23 @@ def clip_values(values: Mapping[str, Tensor], index: int) -> dict[str, float | N
 
 
 def summarise_clips(
-    rows: Sequence[Mapping[str, Any]], n_resamples: int = 2000, level: float = 0.95, seed: int = 0
+    rows: Sequence[Mapping[str, Any]],
+    n_resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    names: Iterable[str] | None = None,
 ) -> dict[str, Any]:
     """Means over clips, as plain numbers that go into JSON as they are.
 
     Parameters
     ----------
     rows : sequence of mappings
-        One per clip: each metric of :data:`METRICS` (None or NaN: undefined) and, if known, ``silent`` and
-        ``saturated`` (0 or 1). Other keys are ignored.
+        One per clip: each metric (None or NaN: undefined) and, if known, ``silent`` and ``saturated`` (0 or 1). Other
+        keys are ignored.
     n_resamples, level, seed
         As in :func:`.bootstrap_mean`.
+    names : iterable of str, optional
+        The metrics, :data:`METRICS` by default; any key of the rows will do.
 
     Returns
     -------
@@ -226,7 +302,7 @@ def summarise_clips(
     (2, 1)
     """
     heard = [row for row in rows if not row.get("silent")]
-    intervals = summarise(heard, METRICS, n_resamples, level, seed)
+    intervals = summarise(heard, METRICS if names is None else names, n_resamples, level, seed)
     gains = np.array([row["ag"] for row in heard], dtype=np.float64)
     gains = gains[~np.isnan(gains)]
     return {
@@ -238,6 +314,36 @@ def summarise_clips(
     }
 
 
+def columns(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The metrics of a table: all of :data:`METRICS`, those of :data:`LOCALISATION` with a value, then own scores.
+
+    Parameters
+    ----------
+    summaries : iterable of mappings
+        Of :func:`summarise_clips` (also when read back from JSON).
+
+    Returns
+    -------
+    list of str
+        A metric that needs the truth is named if a clip of some summary has a value; a score of a method's own, if some
+        summary has it.
+
+    Examples
+    --------
+    >>> columns([{"clips": 1, "iou": {"mean": 0.5}, "auroc": {"mean": None}, "fid_top1": {"mean": 1.0}}])[-3:]
+    ['kept_area', 'iou', 'fid_top1']
+    """
+    summaries = list(summaries)
+    located = [name for name in LOCALISATION if any(_defined(summary.get(name)) for summary in summaries)]
+    own = dict.fromkeys(
+        name
+        for summary in summaries
+        for name, value in summary.items()
+        if isinstance(value, Mapping | Interval) and name not in METRICS and name not in LOCALISATION
+    )
+    return [*METRICS, *located, *own]
+
+
 def format_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterable[str] | None = None) -> str:
     """A Markdown table, one row per method.
 
@@ -246,18 +352,19 @@ def format_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterabl
     rows : sequence of (str, summary)
         Name of the method and what :func:`summarise_clips` gave for it (also when read back from JSON).
     metrics : iterable of str, optional
-        Columns, by default all of :data:`METRICS`.
+        Columns, by default those of :func:`columns`.
 
     Returns
     -------
     str
         Columns: method, n (clips in the means; silent ones apart), and ``mean [low, high]`` of each metric, with the
-        number of undefined clips if there are any. An arrow in the head says which direction is better.
+        number of undefined clips if there are any; "–" where a summary lacks what not every one has. An arrow in the
+        head says which direction is better.
 
     Raises
     ------
     ValueError
-        If a metric is unknown, or missing from a summary.
+        If a metric is unknown, or one of :data:`METRICS` missing from a summary.
 
     Examples
     --------
@@ -267,20 +374,22 @@ def format_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterabl
     | :--- | ---: | ---: |
     | PIQ | 40 | 6.4 [5.0, 8.2] |
     """
-    names = list(METRICS if metrics is None else metrics)
-    unknown = [name for name in names if name not in METRICS]
+    summaries = [summary for _, summary in rows]
+    known = columns(summaries)
+    names = list(known if metrics is None else metrics)
+    unknown = [name for name in names if name not in known and name not in LOCALISATION]
     if unknown:
-        raise ValueError(f"unknown metrics {', '.join(unknown)}, expected some of {', '.join(METRICS)}")
+        raise ValueError(f"unknown metrics {', '.join(unknown)}, expected some of {', '.join(known)}")
     lines = [
-        ["method", "n", *(_head(METRICS[name]) for name in names)],
+        ["method", "n", *(_head(metric_info(name)) for name in names)],
         [":---", "---:", *("---:" for _ in names)],
     ]
     for method, summary in rows:
-        missing = [name for name in names if name not in summary]
+        missing = [name for name in names if name in METRICS and name not in summary]
         if missing:
             raise ValueError(f"the summary of {method} has no {', '.join(missing)}")
         count = f"{summary['clips']} (+{summary['silent']} silent)" if summary.get("silent") else f"{summary['clips']}"
-        cells = [_cell(METRICS[name], summary[name]) for name in names]
+        cells = [_cell(metric_info(name), summary[name]) if name in summary else "–" for name in names]
         lines.append([method.replace("|", "\\|"), count, *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -297,11 +406,17 @@ def _head(info: MetricInfo) -> str:
     return f"{info.label}{f' ({info.unit})' if info.unit else ''}{arrow}"
 
 
+def _defined(value: Mapping[str, Any] | Interval | None) -> bool:
+    if isinstance(value, Interval):
+        value = value.as_dict()
+    return value is not None and value["mean"] is not None and not math.isnan(value["mean"])
+
+
 def _cell(info: MetricInfo, value: Mapping[str, Any] | Interval) -> str:
     if isinstance(value, Interval):
         value = value.as_dict()
     undefined = f" ({value['undefined']} undefined)" if value["undefined"] else ""
-    if value["mean"] is None or math.isnan(value["mean"]):
+    if not _defined(value):
         return f"–{undefined}"
     digits = 1 if info.unit == "%" else 2
     mean, low, high = (_number(value[key], digits) for key in ("mean", "low", "high"))

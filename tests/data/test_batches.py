@@ -153,3 +153,8 @@ def test_targets_are_loaded_only_when_asked_for(prepared, tmp_path):
     item = make_datasets(prepared, ["cat", "dog"], RATE, splits=("train",), with_targets=True)["train"][1]
     assert set(item) == {"id", "signal", "label", "target_signal"}
     assert torch.equal(item["target_signal"], plain[0]["signal"])
+    # Cut and padded as the clip it belongs to.
+    fixed = make_datasets(prepared, ["cat", "dog"], RATE, 1.0, True, splits=("train",), with_targets=True)["train"]
+    assert [len(fixed[i][key]) for i in range(2) for key in ("signal", "target_signal")] == [8000] * 4
+    assert torch.equal(fixed[1]["target_signal"][:4000], item["target_signal"])
+    assert not fixed[1]["target_signal"][4000:].any()

@@ -11,6 +11,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 from interpretability.data.audio import ClipCache
 from interpretability.data.manifest import (
+    PreparedData,
     decodable,
     read_manifest,
     speechbrain_dataset,
@@ -280,6 +281,19 @@ def test_the_target_is_there_where_the_manifest_has_one_and_it_is_asked_for(tmp_
     write_manifest(tmp_path / "m.json", [entry("a"), entry("b")])
     with pytest.raises(UserError, match="no clip has a target_wav"):
         speechbrain_dataset(read_manifest(tmp_path / "m.json", root), load, with_targets=True)
+
+
+def test_prepared_data_say_which_splits_have_targets(tmp_path, root):
+    manifests = {split: tmp_path / f"{split}.json" for split in ("train", "valid", "test")}
+    prepared = PreparedData(manifests, root, ["dog"], {})
+    targets = {"target_wav": "{data_root}/audio/c.wav"}
+    write_manifest(manifests["train"], [entry("a"), entry("b")])
+    write_manifest(manifests["test"], [entry("a", **targets), entry("b", **targets)])
+    assert not prepared.has_targets("train")
+    assert prepared.has_targets("test")
+    assert prepared.has_targets()
+    with pytest.raises(MissingError, match=r"valid\.json: no such manifest"):
+        prepared.has_targets("valid")
 
 
 def test_clips_whose_body_is_bad_are_left_out_when_decoded(tmp_path, root, caplog):

@@ -7,7 +7,16 @@ import torch
 
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.errors import UserError
-from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask, floors, keep_top
+from interpretability.methods.floors import (
+    ConstantMask,
+    EnergyMask,
+    MatchedFloor,
+    RandomMask,
+    floors,
+    keep_top,
+    matched_floors,
+)
+from interpretability.metrics import kept_area
 
 
 @pytest.fixture
@@ -79,3 +88,63 @@ def test_the_rows_of_every_table(classifier):
 def test_fractions_only(classifier, make):
     with pytest.raises(UserError, match="\\[0, 1\\]"):
         make(classifier)
+
+
+# ---- At another mask's own area ----
+
+
+@pytest.fixture
+def studied(batch):
+    """A soft mask, a hard one, and one that keeps nothing."""
+    mask = torch.rand(batch.magnitude.shape, generator=torch.Generator().manual_seed(1)) ** 4
+    mask[1] = (mask[1] > 0.3).float()
+    mask[2] = 0.0
+    return mask * batch.valid[..., None]
+
+
+def test_each_clip_keeps_as_much_as_the_studied_mask(batch, studied):
+    areas = kept_area(studied, batch.valid)
+    assert len(set(areas.tolist())) == 3
+    n_bins = batch.valid.sum(1) * 513
+    for name, floor in matched_floors(seed=0).items():
+        mask = floor(batch, studied)
+        assert mask.shape == studied.shape
+        assert not mask[~batch.valid].any()
+        if floor.kind == "constant":
+            for b in range(3):
+                assert set(mask[b][batch.valid[b]].unique().tolist()) == {areas[b].float().item()}
+            continue
+        assert set(mask.unique().tolist()) == {0.0, 1.0}, name
+        # To the bin: the sum of the mask, rounded up.
+        counts = [math.ceil(round(total, 6)) for total in (areas * n_bins).tolist()]
+        assert mask.sum((1, 2)).int().tolist() == counts
+        assert counts[1] == int(studied[1].sum())
+
+
+def test_matched_floors_are_the_floors_at_that_area(classifier, batch):
+    studied = masks(EnergyMask(classifier, 0.3), batch)
+    rows = matched_floors(seed=5)
+    assert list(rows) == ["energy, same area", "random, same area", "constant, same area"]
+    assert torch.equal(rows["energy, same area"](batch, studied), studied)
+    random = masks(RandomMask(classifier, 0.3, seed=5), batch)
+    assert torch.equal(rows["random, same area"](batch, studied), random)
+    assert not torch.equal(matched_floors(seed=6)["random, same area"](batch, studied), random)
+
+
+def test_matched_floors_do_not_depend_on_the_batch_and_change_nothing(batch, studied):
+    before = studied.clone()
+    for floor in matched_floors(seed=0).values():
+        whole = floor(batch, studied)
+        assert torch.equal(floor(batch[[1]], studied[[1]])[0], whole[1])
+        assert torch.equal(floor(batch[[2, 0]], studied[[2, 0]]), whole[[2, 0]])
+    assert torch.equal(studied, before)
+
+
+def test_settings_of_matched_floors():
+    assert [floor.settings for floor in matched_floors(seed=3).values()] == [
+        {"method": "energy", "area": "same"},
+        {"method": "random", "area": "same", "seed": 3},
+        {"method": "constant", "area": "same"},
+    ]
+    with pytest.raises(UserError, match="kind is 'loud', expected one of energy, random, constant"):
+        MatchedFloor("loud")

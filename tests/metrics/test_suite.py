@@ -7,9 +7,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from interpretability.metrics import METRICS, MetricSuite, format_table, summarise_clips
-
-EXTRA = {"p", "o", "q", "silent", "saturated"}
+from interpretability.frontend import Frontend, apply_mask
+from interpretability.metrics import (
+    LOCALISATION,
+    METRICS,
+    MetricSuite,
+    energy_precision,
+    energy_weighted_auroc,
+    format_table,
+    intersection_over_union,
+    metric_info,
+    pointing_game,
+    summarise_clips,
+)
+from interpretability.metrics.suite import FACTS, columns
 
 
 class LinearClassifier:
@@ -296,6 +307,55 @@ def test_half_precision_logits():
     assert torch.equal(values["p"], values["o"])
 
 
+# ---- Localisation ----
+
+
+@pytest.mark.parametrize("apply", ["log", "linear"])
+def test_with_the_truth_known_localisation_is_measured_too(apply):
+    classifier, spectrogram, mask = random_case()
+    truth = torch.rand(mask.shape, generator=torch.Generator().manual_seed(9)) < 0.5
+    magnitude, valid = spectrogram.magnitude, spectrogram.valid
+    suite, output = MetricSuite(classifier, apply=apply), classifier(spectrogram)
+    without, values = suite(spectrogram, output, mask), suite(spectrogram, output, mask, truth=truth)
+    assert set(values) - set(without) == set(LOCALISATION)
+    assert all(torch.equal(values[name], without[name]) for name in without)
+    expected = {
+        "energy_precision": energy_precision(apply_mask(magnitude, mask, apply), truth, valid),
+        "auroc": energy_weighted_auroc(mask, truth, magnitude, valid),
+        "pointing_game": pointing_game(mask, truth, valid),
+        "iou": intersection_over_union(mask, truth, valid),
+    }
+    for name, value in expected.items():
+        assert torch.equal(values[name], value), name
+
+
+def test_energy_precision_is_that_of_what_is_heard():
+    """A mask of single bins smears over their neighbours when it is turned into sound."""
+    frontend = Frontend()
+    wavs = torch.randn(2, 6000, generator=torch.Generator().manual_seed(0))
+    spectrogram = frontend.analyse(wavs, torch.tensor([1.0, 0.6]))
+    mask = torch.zeros_like(spectrogram.magnitude)
+    mask[:, 3::8, 5::16] = 1.0
+    truth = mask.bool()  # all that is kept lies in it, until it is heard
+    classifier = LinearClassifier(torch.randn(2, 513, generator=torch.Generator().manual_seed(1)))
+    classifier.frontend = frontend
+    values = {
+        place: MetricSuite(classifier, place)(spectrogram, classifier(spectrogram), mask, truth=truth)
+        for place in ("spectrogram", "waveform")
+    }
+    assert values["spectrogram"]["energy_precision"].tolist() == [1.0, 1.0]
+    for i, length in enumerate((6000, 3600)):
+        alone = frontend.analyse(wavs[i : i + 1, :length])
+        frames = alone.magnitude.shape[1]
+        sound = frontend.resynthesise(alone, alone.magnitude * mask[i : i + 1, :frames])
+        heard = frontend.analyse(sound).magnitude[0].double() ** 2
+        expected = (heard[truth[i, :frames]].sum() / heard.sum()).item()
+        assert values["waveform"]["energy_precision"][i].item() == pytest.approx(expected, abs=1e-5)
+        assert expected < 0.5
+    for name in ("auroc", "pointing_game", "iou"):
+        assert torch.equal(values["spectrogram"][name], values["waveform"][name])
+
+
 def test_bad_input():
     classifier, spectrogram, mask = random_case()
     output, suite = classifier(spectrogram), MetricSuite(classifier)
@@ -326,7 +386,7 @@ def rows_of(values):
 def test_every_metric_is_registered_and_measured():
     classifier, spectrogram, mask = random_case()
     values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), mask)
-    assert set(values) == set(METRICS) | EXTRA
+    assert set(values) == set(METRICS) | set(FACTS)
     assert list(values)[: len(METRICS)] == list(METRICS)
     assert all(name == info.name and info.better in ("high", "low", "none") for name, info in METRICS.items())
 
@@ -411,3 +471,49 @@ def test_table_has_every_metric_with_its_direction():
         format_table([], ["auc"])
     with pytest.raises(ValueError, match="the summary of one has no ad"):
         format_table([("one", {"clips": 1})], ["ad"])
+
+
+# ---- Columns beyond the common ones ----
+
+
+def summary_of(**more):
+    return {"clips": 40, "silent": 0, **{name: interval(0.5, 0.4, 0.6) for name in METRICS}, **more}
+
+
+def test_localisation_is_shown_where_it_is_defined_and_own_scores_where_there_are_any():
+    plain = summary_of()
+    nowhere = summary_of(iou=interval(None, None, None, undefined=40, n=0))
+    l2i = summary_of(fid_top1=interval(0.9, 0.8, 1.0), n_components=interval(3, 2, 4))
+    located = summary_of(auroc=interval(0.75, 0.7, 0.8), median_ag=3.0)
+    assert columns([plain]) == columns([nowhere]) == columns([]) == list(METRICS)
+    assert columns([plain, l2i, located]) == [*METRICS, "auroc", "fid_top1", "n_components"]
+    lines = format_table([("plain", plain), ("L2I", l2i), ("located", located), ("nowhere", nowhere)]).splitlines()
+    assert lines[0].endswith("| kept area | AUROC ↑ | top-1 fidelity ↑ | n components |")
+    assert [line.split(" | ", len(METRICS) + 2)[-1] for line in lines[2:]] == [
+        "– | – | – |",
+        "– | 0.90 [0.80, 1.00] | 3.00 [2.00, 4.00] |",
+        "0.75 [0.70, 0.80] | – | – |",
+        "– | – | – |",
+    ]
+    assert "IoU ↑ |" in format_table([("nowhere", nowhere)], ["iou"])
+
+
+def test_every_metric_says_how_to_read_it():
+    for name, info in (METRICS | LOCALISATION).items():
+        assert metric_info(name) is info
+        assert info.name == name
+    assert not METRICS.keys() & LOCALISATION.keys()
+    assert all(info.better == "high" for info in LOCALISATION.values())
+    for name, label in {"fid_top1": "top-1 fidelity", "fid_top10": "top-10 fidelity"}.items():
+        assert (metric_info(name).label, metric_info(name).better) == (label, "high")
+    assert (metric_info("n_components").label, metric_info("n_components").better) == ("n components", "none")
+
+
+def test_summary_of_chosen_columns():
+    rows = [dict.fromkeys(METRICS, 0.0) | {"iou": value} for value in (0.2, None, 0.4)]
+    assert "iou" not in summarise_clips(rows)
+    summary = summarise_clips(rows, names=[*METRICS, "iou"])
+    assert summary["iou"]["mean"] == pytest.approx(0.3)
+    assert (summary["iou"]["n"], summary["iou"]["undefined"]) == (2, 1)
+    with pytest.raises(ValueError, match="row 0 has no auroc"):
+        summarise_clips(rows, names=["ag", "auroc"])

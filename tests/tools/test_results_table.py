@@ -1,0 +1,309 @@
+"""``tools/results_table.py``: comparable runs in one table, others refused in one line; floors once; times, commits."""
+
+import copy
+import importlib.util
+import json
+import shutil
+import sys
+
+import pytest
+import tiny
+
+from interpretability.metrics.suite import METRICS, PLACES, metric_info
+
+SCRIPT = tiny.REPOSITORY / "tools" / "results_table.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("results_table_tool", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        yield module
+
+
+def interval(mean):
+    return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 80, "undefined": 0}
+
+
+def results(mean, **more):
+    return {
+        **{name: interval(mean) for name in METRICS},
+        "clips": 80,
+        "silent": 0,
+        "median_ag": 1.0,
+        "share_saturated": 0.0,
+        **{name: interval(value) for name, value in more.items()},
+    }
+
+
+def summary_of(method="piq", mean=0.5, own=None, training=None, **provenance):
+    """A summary as an evaluation writes it; the waveform's numbers are 0.1 above the spectrogram's."""
+    places = {}
+    for place, shift in zip(PLACES, (0.0, 0.1), strict=True):
+        places[place] = {
+            method: results(mean + shift, **(own or {})),
+            "energy, same area": results(mean + shift - 0.25),
+            "random, same area": results(0.01),
+            "M = 1": results(1 + shift),
+            "energy top 20%": results(0.3 + shift),
+        }
+    return {
+        "provenance": {
+            "commit": "e" * 40,
+            "seed": 1234,
+            "classifier": "feedfacecafe0000",
+            "data": {
+                "name": "ESC-10",
+                "folds": {"train": [1, 2, 3], "valid": [4], "test": [5]},
+                "n_clips": {"train": 240, "valid": 80, "test": 80},
+                "n_skipped": 0,
+            },
+            "clip_seconds": 5.0,
+            "fixed_length": False,
+            "suite": "clean",
+            "apply": "log",
+            "method": method,
+            "settings": {"apply": "log"},
+            "training": {"epochs": 40, "best_epoch": 36, "seconds": 390.12, "commit": "c" * 40}
+            if training is None
+            else training,
+            **provenance,
+        },
+        "n": 80,
+        "companions": ["energy, same area", "random, same area"],
+        "accuracy": 0.8625,
+        "seconds_per_clip": {method: 0.0084, "energy, same area": 0.001, "M = 1": 0.0},
+        "places": places,
+        "paired": {},
+    }
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Write a summary into a run folder, and return the folder."""
+
+    def write(name, summary):
+        folder = tmp_path / name
+        (folder / "evaluation").mkdir(parents=True)
+        (folder / "evaluation" / "summary.json").write_text(json.dumps(summary), "utf-8")
+        return folder
+
+    return write
+
+
+def run(tool, *argv):
+    return tiny.call(tool.main, [str(text) for text in argv])
+
+
+def table_rows(text, title):
+    """The rows of the table under a bold title: name -> cells."""
+    section = text.split(f"**{title}")[1].split("\n\n")[1]
+    head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()]
+    return head, [row[0] for row in rows], {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+
+
+SPECTROGRAM, WAVEFORM = "Measured on the masked spectrogram", "Measured on the masked sound"
+
+
+def test_methods_with_their_own_floors_and_the_common_ones_once(tool, make, tmp_path):
+    a = make("a", summary_of("piq", 0.5))
+    b = make(
+        "b", summary_of("lmac", 0.6, training={"epochs": 20, "best_epoch": 7, "seconds": 61.7, "commit": "d" * 40})
+    )
+    outcome = run(tool, a, f"L-MAC={b}", "--out", tmp_path / "new folder" / "table.md")
+    assert outcome.code == 0, outcome.err
+    text = (tmp_path / "new folder" / "table.md").read_text("utf-8")
+    assert outcome.out == text + "\n"
+    assert text.startswith("data: ESC-10; test folds: 5; n: 80; seed: 1234; classifier: feedfacecafe; ")
+    for title, shift in ((SPECTROGRAM, 0.0), (WAVEFORM, 0.1)):
+        head, names, rows = table_rows(text, title)
+        assert names == [
+            "piq",
+            "↳ energy, same area",
+            "L-MAC",
+            "↳ energy, same area",
+            "M = 1",
+            "energy top 20%",
+        ]
+        assert len(head) == len(METRICS) + 2
+        for name, mean in {"piq": 0.5, "L-MAC": 0.6, "M = 1": 1.0, "energy top 20%": 0.3}.items():
+            values = [f"{mean + shift + d:.2f}" for d in (0.0, -0.1, 0.1)]
+            assert rows[name]["FF ↑"] == f"{values[0]} [{values[1]}, {values[2]}]"
+            assert rows[name]["FF-In ↓"] == rows[name]["FF ↑"]
+    floors = [line.split("|")[4] for line in text.splitlines() if line.startswith("| ↳")]
+    assert [cell.split()[0] for cell in floors] == ["0.25", "0.35", "0.35", "0.45"]
+    head, _, rows = table_rows(text, "What each method took")
+    assert list(rows["piq"].values()) == ["piq", "40", "36", "390", "8.4", "0.50", "c" * 12, "e" * 12]
+    assert list(rows["L-MAC"].values()) == ["L-MAC", "20", "7", "62", "8.4", "0.60", "d" * 12, "e" * 12]
+
+
+def test_heads_come_from_the_table_of_metrics(tool, make):
+    l2i = summary_of("l2i", own={"fid_top1": 0.9, "auroc": 0.8})
+    outcome = run(tool, make("a", summary_of()), make("b", l2i))
+    head, _, rows = table_rows(outcome.out, SPECTROGRAM)
+    wanted = [metric_info(name) for name in (*METRICS, "auroc", "fid_top1")]
+    assert [text.split(" (")[0].rstrip(" ↑↓") for text in head[2:]] == [info.label for info in wanted]
+    arrows = {"high": "↑", "low": "↓", "none": ""}
+    for text, info in zip(head[2:], wanted, strict=True):
+        assert "".join(c for c in text if c in "↑↓") == arrows[info.better], text
+    assert rows["l2i"]["top-1 fidelity ↑"].startswith("0.90 [")
+    assert rows["piq"]["top-1 fidelity ↑"] == rows["M = 1"]["AUROC ↑"] == "–"
+
+
+def change(path, value):
+    """A change of one entry of a summary, and what the refusal says."""
+
+    def apply(summary):
+        place = summary
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("alter", "said"),
+    [
+        (change(["provenance", "data", "name"], "ESC-50"), "data: ESC-10 and ESC-50"),
+        (change(["provenance", "data", "folds", "test"], [4]), "test folds: [5] and [4]"),
+        (change(["provenance", "data", "folds", "train"], [1, 2, 5]), "other folds: "),
+        (
+            change(["provenance", "data", "settings"], {"seed": 7}),
+            'settings of the data: {} and {"settings": {"seed": 7}}',
+        ),
+        (change(["n"], 79), "n: 80 and 79"),
+        (change(["provenance", "seed"], 7), "seed: 1234 and 7"),
+        (change(["provenance", "classifier"], "0123"), "classifier: feedfacecafe0000 and 0123"),
+        (change(["provenance", "clip_seconds"], None), "clip_seconds: 5.0 and null"),
+        (change(["provenance", "fixed_length"], True), "fixed_length: false and true"),
+        (change(["provenance", "suite"], "mixtures"), "suite: clean and mixtures"),
+    ],
+)
+def test_what_was_not_measured_alike_is_refused(tool, make, tmp_path, alter, said):
+    other = summary_of("lmac")
+    alter(other)
+    a, b, c = make("a", summary_of()), make("b", summary_of("l2i")), make("c", other)
+    outcome = run(tool, a, b, c, "--out", tmp_path / "table.md")
+    assert outcome.code == 2
+    assert f"({said}" in outcome.line
+    assert str(a) in outcome.line
+    assert str(c) in outcome.line
+    assert outcome.out == ""
+    assert not (tmp_path / "table.md").exists()
+
+
+def test_every_difference_is_named(tool, make):
+    other = summary_of("lmac", seed=7, clip_seconds=2.0)
+    line = run(tool, make("a", summary_of()), make("b", other)).line
+    assert "(seed: 1234 and 7; clip_seconds: 5.0 and 2.0)" in line
+
+
+def test_what_does_not_decide_the_clips_may_differ(tool, make):
+    other = summary_of("lmac", commit="f" * 40)
+    other["provenance"]["data"]["n_clips"] = {"train": 240, "valid": 80, "test": 80}
+    other["provenance"]["data"]["n_skipped"] = 3
+    outcome = run(tool, make("a", summary_of()), make("b", other))
+    assert outcome.code == 0, outcome.err
+    assert "| " + "f" * 12 + " |" in outcome.out
+
+
+def test_floors_of_two_domains_are_told_apart(tool, make):
+    outcome = run(tool, make("a", summary_of()), make("b", summary_of("lmac", apply="linear")))
+    _, names, _ = table_rows(outcome.out, WAVEFORM)
+    assert names[-4:] == [
+        "M = 1 (log masks)",
+        "energy top 20% (log masks)",
+        "M = 1 (linear masks)",
+        "energy top 20% (linear masks)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("origin", "cell"),
+    [(None, "62"), ({"sha256": "ab", "seconds": 390.4}, "390 + 62"), ({"sha256": "ab", "seconds": None}, "– + 62")],
+)
+def test_fine_tuning_shows_the_extra_time(tool, make, origin, cell):
+    training = {"epochs": 2, "best_epoch": 1, "seconds": 61.7, "commit": "d" * 40, "finetuned_from": origin}
+    outcome = run(tool, make("a", summary_of("lmac", training=training)))
+    assert outcome.code == 0, outcome.err
+    _, _, rows = table_rows(outcome.out, "What each method took")
+    assert rows["lmac"]["training (s)"] == cell
+
+
+def test_a_method_without_training_and_an_older_evaluation(tool, make):
+    amt = summary_of("amt", training={"seed": 1234})
+    amt["seconds_per_clip"]["amt"] = None  # an evaluation that was only finished, with nothing left to measure
+    old = summary_of("piq")
+    del old["companions"]
+    for results_of_place in old["places"].values():
+        for name in ("energy, same area", "random, same area"):
+            del results_of_place[name]
+    outcome = run(tool, make("a", amt), make("b", old))
+    assert outcome.code == 0, outcome.err
+    _, names, _ = table_rows(outcome.out, SPECTROGRAM)
+    assert names == ["amt", "↳ energy, same area", "piq", "M = 1", "energy top 20%"]
+    _, _, rows = table_rows(outcome.out, "What each method took")
+    assert list(rows["amt"].values())[1:] == ["–", "–", "–", "–", "0.50", "–", "e" * 12]
+
+
+def test_names(tool, make):
+    a, b = make("a", summary_of()), make("seed=1234", summary_of())
+    assert "two runs are called piq: give names of their own, NAME=RUN" in run(tool, a, b).line
+    outcome = run(tool, a, f"other | seed={b}")
+    assert outcome.code == 0, outcome.err
+    assert "| other \\| seed | 80 |" in outcome.out
+    assert "| other \\| seed | 40 |" in outcome.out
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"places": {}, "provenance": {}, "n": 3}', '{"places": {"a": {"x": {}}, "b": {}}, "n": 3}'],
+)
+def test_what_is_no_summary_is_one_clear_line(tool, make, content):
+    folder = make("a", {})
+    (folder / "evaluation" / "summary.json").write_text(content, "utf-8")
+    outcome = run(tool, folder)
+    assert outcome.code == 2
+    assert "is not the summary of an evaluation" in outcome.line
+
+
+def test_a_run_that_was_not_evaluated(tool, make, tmp_path):
+    outcome = run(tool, make("a", summary_of()), f"new={tmp_path / 'new'}")
+    assert outcome.code == 2
+    assert "evaluate it first" in outcome.line
+    assert str(tmp_path / "new" / "evaluation" / "summary.json") in outcome.line
+
+
+def test_summaries_are_read_only(tool, make):
+    summary = summary_of()
+    folder = make("a", copy.deepcopy(summary))
+    assert run(tool, folder).code == 0
+    assert json.loads((folder / "evaluation" / "summary.json").read_text("utf-8")) == summary
+
+
+def test_a_real_run(tool, tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path):
+    folder = tmp_path / "piq run"
+    shutil.copytree(tiny_piq_run, folder)
+    evaluated = tiny.run("evaluate", tiny_esc50, folder, classifier_folder=tiny_classifier_folder)
+    assert evaluated.code == 0, evaluated.err
+    outcome = tiny.run_process([str(SCRIPT), str(folder), f"PIQ again={folder}"], cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    summary = json.loads((folder / "evaluation" / "summary.json").read_text("utf-8"))
+    table = (folder / "evaluation" / "table.md").read_text("utf-8")
+    lines = outcome.out.splitlines()
+    for line in table.splitlines():
+        # Every head, method and common floor stands there as in the evaluation's own table.
+        if line.startswith("|") and line.split("|")[1].strip() not in summary["companions"]:
+            assert lines.count(line) == table.splitlines().count(line), line
+    assert sum(line.startswith("| PIQ again | 6 |") for line in lines) == 2
+    training = summary["provenance"]["training"]
+    _, _, rows = table_rows(outcome.out, "What each method took")
+    assert rows["PIQ again"]["epochs"] == "3"
+    assert rows["PIQ again"]["best epoch"] == str(training["best_epoch"])
+    assert rows["PIQ again"]["training (s)"] == f"{training['seconds']:.0f}"
+    assert rows["PIQ again"]["explaining a clip (ms)"] == f"{1000 * summary['seconds_per_clip']['piq']:.1f}"
+    assert rows["PIQ again"]["commit of evaluation"] == summary["provenance"]["commit"][:12]

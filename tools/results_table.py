@@ -1,0 +1,243 @@
+"""One table of several methods: python tools/results_table.py RUN [NAME=RUN ...] [--out FILE]
+
+RUN is the output folder of a run that was evaluated; NAME, if given, stands for the method in the tables. The runs have
+to be measured on the same clips of the same data with the same classifier; otherwise nothing is written, and one line
+says what differs. The document is Markdown: for each place of measurement every method, with the loudest bins at its
+own kept area beneath it, and the floors they share; then what each took to train and to explain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interpretability.command_line import guarded
+from interpretability.errors import MissingError, UserError
+from interpretability.evaluation import caption
+from interpretability.files import write_text
+from interpretability.methods.floors import matched_floors
+from interpretability.metrics.suite import columns, format_table
+
+SUMMARY = Path("evaluation") / "summary.json"
+PLACES = {"spectrogram": "the masked spectrogram", "waveform": "the masked sound, analysed again (what is heard)"}
+#: The row of an evaluation that stands beneath its method.
+BENEATH = next(iter(matched_floors(seed=0)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A method and what an evaluation says of it.
+
+    Attributes
+    ----------
+    name : str
+        In the tables.
+    row : str
+        Name of the method's row in the evaluation.
+    folder : Path
+        Of the run.
+    summary : dict
+        ``evaluation/summary.json``.
+    """
+
+    name: str
+    row: str
+    folder: Path
+    summary: dict[str, Any]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the results carry."""
+        return self.summary["provenance"]
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What is known of the training; little if the method is not trained."""
+        return self.provenance.get("training") or {}
+
+
+def read_run(text: str) -> Measured:
+    """Read the evaluation of ``RUN`` or ``NAME=RUN``.
+
+    Raises
+    ------
+    MissingError
+        If there is no evaluation.
+    UserError
+        If the file is not the summary of one.
+    """
+    name, equals, run = text.partition("=")
+    if not equals or Path(text).is_dir():  # the name of a folder may have the sign in it
+        name, run = "", text
+    path = Path(run).expanduser() / SUMMARY
+    if not path.is_file():
+        raise MissingError(
+            f"{path}: no such file; give the output folder of a run, and evaluate it first (evaluate.py)"
+        )
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        row = next(iter(next(iter(summary["places"].values()))))
+        known = isinstance(summary["provenance"], dict) and isinstance(summary["n"], int)
+        if not known or any(row not in rows for rows in summary["places"].values()):
+            raise ValueError("not what an evaluation writes")
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise UserError(f"{path}: is not the summary of an evaluation ({error!r}); evaluate the run again") from error
+    return Measured(name or row, row, path.parents[1], summary)
+
+
+def conditions(run: Measured) -> dict[str, Any]:
+    """Return what has to be the same in two evaluations for their rows to stand in one table."""
+    data = dict(run.provenance.get("data") or {})
+    folds = dict(data.pop("folds", None) or {})
+    # How many clips there were to train on is told by the rest; those that were measured are n.
+    rest = {key: value for key, value in data.items() if key not in ("name", "n_clips", "n_skipped")}
+    return {
+        "data": data.get("name"),
+        "test folds": folds.pop("test", None),
+        "other folds": folds,
+        "settings of the data": rest,
+        "n": run.summary["n"],
+        "suite": run.provenance.get("suite"),
+        "seed": run.provenance.get("seed"),
+        "classifier": run.provenance.get("classifier"),
+        "clip_seconds": run.provenance.get("clip_seconds"),
+        "fixed_length": run.provenance.get("fixed_length"),
+        "places": list(run.summary["places"]),
+    }
+
+
+def check_comparable(runs: Sequence[Measured]) -> None:
+    """Refuse runs that cannot stand in one table.
+
+    Raises
+    ------
+    UserError
+        If a condition differs, or two runs have one name; the message says which.
+    """
+    first = runs[0]
+    wanted = conditions(first)
+    for run in runs[1:]:
+        found = conditions(run)
+        different = [
+            f"{name}: {_short(wanted[name])} and {_short(found[name])}"
+            for name in wanted
+            if wanted[name] != found[name]
+        ]
+        if different:
+            raise UserError(
+                f"{first.folder} and {run.folder} were not measured alike ({'; '.join(different)}): give runs of the "
+                "same data, classifier, seed and clip length"
+            )
+    names = [run.name for run in runs]
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise UserError(f"two runs are called {', '.join(double)}: give names of their own, NAME=RUN")
+
+
+def document(runs: Sequence[Measured]) -> str:
+    """Return the tables of runs that are comparable, as Markdown."""
+    first = runs[0]
+    # The commit may differ between runs, and stands in the last table.
+    shared = {key: value for key, value in first.provenance.items() if key != "commit"}
+    parts = [caption(shared, first.summary)]
+    for place in first.summary["places"]:
+        rows = _rows(runs, place)
+        names = columns(summary for _, summary in rows)
+        parts.append(f"**Measured on {PLACES.get(place, place)}**\n\n{format_table(rows, names)}\n")
+    parts.append(f"**What each method took**\n\n{_costs(runs)}\n")
+    return "\n".join(parts)
+
+
+def _rows(runs: Sequence[Measured], place: str) -> list[tuple[str, dict]]:
+    """The rows of one place: each method with the floor at its own area, then the floors that are common to all."""
+    rows, floors = [], {}
+    domains = {run.provenance.get("apply") for run in runs}
+    for run in runs:
+        measured = run.summary["places"][place]
+        rows.append((run.name, measured[run.row]))
+        if BENEATH in measured:
+            rows.append((f"↳ {BENEATH}", measured[BENEATH]))
+        # A floor's mask is the same in every run, but not what it does in another domain.
+        domain = f" ({run.provenance.get('apply')} masks)" if len(domains) > 1 else ""
+        for name, summary in measured.items():
+            if name not in (run.row, *run.summary.get("companions", ())):
+                floors.setdefault(f"{name}{domain}", summary)
+    return rows + list(floors.items())
+
+
+def _costs(runs: Sequence[Measured]) -> str:
+    lines = [
+        "| method | epochs | best epoch | training (s) | explaining a clip (ms) | kept area "
+        "| commit of training | commit of evaluation |",
+        "| :--- | ---: | ---: | ---: | ---: | ---: | :--- | :--- |",
+    ]
+    for run in runs:
+        training = run.training
+        seconds = (run.summary.get("seconds_per_clip") or {}).get(run.row)
+        area = next(iter(run.summary["places"].values()))[run.row]["kept_area"]["mean"]
+        cells = [
+            run.name.replace("|", "\\|"),
+            _cell(training.get("epochs"), str),
+            _cell(training.get("best_epoch"), str),
+            _training_time(training),
+            _cell(seconds, lambda s: f"{1000 * s:.1f}"),
+            _cell(area, lambda a: f"{a:.2f}"),
+            _cell(training.get("commit"), lambda c: c[:12]),
+            _cell(run.provenance.get("commit"), lambda c: c[:12]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _training_time(training: dict[str, Any]) -> str:
+    """The seconds of training; of a fine-tuned method, those before and those that came on top."""
+    origin = training.get("finetuned_from")
+    own = _cell(training.get("seconds"), lambda s: f"{s:.0f}")
+    if not origin:
+        return own
+    before = origin.get("seconds") if isinstance(origin, dict) else None
+    return f"{_cell(before, lambda s: f'{s:.0f}')} + {own}"
+
+
+def _cell(value: Any, write: Callable[[Any], str]) -> str:
+    return "–" if value is None else write(value)
+
+
+def _short(value: Any, limit: int = 40) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def results_table(runs: Sequence[str], out: Path | None = None) -> str:
+    """Print, and write if asked to, the document of several runs; return it.
+
+    Raises
+    ------
+    UserError
+        If a run has no evaluation, or they cannot stand in one table.
+    """
+    measured = [read_run(text) for text in runs]
+    check_comparable(measured)
+    text = document(measured)
+    print(text)
+    if out is not None:
+        write_text(out, text)
+    return text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="output folder of an evaluated run, or NAME=RUN")
+    parser.add_argument("--out", type=Path, help="Markdown file to write")
+    arguments = parser.parse_args(argv)
+    return guarded(lambda: results_table(arguments.runs, arguments.out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
