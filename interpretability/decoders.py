@@ -6,6 +6,7 @@ beyond the outermost centres the nearest value is kept. So an event moved by k s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -172,6 +173,31 @@ def fit_frames(values: Tensor, n_frames: int) -> Tensor:
     if missing <= 0:
         return values[:, :n_frames]
     return torch.cat([values, values[:, -1:].expand(-1, missing, -1)], dim=1)
+
+
+def reassemble(indices: Sequence[Tensor], parts: Sequence[Tensor], axis: int, size: int | None = None) -> Tensor:
+    """Put the groups of a batch together again that ran alone, by length.
+
+    Parameters
+    ----------
+    indices : sequence of Tensor [b]
+        Places in the batch of each group's clips; every place once.
+    parts : sequence of Tensor
+        What came of each group, [b, …], clips along the first axis; sizes may differ along ``axis`` alone.
+    axis : int
+        Axis of time, counted from 0.
+    size : int, optional
+        Wanted along it; that of the longest part if not given.
+
+    Returns
+    -------
+    Tensor
+        In the batch's order, with zeros after the end of shorter parts.
+    """
+    size = max(part.shape[axis] for part in parts) if size is None else size
+    # functional.pad counts axes from the last one.
+    filled = [functional.pad(part, (0, 0) * (part.ndim - 1 - axis) + (0, size - part.shape[axis])) for part in parts]
+    return torch.cat(filled)[torch.cat(tuple(indices)).argsort()]
 
 
 def hide_padding(maps: Tensor, rows: Tensor | None) -> Tensor:

@@ -12,11 +12,13 @@ from torch import Tensor
 from interpretability.data.audio import write_wav
 from interpretability.dictionary import Components
 from interpretability.files import write_json
-from interpretability.frontend import FrontendSettings, Spectrogram, apply_mask
+from interpretability.frontend import Frontend, FrontendSettings, Spectrogram, apply_mask
 
 if TYPE_CHECKING:
     from interpretability.classifiers.base import ClassifierOutput
     from interpretability.methods.base import Interpreter
+
+COMPONENTS = "components"
 
 
 @dataclass
@@ -179,27 +181,37 @@ class Explanation:
         index: int = 0,
         true_label: str | None = None,
         extra: dict | None = None,
+        max_components: int = 8,
     ) -> dict[str, Path]:
-        """Save one clip's explanation: three wavs, a figure and a JSON description.
+        """Save one clip's explanation: three wavs, a figure and a JSON description; components where there are any.
 
         Parameters
         ----------
         folder : path
             Made if absent; gets ``input.wav``, ``explanation.wav``, ``residual.wav`` (32-bit float, all at the input's
-            levelled scale, so that their loudness can be compared), ``figure.png`` and ``explanation.json``.
+            levelled scale, so that their loudness can be compared), ``figure.png`` and ``explanation.json``. Of a
+            method that explains by components also ``components.png``, and the most relevant of the selected ones as
+            sounds, ``components/01_component_37.wav`` and so on, at the same scale; those of an earlier explanation
+            go.
         index : int
             Which clip of the batch.
         true_label : str, optional
             For the figure's title.
         extra : dict, optional
             Added to the JSON description: metrics, say.
+        max_components : int
+            So many of the selected components get a sound; the JSON description lists them all.
 
         Returns
         -------
         dict of str to Path
-            What was written.
+            What was written: ``input``, ``explanation``, ``residual``, ``figure`` and ``description``; with components
+            ``components`` (the figure of them) and ``component_37`` and so on.
         """
-        from interpretability.report.figures import save_explanation_figure  # matplotlib is slow to import
+        from interpretability.report.figures import (  # matplotlib is slow to import
+            save_components_figure,
+            save_explanation_figure,
+        )
 
         folder = Path(folder)
         clip = self[index]
@@ -207,9 +219,52 @@ class Explanation:
         for path, wav in zip(paths.values(), (clip.sound, clip.listenable, clip.residual), strict=True):
             write_wav(path, wav[0].detach().cpu(), self.frontend.sample_rate)
         paths["figure"] = save_explanation_figure(clip, folder / "figure.png", true_label)
+        said = {**self.describe(index), "true": true_label}
+        for path in (folder / COMPONENTS).glob("*_component_*.wav"):
+            path.unlink()
+        if clip.components is not None:
+            paths[COMPONENTS] = save_components_figure(clip, folder / f"{COMPONENTS}.png", true_label)
+            said[COMPONENTS] = [
+                {"component": k, "relevance": float(clip.components.relevance[0, k]), "sound": None}
+                for k in clip.components.ranked()
+            ]
+            for rank, (k, wav) in enumerate(clip.component_sounds(max_components).items(), 1):
+                name = f"{COMPONENTS}/{rank:02}_component_{k}.wav"
+                write_wav(folder / name, wav.detach().cpu(), self.frontend.sample_rate)
+                paths[f"component_{k}"] = folder / name
+                said[COMPONENTS][rank - 1]["sound"] = name
         paths["description"] = folder / "explanation.json"
-        write_json(paths["description"], {**self.describe(index), "true": true_label, **(extra or {})})
+        write_json(paths["description"], {**said, **(extra or {})})
         return paths
+
+    @torch.no_grad()
+    def component_sounds(self, limit: int | None = None, index: int = 0) -> dict[int, Tensor]:
+        """Return the sounds of a clip's selected components, the most relevant first.
+
+        Parameters
+        ----------
+        limit : int, optional
+            At most so many; all if not given.
+        index : int
+            Which clip of the batch.
+
+        Returns
+        -------
+        dict of int to Tensor [N]
+            From the component's number (from 0 on) to ``istft(apply(M_k) e^{j phase})``, M_k being the mask of this
+            component alone; at the scale of the input, and of the clip's length. With masks in the linear domain the
+            sounds of all selected components add up to ``listenable``. Empty where there are none.
+        """
+        clip = self[index]
+        if clip.components is None:
+            return {}
+        frontend, spectrogram = Frontend(self.frontend), clip.spectrogram
+        return {
+            k: frontend.resynthesise(
+                spectrogram, apply_mask(spectrogram.magnitude, clip.components.mask_of(k), self.apply)
+            )[0]
+            for k in clip.components.ranked()[:limit]
+        }
 
     def masked_magnitude(self) -> Tensor:
         """Return what the mask keeps as linear magnitude [B, T, F]."""

@@ -14,6 +14,7 @@ from interpretability.decoders import (
     hide_padding,
     hold_last_row,
     interpolation_matrix,
+    reassemble,
     regrid,
     to_spectrogram_grid,
 )
@@ -88,6 +89,25 @@ def test_fit_frames_cuts_or_repeats_the_last():
     values = torch.arange(6.0).view(1, 3, 2)
     assert torch.equal(fit_frames(values, 2), values[:, :2])
     assert fit_frames(values, 5)[0, :, 0].tolist() == [0.0, 2.0, 4.0, 4.0, 4.0]
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_groups_are_put_together_again_in_the_batchs_order_padded_with_zeros(axis):
+    batch = torch.randn(4, 5, 5)
+    counts, indices = (3, 5), (torch.tensor([2, 0]), torch.tensor([3, 1]))
+    parts = [batch[index].narrow(axis, 0, count) for index, count in zip(indices, counts, strict=True)]
+    for size in (None, 5, 7):
+        whole = reassemble(indices, parts, axis, size)
+        assert whole.shape[axis] == (size or 5)
+        for index, count in zip(indices, counts, strict=True):
+            torch.testing.assert_close(whole[index].narrow(axis, 0, count), batch[index].narrow(axis, 0, count))
+            assert not whole[index].narrow(axis, count, whole.shape[axis] - count).any()
+
+
+def test_a_single_group_of_flags():
+    flags = torch.tensor([[True, True], [False, True]])
+    whole = reassemble([torch.tensor([1, 0])], [flags], axis=1, size=3)
+    assert whole.tolist() == [[False, True, False], [True, True, False]]
 
 
 def test_hidden_rows_are_zero():

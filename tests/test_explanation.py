@@ -6,9 +6,15 @@ import math
 import pytest
 import soundfile
 import torch
+from matplotlib import pyplot
 
 from interpretability.classifiers.compact import CompactClassifier
+from interpretability.dictionary import Components, component_mask, decompose
+from interpretability.explanation import Interpretation
+from interpretability.frontend import apply_mask
+from interpretability.methods.base import Interpreter
 from interpretability.methods.floors import EnergyMask
+from interpretability.report import figures
 
 RATE = 16000
 
@@ -17,6 +23,34 @@ RATE = 16000
 def interpreter():
     torch.manual_seed(0)
     return EnergyMask(CompactClassifier(["cat", "dog", "rain"], n_mels=16, channels=(4, 4, 8, 8)), 0.2)
+
+
+class Words(Interpreter):
+    """Explains by the words of a dictionary of noise bands; how relevant each is, is given."""
+
+    NAME = "words"
+    trainable = False
+
+    def __init__(self, relevance, threshold=0.2, apply="log"):
+        super().__init__(CompactClassifier(["cat", "dog"], n_mels=16, channels=(2, 2, 2, 2)), apply)
+        self.relevance, self.threshold = torch.tensor(relevance), threshold
+        # Overlapping bands with a floor, so that every bin belongs to several words.
+        matrix = torch.rand(513, len(relevance), generator=torch.Generator().manual_seed(1)) + 0.05
+        self.register_buffer("matrix", matrix / matrix.norm(dim=0))
+
+    def interpret(self, spectrogram, output, target):
+        activations = decompose(spectrogram.log_magnitude, self.matrix)
+        relevance = self.relevance.expand(len(spectrogram), -1)
+        selected = relevance > self.threshold
+        mask = component_mask(self.matrix, activations, selected)
+        return Interpretation(mask, Components(self.matrix, activations, relevance, selected))
+
+
+@pytest.fixture
+def quick_figures(monkeypatch):
+    """Empty figures, for tests that look at sounds and lists: drawing takes longer than all the rest."""
+    for name in ("plot_explanation", "plot_components"):
+        monkeypatch.setattr(figures, name, lambda clip, true_label=None: pyplot.figure(figsize=(1, 1)))
 
 
 def noise(*shape):
@@ -67,3 +101,89 @@ def test_saved_sounds_have_the_length_and_the_level_of_the_input(interpreter, tm
     assert said["kept_area"] == pytest.approx(0.2, abs=1e-3)
     assert said["seconds"] == 0.7
     assert paths["figure"].read_bytes()[:4] == b"\x89PNG"
+
+
+class TestComponents:
+    RELEVANCE = (0.5, -1.0, 0.9, 0.1, 0.9, 0.3)
+    RANKED = (2, 4, 0, 5)  # above 0.2, the most relevant first, lower numbers first on ties
+
+    def test_they_are_saved_as_sounds_a_figure_and_a_list(self, tmp_path):
+        explanation = Words(self.RELEVANCE).explain(noise(2, 16000), torch.tensor([1.0, 0.7]))
+        paths = explanation.save(tmp_path, index=1, extra={"source": "x"})
+        names = [f"components/{rank:02}_component_{k}.wav" for rank, k in enumerate(self.RANKED, 1)]
+        assert sorted(path.name for path in (tmp_path / "components").iterdir()) == [name[11:] for name in names]
+        assert [paths[f"component_{k}"] for k in self.RANKED] == [tmp_path / name for name in names]
+        assert paths["components"] == tmp_path / "components.png"
+        assert paths["components"].read_bytes()[:4] == b"\x89PNG"
+        assert all(path.is_file() for path in paths.values())
+        said = json.loads(paths["description"].read_text())
+        assert said["source"] == "x"
+        assert [entry["component"] for entry in said["components"]] == list(self.RANKED)
+        assert [entry["relevance"] for entry in said["components"]] == pytest.approx([0.9, 0.9, 0.5, 0.3])
+        assert [entry["sound"] for entry in said["components"]] == names
+
+    @pytest.mark.parametrize("apply", ["log", "linear"])
+    @pytest.mark.usefixtures("quick_figures")
+    def test_a_sound_is_what_the_mask_of_its_component_keeps_at_the_scale_of_the_input(self, apply, tmp_path):
+        words = Words(self.RELEVANCE, apply=apply)
+        wavs = noise(1, 11200) * 1e-3
+        explanation = words.explain(wavs)
+        paths = explanation.save(tmp_path)
+        spectrogram = explanation.spectrogram
+        h = decompose(spectrogram.log_magnitude, words.matrix)[0]  # [K, T]
+        for k in self.RANKED:
+            wav, rate = soundfile.read(paths[f"component_{k}"], dtype="float32")
+            assert (rate, wav.shape) == (RATE, (11200,))
+            share = (torch.outer(words.matrix[:, k], h[k]) / (words.matrix @ h)).T[None]
+            wanted = words.frontend.resynthesise(spectrogram, apply_mask(spectrogram.magnitude, share, apply))
+            assert snr_db(wanted[0], torch.tensor(wav)) > 60
+
+    @pytest.mark.usefixtures("quick_figures")
+    def test_linear_masks_make_sounds_that_add_up_to_the_explanation(self, tmp_path):
+        explanation = Words(self.RELEVANCE, apply="linear").explain(noise(1, 16000))
+        paths = explanation.save(tmp_path)
+        parts = [torch.tensor(soundfile.read(paths[f"component_{k}"], dtype="float32")[0]) for k in self.RANKED]
+        whole = torch.tensor(soundfile.read(paths["explanation"], dtype="float32")[0])
+        assert snr_db(whole, sum(parts)) > 60
+        assert all(snr_db(whole, part) < 20 for part in parts)  # and each is only a part
+
+    @pytest.mark.usefixtures("quick_figures")
+    def test_only_so_many_become_sounds_but_all_are_listed(self, tmp_path):
+        explanation = Words(self.RELEVANCE).explain(noise(1, 4000))
+        paths = explanation.save(tmp_path, max_components=2)
+        said = json.loads(paths["description"].read_text())["components"]
+        assert [entry["component"] for entry in said] == list(self.RANKED)
+        assert [entry["sound"] is not None for entry in said] == [True, True, False, False]
+        assert len(list((tmp_path / "components").iterdir())) == 2
+        many = Words([0.5] * 12).explain(noise(1, 4000))
+        many.save(tmp_path / "many")
+        assert len(list((tmp_path / "many" / "components").iterdir())) == 8
+        assert list(many.component_sounds()) == list(range(12))
+
+    @pytest.mark.usefixtures("quick_figures")
+    def test_saved_again_nothing_is_left_of_the_earlier_ones(self, tmp_path):
+        Words(self.RELEVANCE).explain(noise(1, 4000)).save(tmp_path)
+        (tmp_path / "components" / "mine.txt").write_text("stays")
+        Words((0.0, 0.5)).explain(noise(1, 4000)).save(tmp_path)
+        left = sorted(path.name for path in (tmp_path / "components").iterdir())
+        assert left == ["01_component_1.wav", "mine.txt"]
+
+    def test_none_selected(self, tmp_path):
+        explanation = Words((0.1, 0.0)).explain(noise(1, 4000))
+        paths = explanation.save(tmp_path)
+        assert json.loads(paths["description"].read_text())["components"] == []
+        assert explanation.component_sounds() == {}
+        assert paths["components"].is_file()
+        assert not (tmp_path / "components").exists()
+
+    def test_silence(self, tmp_path):
+        explanation = Words(self.RELEVANCE).explain(torch.zeros(1, 4000))
+        assert all(not wav.any() for wav in explanation.component_sounds().values())
+        explanation.save(tmp_path)
+
+    def test_methods_without_components_save_none(self, interpreter, tmp_path):
+        explanation = interpreter.explain(noise(1, 4000))
+        assert explanation.component_sounds() == {}
+        paths = explanation.save(tmp_path)
+        assert "components" not in paths
+        assert "components" not in json.loads(paths["description"].read_text())

@@ -19,6 +19,7 @@ from interpretability.decoders import (
     MaskDecoder,
     fit_frames,
     hide_padding,
+    reassemble,
     to_spectrogram_grid,
 )
 from interpretability.errors import UserError
@@ -349,23 +350,16 @@ class PublishedPSI(VectorQuantizedPSI_Audio):
         if self.training or bool(spectrogram.valid.all()):
             return (*self._decode(maps, target, n_frames, n_bins), None)
         # Transposed convolutions would carry padding into the clip: each length runs alone.
-        parts = []
+        groups, parts = [], []
         for index, count in groups_of_equal_length(spectrogram.valid, len(maps)):
-            count = n_frames if count is None else count
             rows = classifier.feature_rows(count)[-1]
-            parts.append((index, self._decode(maps[index, :, :rows], target[index], count, n_bins)))
-        order = torch.cat([index for index, _ in parts]).argsort()
-        logits = torch.cat([functional.pad(part[0], (0, 0, 0, n_frames - part[0].shape[1])) for _, part in parts])
-        longest = max(part[1].shape[2] for _, part in parts)
-        rows = torch.cat(
-            [(torch.arange(longest) < part[1].shape[2]).expand(len(index), -1) for index, part in parts]
-        ).to(maps.device)
-        adapted, quantised = (
-            torch.cat([functional.pad(part[k], (0, 0, 0, longest - part[k].shape[2])) for _, part in parts])
-            for k in (1, 2)
-        )
-        indices = torch.cat([functional.pad(part[3], (0, 0, 0, longest - part[3].shape[1])) for _, part in parts])
-        return logits[order], adapted[order], quantised[order], indices[order], rows[order]
+            groups.append(index)
+            parts.append(self._decode(maps[index, :, :rows], target[index], count, n_bins))
+        logits = reassemble(groups, [part[0] for part in parts], axis=1, size=n_frames)
+        adapted, quantised = (reassemble(groups, [part[k] for part in parts], axis=2) for k in (1, 2))
+        indices = reassemble(groups, [part[3] for part in parts], axis=1)
+        belong = [torch.ones_like(part[3][..., 0], dtype=torch.bool) for part in parts]  # [b, T']
+        return logits, adapted, quantised, indices, reassemble(groups, belong, axis=1)
 
     def _decode(
         self, maps: Tensor, target: Tensor, n_frames: int, n_bins: int

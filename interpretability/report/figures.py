@@ -1,4 +1,4 @@
-"""Figures of explanations: input, mask and explanation, axes in seconds and Hz."""
+"""Figures of explanations: input, mask and explanation; components; axes in seconds and Hz."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ matplotlib.use("Agg")  # figures go to files; no screen is needed
 
 from matplotlib import pyplot as plt
 
+from interpretability.errors import UserError
 from interpretability.explanation import Explanation
 from interpretability.files import atomic_path
 
 FLOOR_DB = -80.0
+MAX_COMPONENTS = 8
+KEPT, LEFT_OUT = "tab:orange", "lightgrey"  # of components in the explanation, and of all others
 
 
 def plot_explanation(clip: Explanation, true_label: str | None = None) -> plt.Figure:
@@ -65,17 +68,101 @@ def plot_explanation(clip: Explanation, true_label: str | None = None) -> plt.Fi
     axes[0].set_ylabel("frequency (Hz)")
     axes[0].set_ylim(0, rate / 2)
     axes[0].set_xlim(0, max(said["seconds"], hop))
-    truth = "" if true_label is None else f"true: {true_label}   "
-    title = f"{truth}predicted: {said['predicted']} (p = {said['predicted_probability']:.3f})"
-    if said["explained"] != said["predicted"]:
-        title += f"   explained: {said['explained']} (p = {said['explained_probability']:.3f})"
-    figure.suptitle(f"{title}   [{said['method']}]")
+    figure.suptitle(_title(clip, true_label))
     return figure
 
 
 def save_explanation_figure(clip: Explanation, path: str | Path, true_label: str | None = None) -> Path:
     """Draw one clip's explanation into a file, atomically; return its path."""
-    figure = plot_explanation(clip, true_label)
+    return _save(plot_explanation(clip, true_label), path)
+
+
+def plot_components(clip: Explanation, true_label: str | None = None) -> plt.Figure:
+    """Draw the components of one clip's explanation: their relevance, and spectra and activations of the selected.
+
+    Parameters
+    ----------
+    clip : Explanation
+        Of one clip, by a method that explains by components.
+    true_label : str, optional
+        Shown in the title beside the predicted class.
+
+    Returns
+    -------
+    matplotlib Figure
+        On top a bar for each component's relevance, the selected ones marked. Below, a row for each selected component,
+        the most relevant first, up to 8: its column of the dictionary over frequency in Hz, and its activation (of
+        which the two make up the log magnitude) over time in seconds. All rows have one scale.
+
+    Raises
+    ------
+    UserError
+        If the method does not explain by components.
+    """
+    if clip.components is None:
+        raise UserError(f"{clip.method} does not explain by components: there are none to draw")
+    components, said = clip.components, clip.describe()
+    relevance = components.relevance[0].detach().double().cpu().numpy()
+    selected = components.selected[0].cpu().numpy()
+    ranked = components.ranked()
+    shown = ranked[:MAX_COMPONENTS]
+    n_rows = max(1, len(shown))
+    figure = plt.figure(figsize=(13, 2.6 + 1.1 * n_rows + 0.6), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(2.6, 1.1 * n_rows + 0.6))
+    bars = upper.subplots()
+    bars.bar(np.arange(len(relevance)), relevance, color=np.where(selected, KEPT, LEFT_OUT), width=0.8)
+    bars.axhline(0, color="black", linewidth=0.8)
+    bars.set(xlabel="component", ylabel="relevance", xlim=(-0.5, len(relevance) - 0.5))
+    bars.xaxis.get_major_locator().set_params(integer=True)
+    more = (
+        ""
+        if len(shown) == len(ranked)
+        else f"; the {len(shown)} most relevant are below, {len(ranked) - len(shown)} more are not"
+    )
+    bars.set_title(f"{len(ranked)} of {len(relevance)} components selected (coloured){more}")
+    figure.suptitle(_title(clip, true_label))
+    if not shown:
+        lower.text(0.5, 0.5, "no component is selected: the explanation is silent", ha="center", va="center")
+        return figure
+    rate = clip.frontend.sample_rate
+    hertz = np.arange(components.matrix.shape[0]) * rate / clip.frontend.n_fft
+    words = components.matrix[:, shown].detach().cpu().numpy()
+    levels = components.activations[0, shown].detach().cpu().numpy()
+    seconds = np.arange(levels.shape[1]) * clip.frontend.hop_length / rate
+    axes = lower.subplots(n_rows, 2, squeeze=False, sharex="col", sharey="col")
+    for row, k in enumerate(shown):
+        spectrum, activation = axes[row]
+        spectrum.fill_between(hertz, words[:, row], color="tab:purple", linewidth=0.5)
+        # A single frame is a point, which a line would not show.
+        activation.fill_between(seconds, levels[row], color="tab:blue", alpha=0.4)
+        activation.plot(seconds, levels[row], color="tab:blue", linewidth=1, marker="." if len(seconds) == 1 else "")
+        spectrum.set_ylabel(f"component {k}\nrelevance {relevance[k]:.2f}", rotation=0, ha="right", va="center")
+    axes[0, 0].set_title("spectrum (dictionary column, norm 1)")
+    axes[0, 1].set_title("activation (log magnitude)")
+    axes[0, 0].set(xlim=(0, rate / 2), ylim=(0, 1.05 * (float(words.max()) or 1.0)))
+    axes[0, 1].set(xlim=(0, max(said["seconds"], seconds[-1], 1 / rate)), ylim=(0, 1.05 * (float(levels.max()) or 1.0)))
+    axes[-1, 0].set_xlabel("frequency (Hz)")
+    axes[-1, 1].set_xlabel("time (s)")
+    return figure
+
+
+def save_components_figure(clip: Explanation, path: str | Path, true_label: str | None = None) -> Path:
+    """Draw the components of one clip's explanation into a file, atomically; return its path."""
+    return _save(plot_components(clip, true_label), path)
+
+
+def _title(clip: Explanation, true_label: str | None) -> str:
+    """Return classes, probabilities and method of a clip in one line."""
+    said = clip.describe()
+    title = "" if true_label is None else f"true: {true_label}   "
+    title += f"predicted: {said['predicted']} (p = {said['predicted_probability']:.3f})"
+    if said["explained"] != said["predicted"]:
+        title += f"   explained: {said['explained']} (p = {said['explained_probability']:.3f})"
+    return f"{title}   [{said['method']}]"
+
+
+def _save(figure: plt.Figure, path: str | Path) -> Path:
+    """Write a figure into a file, atomically, and close it; return the path."""
     try:
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=110)

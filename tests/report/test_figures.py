@@ -7,8 +7,15 @@ import torch
 from matplotlib import pyplot as plt
 
 from interpretability.classifiers.compact import CompactClassifier
+from interpretability.dictionary import Components
+from interpretability.errors import UserError
 from interpretability.methods.floors import ConstantMask, EnergyMask
-from interpretability.report.figures import plot_explanation, save_explanation_figure
+from interpretability.report.figures import (
+    plot_components,
+    plot_explanation,
+    save_components_figure,
+    save_explanation_figure,
+)
 
 
 @pytest.fixture
@@ -66,3 +73,94 @@ def test_saved_and_closed(explanation, tmp_path):
 def test_silence_can_be_drawn(tmp_path):
     energy = EnergyMask(CompactClassifier(["cat", "dog"], n_mels=16, channels=(2, 2, 2, 2)), 0.2)
     save_explanation_figure(energy.explain(torch.zeros(1, 1600)), tmp_path / "silence.png")
+
+
+class TestComponents:
+    """Words that are one bin each, and sound one after the other, so that places in the picture are known."""
+
+    BIN_HZ, HOP = 16000 / 1024, 186 / 16000  # Hz, s
+
+    def clip(self, explanation, relevance, threshold=0.2):
+        n, n_frames = len(relevance), explanation.mask.shape[1]
+        matrix = torch.zeros(513, n)
+        matrix[torch.arange(n) * 16, torch.arange(n)] = 1.0
+        activations = torch.zeros(1, n, n_frames)
+        activations[0, torch.arange(n), torch.arange(n) % n_frames] = 2.0
+        relevance = torch.tensor([relevance])
+        explanation.components = Components(matrix, activations, relevance, relevance > threshold)
+        return explanation[0]
+
+    def rows(self, figure):
+        """The pairs of axes (spectrum, activation) below the bars."""
+        panes = figure.axes[1:]
+        return [(panes[i], panes[i + 1]) for i in range(0, len(panes), 2)]
+
+    def test_bars_rows_axes_and_title(self, explanation):
+        figure = plot_components(self.clip(explanation, [0.3, -1.0, 0.9, 0.1, 0.5]), true_label="cat")
+        bars = figure.axes[0]
+        assert [bar.get_height() for bar in bars.patches] == pytest.approx([0.3, -1.0, 0.9, 0.1, 0.5])
+        colours = [bar.get_facecolor() for bar in bars.patches]
+        assert colours[0] == colours[2] == colours[4] != colours[1] == colours[3]
+        assert bars.get_xlabel() == "component"
+        assert bars.get_ylabel() == "relevance"
+        assert "3 of 5 components selected" in bars.get_title()
+        assert "more" not in bars.get_title()
+        rows = self.rows(figure)
+        assert [spectrum.get_ylabel() for spectrum, _ in rows] == [
+            "component 2\nrelevance 0.90",
+            "component 4\nrelevance 0.50",
+            "component 0\nrelevance 0.30",
+        ]
+        assert [axis.get_xlabel() for axis in rows[-1]] == ["frequency (Hz)", "time (s)"]
+        assert rows[0][0].get_xlim() == (0.0, 8000.0)
+        assert rows[0][1].get_xlim() == (0.0, 0.5)
+        assert "true: cat" in figure.get_suptitle()
+        assert "explained: dog" in figure.get_suptitle() or "predicted: dog" in figure.get_suptitle()
+        assert "[energy]" in figure.get_suptitle()
+        plt.close(figure)
+
+    def test_words_lie_at_their_frequency_and_sound_at_their_time(self, explanation):
+        figure = plot_components(self.clip(explanation, [0.3, -1.0, 0.9]))
+        for (spectrum, activation), k in zip(self.rows(figure), (2, 0), strict=True):
+            outline = spectrum.collections[0].get_paths()[0].vertices  # [n, 2]
+            assert outline[outline[:, 1].argmax(), 0] == pytest.approx(16 * k * self.BIN_HZ)
+            seconds, level = activation.lines[0].get_data()
+            assert seconds[level.argmax()] == pytest.approx(k * self.HOP)
+            assert level.max() == 2.0
+        plt.close(figure)
+
+    def test_eight_are_drawn_and_the_rest_counted(self, explanation):
+        figure = plot_components(self.clip(explanation, [0.5 + 0.01 * k for k in range(11)]))
+        assert len(self.rows(figure)) == 8
+        title = figure.axes[0].get_title()
+        assert "11 of 11" in title
+        assert "3 more" in title
+        assert self.rows(figure)[0][0].get_ylabel().startswith("component 10\n")
+        plt.close(figure)
+
+    def test_none_selected_is_said(self, explanation):
+        figure = plot_components(self.clip(explanation, [0.1, -0.4]))
+        assert len(figure.axes) == 1
+        said = [text.get_text() for part in figure.subfigs for text in part.texts]
+        assert any("no component is selected" in text for text in said)
+        plt.close(figure)
+
+    @pytest.mark.parametrize("relevance", [[1.0], [0.0]])
+    def test_a_single_component(self, explanation, relevance, tmp_path):
+        save_components_figure(self.clip(explanation, relevance), tmp_path / "one.png")
+
+    def test_one_frame_and_silence(self, tmp_path):
+        energy = EnergyMask(CompactClassifier(["cat", "dog"], n_mels=16, channels=(2, 2, 2, 2)), 0.2)
+        clip = self.clip(energy.explain(torch.zeros(1, 100)), [0.5, 0.6])
+        clip.components.activations.zero_()
+        save_components_figure(clip, tmp_path / "silence.png")
+
+    def test_saved_and_closed(self, explanation, tmp_path):
+        before = plt.get_fignums()
+        path = save_components_figure(self.clip(explanation, [0.5]), tmp_path / "deep" / "components.png")
+        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert plt.get_fignums() == before
+
+    def test_a_method_without_components_is_refused(self, explanation):
+        with pytest.raises(UserError, match="energy does not explain by components"):
+            plot_components(explanation)
