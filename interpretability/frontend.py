@@ -165,11 +165,15 @@ class Frontend:
         Tensor [B, N]
             With ``peak``: max|x| is 1, or 0 for silence. Applying the rule twice changes nothing.
         """
+        return _zero_padding(wavs, sample_counts(wavs, lengths)) / self.peak(wavs, lengths)
+
+    def peak(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return what the level rule divides each clip of [B, N] by, [B, 1]: 1 for silence, and where there is no rule."""
         wavs = _zero_padding(wavs, sample_counts(wavs, lengths))
         if self.settings.level == "none":
-            return wavs
+            return wavs.new_ones(len(wavs), 1)
         peak = wavs.abs().amax(dim=1, keepdim=True)  # [B, 1]
-        return wavs / torch.where(peak > 0, peak, torch.ones_like(peak))
+        return torch.where(peak > 0, peak, torch.ones_like(peak))
 
     def analyse(self, wavs: Tensor, lengths: Tensor | None = None) -> Spectrogram:
         """Short-time Fourier analysis of a padded batch; no levelling (see :meth:`level`).

@@ -61,18 +61,22 @@ def total_variation(mask: Tensor, valid: Tensor) -> Tensor:
     return over_time + mean_over_valid(mask.diff(dim=2).square(), valid)
 
 
-def loud_bins(log_magnitude: Tensor, valid: Tensor, fraction: float = 0.35) -> Tensor:
-    """Return 1[X > fraction * max X] of each clip as float, [B, T, F]: what PIQ's decoder is taught to draw.
+def loud_bins(log_magnitude: Tensor, valid: Tensor, fraction: float = 0.35, inclusive: bool = False) -> Tensor:
+    """Return 1[X > fraction * max X] of each clip as float, [B, T, F]; 1[X >= …] if ``inclusive``.
 
-    A silent clip has no loud bins.
+    What PIQ's decoder, and L-MAC's when it is fine-tuned, are taught to draw. A silent clip has no loud bins.
     """
     hidden = log_magnitude * valid[..., None]
-    return (hidden > fraction * hidden.amax(dim=(1, 2), keepdim=True)).to(log_magnitude.dtype)
+    bound = fraction * hidden.amax(dim=(1, 2), keepdim=True)
+    loud = hidden >= bound if inclusive else hidden > bound
+    return (loud & (hidden > 0)).to(log_magnitude.dtype)
 
 
-def reconstruction(mask_logits: Tensor, log_magnitude: Tensor, valid: Tensor, fraction: float = 0.35) -> Tensor:
+def reconstruction(
+    mask_logits: Tensor, log_magnitude: Tensor, valid: Tensor, fraction: float = 0.35, inclusive: bool = False
+) -> Tensor:
     """Return the mean binary cross-entropy with logits of the mask against the loud bins, [B] in nats."""
-    goal = loud_bins(log_magnitude, valid, fraction)
+    goal = loud_bins(log_magnitude, valid, fraction, inclusive)
     loss = functional.binary_cross_entropy_with_logits(mask_logits.float(), goal.float(), reduction="none")
     return mean_over_valid(loss, valid)
 

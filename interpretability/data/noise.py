@@ -1,0 +1,159 @@
+"""Noise to train with: from a folder of sounds, or, where there is none, the other clips of the batch.
+
+A folder in WHAM!'s layout (``tr`` and ``tt``) keeps its own split. In any other one every fifth file, by a checksum
+of its name, is kept apart for testing, so that nobody is tested on noise that was trained with.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from interpretability.data.audio import ClipCache
+from interpretability.errors import MissingError, UserError
+from interpretability.frontend import sample_counts
+
+SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav")
+#: Part -> its folder in WHAM!'s layout.
+PARTS = {"train": "tr", "test": "tt"}
+TEST_SHARE = 5  # one file in so many
+LONGEST = 60.0  # seconds of a file that are used
+
+
+def noise_files(folder: str | Path, part: str = "train") -> list[Path]:
+    """Return the sounds of a noise folder that belong to a part, sorted by name.
+
+    Parameters
+    ----------
+    folder : path
+        WHAM!'s layout, or any folder of sounds, searched with all folders in it.
+    part : {"train", "test"}
+        No file is in both.
+
+    Raises
+    ------
+    MissingError
+        If there is no such folder.
+    UserError
+        If the part is unknown, or has no sounds.
+    """
+    folder = Path(folder)
+    if part not in PARTS:
+        raise UserError(f"noise: part is {part!r}, expected one of {', '.join(PARTS)}")
+    if not folder.is_dir():
+        raise MissingError(f"no noise folder at {folder}: pass a folder of sounds, or null to mix with other clips")
+    wham = all((folder / name).is_dir() for name in PARTS.values())
+    root = folder / PARTS[part] if wham else folder
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not wham:
+        found = [path for path in found if _for_testing(path.relative_to(root)) == (part == "test")]
+    if not found:
+        raise UserError(
+            f"noise: no sounds ({', '.join(SUFFIXES)}) for the {part} part in {root}"
+            + ("" if wham else ", where one in five files is kept for testing")
+            + ": pass another folder, or null to mix with other clips"
+        )
+    return found
+
+
+def _for_testing(name: Path) -> bool:
+    return zlib.crc32(name.as_posix().encode()) % TEST_SHARE == 0
+
+
+class NoiseMixer:
+    """Mix noise into a batch of clips at a signal-to-noise ratio.
+
+    Everything random comes from torch's generator, so that a seeded step draws what it drew before.
+
+    Parameters
+    ----------
+    sample_rate : int
+        Hz.
+    folder : path, optional
+        Of noise, see :func:`noise_files`; without one each clip gets another clip of its batch.
+    snr_db : float
+        Level of the clip over the noise, both as RMS over the clip's length, in dB.
+    probability : float
+        Share of the clips that get noise.
+    part : {"train", "test"}
+    cache_folder : path, optional
+        Where decoded noise is kept.
+
+    Raises
+    ------
+    MissingError, UserError
+        As :func:`noise_files`; if a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        folder: str | Path | None = None,
+        snr_db: float = 0.0,
+        probability: float = 1.0,
+        part: str = "train",
+        cache_folder: str | Path | None = None,
+    ):
+        if not 0 <= float(probability) <= 1:
+            raise UserError(f"noise: probability is {probability}, expected a number in [0, 1]")
+        self.snr_db, self.probability = float(snr_db), float(probability)
+        self.files = [] if folder is None else noise_files(folder, part)
+        self._cache = ClipCache(cache_folder, sample_rate, LONGEST)
+        self._root = None if folder is None else Path(folder)
+
+    def describe(self) -> dict:
+        """Return plain values for a run's record: another set of files is another noise, wherever it lies."""
+        settings = {"snr_db": self.snr_db, "probability": self.probability}
+        if not self.files:
+            return {"source": "other clips", **settings}
+        names = "\n".join(path.relative_to(self._root).as_posix() for path in self.files)
+        return {"source": "folder", "n_files": len(self.files), "names": zlib.crc32(names.encode()), **settings}
+
+    def __call__(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the clips with noise.
+
+        Parameters
+        ----------
+        wavs : Tensor [B, N]
+        lengths : Tensor [B] in (0, 1], optional
+
+        Returns
+        -------
+        Tensor [B, N]
+            The clip plus noise, at any level; zero beyond each clip's length. A clip stays as it is if it or its noise
+            is silent, or if it is alone in its batch and there is no folder.
+        """
+        counts = sample_counts(wavs, lengths)
+        chosen = torch.rand(len(wavs)) < self.probability
+        mixed = wavs.clone()
+        for clip in chosen.nonzero()[:, 0].tolist():
+            noise = self._noise_for(clip, wavs, counts)
+            count = int(counts[clip])
+            own = wavs[clip, :count]
+            if noise is None:
+                continue
+            noise = _fit(noise, count).to(own)
+            level, power = own.square().mean().sqrt(), noise.square().mean().sqrt()
+            if level > 0 and power > 0:
+                mixed[clip, :count] = own + noise * (level / power) * 10 ** (-self.snr_db / 20)
+        return mixed
+
+    def _noise_for(self, clip: int, wavs: Tensor, counts: Tensor) -> Tensor | None:
+        if self.files:
+            return self._cache.load(self.files[int(torch.randint(len(self.files), ()))])
+        if len(wavs) == 1:
+            return None
+        other = (clip + 1 + int(torch.randint(len(wavs) - 1, ()))) % len(wavs)
+        return wavs[other, : int(counts[other])]
+
+
+def _fit(noise: Tensor, count: int) -> Tensor:
+    """Cut a random stretch of ``count`` samples, or repeat a shorter noise from a random place."""
+    if len(noise) >= count:
+        start = int(torch.randint(len(noise) - count + 1, ()))
+        return noise[start : start + count]
+    start = int(torch.randint(len(noise), ()))
+    return noise.roll(-start).repeat(-(-count // len(noise)))[:count]
