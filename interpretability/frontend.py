@@ -168,7 +168,7 @@ class Frontend:
         return _zero_padding(wavs, sample_counts(wavs, lengths)) / self.peak(wavs, lengths)
 
     def peak(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return what the level rule divides each clip of [B, N] by, [B, 1]: 1 for silence, and where there is no rule."""
+        """Return what the level rule divides each clip of [B, N] by, [B, 1]; 1 for silence, or without a rule."""
         wavs = _zero_padding(wavs, sample_counts(wavs, lengths))
         if self.settings.level == "none":
             return wavs.new_ones(len(wavs), 1)

@@ -47,3 +47,19 @@ def tiny_piq_run(tiny_esc50, tiny_classifier_folder, tmp_path_factory) -> Path:
     )
     assert outcome.code == 0, outcome.err
     return output_folder
+
+
+@pytest.fixture(scope="session")
+def tiny_lmac_run(tiny_esc50, tiny_classifier_folder, tmp_path_factory) -> Path:
+    """The output folder of L-MAC trained on ``tiny_esc50`` for 2 epochs. Read only: copy it to change it."""
+    output_folder = tmp_path_factory.mktemp("tiny_lmac") / "run"
+    outcome = tiny.run(
+        "interpreter",
+        tiny_esc50,
+        output_folder,
+        tiny.RECIPE / "hparams" / "lmac.yaml",
+        number_of_epochs=2,
+        classifier_folder=tiny_classifier_folder,
+    )
+    assert outcome.code == 0, outcome.err
+    return output_folder

@@ -196,3 +196,10 @@ def test_half_precision_around_it_does_not_matter():
         spectrogram = frontend.analyse(wav)
         sound = frontend.resynthesise(spectrogram, spectrogram.magnitude)
     assert snr_db(wav, sound) >= 100
+
+
+def test_the_peak_is_what_the_level_rule_divides_by():
+    wavs = torch.tensor([[0.5, -2.0, 8.0], [0.0, 0.0, 0.0]])
+    lengths = torch.tensor([0.67, 1.0])
+    assert Frontend().peak(wavs, lengths).tolist() == [[2.0], [1.0]]  # what is padding does not count
+    assert Frontend(FrontendSettings(level="none")).peak(wavs).tolist() == [[1.0], [1.0]]

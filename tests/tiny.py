@@ -22,8 +22,18 @@ from interpretability.training import runner
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPE = REPOSITORY / "recipes" / "ESC50"
-SCRIPTS = {"classifier": "train_classifier.py", "interpreter": "train_piq.py", "evaluate": "evaluate.py"}
-YAMLS = {"classifier": "classifier_compact.yaml", "interpreter": "piq.yaml", "evaluate": "piq.yaml"}
+SCRIPTS = {
+    "classifier": "train_classifier.py",
+    "interpreter": "train_piq.py",
+    "dictionary": "train_nmf.py",
+    "evaluate": "evaluate.py",
+}
+YAMLS = {
+    "classifier": "classifier_compact.yaml",
+    "interpreter": "piq.yaml",
+    "dictionary": "nmf.yaml",
+    "evaluate": "piq.yaml",
+}
 
 RATE = 8000  # Hz
 CLASSES = {"low": 300.0, "middle": 900.0, "high": 2500.0}  # Hz
@@ -36,16 +46,22 @@ COMMON = {
     "device": "cpu",
     "noprogressbar": None,
 }
+#: Stem of a YAML -> what makes its runs tiny; others take those of :data:`YAMLS`.
 SETTINGS = {
-    "classifier": {**COMMON, "sample_rate": RATE, "classifier": "{model: {channels: [4, 4, 8, 8]}}"},
-    "interpreter": {
+    "classifier_compact": {**COMMON, "sample_rate": RATE, "classifier": "{model: {channels: [4, 4, 8, 8]}}"},
+    "piq": {
         **COMMON,
         "codebook_size": 12,
         "n_examples": 0,
         "method": "{interpreter: {channels: 8, decoder_channels: [8, 4]}}",
     },
+    "lmac": {**COMMON, "n_examples": 0, "method": "{interpreter: {channels: 8, decoder_channels: [4]}}"},
 }
-SETTINGS["evaluate"] = SETTINGS["interpreter"]
+SETTINGS["lmac_finetune"] = SETTINGS["lmac"]
+#: Of a dictionary: what makes its learning tiny.
+DICTIONARY = {"n_components": 6, "dictionary": "{collect: {max_frames: 60}, learner: {n_iterations: 4}}"}
+SETTINGS["l2i"] = {**COMMON, **DICTIONARY, "n_examples": 0, "method": "{interpreter: {channels: 4}}"}
+SETTINGS["nmf"] = {**COMMON, **DICTIONARY, "n_examples": 1, "method": "{interpreter: {n_iterations: 4}}"}
 
 # Runs a job as its script does, and does something to its own process at a chosen moment.
 WRAPPER = """
@@ -137,14 +153,15 @@ def listening_classifier(labels: list[str], **settings) -> CompactClassifier:
 
 def arguments(job: str, data_folder: Path, output_folder: Path, yaml: Path | None = None, **settings) -> list[str]:
     """Return the command line of a tiny run; ``None`` stands for an option without a value."""
+    yaml = yaml or RECIPE / "hparams" / YAMLS[job]
     chosen = {
-        **SETTINGS[job],
+        **SETTINGS.get(Path(yaml).stem, SETTINGS[Path(YAMLS[job]).stem]),
         "data_folder": data_folder,
         "output_folder": output_folder,
         "cache_folder": output_folder.parent / "cache",
         **settings,
     }
-    line = [str(yaml or RECIPE / "hparams" / YAMLS[job])]
+    line = [str(yaml)]
     for name, value in chosen.items():
         line += [f"--{name}"] if value is None else [f"--{name}", str(value)]
     return line

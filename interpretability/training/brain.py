@@ -30,6 +30,9 @@ from interpretability.metrics.suite import MetricSuite
 
 logger = logging.getLogger(__name__)
 
+#: In a checkpoint's metadata: what training reports, beside the validation scalars.
+TRAIN_PREFIX = "train "
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -217,6 +220,7 @@ class ResumableBrain(sb.Brain):
             "epoch": float(epoch),
             "seconds": self.hparams.stopwatch.seconds,
             **{name: value for name, value in stats.items() if math.isfinite(value)},
+            **{f"{TRAIN_PREFIX}{name}": value for name, value in self.train_stats.items() if math.isfinite(value)},
         }
         self.checkpointer.save_and_keep_only(meta=meta, num_to_keep=1, **selection.keys())
 
@@ -327,9 +331,13 @@ class ClassifierBrain(ResumableBrain):
 
 @dataclass
 class InterpretedBatch:
-    """A batch on its way through the interpreter's training."""
+    """A batch on its way through the interpreter's training.
+
+    ``clean`` has the clips as they were before noise was mixed in, at the same gain; None where there was no noise.
+    """
 
     spectrogram: Spectrogram
+    clean: Spectrogram | None
     output: object
     target: Tensor
     prediction: object
@@ -337,7 +345,12 @@ class InterpretedBatch:
 
 
 class InterpreterBrain(ResumableBrain):
-    """Train any interpreter on the frozen classifier; validation measures it with the whole metric suite."""
+    """Train any interpreter on the frozen classifier; validation measures it with the whole metric suite.
+
+    Further hyperparameters, or None: ``crop_seconds``, a random stretch of each clip that a training step sees, and
+    ``noise`` (:class:`~interpretability.data.noise.NoiseMixer`), which is mixed in. Validation hears the clips as they
+    are.
+    """
 
     def compute_forward(self, batch, stage):
         """Analyse, classify, interpret; ask the classifier about In and Out when somebody needs its answer."""
@@ -345,7 +358,16 @@ class InterpreterBrain(ResumableBrain):
         classifier: Classifier = self.bare("classifier")
         interpreter = self.interpreter
         frontend = classifier.frontend
-        spectrogram = frontend.analyse(frontend.level(wavs, lengths), lengths)
+        if stage == sb.Stage.TRAIN and self.hparams.crop_seconds is not None:
+            n_samples = round(self.hparams.crop_seconds * frontend.settings.sample_rate)
+            wavs, lengths = crop_in_time(wavs, lengths, n_samples)
+        wavs, clean = frontend.level(wavs, lengths), None
+        if stage == sb.Stage.TRAIN and self.hparams.noise is not None:
+            noisy = self.hparams.noise(wavs, lengths)
+            peak = frontend.peak(noisy, lengths)
+            clean = frontend.analyse(wavs / peak, lengths)
+            wavs = noisy / peak
+        spectrogram = frontend.analyse(wavs, lengths)
         with torch.no_grad():
             output = classifier.classify(spectrogram)
         target = output.predicted
@@ -353,14 +375,16 @@ class InterpreterBrain(ResumableBrain):
         masked = None
         if interpreter.uses_masked_logits or stage != sb.Stage.TRAIN:
             masked = classifier.classify_masked(spectrogram, prediction.mask, interpreter.apply_domain)
-        return InterpretedBatch(spectrogram, output, target, prediction, masked)
+        return InterpretedBatch(spectrogram, clean, output, target, prediction, masked)
 
     def compute_objectives(self, predictions, batch, stage):
         """Return the method's loss; count its terms, and every metric in validation."""
         now: InterpretedBatch = predictions
         if not bool(now.prediction.mask.isfinite().all()):
             raise UserError(f"epoch {self.epoch}: training has diverged (the mask is not finite): lower lr")
-        terms = self.interpreter.objective(now.prediction, now.spectrogram, now.output, now.target, now.masked)
+        terms = self.interpreter.objective(
+            now.prediction, now.spectrogram, now.output, now.target, now.masked, now.clean
+        )
         self.count(terms, n_clips=len(now.target))
         if stage != sb.Stage.TRAIN:
             suite = MetricSuite(self.bare("classifier"), apply=self.interpreter.apply_domain)
@@ -403,6 +427,22 @@ def shift_in_time(wavs: Tensor, lengths: Tensor, share: float) -> Tensor:
     positions = torch.arange(wavs.shape[1], device=wavs.device)[None].expand_as(wavs)
     rolled = (positions - shift.long()[:, None]) % counts[:, None]
     return wavs.gather(1, torch.where(positions < counts[:, None], rolled, positions))
+
+
+def crop_in_time(wavs: Tensor, lengths: Tensor, n_samples: int) -> tuple[Tensor, Tensor]:
+    """Keep a random stretch of at most ``n_samples`` samples of each clip of [B, N].
+
+    Returns
+    -------
+    wavs : Tensor [B, min(N, n_samples)]
+    lengths : Tensor [B] in (0, 1]
+        Shorter clips are kept whole.
+    """
+    n_samples = min(n_samples, wavs.shape[1])
+    counts = sample_counts(wavs, lengths)  # [B]
+    start = (torch.rand(len(wavs)).to(counts.device) * ((counts - n_samples).clamp(min=0) + 1)).long()
+    positions = start[:, None] + torch.arange(n_samples, device=wavs.device)[None]
+    return wavs.gather(1, positions), counts.clamp(max=n_samples) / n_samples
 
 
 def mix_up(wavs: Tensor, lengths: Tensor, goal: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:

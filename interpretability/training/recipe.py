@@ -22,8 +22,8 @@ from interpretability.errors import MissingError, UserError
 from interpretability.files import atomic_path, write_text
 
 RUN_RECORD = "run.json"
-#: An evaluation's own folder inside the run's: what it was run with lies beside its results.
-EVALUATION = "evaluation"
+#: Job -> its own folder inside the run's, where it says what it was run with: the same YAML may serve several jobs.
+OWN_FOLDER = {"dictionary": "dictionary", "evaluate": "evaluation"}
 
 _ALWAYS = (
     "seed",
@@ -40,11 +40,14 @@ _WHILE_TRAINING = ("weight_decay", "num_workers", "tensorboard")
 KEYS: dict[str, tuple[str, ...]] = {
     "classifier": (*_ALWAYS, *_WHILE_TRAINING, "frontend", "classifier", "augmentation"),
     "interpreter": (*_ALWAYS, *_WHILE_TRAINING, "classifier_folder", "method"),
+    "dictionary": (*_ALWAYS, "classifier_folder", "dictionary"),
     "evaluate": (*_ALWAYS, "classifier_folder", "method", "n_examples"),
 }
+#: Keys that a job reads if they are there.
+OPTIONAL = ("noise", "crop_seconds", "finetune_from", "dictionary")
 #: Read by every job on what is trained: an evaluation asks the checkpoints.
 TRAINED = ("training", "number_of_epochs", "lr", "selection_key", "selection_mode")
-KNOWN = frozenset({"__set_seed", *TRAINED}.union(*KEYS.values()))
+KNOWN = frozenset({"__set_seed", *TRAINED, *OPTIONAL}.union(*KEYS.values()))
 NUMBERS = {  # setting: (type, least, may be none)
     "number_of_epochs": (int, 1, False),
     "batch_size": (int, 1, False),
@@ -53,6 +56,7 @@ NUMBERS = {  # setting: (type, least, may be none)
     "num_workers": (int, 0, False),
     "n_examples": (int, 0, False),
     "clip_seconds": (float, 0.01, True),
+    "crop_seconds": (float, 0.01, True),
 }
 SWITCHES = ("fixed_length", "skip_bad_clips", "tensorboard", "esc10_only")
 
@@ -70,7 +74,7 @@ class Run:
     output_folder : Path
         The run's own folder.
     archive_folder : Path
-        Where this call says what was run: the output folder, or the evaluation's inside it.
+        Where this call says what was run: the output folder, or the job's own inside it.
     yaml : Path
     overrides : str
         Of the command line, as YAML.
@@ -107,6 +111,12 @@ class Run:
         """Whether the method of the YAML has anything to train."""
         return bool(getattr(getattr(self.method, "func", self.method), "trainable", True))
 
+    @property
+    def in_epochs(self) -> bool:
+        """Whether the dictionary that the YAML describes is trained in epochs, as networks are."""
+        section = self.hparams.get("dictionary")
+        return isinstance(section, dict) and section.get("algorithm") == "amortised"
+
     def archive(self) -> None:
         """Write down what was run: the resolved YAML, the script and the environment.
 
@@ -133,8 +143,8 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
         The recipe's script, archived with the run.
     argv : list of str
         The command line: a YAML file, overrides and SpeechBrain's run options.
-    job : {"classifier", "interpreter", "evaluate"}
-        An evaluation logs and archives in its own folder inside the run's.
+    job : {"classifier", "interpreter", "dictionary", "evaluate"}
+        Those of :data:`OWN_FOLDER` log and archive in their own folder inside the run's.
 
     Raises
     ------
@@ -154,7 +164,7 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     if "output_folder" not in hparams:
         raise _missing(["output_folder"], set(hparams) - KNOWN)
     folder = Path(hparams["output_folder"])
-    archive_folder = folder / EVALUATION if job == "evaluate" else folder
+    archive_folder = folder / OWN_FOLDER.get(job, "")
     script_path = None if script is None else Path(script)
     run = Run(hparams, options, folder, archive_folder, Path(hparams_file), overrides, script_path)
     _check_job(run, job)
@@ -261,7 +271,11 @@ def _check_job(run: Run, job: str) -> None:
             f"{run.yaml}: the method {getattr(run.method, 'func', run.method).__name__} has nothing to train; "
             "run evaluate.py with the same YAML"
         )
-    needed = KEYS[job] + (TRAINED if job != "evaluate" or run.trainable else ())
+    needed = KEYS[job]
+    if job == "dictionary":
+        needed += (*_WHILE_TRAINING, *TRAINED) if run.in_epochs else ()
+    elif job != "evaluate" or run.trainable:
+        needed += TRAINED
     root = yaml.compose(run.yaml.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     referred = {name for text in _texts(root) for name in re.findall(r"<\s*([^<>\[\]\s]+)", text)}
     stray = [name for name in run.hparams if name not in KNOWN and name not in referred]

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +28,29 @@ from interpretability.classifiers.folder import DESCRIPTION as CLASSIFIER_DESCRI
 from interpretability.command_line import guarded
 from interpretability.data.batches import make_datasets
 from interpretability.data.manifest import PreparedData
+from interpretability.data.noise import NoiseMixer
+from interpretability.dictionary import FILE as DICTIONARY
+from interpretability.dictionary import Dictionary
 from interpretability.errors import UserError
 from interpretability.evaluation import evaluate
 from interpretability.files import atomic_folder, write_json
-from interpretability.methods import Interpreter, save_interpreter
-from interpretability.methods.floors import floors
+from interpretability.frontend import Frontend
+from interpretability.methods import Interpreter, load_interpreter, save_interpreter
+from interpretability.methods.floors import floors, matched_floors
 from interpretability.methods.folder import DESCRIPTION as INTERPRETER_DESCRIPTION
 from interpretability.methods.folder import RUN_SUBFOLDER
-from interpretability.training.brain import ClassifierBrain, InterpreterBrain, ResumableBrain, Selection, seed_step
+from interpretability.training.brain import (
+    TRAIN_PREFIX,
+    ClassifierBrain,
+    InterpreterBrain,
+    ResumableBrain,
+    Selection,
+    seed_step,
+)
 from interpretability.training.checkpoints import Stopwatch
+from interpretability.training.dictionary import DictionaryBrain
 from interpretability.training.provenance import commit
-from interpretability.training.recipe import EVALUATION, RUN_RECORD, Run, build, check_arguments, no_run, start
+from interpretability.training.recipe import OWN_FOLDER, RUN_RECORD, Run, build, check_arguments, no_run, start
 from interpretability.weights import read_description
 
 logger = logging.getLogger(__name__)
@@ -54,7 +69,7 @@ def main(job: str, script: str | None = None, argv: Sequence[str] | None = None)
 
     Parameters
     ----------
-    job : {"classifier", "interpreter", "evaluate"}
+    job : {"classifier", "interpreter", "dictionary", "evaluate"}
     script : str
         The recipe's script, archived with the run.
     argv : sequence of str, optional
@@ -93,7 +108,7 @@ def train_classifier(run: Run) -> None:
         **_settings(run, *ALWAYS, *SELECTION, *STEPS),
         "augmentation": dict(run["augmentation"]),
     }
-    _keep_record(run, record)
+    _keep_record(run.output_folder, record)
     run.archive()
     if _finished(folder / CLASSIFIER_DESCRIPTION, epochs):
         print(f"already trained for {epochs} epochs: {folder} (give another output_folder to train again)")
@@ -135,9 +150,16 @@ def train_classifier(run: Run) -> None:
 def train_interpreter(run: Run) -> None:
     """Train an interpreter on a frozen classifier, and save its folder."""
     prepared = prepare(run)
-    interpreter, record = _interpreter(run, prepared)
-    brain = _interpreter_brain(run, interpreter)
-    _keep_record(run, {**record, **_settings(run, *ALWAYS, *SELECTION, *STEPS)})
+    interpreter, record = _interpreter(run, prepared, learn=True)
+    noise = _noise(run, interpreter.classifier)
+    origin = _start_from(run, interpreter)
+    brain = _interpreter_brain(run, interpreter, noise)
+    record |= {
+        "noise": None if noise is None else noise.describe(),
+        "crop_seconds": run.hparams.get("crop_seconds"),
+        "finetuned_from": origin.get("sha256"),
+    }
+    _keep_record(run.output_folder, {**record, **_settings(run, *ALWAYS, *SELECTION, *STEPS)})
     run.archive()
     epochs = int(run["number_of_epochs"])
     folder = run.output_folder / RUN_SUBFOLDER
@@ -146,7 +168,13 @@ def train_interpreter(run: Run) -> None:
         return
     datasets = _datasets(run, prepared, interpreter.classifier)
     _fit(brain, datasets, run)
-    _export_best(brain, run, _data(prepared, datasets))
+    _export_best(brain, run, _data(prepared, datasets), {"noise": record["noise"], "finetuned_from": origin or None})
+
+
+def train_dictionary(run: Run) -> None:
+    """Learn a dictionary of spectra from the training clips, behind the classifier's front end."""
+    prepared = prepare(run)
+    _learn_dictionary(run, prepared, load_classifier(run["classifier_folder"]))
 
 
 def evaluate_interpreter(run: Run) -> None:
@@ -158,14 +186,15 @@ def evaluate_interpreter(run: Run) -> None:
     interpreter, record = _interpreter(run, prepared)
     brain = _interpreter_brain(run, interpreter) if run.trainable else None
     guarded_settings = (*ALWAYS, *SELECTION) if run.trainable else ALWAYS
-    _keep_record(run, {**record, **_settings(run, *guarded_settings)}, must_exist=run.trainable)
+    _keep_record(run.output_folder, {**record, **_settings(run, *guarded_settings)}, must_exist=run.trainable)
     run.archive()
     if brain is None:
-        _export(interpreter, run, {"data": prepared.description, **_origin(run)})
+        _export(interpreter, run, {"data": prepared.description, **_origin(run, interpreter)})
     else:
         _export_best(brain, run, prepared.description)
     classifier = interpreter.classifier
-    datasets = _datasets(run, prepared, classifier, splits=("test",))
+    with_targets = prepared.has_targets("test")
+    datasets = _datasets(run, prepared, classifier, splits=("test",), with_targets=with_targets)
     if not if_main_process():
         return
     apply = interpreter.apply_domain
@@ -187,11 +216,12 @@ def evaluate_interpreter(run: Run) -> None:
         classifier,
         methods,
         datasets["test"],
-        run.output_folder / EVALUATION,
+        run.output_folder / OWN_FOLDER["evaluate"],
         provenance,
         batch_size=run["batch_size"],
-        device=run.options.device or sb.utils.distributed.infer_device(),
+        device=_device(run),
         progress=not run.options.noprogressbar,
+        companions=matched_floors(run["seed"]),
     )
     print(f"{result.table}\nwritten to {result.folder}")
     if run["n_examples"]:
@@ -201,12 +231,13 @@ def evaluate_interpreter(run: Run) -> None:
 JOBS: dict[str, Callable[[Run], None]] = {
     "classifier": train_classifier,
     "interpreter": train_interpreter,
+    "dictionary": train_dictionary,
     "evaluate": evaluate_interpreter,
 }
 
 
-def _interpreter(run: Run, prepared: PreparedData) -> tuple[Interpreter, dict]:
-    """Build classifier and interpreter, and say what they are."""
+def _interpreter(run: Run, prepared: PreparedData, learn: bool = False) -> tuple[Interpreter, dict]:
+    """Build classifier and interpreter, and say what they are; ``learn``: and a dictionary, if one is needed."""
     classifier = load_classifier(run["classifier_folder"])
     unknown = sorted(set(prepared.labels) - set(classifier.labels))
     if unknown:
@@ -214,8 +245,10 @@ def _interpreter(run: Run, prepared: PreparedData) -> tuple[Interpreter, dict]:
             f"the data set has classes that the classifier in {run['classifier_folder']} does not know: "
             f"{', '.join(unknown)}; it knows {', '.join(classifier.labels)}: train a classifier on this data set"
         )
+    factory, dictionary = _with_dictionary(run, prepared, classifier, learn)
     seed_step(run["seed"], "init")
-    interpreter: Interpreter = build("method", run.method, classifier)
+    interpreter: Interpreter = build("method", factory, classifier)
+    interpreter.dictionary_training = None if dictionary is None else dictionary.training
     record = {
         "job": "interpreter",
         "method": interpreter.NAME,
@@ -228,9 +261,167 @@ def _interpreter(run: Run, prepared: PreparedData) -> tuple[Interpreter, dict]:
     return interpreter, record
 
 
-def _interpreter_brain(run: Run, interpreter: Interpreter) -> InterpreterBrain:
+def _interpreter_brain(run: Run, interpreter: Interpreter, noise: NoiseMixer | None = None) -> InterpreterBrain:
     modules = {"interpreter": interpreter, "classifier": interpreter.classifier}
-    return _brain(InterpreterBrain, modules, run, trained="interpreter")
+    extra = {"noise": noise, "crop_seconds": run.hparams.get("crop_seconds")}
+    return _brain(InterpreterBrain, modules, run, extra, trained="interpreter")
+
+
+def _with_dictionary(
+    run: Run, prepared: PreparedData, classifier: Classifier, learn: bool
+) -> tuple[Callable, Dictionary | None]:
+    """Return what makes the interpreter, with its dictionary loaded, and that; None for a method that takes none.
+
+    A method that needs a dictionary, and is given none, has its own, in the run's folder: learned here if ``learn``.
+    """
+    factory = run.method
+    if "dictionary" not in getattr(factory, "keywords", {}):
+        return factory, None
+    source = factory.keywords["dictionary"]
+    if source is None:
+        source = run.output_folder / OWN_FOLDER["dictionary"]
+        if learn and "dictionary" in run.hparams:
+            if run.in_epochs:
+                raise UserError(
+                    "the algorithm amortised trains a dictionary in epochs of its own: run train_nmf.py with it, and "
+                    "pass its run folder as dictionary_file"
+                )
+            if not (source / DICTIONARY).is_file():
+                print(f"no dictionary given (dictionary_file): learning one first, in {source}")
+            _learn_dictionary(run, prepared, classifier)
+    dictionary = Dictionary.load(source)
+    return partial(factory, dictionary=dictionary), dictionary
+
+
+def _learn_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) -> None:
+    """Learn the dictionary that the YAML describes, in its folder inside the run's, unless it is there already."""
+    folder, section = run.output_folder / OWN_FOLDER["dictionary"], run["dictionary"]
+    algorithm, epochs = section["algorithm"], int(run["number_of_epochs"]) if run.in_epochs else None
+    parts = {name: section[name] for name in ("collect", "network" if run.in_epochs else "learner")}
+    frontend = classifier.frontend
+    record = {
+        "job": "dictionary",
+        "algorithm": algorithm,
+        **{name: dict(factory.keywords) for name, factory in parts.items()},
+        "labels": prepared.labels,
+        "frontend": frontend.settings.to_dict(),
+        "data": prepared.description,
+        **_settings(run, *ALWAYS, *((*SELECTION, *STEPS) if run.in_epochs else ())),
+    }
+    _keep_record(folder, record)
+    if run.archive_folder == folder:
+        run.archive()
+    path = folder / DICTIONARY
+    if path.is_file() and Dictionary.load(path).training.get("epochs") == epochs:
+        print(f"already learned: {path} (give another output_folder to learn again)")
+        return
+    splits = ("train", "valid") if run.in_epochs else ("train",)
+    datasets = _datasets(run, prepared, classifier, splits)
+    training = {"data": _data(prepared, datasets), **_origin(run), "epochs": epochs}
+    if run.in_epochs:
+        seed_step(run["seed"], "init")
+        network = build("dictionary", parts["network"], frontend.settings)
+        # Real frames to begin with; a checkpoint, if there is one, takes their place.
+        network.start_from(_spectra(run, parts, datasets["train"], frontend), run["seed"])
+        brain = _brain(DictionaryBrain, {"dictionary": network}, run, trained="dictionary")
+        _fit(brain, datasets, run)
+        meta, (_, seconds) = brain.load_best(), brain.progress()
+        learned = brain.bare("dictionary").dictionary(
+            prepared.labels, {**training, "best_epoch": int(meta["epoch"]), "seconds": seconds}
+        )
+    else:
+        # One process learns; the others find the file.
+        run_on_main(lambda: _factorise(run, prepared.labels, datasets["train"], frontend, parts, folder, training))
+        return
+    if if_main_process():
+        learned.save(path)
+        _say_learned(learned, path)
+
+
+def _factorise(
+    run: Run, labels: list[str], dataset: Any, frontend: Frontend, parts: dict, folder: Path, training: dict
+) -> None:
+    """Collect spectra and factorise them; save the dictionary."""
+    state = folder / "state.pt"
+    began = time.monotonic()
+    spectra = _spectra(run, parts, dataset, frontend)
+    learned = build(
+        "dictionary",
+        parts["learner"],
+        spectra.to(_device(run)),
+        frontend.settings,
+        labels,
+        seed=run["seed"],
+        state_file=state,
+        training=training,
+        progress=not run.options.noprogressbar,
+    )
+    learned.training["seconds"] = time.monotonic() - began  # of this call: an interrupted one is not counted
+    learned.save(folder / DICTIONARY)
+    state.unlink(missing_ok=True)
+    _say_learned(learned, folder / DICTIONARY)
+
+
+def _spectra(run: Run, parts: dict, dataset: Any, frontend: Frontend) -> torch.Tensor:
+    """Collect the frames [n, F] that a dictionary is learned from."""
+    progress = if_main_process() and not run.options.noprogressbar
+    return build("dictionary", parts["collect"], dataset, frontend, seed=run["seed"], progress=progress)
+
+
+def _say_learned(learned: Dictionary, path: Path) -> None:
+    print(
+        f"dictionary of {learned.n_components} components ({learned.algorithm}), objective "
+        f"{learned.loss_curve[0]:.4g} -> {learned.loss_curve[-1]:.4g}, {learned.training['seconds']:.0f} s; "
+        f"saved in {path}"
+    )
+
+
+def _device(run: Run) -> str:
+    return run.options.device or sb.utils.distributed.infer_device()
+
+
+def _noise(run: Run, classifier: Classifier) -> NoiseMixer | None:
+    """Return what mixes noise into the training clips, if the YAML asks for it."""
+    factory = run.hparams.get("noise")
+    if factory is None:
+        return None
+    return build("noise", factory, sample_rate=classifier.frontend.settings.sample_rate)
+
+
+def _start_from(run: Run, interpreter: Interpreter) -> dict:
+    """Give the interpreter the weights that ``finetune_from`` names, and say which; {} if it names none.
+
+    A run that goes on where it stopped takes its checkpoint's weights after that.
+
+    Raises
+    ------
+    UserError
+        If they are of another method or classifier, do not fit, or lie in the folder of this very run.
+    """
+    source = run.hparams.get("finetune_from")
+    if source is None:
+        return {}
+    if Path(source).resolve() in (run.output_folder.resolve(), (run.output_folder / RUN_SUBFOLDER).resolve()):
+        raise UserError(
+            f"finetune_from is {source}, the folder of this run, which would be trained for no epoch more: give the "
+            "fine-tuning an output_folder of its own"
+        )
+    start = load_interpreter(source)
+    ours, theirs = interpreter.classifier.description["sha256"], start.description["classifier_sha256"]
+    if (start.NAME, theirs) != (interpreter.NAME, ours):
+        raise UserError(
+            f"finetune_from is {source}, which holds {start.NAME} on classifier {theirs[:12]}; expected "
+            f"{interpreter.NAME} on classifier {ours[:12]}: pass a run of the same method and classifier_folder"
+        )
+    try:
+        interpreter.load_state_dict(start.state_dict())
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"finetune_from is {source}, whose network has other sizes ({reason}): give the method the settings that "
+            "run was made with"
+        ) from error
+    return {"sha256": start.description["sha256"], "seconds": start.description["training"].get("seconds")}
 
 
 def _settings(run: Run, *names: str) -> dict:
@@ -301,19 +492,24 @@ def _tensorboard(folder: Path) -> Any:
         ) from error
 
 
-def _export_best(brain: InterpreterBrain, run: Run, data: dict) -> None:
+def _export_best(brain: InterpreterBrain, run: Run, data: dict, more: dict | None = None) -> None:
     """Load the best checkpoint, and save the interpreter with it."""
     meta = brain.load_best()
     # Of the checkpoints, not of the YAML: an unfinished run can be evaluated, and is then still unfinished.
     epochs, seconds = brain.progress()
     training = {
         "data": data,
-        **_origin(run),
+        **_origin(run, brain.interpreter),
         "epochs": epochs,
         "best_epoch": int(meta["epoch"]),
         "selection": run["selection_key"],
-        "validation": {name: value for name, value in meta.items() if isinstance(value, float)},
+        "validation": {
+            name: value
+            for name, value in meta.items()
+            if isinstance(value, float) and not name.startswith(TRAIN_PREFIX)
+        },
         "seconds": seconds,
+        **(more or {}),
     }
     _export(brain.interpreter, run, training)
     if if_main_process():
@@ -321,11 +517,21 @@ def _export_best(brain: InterpreterBrain, run: Run, data: dict) -> None:
             f"interpreter {brain.interpreter.NAME}: best epoch {training['best_epoch']} by validation "
             f"{run['selection_key']} = {meta[run['selection_key']]:.4f}; saved in {run.output_folder / RUN_SUBFOLDER}"
         )
+        if "gate" in meta:
+            counts = data.get("n_clips", {})
+            shares = {"train": meta.get(f"{TRAIN_PREFIX}gate", math.nan), "valid": meta["gate"]}
+            print(
+                "fine-tuning gate, in that epoch: "
+                + "; ".join(
+                    f"{share:.1%} of {counts.get(split, '?')} {split} clips pass" for split, share in shares.items()
+                )
+            )
 
 
-def _origin(run: Run) -> dict:
-    """Return what an interpreter's folder says of its making, trained or not."""
-    return {**_settings(run, *ALWAYS), "commit": commit()}
+def _origin(run: Run, interpreter: Interpreter | None = None) -> dict:
+    """Return what a saved interpreter or dictionary says of its making, trained or not."""
+    learned = getattr(interpreter, "dictionary_training", None)
+    return {**_settings(run, *ALWAYS), "commit": commit(), **({"dictionary": learned} if learned else {})}
 
 
 def _export(interpreter: Interpreter, run: Run, training: dict) -> None:
@@ -344,7 +550,13 @@ def _export(interpreter: Interpreter, run: Run, training: dict) -> None:
         save_interpreter(interpreter, folder, training)
 
 
-def _datasets(run: Run, prepared: PreparedData, classifier: Classifier, splits=("train", "valid", "test")) -> dict:
+def _datasets(
+    run: Run,
+    prepared: PreparedData,
+    classifier: Classifier,
+    splits: tuple[str, ...] = ("train", "valid", "test"),
+    with_targets: bool = False,
+) -> dict:
     def make() -> dict:
         return make_datasets(
             prepared,
@@ -355,6 +567,7 @@ def _datasets(run: Run, prepared: PreparedData, classifier: Classifier, splits=(
             run["cache_folder"],
             run["skip_bad_clips"],
             splits,
+            with_targets,
             progress=if_main_process() and not run.options.noprogressbar,
         )
 
@@ -388,21 +601,21 @@ def _save_examples(interpreter: Interpreter, dataset: Any, folder: Path, n_examp
     print(f"{count} examples (input, explanation and residual as wav, figure) in {folder}")
 
 
-def _keep_record(run: Run, record: dict, must_exist: bool = False) -> None:
-    """Write what this run is, or refuse to go on with a folder that belongs to another one."""
-    path = run.output_folder / RUN_RECORD
+def _keep_record(folder: Path, record: dict, must_exist: bool = False) -> None:
+    """Write what a run is into its folder, or refuse to go on with a folder that belongs to another one."""
+    path = folder / RUN_RECORD
     record = json.loads(json.dumps(record))
     if path.is_file():
-        known = read_description(run.output_folder, RUN_RECORD, "run", "train in another output_folder")
+        known = read_description(folder, RUN_RECORD, "run", "train in another output_folder")
         different = sorted(key for key in record if known.get(key) != record[key])
         if different:
             changes = "; ".join(f"{key}: {_change(known.get(key), record[key])}" for key in different)
             raise UserError(
-                f"{run.output_folder} holds a run with another {', '.join(different)} ({changes}): "
+                f"{folder} holds a run with another {', '.join(different)} ({changes}): "
                 "give another output_folder, or the settings and the classifier it was made with"
             )
     elif must_exist:
-        raise no_run(run.output_folder)
+        raise no_run(folder)
     elif if_main_process():
         write_json(path, record)
 

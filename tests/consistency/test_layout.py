@@ -90,7 +90,7 @@ MAY_IMPORT = {
     "frontend": {"errors"},
     "metrics": {"errors", "frontend"},
     "decoders": {"errors", "frontend"},
-    "data": {"errors", "files"},
+    "data": {"errors", "files", "frontend"},
     "classifiers": {"decoders", "errors", "files", "frontend", "metrics", "weights"},
     "dictionary": {"errors", "files", "frontend"},
     "explanation": {"data", "dictionary", "errors", "files", "frontend"},

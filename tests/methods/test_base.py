@@ -3,13 +3,18 @@
 import pytest
 import torch
 
+from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
-from interpretability.dictionary import Components
+from interpretability.dictionary import Components, Dictionary
 from interpretability.errors import UserError
+from interpretability.frontend import FrontendSettings
 from interpretability.methods import METHODS, load_interpreter, save_interpreter
 from interpretability.methods.base import Interpreter
 from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask
+from interpretability.methods.l2i import L2I
+from interpretability.methods.lmac import LMAC
+from interpretability.methods.nmf import NMF
 from interpretability.methods.piq import PIQ
 
 LABELS = ["cat", "dog", "rain"]
@@ -26,12 +31,34 @@ def conv2d():
     return Conv2dClassifier(LABELS, dim=4, lin_neurons=8)
 
 
+def cnn14():
+    torch.manual_seed(0)
+    return Cnn14Classifier(LABELS, base_channels=1, emb_dim=32)
+
+
+def words(n_components=6):
+    """A dictionary of bands that overlap."""
+    bins = torch.arange(513.0)[:, None]
+    matrix = torch.exp(-(((bins - torch.linspace(0, 512, n_components)) / 60) ** 2))
+    return Dictionary(matrix / matrix.norm(dim=0), FrontendSettings(), LABELS, "euclidean")
+
+
 CASES = {
     "piq": lambda: PIQ(compact(), codebook_size=12, channels=8, decoder_channels=(4, 4)),
     "piq, one doubling": lambda: PIQ(compact(), codebook_size=12, channels=8, decoder_channels=(4,)),
     "piq on conv2d": lambda: PIQ(conv2d(), codebook_size=12, channels=8, decoder_channels=(4,)),
     "piq, published": lambda: PIQ(conv2d(), network="published", codebook_size=12, shared_keys=3),
     "piq, linear": lambda: PIQ(compact(), codebook_size=12, channels=8, decoder_channels=(4, 4), apply="linear"),
+    "lmac": lambda: LMAC(compact(), channels=8, decoder_channels=(4,)),
+    "lmac on cnn14, class gains": lambda: LMAC(cnn14(), channels=4, decoder_channels=(), class_gains=True),
+    "lmac, published": lambda: LMAC(cnn14(), network="cnn14"),
+    "nmf": lambda: NMF(compact(), words(), n_iterations=5),
+    "nmf, gradient, linear": lambda: NMF(
+        compact(), words(), relevance="gradient", keep="threshold", n_iterations=5, apply="linear"
+    ),
+    "l2i": lambda: L2I(compact(), words(), channels=4),
+    "l2i, published on conv2d": lambda: L2I(conv2d(), words(), "conv2d"),
+    "l2i, published on cnn14": lambda: L2I(cnn14(), words(), "cnn14"),
     "constant": lambda: ConstantMask(compact(), 0.3),
     "random": lambda: RandomMask(compact(), 0.2),
     "energy": lambda: EnergyMask(compact(), 0.2),

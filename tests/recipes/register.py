@@ -18,6 +18,8 @@ class Row:
         Stem of the YAML of the same recipe that trains the classifier which is explained; it runs first.
     overrides : dict
         What makes the run tiny, on top of the recipe's own in :data:`DATA`.
+    after : dict
+        Key of the YAML -> stem of another one of the same recipe, which runs first and whose output folder it gets.
     as_user : tuple of str
         The scripts that are run as a user does, in a process of their own, instead of in this one.
     """
@@ -26,6 +28,7 @@ class Row:
     classifier: str | None = None
     overrides: dict[str, object] = field(default_factory=dict)
     as_user: tuple[str, ...] = ()
+    after: dict[str, str] = field(default_factory=dict)
 
 
 #: Of every run.
@@ -38,16 +41,40 @@ DATA = {
 }
 
 CLASSIFIER = ("train_classifier",)
+#: The published decoders need 80 bands, and 32 times as many channels at the end as at the beginning.
+CNN14 = {"base_channels": 2, "emb_dim": 64}
 INTERPRETER = {"codebook_size": 20, "n_examples": 1}
+DICTIONARY = {"n_components": 6, "dictionary": "{collect: {max_frames: 60}, learner: {n_iterations: 3}}"}
+L2I = {"n_examples": 1, "method": "{interpreter: {channels: 4}}", **DICTIONARY}
+NMF = {"n_examples": 1, "method": "{interpreter: {n_iterations: 3}}", **DICTIONARY}
+LMAC = {"n_examples": 1, "method": "{interpreter: {channels: 8, decoder_channels: [4]}}"}
 
 #: "recipe/YAML" -> how it is run.
 REGISTER = {
     "Synthetic/classifier_compact": Row(CLASSIFIER),
     "Synthetic/classifier_conv2d": Row(CLASSIFIER, overrides={"dim": 8}),
+    "Synthetic/classifier_cnn14": Row(CLASSIFIER, overrides=CNN14),
     "Synthetic/piq": Row(("train_piq", "evaluate"), "classifier_compact", INTERPRETER, ("train_piq",)),
     "Synthetic/piq_paper": Row(("train_interpreter", "evaluate"), "classifier_conv2d", INTERPRETER),
+    "Synthetic/lmac": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC),
+    "Synthetic/lmac_finetune": Row(
+        ("train_interpreter", "evaluate"), "classifier_compact", LMAC, after={"finetune_from": "lmac"}
+    ),
+    "Synthetic/lmac_paper": Row(("train_interpreter", "evaluate"), "classifier_cnn14", {"n_examples": 1}),
+    "Synthetic/l2i": Row(("train_l2i", "evaluate"), "classifier_compact", L2I, after={"dictionary_file": "nmf"}),
+    "Synthetic/l2i_paper": Row(("train_interpreter", "evaluate"), "classifier_cnn14", L2I),
+    "Synthetic/nmf": Row(("train_nmf", "evaluate"), "classifier_compact", NMF),
     "ESC50/classifier_compact": Row(CLASSIFIER),
     "ESC50/classifier_conv2d": Row(CLASSIFIER, overrides={"dim": 8}),
+    "ESC50/classifier_cnn14": Row(CLASSIFIER, overrides=CNN14),
     "ESC50/piq": Row(("train_interpreter", "evaluate"), "classifier_compact", INTERPRETER),
     "ESC50/piq_paper": Row(("train_piq", "evaluate"), "classifier_conv2d", INTERPRETER),
+    "ESC50/lmac": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC, ("train_lmac",)),
+    "ESC50/lmac_finetune": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC, after={"finetune_from": "lmac"}),
+    "ESC50/lmac_paper": Row(("train_lmac", "evaluate"), "classifier_cnn14", {"n_examples": 1}),
+    "ESC50/l2i": Row(("train_l2i", "evaluate"), "classifier_compact", L2I),
+    "ESC50/l2i_paper": Row(("train_l2i", "evaluate"), "classifier_cnn14", L2I),
+    "ESC50/nmf": Row(
+        ("train_nmf", "evaluate"), "classifier_compact", {**NMF, "algorithm": "amortised"}, ("train_nmf",)
+    ),
 }

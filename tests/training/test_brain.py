@@ -10,6 +10,7 @@ from interpretability.training.brain import (
     ResumableBrain,
     Selection,
     classification_loss,
+    crop_in_time,
     mix_up,
     one_cycle,
     seed_step,
@@ -55,6 +56,25 @@ def test_shift_rolls_within_each_clips_own_length():
         assert row.tolist() == [float((start - 1 + i) % 6 + 1) for i in range(6)]
     assert len(first.unique()) >= 5  # up to half the clip, both ways
     assert torch.equal(shift_in_time(wavs, torch.full((64,), 0.6), 0.0), wavs)
+
+
+def test_crops_are_random_stretches_of_each_clips_own_length():
+    torch.manual_seed(0)
+    wavs = torch.zeros(300, 10)
+    wavs[:, :6] = torch.arange(1.0, 7.0)
+    wavs[0, :2], wavs[0, 2:] = torch.tensor([1.0, 2.0]), 0.0
+    lengths = torch.full((300,), 0.6)
+    lengths[0] = 0.2
+    cropped, kept = crop_in_time(wavs, lengths, 4)
+    assert cropped.shape == (300, 4)
+    assert cropped[0].tolist() == [1.0, 2.0, 0.0, 0.0]  # shorter ones stay whole
+    assert kept.tolist() == [0.5] + [1.0] * 299
+    starts = cropped[1:, 0]
+    assert sorted(starts.unique().tolist()) == [1.0, 2.0, 3.0]  # never beyond the clip's own end
+    assert torch.equal(cropped[1:] - starts[:, None], torch.arange(4.0).expand(299, 4))
+    whole, same = crop_in_time(wavs, lengths, 20)
+    assert torch.equal(whole, wavs)
+    torch.testing.assert_close(same, lengths)
 
 
 def test_mix_up_mixes_sound_goal_and_length_alike():

@@ -1,5 +1,6 @@
 """What a run leaves, what it selects by, what needs no training, and what it does in parallel and with TensorBoard."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import torch
 import yaml
 
 from interpretability.classifiers import load_classifier
+from interpretability.dictionary import Dictionary
 from interpretability.methods import load_interpreter
 from interpretability.training import brain as brains
 from interpretability.training import recipe, runner
@@ -203,3 +205,203 @@ def test_two_processes_train_one_interpreter(tiny_esc50, tiny_classifier_folder,
     # Saved without the wrapper of parallel training, and written once.
     assert load_interpreter(tmp_path / "run").description["training"]["epochs"] == 1
     assert len((tmp_path / "run" / "train_log.txt").read_text().splitlines()) == 1
+
+
+class TestDictionaries:
+    NMF, L2I = (tiny.RECIPE / "hparams" / f"{name}.yaml" for name in ("nmf", "l2i"))
+
+    def test_learned_once_and_explained_with(self, tiny_esc50, tiny_classifier_folder, tmp_path):
+        run, settings = tmp_path / "run", {"classifier_folder": tiny_classifier_folder}
+        said = tiny.run("evaluate", tiny_esc50, tmp_path / "absent", self.NMF, **settings).line
+        assert "train_nmf.py" in said
+        outcome = tiny.run("dictionary", tiny_esc50, run, **settings)
+        assert outcome.code == 0, outcome.err
+        assert "dictionary of 6 components (euclidean)" in outcome.out
+        dictionary = Dictionary.load(run)
+        assert dictionary.labels == ["low", "middle", "high"]
+        assert dictionary.frontend == load_classifier(tiny_classifier_folder).frontend.settings
+        assert dictionary.training["data"]["folds"]["train"] == [1]
+        assert dictionary.training["n_frames"] == 60
+        assert dictionary.training["seconds"] > 0
+        assert len(dictionary.loss_curve) == 4
+        assert sorted(path.name for path in run.iterdir()) == ["dictionary", "manifests"]
+        assert {"run.json", "hyperparams.yaml", "train_nmf.py", "dictionary.pt"} <= {
+            path.name for path in (run / "dictionary").iterdir()
+        }
+        assert not list(run.rglob("state.pt"))
+        before = (run / "dictionary" / "dictionary.pt").read_bytes()
+        assert "already learned" in tiny.run("dictionary", tiny_esc50, run, **settings).out
+        assert (run / "dictionary" / "dictionary.pt").read_bytes() == before
+        said = tiny.run("dictionary", tiny_esc50, run, **settings, n_components=5).line
+        assert "another learner" in said
+        evaluated = tiny.run("evaluate", tiny_esc50, run, self.NMF, **settings)
+        assert evaluated.code == 0, evaluated.err
+        assert "| nmf | 6 |" in evaluated.out
+        assert next((run / "examples").glob("*/components.png")).stat().st_size > 5000
+        saved = load_interpreter(run)
+        assert saved.settings["dictionary"] == dictionary.describe()
+        assert torch.equal(saved.dictionary, dictionary.matrix)
+        assert saved.description["training"]["dictionary"] == dictionary.training
+        # Results belong to the dictionary that they were made with.
+        other = tmp_path / "other"
+        assert tiny.run("dictionary", tiny_esc50, other, **settings, seed=7).code == 0
+        said = tiny.run("evaluate", tiny_esc50, run, self.NMF, **settings, dictionary_file=other).line
+        assert "another settings" in said
+
+    def test_the_algorithms(self, tiny_esc50, tiny_classifier_folder, tmp_path):
+        for algorithm in ("kl", "minibatch", "amortised"):
+            run = tmp_path / algorithm
+            settings = {"classifier_folder": tiny_classifier_folder, "algorithm": algorithm, "number_of_epochs": 2}
+            outcome = tiny.run("dictionary", tiny_esc50, run, **settings)
+            assert outcome.code == 0, outcome.err
+            learned = Dictionary.load(run)
+            assert learned.algorithm == algorithm
+            assert len(learned.loss_curve) == (2 if algorithm == "amortised" else 4)
+            assert "already learned" in tiny.run("dictionary", tiny_esc50, run, **settings).out
+        more = tiny.run("dictionary", tiny_esc50, run, **{**settings, "number_of_epochs": 3})
+        assert more.code == 0, more.err
+        assert Dictionary.load(run).training["epochs"] == 3
+
+    def test_l2i_learns_its_own_and_says_so(self, tiny_esc50, tiny_classifier_folder, tmp_path):
+        run, settings = tmp_path / "run", {"classifier_folder": tiny_classifier_folder}
+        outcome = tiny.run("interpreter", tiny_esc50, run, self.L2I, **settings)
+        assert outcome.code == 0, outcome.err
+        assert "no dictionary given" in outcome.out
+        assert torch.equal(load_interpreter(run).dictionary, Dictionary.load(run).matrix)
+        evaluated = tiny.run("evaluate", tiny_esc50, run, self.L2I, **settings)
+        assert evaluated.code == 0, evaluated.err
+        assert "| l2i | 6 |" in evaluated.out
+        summary = json.loads((run / "evaluation" / "summary.json").read_text())
+        assert {"fid_in", "fid_top1", "fid_top3"} <= summary["places"]["spectrogram"]["l2i"].keys()
+        # The same dictionary, given, makes the same interpreter.
+        given = tiny.run("interpreter", tiny_esc50, tmp_path / "given", self.L2I, **settings, dictionary_file=run)
+        assert given.code == 0, given.err
+        assert "learning one" not in given.out
+        tiny.assert_same_run(tmp_path / "given", run)
+        again = tiny.run("interpreter", tiny_esc50, run, self.L2I, **settings, number_of_epochs=2)
+        assert again.code == 0, again.err
+        assert "already learned" in again.out
+
+    def test_what_l2i_refuses(self, tiny_esc50, tiny_classifier_folder, tmp_path):
+        settings = {"classifier_folder": tiny_classifier_folder}
+        said = tiny.run("interpreter", tiny_esc50, tmp_path / "a", self.L2I, **settings, algorithm="amortised").line
+        assert "train_nmf.py" in said
+        frontend = dataclasses.replace(load_classifier(tiny_classifier_folder).frontend.settings, sample_rate=44100)
+        matrix = torch.ones(frontend.n_bins, 4) / frontend.n_bins**0.5
+        path = Dictionary(matrix, frontend, ["low"], "kl").save(tmp_path / "elsewhere.pt")
+        said = tiny.run("interpreter", tiny_esc50, tmp_path / "b", self.L2I, **settings, dictionary_file=path).line
+        assert "sample_rate 44100 (needed: 8000)" in said
+        assert not (tmp_path / "b" / "run.json").exists()
+
+
+class TestFineTuning:
+    YAML = tiny.RECIPE / "hparams" / "lmac_finetune.yaml"
+
+    def tune(self, data, folder, source, classifier, **settings):
+        return tiny.run(
+            "interpreter", data, folder, self.YAML, finetune_from=source, classifier_folder=classifier, **settings
+        )
+
+    def test_it_starts_from_those_weights_in_a_folder_of_its_own(
+        self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
+    ):
+        before = {path: path.read_bytes() for path in tiny_lmac_run.rglob("*") if path.is_file()}
+        # With a learning rate of 0 what it starts from is what it ends in, but for the batch statistics.
+        outcome = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, lr=0.0)
+        assert outcome.code == 0, outcome.err
+        start, end = tiny.weights(tiny_lmac_run), tiny.weights(tmp_path / "run")
+        for name, value in start.items():
+            if "running" not in name and "num_batches" not in name:
+                assert torch.equal(end[name], value), name
+        assert {path: path.read_bytes() for path in tiny_lmac_run.rglob("*") if path.is_file()} == before
+        training = load_interpreter(tmp_path / "run").description["training"]
+        assert training["finetuned_from"]["sha256"] == load_interpreter(tiny_lmac_run).description["sha256"]
+        assert training["finetuned_from"]["seconds"] > 0
+
+    def test_it_really_trains_reports_the_gate_and_is_evaluated(
+        self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
+    ):
+        settings = {"lr": 0.01, "number_of_epochs": 2}
+        outcome = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, **settings)
+        assert outcome.code == 0, outcome.err
+        assert tiny.log_epochs(tmp_path / "run") == [1, 2]
+        start, end = tiny.weights(tiny_lmac_run), tiny.weights(tmp_path / "run")
+        assert any(not torch.equal(end[name], value) for name, value in start.items() if name.endswith("conv.weight"))
+        passed = re.search(r"gate, in that epoch: ([\d.]+)% of 6 train clips pass; ([\d.]+)% of 6 valid", outcome.out)
+        assert passed, outcome.out
+        # Shares of 6 whole clips.
+        assert all(
+            float(share) * 6 / 100 == pytest.approx(round(float(share) * 6 / 100), abs=0.01)
+            for share in passed.groups()
+        )
+        evaluated = tiny.run(
+            "evaluate", tiny_esc50, tmp_path / "run", self.YAML, lr=0.01, classifier_folder=tiny_classifier_folder
+        )
+        assert evaluated.code == 0, evaluated.err
+        assert "| lmac | 6 |" in evaluated.out
+        # The same command again: it is done, and says so.
+        again = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, **settings)
+        assert "already trained for 2 epochs" in again.out
+
+    def test_what_it_cannot_start_from(self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tiny_piq_run, tmp_path):
+        said = self.tune(tiny_esc50, tmp_path / "run", tmp_path / "absent", tiny_classifier_folder).line
+        assert "no run folder" in said
+        said = self.tune(tiny_esc50, tmp_path / "run", tiny_piq_run, tiny_classifier_folder).line
+        assert "holds piq" in said
+        assert "expected lmac" in said
+        wider = {"method": "{interpreter: {channels: 12, decoder_channels: [4]}}"}
+        said = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, **wider).line
+        assert "other sizes" in said
+        copy = shutil.copytree(tiny_lmac_run, tmp_path / "same")
+        said = self.tune(tiny_esc50, copy, copy, tiny_classifier_folder).line
+        assert "output_folder of its own" in said
+        assert not (tmp_path / "run" / "run.json").exists()
+
+    def test_a_finished_run_is_not_mistaken_for_a_fine_tuned_one(
+        self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
+    ):
+        copy = shutil.copytree(tiny_lmac_run, tmp_path / "copy")
+        said = self.tune(tiny_esc50, copy, tiny_lmac_run, tiny_classifier_folder, number_of_epochs=2).line
+        assert "finetuned_from" in said
+
+
+def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_folder, tmp_path, monkeypatch):
+    seen = []
+
+    def watch(self, batch, stage, forward=brains.InterpreterBrain.compute_forward):
+        now = forward(self, batch, stage)
+        seen.append((stage.name, now))
+        return now
+
+    monkeypatch.setattr(brains.InterpreterBrain, "compute_forward", watch)
+    outcome = tiny.run(
+        "interpreter",
+        tiny_esc50,
+        tmp_path / "run",
+        tiny.RECIPE / "hparams" / "lmac.yaml",
+        classifier_folder=tiny_classifier_folder,
+        noise_probability=1.0,
+    )
+    assert outcome.code == 0, outcome.err
+    assert {stage for stage, _ in seen} == {"TRAIN", "VALID"}
+    frontend = load_classifier(tiny_classifier_folder).frontend
+    for stage, now in seen:
+        if stage == "VALID":
+            assert now.clean is None
+            continue
+        sounds = [frontend.resynthesise(part, part.magnitude) for part in (now.spectrogram, now.clean)]
+        # The noisy sound is levelled, and the noise is as loud as the clip, at the same gain.
+        assert sounds[0].abs().amax(1).tolist() == pytest.approx([1.0] * len(sounds[0]), abs=1e-3)
+        ratio = (sounds[0] - sounds[1]).square().sum(1) / sounds[1].square().sum(1)
+        assert ratio.tolist() == pytest.approx([1.0] * len(ratio), rel=1e-2)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["noise"] == {"source": "other clips", "snr_db": 0.0, "probability": 1.0}
+    said = tiny.run(
+        "interpreter",
+        tiny_esc50,
+        tmp_path / "run",
+        tiny.RECIPE / "hparams" / "lmac.yaml",
+        classifier_folder=tiny_classifier_folder,
+        noise_probability=0.25,
+    ).line
+    assert "another noise" in said
