@@ -33,15 +33,14 @@ _ALWAYS = (
     "skip_bad_clips",
     "clip_seconds",
     "fixed_length",
-    "batch_size",
 )
-_WHILE_TRAINING = ("weight_decay", "num_workers", "tensorboard")
+_WHILE_TRAINING = ("batch_size", "weight_decay", "num_workers", "tensorboard")
 #: Job -> the top-level keys of a YAML that it reads, besides those of :data:`TRAINED`. All of them are needed.
 KEYS: dict[str, tuple[str, ...]] = {
     "classifier": (*_ALWAYS, *_WHILE_TRAINING, "frontend", "classifier", "augmentation"),
     "interpreter": (*_ALWAYS, *_WHILE_TRAINING, "classifier_folder", "method"),
     "dictionary": (*_ALWAYS, "classifier_folder", "dictionary"),
-    "evaluate": (*_ALWAYS, "classifier_folder", "method", "n_examples"),
+    "evaluate": (*_ALWAYS, "batch_size", "classifier_folder", "method", "n_examples"),
 }
 #: Keys that a job reads if they are there.
 OPTIONAL = ("noise", "crop_seconds", "finetune_from", "dictionary")
