@@ -195,13 +195,15 @@ def _costs(runs: Sequence[Measured]) -> str:
 
 
 def _training_time(training: dict[str, Any]) -> str:
-    """The seconds of training; of a fine-tuned method, those before and those that came on top."""
-    origin = training.get("finetuned_from")
-    own = _cell(training.get("seconds"), lambda s: f"{s:.0f}")
-    if not origin:
-        return own
-    before = origin.get("seconds") if isinstance(origin, dict) else None
-    return f"{_cell(before, lambda s: f'{s:.0f}')} + {own}"
+    """The seconds of training, and before them those of the dictionary or of what a method was fine-tuned from."""
+    parts = [
+        (training.get(name) or {}).get("seconds", "–")
+        for name in ("dictionary", "finetuned_from")
+        if training.get(name) is not None
+    ]
+    if training.get("seconds") is not None or not parts:
+        parts.append(training.get("seconds", "–"))
+    return " + ".join(_cell(part, lambda s: s if isinstance(s, str) else f"{s:.0f}") for part in parts)
 
 
 def _cell(value: Any, write: Callable[[Any], str]) -> str:
