@@ -234,6 +234,15 @@ def test_fine_tuning_shows_the_extra_time(tool, make, origin, cell):
     assert rows["lmac"]["training (s)"] == cell
 
 
+@pytest.mark.parametrize(("own", "cell"), [(61.7, "14 + 62"), (None, "14")])
+def test_the_time_of_a_dictionary_counts(tool, make, own, cell):
+    training = {"commit": "d" * 40, "dictionary": {"seconds": 14.2}, **({} if own is None else {"seconds": own})}
+    outcome = run(tool, make("a", summary_of("l2i", training=training)))
+    assert outcome.code == 0, outcome.err
+    _, _, rows = table_rows(outcome.out, "What each method took")
+    assert rows["l2i"]["training (s)"] == cell
+
+
 def test_a_method_without_training_and_an_older_evaluation(tool, make):
     amt = summary_of("amt", training={"seed": 1234})
     amt["seconds_per_clip"]["amt"] = None  # an evaluation that was only finished, with nothing left to measure
