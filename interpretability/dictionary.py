@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from interpretability.errors import MissingError, UserError
+from interpretability.errors import MissingError, UserError, first_line
 from interpretability.files import atomic_path
 from interpretability.frontend import FrontendSettings
 
@@ -95,7 +95,7 @@ class Dictionary:
             )
 
     def save(self, path: str | Path) -> Path:
-        """Save it as one file, atomically; return its path."""
+        """Save it as one file, atomically; return its path. A :class:`UserError` if it cannot be written."""
         content = {
             "matrix": self.matrix.detach().cpu().float().contiguous(),
             "description": {
@@ -107,8 +107,13 @@ class Dictionary:
                 **self.describe(),
             },
         }
-        with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+        try:
+            with atomic_path(path) as temporary:
+                torch.save(content, temporary)
+        except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+            raise UserError(
+                f"could not write {path} ({first_line(error)}); make room on the disk, then run it again"
+            ) from error
         return Path(path)
 
     @classmethod

@@ -181,7 +181,7 @@ class Explanation:
         index: int = 0,
         true_label: str | None = None,
         extra: dict | None = None,
-        max_components: int = 8,
+        max_components: int | None = None,
     ) -> dict[str, Path]:
         """Save one clip's explanation: three wavs, a figure and a JSON description; components where there are any.
 
@@ -190,17 +190,17 @@ class Explanation:
         folder : path
             Made if absent; gets ``input.wav``, ``explanation.wav``, ``residual.wav`` (32-bit float, all at the input's
             levelled scale, so that their loudness can be compared), ``figure.png`` and ``explanation.json``. Of a
-            method that explains by components also ``components.png``, and the most relevant of the selected ones as
-            sounds, ``components/01_component_37.wav`` and so on, at the same scale; those of an earlier explanation
-            go.
+            method that explains by components also ``components.png``, and each selected one as a sound,
+            ``components/01_component_37.wav`` and so on, the most relevant first, at the same scale. What an earlier
+            explanation left of components goes.
         index : int
             Which clip of the batch.
         true_label : str, optional
             For the figure's title.
         extra : dict, optional
             Added to the JSON description: metrics, say.
-        max_components : int
-            So many of the selected components get a sound; the JSON description lists them all.
+        max_components : int, optional
+            Draw and sound at most so many; all that are selected if not given. The JSON description lists them all.
 
         Returns
         -------
@@ -220,10 +220,11 @@ class Explanation:
             write_wav(path, wav[0].detach().cpu(), self.frontend.sample_rate)
         paths["figure"] = save_explanation_figure(clip, folder / "figure.png", true_label)
         said = {**self.describe(index), "true": true_label}
-        for path in (folder / COMPONENTS).glob("*_component_*.wav"):
-            path.unlink()
+        for path in [folder / f"{COMPONENTS}.png", *(folder / COMPONENTS).glob("*_component_*.wav")]:
+            path.unlink(missing_ok=True)
         if clip.components is not None:
-            paths[COMPONENTS] = save_components_figure(clip, folder / f"{COMPONENTS}.png", true_label)
+            figure = folder / f"{COMPONENTS}.png"
+            paths[COMPONENTS] = save_components_figure(clip, figure, true_label, max_components)
             said[COMPONENTS] = [
                 {"component": k, "relevance": float(clip.components.relevance[0, k]), "sound": None}
                 for k in clip.components.ranked()

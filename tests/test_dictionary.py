@@ -57,6 +57,17 @@ class TestFile:
         with pytest.raises(UserError, match="damaged"):
             Dictionary.load(tmp_path)
 
+    def test_a_full_disk_is_told_in_one_line(self, tmp_path, monkeypatch):
+        def fail(content, path):
+            path.write_bytes(b"half")
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos\nmore")
+
+        monkeypatch.setattr(torch, "save", fail)
+        with pytest.raises(UserError, match="make room on the disk") as caught:
+            make().save(tmp_path / FILE)
+        assert "more" not in str(caught.value)
+        assert not list(tmp_path.iterdir())
+
     def test_another_rate_or_stft_is_refused_with_the_reason(self):
         learned = FrontendSettings(sample_rate=44100, n_fft=1024)
         dictionary = make(settings=learned)

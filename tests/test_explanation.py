@@ -50,7 +50,7 @@ class Words(Interpreter):
 def quick_figures(monkeypatch):
     """Empty figures, for tests that look at sounds and lists: drawing takes longer than all the rest."""
     for name in ("plot_explanation", "plot_components"):
-        monkeypatch.setattr(figures, name, lambda clip, true_label=None: pyplot.figure(figsize=(1, 1)))
+        monkeypatch.setattr(figures, name, lambda clip, true_label=None, limit=None: pyplot.figure(figsize=(1, 1)))
 
 
 def noise(*shape):
@@ -157,12 +157,13 @@ class TestComponents:
         assert len(list((tmp_path / "components").iterdir())) == 2
         many = Words([0.5] * 12).explain(noise(1, 4000))
         many.save(tmp_path / "many")
-        assert len(list((tmp_path / "many" / "components").iterdir())) == 8
+        assert len(list((tmp_path / "many" / "components").iterdir())) == 12
         assert list(many.component_sounds()) == list(range(12))
 
     @pytest.mark.usefixtures("quick_figures")
     def test_saved_again_nothing_is_left_of_the_earlier_ones(self, tmp_path):
         Words(self.RELEVANCE).explain(noise(1, 4000)).save(tmp_path)
+        assert (tmp_path / "components.png").is_file()
         (tmp_path / "components" / "mine.txt").write_text("stays")
         Words((0.0, 0.5)).explain(noise(1, 4000)).save(tmp_path)
         left = sorted(path.name for path in (tmp_path / "components").iterdir())

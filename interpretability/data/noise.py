@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from interpretability.data.audio import ClipCache
+from interpretability.data.audio import ClipCache, audio_header
 from interpretability.errors import MissingError, UserError
 from interpretability.frontend import sample_counts
 
@@ -38,7 +38,7 @@ def noise_files(folder: str | Path, part: str = "train") -> list[Path]:
     MissingError
         If there is no such folder.
     UserError
-        If the part is unknown, or has no sounds.
+        If the part is unknown, or has no sounds; if one of its files is not audio.
     """
     folder = Path(folder)
     if part not in PARTS:
@@ -56,6 +56,8 @@ def noise_files(folder: str | Path, part: str = "train") -> list[Path]:
             + ("" if wham else ", where one in five files is kept for testing")
             + ": pass another folder, or null to mix with other clips"
         )
+    for path in found:
+        audio_header(path)  # a bad file is told now, and not in the middle of an epoch
     return found
 
 

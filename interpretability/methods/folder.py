@@ -70,7 +70,10 @@ def load_interpreter(folder: str | Path) -> Interpreter:
     if not (folder / DESCRIPTION).is_file() and (folder / RUN_SUBFOLDER / DESCRIPTION).is_file():
         folder = folder / RUN_SUBFOLDER
     description = read_description(
-        folder, DESCRIPTION, "trained interpreter", "finish training (run the same command again to resume)"
+        folder,
+        DESCRIPTION,
+        "trained interpreter",
+        "finish training (run the same command again to resume), or run evaluate.py if the method is not trained",
     )
     kind = METHODS.get(description.get("method"))
     if kind is None:

@@ -149,7 +149,7 @@ class L2I(Interpreter):
             self.psi = Cnn14PSI(classifier, n_components)
         else:
             raise UserError(f"L2I: network is {network!r}, expected 'compact', 'conv2d' or 'cnn14'")
-        self.theta = Theta(n_components, len(classifier.labels))
+        self.theta = Theta(n_components, len(classifier.labels), centred=classifier.task == "single")
 
     def forward(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> L2IPrediction:
         """Explain a batch, with everything the objective needs."""
@@ -158,7 +158,7 @@ class L2I(Interpreter):
         with torch.autocast(device_type=drawn.device.type, enabled=False):
             activations = (drawn.float() * spectrogram.valid[..., None]).transpose(1, 2)  # [B, K, T]
             pooled, scores = self.theta(activations, spectrogram.valid)
-            relevance = relevance_of(pooled, self.theta.classes.weight[target])
+            relevance = relevance_of(pooled, self.theta.weight[target])
             selected = relevance > self.threshold
             kept = selected.to(relevance)
             teaches = self.fidelity_weight > 0 or self.mask_weight > 0
@@ -221,27 +221,32 @@ class Theta(nn.Module):
     ----------
     n_components, n_classes : int
         K and C.
+    centred : bool
+        Take from each component's weights their mean over classes. Softmax takes no notice of what all classes have in
+        common, but relevance does: without it, relevance is evidence for a class against the others.
     width : int
         Of the attention's hidden layer.
     """
 
-    def __init__(self, n_components: int, n_classes: int, width: int = 32):
+    def __init__(self, n_components: int, n_classes: int, centred: bool, width: int = 32):
         super().__init__()
+        self.centred = centred
         # Softmax takes no notice of a bias at the end.
         self.attention = nn.Sequential(nn.Linear(n_components, width), nn.Tanh(), nn.Linear(width, 1, bias=False))
         self.classes = nn.Linear(n_components, n_classes, bias=False)
-        # Softmax takes no notice of what all classes have in common, but relevance does. Training does not create it
-        # (its gradient sums to zero over classes); so starting without it makes relevance evidence for a class
-        # against the others.
-        with torch.no_grad():
-            self.classes.weight -= self.classes.weight.mean(dim=0)
+
+    @property
+    def weight(self) -> Tensor:
+        """Theta [C, K]."""
+        weight = self.classes.weight
+        return weight - weight.mean(dim=0) if self.centred else weight
 
     def forward(self, activations: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Pool activations [B, K, T] over the valid [B, T] frames: z [B, K], and scores s [B, C]."""
         level = self.attention(activations.transpose(1, 2))[..., 0]  # [B, T]
         attention = level.masked_fill(~valid, -float("inf")).softmax(dim=1)
         pooled = (activations * attention[:, None]).sum(2)
-        return pooled, self.classes(pooled)
+        return pooled, functional.linear(pooled, self.weight)
 
 
 class CompactPSI(nn.Module):

@@ -123,7 +123,8 @@ class LMAC(Interpreter):
         if guidance not in GUIDANCE:
             raise UserError(f"L-MAC: guidance is {guidance!r}, expected one of {GUIDANCE}")
         self.inside_weight, self.outside_weight = float(inside_weight), float(outside_weight)
-        self.l1_weight, self.tv_weight, self.cap = float(l1_weight), float(tv_weight), cap
+        self.l1_weight, self.tv_weight = float(l1_weight), float(tv_weight)
+        self.cap = None if cap is None else float(cap)
         self.guidance, self.guidance_weight = guidance, float(guidance_weight)
         self.gate, self.loud_fraction = float(gate), float(loud_fraction)
         if network == "compact":

@@ -17,7 +17,6 @@ from interpretability.explanation import Explanation
 from interpretability.files import atomic_path
 
 FLOOR_DB = -80.0
-MAX_COMPONENTS = 8
 KEPT, LEFT_OUT = "tab:orange", "lightgrey"  # of components in the explanation, and of all others
 
 
@@ -77,7 +76,7 @@ def save_explanation_figure(clip: Explanation, path: str | Path, true_label: str
     return _save(plot_explanation(clip, true_label), path)
 
 
-def plot_components(clip: Explanation, true_label: str | None = None) -> plt.Figure:
+def plot_components(clip: Explanation, true_label: str | None = None, limit: int | None = None) -> plt.Figure:
     """Draw the components of one clip's explanation: their relevance, and spectra and activations of the selected.
 
     Parameters
@@ -86,12 +85,14 @@ def plot_components(clip: Explanation, true_label: str | None = None) -> plt.Fig
         Of one clip, by a method that explains by components.
     true_label : str, optional
         Shown in the title beside the predicted class.
+    limit : int, optional
+        Draw at most so many of the selected components; all if not given.
 
     Returns
     -------
     matplotlib Figure
         On top a bar for each component's relevance, the selected ones marked. Below, a row for each selected component,
-        the most relevant first, up to 8: its column of the dictionary over frequency in Hz, and its activation (of
+        the most relevant first: its column of the dictionary over frequency in Hz, and its activation (of
         which the two make up the log magnitude) over time in seconds. All rows have one scale.
 
     Raises
@@ -105,10 +106,12 @@ def plot_components(clip: Explanation, true_label: str | None = None) -> plt.Fig
     relevance = components.relevance[0].detach().double().cpu().numpy()
     selected = components.selected[0].cpu().numpy()
     ranked = components.ranked()
-    shown = ranked[:MAX_COMPONENTS]
+    shown = ranked[:limit]
     n_rows = max(1, len(shown))
-    figure = plt.figure(figsize=(13, 2.6 + 1.1 * n_rows + 0.6), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(2.6, 1.1 * n_rows + 0.6))
+    # Many rows are drawn lower, so that a page of them can still be looked at.
+    height = (1.1 if n_rows <= 8 else 0.6) * n_rows + 0.6  # inches
+    figure = plt.figure(figsize=(13, 2.6 + height), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(2.6, height))
     bars = upper.subplots()
     bars.bar(np.arange(len(relevance)), relevance, color=np.where(selected, KEPT, LEFT_OUT), width=0.8)
     bars.axhline(0, color="black", linewidth=0.8)
@@ -146,9 +149,11 @@ def plot_components(clip: Explanation, true_label: str | None = None) -> plt.Fig
     return figure
 
 
-def save_components_figure(clip: Explanation, path: str | Path, true_label: str | None = None) -> Path:
+def save_components_figure(
+    clip: Explanation, path: str | Path, true_label: str | None = None, limit: int | None = None
+) -> Path:
     """Draw the components of one clip's explanation into a file, atomically; return its path."""
-    return _save(plot_components(clip, true_label), path)
+    return _save(plot_components(clip, true_label, limit), path)
 
 
 def _title(clip: Explanation, true_label: str | None) -> str:

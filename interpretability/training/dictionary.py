@@ -631,6 +631,10 @@ class DictionaryBrain(ResumableBrain):
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Note the validation loss with the weights that had it; then log and save."""
         if stage == sb.Stage.VALID:
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                in_use = self.bare("dictionary").in_use.int()
+                torch.distributed.all_reduce(in_use, torch.distributed.ReduceOp.MAX)
+                self.bare("dictionary").in_use.copy_(in_use.bool())
             self.bare("dictionary").losses.append(self.statistics()["loss"])
         super().on_stage_end(stage, stage_loss, epoch)
 

@@ -150,15 +150,15 @@ def train_classifier(run: Run) -> None:
 def train_interpreter(run: Run) -> None:
     """Train an interpreter on a frozen classifier, and save its folder."""
     prepared = prepare(run)
-    interpreter, record = _interpreter(run, prepared, learn=True)
-    noise = _noise(run, interpreter.classifier)
-    origin = _start_from(run, interpreter)
-    brain = _interpreter_brain(run, interpreter, noise)
+    classifier = _classifier(run, prepared)
+    noise = _noise(run, classifier)
+    interpreter, record = _interpreter(run, prepared, classifier, learn=True)
     record |= {
         "noise": None if noise is None else noise.describe(),
         "crop_seconds": run.hparams.get("crop_seconds"),
-        "finetuned_from": origin.get("sha256"),
+        "finetuned_from": _start_from(run, interpreter),
     }
+    brain = _interpreter_brain(run, interpreter, noise)
     _keep_record(run.output_folder, {**record, **_settings(run, *ALWAYS, *SELECTION, *STEPS)})
     run.archive()
     epochs = int(run["number_of_epochs"])
@@ -168,7 +168,7 @@ def train_interpreter(run: Run) -> None:
         return
     datasets = _datasets(run, prepared, interpreter.classifier)
     _fit(brain, datasets, run)
-    _export_best(brain, run, _data(prepared, datasets), {"noise": record["noise"], "finetuned_from": origin or None})
+    _export_best(brain, run, _data(prepared, datasets))
 
 
 def train_dictionary(run: Run) -> None:
@@ -183,7 +183,7 @@ def evaluate_interpreter(run: Run) -> None:
     A method that is not trained has neither run nor checkpoint: it is measured as the YAML makes it.
     """
     prepared = prepare(run)
-    interpreter, record = _interpreter(run, prepared)
+    interpreter, record = _interpreter(run, prepared, _classifier(run, prepared))
     brain = _interpreter_brain(run, interpreter) if run.trainable else None
     guarded_settings = (*ALWAYS, *SELECTION) if run.trainable else ALWAYS
     _keep_record(run.output_folder, {**record, **_settings(run, *guarded_settings)}, must_exist=run.trainable)
@@ -236,8 +236,8 @@ JOBS: dict[str, Callable[[Run], None]] = {
 }
 
 
-def _interpreter(run: Run, prepared: PreparedData, learn: bool = False) -> tuple[Interpreter, dict]:
-    """Build classifier and interpreter, and say what they are; ``learn``: and a dictionary, if one is needed."""
+def _classifier(run: Run, prepared: PreparedData) -> Classifier:
+    """Load the classifier that is explained, which has to know the classes of the data."""
     classifier = load_classifier(run["classifier_folder"])
     unknown = sorted(set(prepared.labels) - set(classifier.labels))
     if unknown:
@@ -245,6 +245,13 @@ def _interpreter(run: Run, prepared: PreparedData, learn: bool = False) -> tuple
             f"the data set has classes that the classifier in {run['classifier_folder']} does not know: "
             f"{', '.join(unknown)}; it knows {', '.join(classifier.labels)}: train a classifier on this data set"
         )
+    return classifier
+
+
+def _interpreter(
+    run: Run, prepared: PreparedData, classifier: Classifier, learn: bool = False
+) -> tuple[Interpreter, dict]:
+    """Build the interpreter, and say what it is; ``learn``: and a dictionary, if one is needed."""
     factory, dictionary = _with_dictionary(run, prepared, classifier, learn)
     seed_step(run["seed"], "init")
     interpreter: Interpreter = build("method", factory, classifier)
@@ -270,14 +277,18 @@ def _interpreter_brain(run: Run, interpreter: Interpreter, noise: NoiseMixer | N
 def _with_dictionary(
     run: Run, prepared: PreparedData, classifier: Classifier, learn: bool
 ) -> tuple[Callable, Dictionary | None]:
-    """Return what makes the interpreter, with its dictionary loaded, and that; None for a method that takes none.
+    """Return what makes the interpreter, with its dictionary, and that; None if it takes none, or has it already.
 
     A method that needs a dictionary, and is given none, has its own, in the run's folder: learned here if ``learn``.
+    A trained run that is only measured has the matrix in its checkpoints.
     """
     factory = run.method
     if "dictionary" not in getattr(factory, "keywords", {}):
         return factory, None
     source = factory.keywords["dictionary"]
+    if source is None and run.trainable and not learn:
+        record = read_description(run.output_folder, RUN_RECORD, "run", "train in another output_folder")
+        return partial(factory, dictionary=record["settings"]["dictionary"]), None
     if source is None:
         source = run.output_folder / OWN_FOLDER["dictionary"]
         if learn and "dictionary" in run.hparams:
@@ -290,7 +301,22 @@ def _with_dictionary(
                 print(f"no dictionary given (dictionary_file): learning one first, in {source}")
             _learn_dictionary(run, prepared, classifier)
     dictionary = Dictionary.load(source)
+    _check_folds(dictionary, prepared, source)
     return partial(factory, dictionary=dictionary), dictionary
+
+
+def _check_folds(dictionary: Dictionary, prepared: PreparedData, source: str | Path) -> None:
+    """Refuse a dictionary that was learned from clips that are selected by, or measured, here."""
+    learned, here = dictionary.training.get("data", {}), prepared.description
+    if learned.get("name") != here.get("name"):
+        return
+    kept = {fold for split in ("valid", "test") for fold in here.get("folds", {}).get(split, [])}
+    shared = sorted(kept & set(learned.get("folds", {}).get("train", [])))
+    if shared:
+        raise UserError(
+            f"the dictionary in {source} was learned from folds {shared} of {here['name']}, which are validation or "
+            "test folds here: learn one from these training folds with train_nmf.py"
+        )
 
 
 def _learn_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) -> None:
@@ -388,8 +414,8 @@ def _noise(run: Run, classifier: Classifier) -> NoiseMixer | None:
     return build("noise", factory, sample_rate=classifier.frontend.settings.sample_rate)
 
 
-def _start_from(run: Run, interpreter: Interpreter) -> dict:
-    """Give the interpreter the weights that ``finetune_from`` names, and say which; {} if it names none.
+def _start_from(run: Run, interpreter: Interpreter) -> dict | None:
+    """Give the interpreter the weights that ``finetune_from`` names, and say which; None if it names none.
 
     A run that goes on where it stopped takes its checkpoint's weights after that.
 
@@ -400,7 +426,7 @@ def _start_from(run: Run, interpreter: Interpreter) -> dict:
     """
     source = run.hparams.get("finetune_from")
     if source is None:
-        return {}
+        return None
     if Path(source).resolve() in (run.output_folder.resolve(), (run.output_folder / RUN_SUBFOLDER).resolve()):
         raise UserError(
             f"finetune_from is {source}, the folder of this run, which would be trained for no epoch more: give the "
@@ -412,6 +438,10 @@ def _start_from(run: Run, interpreter: Interpreter) -> dict:
         raise UserError(
             f"finetune_from is {source}, which holds {start.NAME} on classifier {theirs[:12]}; expected "
             f"{interpreter.NAME} on classifier {ours[:12]}: pass a run of the same method and classifier_folder"
+        )
+    if start.settings.get("dictionary") != interpreter.settings.get("dictionary"):
+        raise UserError(
+            f"finetune_from is {source}, which was trained on another dictionary: pass that run as dictionary_file too"
         )
     try:
         interpreter.load_state_dict(start.state_dict())
@@ -492,9 +522,10 @@ def _tensorboard(folder: Path) -> Any:
         ) from error
 
 
-def _export_best(brain: InterpreterBrain, run: Run, data: dict, more: dict | None = None) -> None:
+def _export_best(brain: InterpreterBrain, run: Run, data: dict) -> None:
     """Load the best checkpoint, and save the interpreter with it."""
     meta = brain.load_best()
+    record = read_description(run.output_folder, RUN_RECORD, "run", "train in another output_folder")
     # Of the checkpoints, not of the YAML: an unfinished run can be evaluated, and is then still unfinished.
     epochs, seconds = brain.progress()
     training = {
@@ -509,7 +540,7 @@ def _export_best(brain: InterpreterBrain, run: Run, data: dict, more: dict | Non
             if isinstance(value, float) and not name.startswith(TRAIN_PREFIX)
         },
         "seconds": seconds,
-        **(more or {}),
+        **{name: record.get(name) for name in ("noise", "crop_seconds", "finetuned_from")},
     }
     _export(brain.interpreter, run, training)
     if if_main_process():
@@ -519,12 +550,10 @@ def _export_best(brain: InterpreterBrain, run: Run, data: dict, more: dict | Non
         )
         if "gate" in meta:
             counts = data.get("n_clips", {})
-            shares = {"train": meta.get(f"{TRAIN_PREFIX}gate", math.nan), "valid": meta["gate"]}
             print(
-                "fine-tuning gate, in that epoch: "
-                + "; ".join(
-                    f"{share:.1%} of {counts.get(split, '?')} {split} clips pass" for split, share in shares.items()
-                )
+                f"fine-tuning gate, in that epoch: {meta.get(f'{TRAIN_PREFIX}gate', math.nan):.1%} of "
+                f"{counts.get('train', '?')} training clips pass (as augmented), {meta['gate']:.1%} of "
+                f"{counts.get('valid', '?')} validation clips (as they are)"
             )
 
 

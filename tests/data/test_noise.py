@@ -130,13 +130,18 @@ class TestMixing:
         assert not torch.equal(NoiseMixer(RATE, folder, probability=0.7)(wavs), results[0])
 
     def test_only_the_training_part_is_heard_in_training(self, folder):
-        marked = noise_files(folder, "test")
-        for path in marked:
+        for path in noise_files(folder, "test"):
             path.write_bytes(b"no sound at all")
         for _ in range(100):
             NoiseMixer(RATE, folder)(clips(2, 100))  # a file of the test part could not be decoded
         with pytest.raises(UserError):
-            NoiseMixer(RATE, folder, part="test")(clips(2, 100))
+            NoiseMixer(RATE, folder, part="test")
+
+    def test_a_bad_file_is_told_before_anything_is_mixed(self, folder):
+        bad = noise_files(folder)[7]
+        bad.write_bytes(b"no sound at all")
+        with pytest.raises(UserError, match=bad.name):
+            NoiseMixer(RATE, folder)
 
     def test_bad_settings(self):
         with pytest.raises(UserError, match=r"probability is 1\.5"):

@@ -232,18 +232,18 @@ class TestObjective:
 
 class TestTheta:
     def test_by_hand(self):
-        theta = Theta(2, 3)
+        theta = Theta(2, 3, centred=False)
         activations = torch.tensor([[[1.0, 0.0, 9.0], [0.0, 2.0, 9.0]]])
         valid = torch.tensor([[True, True, False]])
         pooled, scores = theta(activations, valid)
         level = [float(theta.attention(activations[0, :, t]).detach()) for t in range(2)]
         first = math.exp(level[0]) / (math.exp(level[0]) + math.exp(level[1]))
         assert pooled[0].tolist() == pytest.approx([first, 2 * (1 - first)], rel=1e-5)
-        torch.testing.assert_close(scores[0], theta.classes.weight @ pooled[0])
+        torch.testing.assert_close(scores[0], theta.weight @ pooled[0])
         assert theta.classes.bias is None
 
     def test_attention_takes_no_notice_of_padding(self):
-        theta = Theta(4, 3)
+        theta = Theta(4, 3, centred=True)
         activations, valid = noise(2, 4, 7).abs(), torch.arange(7)[None] < torch.tensor([[5], [7]])
         louder = activations.masked_fill(~valid[:, None], 1e3)
         for first, second in zip(theta(activations, valid), theta(louder, valid), strict=True):
@@ -252,13 +252,19 @@ class TestTheta:
         for padded, single in zip(theta(activations, valid), alone, strict=True):
             torch.testing.assert_close(padded[:1], single)
 
-    def test_relevance_starts_as_evidence_against_the_other_classes(self):
-        """What all classes share says nothing of any, and softmax would never unlearn it."""
-        torch.testing.assert_close(Theta(5, 4).classes.weight.sum(0), torch.zeros(5), rtol=0, atol=1e-6)
+    def test_relevance_is_evidence_against_the_other_classes(self):
+        """What all classes share says nothing of any; softmax does not see it, and it is taken away."""
+        theta, pooled = Theta(5, 4, centred=True), noise(2, 5)
+        with torch.no_grad():
+            theta.classes.weight += noise(5, seed=1)  # of all classes alike
+        torch.testing.assert_close(theta.weight.sum(0), torch.zeros(5), rtol=0, atol=1e-6)
+        torch.testing.assert_close((pooled @ theta.weight.T).softmax(1), theta.classes(pooled).softmax(1))
+        plain = Theta(5, 4, centred=False)  # sigmoids do see it
+        assert torch.equal(plain.weight, plain.classes.weight)
 
     def test_one_frame_is_taken_as_it_is(self):
         activations = noise(1, 4, 1).abs()
-        pooled, _ = Theta(4, 3)(activations, torch.ones(1, 1, dtype=torch.bool))
+        pooled, _ = Theta(4, 3, centred=True)(activations, torch.ones(1, 1, dtype=torch.bool))
         torch.testing.assert_close(pooled, activations[..., 0])
 
 
@@ -283,7 +289,7 @@ class TestRelevance:
             prediction = l2i(spectrogram, output, target)
         words, h = l2i.dictionary.double().numpy(), prediction.activations.double().numpy()
         for clip in range(2):
-            share = prediction.pooled[clip].double() * l2i.theta.classes.weight[target[clip]].detach().double()
+            share = prediction.pooled[clip].double() * l2i.theta.weight[target[clip]].detach().double()
             relevance = (share / share.abs().max()).numpy()
             np.testing.assert_allclose(said.components.relevance[clip].numpy(), relevance, atol=1e-5)
             kept = relevance > 0.5

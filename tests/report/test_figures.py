@@ -129,8 +129,12 @@ class TestComponents:
             assert level.max() == 2.0
         plt.close(figure)
 
-    def test_eight_are_drawn_and_the_rest_counted(self, explanation):
-        figure = plot_components(self.clip(explanation, [0.5 + 0.01 * k for k in range(11)]))
+    def test_all_are_drawn_or_as_many_as_asked_for_and_the_rest_counted(self, explanation):
+        clip = self.clip(explanation, [0.5 + 0.01 * k for k in range(11)])
+        figure = plot_components(clip)
+        assert len(self.rows(figure)) == 11
+        plt.close(figure)
+        figure = plot_components(clip, limit=8)
         assert len(self.rows(figure)) == 8
         title = figure.axes[0].get_title()
         assert "11 of 11" in title

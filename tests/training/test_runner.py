@@ -14,6 +14,7 @@ import yaml
 from interpretability.classifiers import load_classifier
 from interpretability.dictionary import Dictionary
 from interpretability.methods import load_interpreter
+from interpretability.methods.lmac import LMAC
 from interpretability.training import brain as brains
 from interpretability.training import recipe, runner
 
@@ -278,6 +279,10 @@ class TestDictionaries:
         assert given.code == 0, given.err
         assert "learning one" not in given.out
         tiny.assert_same_run(tmp_path / "given", run)
+        # It has the dictionary in itself: an evaluation need not be told where that lies.
+        evaluated = tiny.run("evaluate", tiny_esc50, tmp_path / "given", self.L2I, **settings)
+        assert evaluated.code == 0, evaluated.err
+        assert torch.equal(load_interpreter(tmp_path / "given").dictionary, Dictionary.load(run).matrix)
         again = tiny.run("interpreter", tiny_esc50, run, self.L2I, **settings, number_of_epochs=2)
         assert again.code == 0, again.err
         assert "already learned" in again.out
@@ -292,6 +297,29 @@ class TestDictionaries:
         said = tiny.run("interpreter", tiny_esc50, tmp_path / "b", self.L2I, **settings, dictionary_file=path).line
         assert "sample_rate 44100 (needed: 8000)" in said
         assert not (tmp_path / "b" / "run.json").exists()
+
+    def test_a_dictionary_of_clips_that_are_measured_is_refused(self, tiny_esc50, tiny_classifier_folder, tmp_path):
+        settings = {"classifier_folder": tiny_classifier_folder}
+        assert tiny.run("dictionary", tiny_esc50, tmp_path / "nmf", **settings).code == 0
+        folds = {"train_folds": 3, "test_folds": 1, "dictionary_file": tmp_path / "nmf"}
+        said = tiny.run("interpreter", tiny_esc50, tmp_path / "run", self.L2I, **settings, **folds).line
+        assert "learned from folds [1]" in said
+
+    def test_fine_tuning_does_not_bring_another_dictionary(self, tiny_esc50, tiny_classifier_folder, tmp_path):
+        yaml = tmp_path / "l2i.yaml"
+        text = self.L2I.read_text().replace("../../../hparams", str(tiny.REPOSITORY / "hparams"))
+        yaml.write_text(text.replace("cache_folder:", "finetune_from: null\ncache_folder:", 1))
+        settings = {"classifier_folder": tiny_classifier_folder, "number_of_epochs": 1}
+        for name, seed in (("first", 1), ("second", 2)):
+            outcome = tiny.run("interpreter", tiny_esc50, tmp_path / name, yaml, **settings, seed=seed)
+            assert outcome.code == 0, outcome.err
+        tuned = {**settings, "finetune_from": tmp_path / "first"}
+        said = tiny.run(
+            "interpreter", tiny_esc50, tmp_path / "a", yaml, **tuned, dictionary_file=tmp_path / "second"
+        ).line
+        assert "another dictionary" in said
+        outcome = tiny.run("interpreter", tiny_esc50, tmp_path / "b", yaml, **tuned, dictionary_file=tmp_path / "first")
+        assert outcome.code == 0, outcome.err
 
 
 class TestFineTuning:
@@ -327,7 +355,7 @@ class TestFineTuning:
         assert tiny.log_epochs(tmp_path / "run") == [1, 2]
         start, end = tiny.weights(tiny_lmac_run), tiny.weights(tmp_path / "run")
         assert any(not torch.equal(end[name], value) for name, value in start.items() if name.endswith("conv.weight"))
-        passed = re.search(r"gate, in that epoch: ([\d.]+)% of 6 train clips pass; ([\d.]+)% of 6 valid", outcome.out)
+        passed = re.search(r"gate, in that epoch: ([\d.]+)% of 6 training .* ([\d.]+)% of 6 valid", outcome.out)
         assert passed, outcome.out
         # Shares of 6 whole clips.
         assert all(
@@ -352,6 +380,10 @@ class TestFineTuning:
         wider = {"method": "{interpreter: {channels: 12, decoder_channels: [4]}}"}
         said = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, **wider).line
         assert "other sizes" in said
+        classifier = tmp_path / "classifier"
+        assert tiny.run("classifier", tiny_esc50, classifier, seed=5).code == 0
+        said = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, classifier / "classifier").line
+        assert "holds lmac on classifier" in said
         copy = shutil.copytree(tiny_lmac_run, tmp_path / "same")
         said = self.tune(tiny_esc50, copy, copy, tiny_classifier_folder).line
         assert "output_folder of its own" in said
@@ -365,6 +397,51 @@ class TestFineTuning:
         assert "finetuned_from" in said
 
 
+def test_killed_and_started_again_it_ends_as_if_it_had_not_been(
+    tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
+):
+    """With noise, crops and a start from other weights: all of them come back."""
+    yaml = TestFineTuning.YAML
+    settings = {
+        "finetune_from": tiny_lmac_run,
+        "classifier_folder": tiny_classifier_folder,
+        "crop_seconds": 0.3,
+        "number_of_epochs": 2,
+    }
+    whole = tiny.run("interpreter", tiny_esc50, tmp_path / "whole", yaml, **settings)
+    assert whole.code == 0, whole.err
+    line = tiny.arguments("interpreter", tiny_esc50, tmp_path / "killed", yaml, **settings)
+    assert tiny.run_and_hit("fit", 2, 2, 9, "interpreter", line).code == -9
+    again = tiny.run_process(["-c", tiny.WRAPPER, "never", "0", "0", "0", "interpreter", *line])
+    assert again.code == 0, again.err
+    assert tiny.log_epochs(tmp_path / "killed") == [1, 2]
+    tiny.assert_same_run(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_a_training_step_sees_a_stretch_of_each_clip_and_validation_the_whole(
+    tiny_esc50, tiny_classifier_folder, tmp_path, monkeypatch
+):
+    seen = {"TRAIN": [], "VALID": []}
+
+    def watch(self, batch, stage, forward=brains.InterpreterBrain.compute_forward):
+        now = forward(self, batch, stage)
+        seen[stage.name].append((now.spectrogram.n_samples, batch.signal.data.shape[1]))
+        return now
+
+    monkeypatch.setattr(brains.InterpreterBrain, "compute_forward", watch)
+    outcome = tiny.run(
+        "interpreter",
+        tiny_esc50,
+        tmp_path / "run",
+        tiny.RECIPE / "hparams" / "lmac.yaml",
+        classifier_folder=tiny_classifier_folder,
+        crop_seconds=0.25,
+    )
+    assert outcome.code == 0, outcome.err
+    assert {n_samples for n_samples, _ in seen["TRAIN"]} == {0.25 * tiny.RATE}
+    assert all(n_samples == given > 0.25 * tiny.RATE for n_samples, given in seen["VALID"])
+
+
 def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_folder, tmp_path, monkeypatch):
     seen = []
 
@@ -373,7 +450,13 @@ def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_fo
         seen.append((stage.name, now))
         return now
 
+    def listen(self, *given, objective=LMAC.objective):
+        heard.append(given[-1])
+        return objective(self, *given)
+
+    heard = []
     monkeypatch.setattr(brains.InterpreterBrain, "compute_forward", watch)
+    monkeypatch.setattr(LMAC, "objective", listen)
     outcome = tiny.run(
         "interpreter",
         tiny_esc50,
@@ -384,6 +467,8 @@ def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_fo
     )
     assert outcome.code == 0, outcome.err
     assert {stage for stage, _ in seen} == {"TRAIN", "VALID"}
+    # The objective hears the clean sound too.
+    assert all(clean is now.clean for clean, (_, now) in zip(heard, seen, strict=True))
     frontend = load_classifier(tiny_classifier_folder).frontend
     for stage, now in seen:
         if stage == "VALID":
