@@ -45,7 +45,7 @@ CASES = {
     "piq": Case({"train_piq": "interpreter"}, 0.68, 0.78, {"number_of_epochs": 6}),
     "lmac": Case({"train_lmac": "interpreter"}, 0.72, 0.83, {"number_of_epochs": 8}),
     "l2i": Case({"train_l2i": "interpreter"}, 0.58, 0.66, {"number_of_epochs": 12}, SAME_AREA),
-    "nmf": Case({"train_nmf": "dictionary"}, 0.58, 0.66, floors=SAME_AREA),
+    "nmf": Case({"train_nmf": "dictionary"}, 0.58, 0.66, {"n_components": 64}, SAME_AREA),
 }
 
 
