@@ -2,7 +2,7 @@
 
 RUN_FOLDER is the output folder of a finished training run (or its ``interpreter`` folder). The sound can be of any
 rate, mono or not, from 0.1 s to 60 s. DIR gets the explanation and the residual as wav, a figure, and a description
-with every metric as JSON.
+with every metric as JSON; of a method that explains by components (L2I, NMF) also those, drawn and as sounds.
 """
 
 from __future__ import annotations
