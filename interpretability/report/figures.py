@@ -17,6 +17,8 @@ from interpretability.explanation import Explanation
 from interpretability.files import atomic_path
 
 FLOOR_DB = -80.0
+#: Components that get a row of their own.
+MAX_ROWS = 12
 KEPT, LEFT_OUT = "tab:orange", "lightgrey"  # of components in the explanation, and of all others
 
 
@@ -92,8 +94,9 @@ def plot_components(clip: Explanation, true_label: str | None = None, limit: int
     -------
     matplotlib Figure
         On top a bar for each component's relevance, the selected ones marked. Below, a row for each selected component,
-        the most relevant first: its column of the dictionary over frequency in Hz, and its activation (of
-        which the two make up the log magnitude) over time in seconds. All rows have one scale.
+        the most relevant first, up to 12: its column of the dictionary over frequency in Hz, and its activation (of
+        which the two make up the log magnitude) over time in seconds. All rows have one scale. If there are more, all
+        of them follow as two pictures, a row each.
 
     Raises
     ------
@@ -106,12 +109,14 @@ def plot_components(clip: Explanation, true_label: str | None = None, limit: int
     relevance = components.relevance[0].detach().double().cpu().numpy()
     selected = components.selected[0].cpu().numpy()
     ranked = components.ranked()
-    shown = ranked[:limit]
+    chosen = ranked[:limit]
+    shown = chosen[:MAX_ROWS]
     n_rows = max(1, len(shown))
-    # Many rows are drawn lower, so that a page of them can still be looked at.
-    height = (1.1 if n_rows <= 8 else 0.6) * n_rows + 0.6  # inches
-    figure = plt.figure(figsize=(13, 2.6 + height), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(2.6, height))
+    heights = [2.6, 1.1 * n_rows + 0.6]  # inches
+    if len(chosen) > len(shown):
+        heights.append(4.0)
+    figure = plt.figure(figsize=(13, sum(heights)), layout="constrained")
+    upper, lower, *rest = figure.subfigures(len(heights), 1, height_ratios=heights)
     bars = upper.subplots()
     bars.bar(np.arange(len(relevance)), relevance, color=np.where(selected, KEPT, LEFT_OUT), width=0.8)
     bars.axhline(0, color="black", linewidth=0.8)
@@ -119,8 +124,8 @@ def plot_components(clip: Explanation, true_label: str | None = None, limit: int
     bars.xaxis.get_major_locator().set_params(integer=True)
     more = (
         ""
-        if len(shown) == len(ranked)
-        else f"; the {len(shown)} most relevant are below, {len(ranked) - len(shown)} more are not"
+        if len(chosen) == len(ranked)
+        else f"; the {len(chosen)} most relevant are below, {len(ranked) - len(chosen)} more are not"
     )
     bars.set_title(f"{len(ranked)} of {len(relevance)} components selected (coloured){more}")
     figure.suptitle(_title(clip, true_label))
@@ -129,8 +134,8 @@ def plot_components(clip: Explanation, true_label: str | None = None, limit: int
         return figure
     rate = clip.frontend.sample_rate
     hertz = np.arange(components.matrix.shape[0]) * rate / clip.frontend.n_fft
-    words = components.matrix[:, shown].detach().cpu().numpy()
-    levels = components.activations[0, shown].detach().cpu().numpy()
+    words = components.matrix[:, chosen].detach().cpu().numpy()
+    levels = components.activations[0, chosen].detach().cpu().numpy()
     seconds = np.arange(levels.shape[1]) * clip.frontend.hop_length / rate
     axes = lower.subplots(n_rows, 2, squeeze=False, sharex="col", sharey="col")
     for row, k in enumerate(shown):
@@ -146,6 +151,19 @@ def plot_components(clip: Explanation, true_label: str | None = None, limit: int
     axes[0, 1].set(xlim=(0, max(said["seconds"], seconds[-1], 1 / rate)), ylim=(0, 1.05 * (float(levels.max()) or 1.0)))
     axes[-1, 0].set_xlabel("frequency (Hz)")
     axes[-1, 1].set_xlabel("time (s)")
+    if rest:
+        spectra, activations = rest[0].subplots(1, 2)
+        rows = (len(chosen) - 0.5, -0.5)
+        for axis, picture, right, cmap in (
+            (spectra, words.T / words.max(), rate / 2, "Purples"),
+            (activations, levels / (float(levels.max()) or 1.0), axes[0, 1].get_xlim()[1], "Blues"),
+        ):
+            # Square roots, so that what is faint can be seen.
+            axis.imshow(np.sqrt(picture), aspect="auto", extent=(0, right, *rows), cmap=cmap, vmin=0, vmax=1)
+        spectra.set(
+            xlabel="frequency (Hz)", ylabel="rank of relevance", title=f"spectra of all {len(chosen)} (square root)"
+        )
+        activations.set(xlabel="time (s)", title=f"activations of all {len(chosen)} (square root)")
     return figure
 
 

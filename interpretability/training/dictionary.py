@@ -189,7 +189,7 @@ def learn_dictionary(
         **({"batch_size": batch_size} if algorithm == "minibatch" else {}),
         "seed": seed,
     }
-    _check_settings(algorithm, n_components, n_iterations, sparsity, batch_size)
+    check_learner(algorithm, n_components, n_iterations, sparsity, batch_size)
     if algorithm == "amortised":
         raise UserError(f"algorithm 'amortised' is trained in epochs; expected one of {ALGORITHMS[:-1]} here")
     _check_spectra(spectra, frontend, n_components)
@@ -493,7 +493,7 @@ class AmortisedFactorisation(nn.Module):
         hidden: Sequence[int] = (256, 128),
     ):
         super().__init__()
-        _check_settings("amortised", n_components, 1, sparsity, 1)
+        check_learner("amortised", n_components, 1, sparsity, 1)
         settings = FrontendSettings(**frontend) if isinstance(frontend, dict) else frontend
         self.frontend = Frontend(settings)
         self.n_components, self.sparsity = int(n_components), float(sparsity)
@@ -639,7 +639,19 @@ class DictionaryBrain(ResumableBrain):
         super().on_stage_end(stage, stage_loss, epoch)
 
 
-def _check_settings(algorithm: str, n_components: int, n_iterations: int, sparsity: float, batch_size: int) -> None:
+def check_learner(
+    algorithm: str = "euclidean",
+    n_components: int = 64,
+    n_iterations: int = 200,
+    sparsity: float = 0.0,
+    batch_size: int = 1024,
+) -> None:
+    """Refuse settings of :func:`learn_dictionary` that cannot be, before anything is made of them.
+
+    Raises
+    ------
+    UserError
+    """
     if algorithm not in ALGORITHMS:
         raise UserError(f"algorithm is {algorithm!r}, expected one of {ALGORITHMS}")
     for name, value in (("n_components", n_components), ("n_iterations", n_iterations), ("batch_size", batch_size)):

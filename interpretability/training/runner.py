@@ -48,7 +48,7 @@ from interpretability.training.brain import (
     seed_step,
 )
 from interpretability.training.checkpoints import Stopwatch
-from interpretability.training.dictionary import DictionaryBrain
+from interpretability.training.dictionary import DictionaryBrain, check_learner
 from interpretability.training.provenance import commit
 from interpretability.training.recipe import OWN_FOLDER, RUN_RECORD, Run, build, check_arguments, no_run, start
 from interpretability.weights import read_description
@@ -297,6 +297,11 @@ def _with_dictionary(
                     "the algorithm amortised trains a dictionary in epochs of its own: run train_nmf.py with it, and "
                     "pass its run folder as dictionary_file"
                 )
+            if not source.is_dir() and (run.output_folder / RUN_RECORD).is_file():
+                raise UserError(
+                    f"{run.output_folder} holds a run that was given its dictionary: pass the same dictionary_file, or "
+                    "another output_folder"
+                )
             if not (source / DICTIONARY).is_file():
                 print(f"no dictionary given (dictionary_file): learning one first, in {source}")
             _learn_dictionary(run, prepared, classifier)
@@ -324,6 +329,8 @@ def _learn_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) 
     folder, section = run.output_folder / OWN_FOLDER["dictionary"], run["dictionary"]
     algorithm, epochs = section["algorithm"], int(run["number_of_epochs"]) if run.in_epochs else None
     parts = {name: section[name] for name in ("collect", "network" if run.in_epochs else "learner")}
+    if not run.in_epochs:
+        build("dictionary", partial(check_learner, **section["learner"].keywords))
     frontend = classifier.frontend
     record = {
         "job": "dictionary",
@@ -411,7 +418,10 @@ def _noise(run: Run, classifier: Classifier) -> NoiseMixer | None:
     factory = run.hparams.get("noise")
     if factory is None:
         return None
-    return build("noise", factory, sample_rate=classifier.frontend.settings.sample_rate)
+    mixer: NoiseMixer = build("noise", factory, sample_rate=classifier.frontend.settings.sample_rate)
+    if mixer.files and if_main_process():
+        print(f"noise: {len(mixer.files)} sounds train; those of the other part are left for testing")
+    return mixer
 
 
 def _start_from(run: Run, interpreter: Interpreter) -> dict | None:

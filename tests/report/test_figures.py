@@ -142,6 +142,15 @@ class TestComponents:
         assert self.rows(figure)[0][0].get_ylabel().startswith("component 10\n")
         plt.close(figure)
 
+    def test_many_are_all_drawn_in_two_pictures(self, explanation):
+        figure = plot_components(self.clip(explanation, [0.5 + 0.01 * k for k in range(30)]))
+        pictures = [axis for axis in figure.axes if axis.images]
+        assert [axis.images[0].get_array().shape[0] for axis in pictures] == [30, 30]
+        assert [axis.get_xlabel() for axis in pictures] == ["frequency (Hz)", "time (s)"]
+        assert len([axis for axis in figure.axes if axis.get_ylabel().startswith("component ")]) == 12
+        assert "more are not" not in figure.axes[0].get_title()
+        plt.close(figure)
+
     def test_none_selected_is_said(self, explanation):
         figure = plot_components(self.clip(explanation, [0.1, -0.4]))
         assert len(figure.axes) == 1

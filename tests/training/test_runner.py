@@ -249,6 +249,14 @@ class TestDictionaries:
         said = tiny.run("evaluate", tiny_esc50, run, self.NMF, **settings, dictionary_file=other).line
         assert "another settings" in said
 
+    def test_settings_that_cannot_be_leave_no_record_that_is_in_the_way(
+        self, tiny_esc50, tiny_classifier_folder, tmp_path
+    ):
+        settings = {"classifier_folder": tiny_classifier_folder}
+        said = tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, algorithm="KL").line
+        assert "algorithm is 'KL'" in said
+        assert tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, algorithm="kl").code == 0
+
     def test_the_algorithms(self, tiny_esc50, tiny_classifier_folder, tmp_path):
         for algorithm in ("kl", "minibatch", "amortised"):
             run = tmp_path / algorithm
@@ -279,6 +287,8 @@ class TestDictionaries:
         assert given.code == 0, given.err
         assert "learning one" not in given.out
         tiny.assert_same_run(tmp_path / "given", run)
+        said = tiny.run("interpreter", tiny_esc50, tmp_path / "given", self.L2I, **settings).line
+        assert "pass the same dictionary_file" in said
         # It has the dictionary in itself: an evaluation need not be told where that lies.
         evaluated = tiny.run("evaluate", tiny_esc50, tmp_path / "given", self.L2I, **settings)
         assert evaluated.code == 0, evaluated.err
