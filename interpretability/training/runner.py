@@ -352,30 +352,33 @@ def _learn_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) 
     datasets = _datasets(run, prepared, classifier, splits)
     training = {"data": _data(prepared, datasets), **_origin(run), "epochs": epochs}
     if run.in_epochs:
-        seed_step(run["seed"], "init")
-        network = build("dictionary", parts["network"], frontend.settings)
-        # Real frames to begin with; a checkpoint, if there is one, takes their place.
-        network.start_from(_spectra(run, parts, datasets["train"], frontend), run["seed"])
-        brain = _brain(DictionaryBrain, {"dictionary": network}, run, trained="dictionary")
-        _fit(brain, datasets, run)
-        meta, (_, seconds) = brain.load_best(), brain.progress()
-        learned = brain.bare("dictionary").dictionary(
-            prepared.labels, {**training, "best_epoch": int(meta["epoch"]), "seconds": seconds}
-        )
+        _train_factorisation(run, prepared.labels, datasets, frontend, parts, path, training)
     else:
         # One process learns; the others find the file.
-        run_on_main(lambda: _factorise(run, prepared.labels, datasets["train"], frontend, parts, folder, training))
-        return
+        run_on_main(lambda: _factorise(run, prepared.labels, datasets["train"], frontend, parts, path, training))
+
+
+def _train_factorisation(
+    run: Run, labels: list[str], datasets: dict, frontend: Frontend, parts: dict, path: Path, training: dict
+) -> None:
+    """Train an amortised factorisation in epochs; save the dictionary of the best one."""
+    seed_step(run["seed"], "init")
+    network = build("dictionary", parts["network"], frontend.settings)
+    # Real frames to begin with; a checkpoint, if there is one, takes their place.
+    network.start_from(_spectra(run, parts, datasets["train"], frontend), run["seed"])
+    brain = _brain(DictionaryBrain, {"dictionary": network}, run, trained="dictionary")
+    _fit(brain, datasets, run)
+    meta, (_, seconds) = brain.load_best(), brain.progress()
     if if_main_process():
-        learned.save(path)
-        _say_learned(learned, path)
+        best = {"best_epoch": int(meta["epoch"]), "seconds": seconds}
+        _save_learned(brain.bare("dictionary").dictionary(labels, {**training, **best}), path)
 
 
 def _factorise(
-    run: Run, labels: list[str], dataset: Any, frontend: Frontend, parts: dict, folder: Path, training: dict
+    run: Run, labels: list[str], dataset: Any, frontend: Frontend, parts: dict, path: Path, training: dict
 ) -> None:
     """Collect spectra and factorise them; save the dictionary."""
-    state = folder / "state.pt"
+    state = path.with_name("state.pt")
     began = time.monotonic()
     spectra = _spectra(run, parts, dataset, frontend)
     learned = build(
@@ -390,9 +393,8 @@ def _factorise(
         progress=not run.options.noprogressbar,
     )
     learned.training["seconds"] = time.monotonic() - began  # of this call: an interrupted one is not counted
-    learned.save(folder / DICTIONARY)
+    _save_learned(learned, path)
     state.unlink(missing_ok=True)
-    _say_learned(learned, folder / DICTIONARY)
 
 
 def _spectra(run: Run, parts: dict, dataset: Any, frontend: Frontend) -> torch.Tensor:
@@ -401,7 +403,9 @@ def _spectra(run: Run, parts: dict, dataset: Any, frontend: Frontend) -> torch.T
     return build("dictionary", parts["collect"], dataset, frontend, seed=run["seed"], progress=progress)
 
 
-def _say_learned(learned: Dictionary, path: Path) -> None:
+def _save_learned(learned: Dictionary, path: Path) -> None:
+    """Save a dictionary, and say so."""
+    learned.save(path)
     print(
         f"dictionary of {learned.n_components} components ({learned.algorithm}), objective "
         f"{learned.loss_curve[0]:.4g} -> {learned.loss_curve[-1]:.4g}, {learned.training['seconds']:.0f} s; "
