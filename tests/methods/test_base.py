@@ -180,6 +180,25 @@ def test_explanation_and_residual_are_what_the_mask_says(interpreter):
         torch.testing.assert_close(explanation.listenable + explanation.residual, explanation.sound, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("name", ["piq", "lmac"])
+def test_an_event_moved_by_k_strides_moves_the_mask_by_k_strides(name, strides):
+    torch.manual_seed(1)
+    method = CASES[name]().eval()
+    # Away from the borders, and by whole strides of the coarsest map (16 frames).
+    event = noise(1, 1500)
+    shift = strides * 16 * 186
+    wavs = torch.zeros(2, 300 * 186)
+    wavs[0, 100 * 186 : 100 * 186 + 1500] = event
+    wavs[1, 100 * 186 + shift : 100 * 186 + shift + 1500] = event
+    spectrogram = method.frontend.analyse(wavs)
+    output = method.classifier(spectrogram.magnitude, spectrogram.valid)
+    mask = method.mask(spectrogram, output, torch.zeros(2, dtype=torch.long)).detach()
+    frames = strides * 16
+    torch.testing.assert_close(mask[1, 64 + frames : 200 + frames], mask[0, 64:200], rtol=0, atol=1e-4)
+    assert mask[0, 64:200].std() > 1e-4
+
+
 def test_a_mask_that_breaks_the_contract_is_refused():
     class Broken(Interpreter):
         NAME = "broken"

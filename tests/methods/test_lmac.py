@@ -152,22 +152,6 @@ def test_similarity_by_hand():
     assert not found.requires_grad
 
 
-@pytest.mark.parametrize("strides", [1, 2])
-def test_an_event_moved_by_k_strides_moves_the_mask_by_k_strides(strides):
-    lmac = small().eval()
-    event = noise(1, 1500)
-    shift = strides * 16 * 186
-    wavs = torch.zeros(2, 300 * 186)
-    wavs[0, 100 * 186 : 100 * 186 + 1500] = event
-    wavs[1, 100 * 186 + shift : 100 * 186 + shift + 1500] = event
-    spectrogram = lmac.frontend.analyse(wavs)
-    output = lmac.classifier(spectrogram.magnitude, spectrogram.valid)
-    mask = lmac.mask(spectrogram, output, torch.zeros(2, dtype=torch.long)).detach()
-    frames = strides * 16
-    torch.testing.assert_close(mask[1, 64 + frames : 200 + frames], mask[0, 64:200], rtol=0, atol=1e-4)
-    assert mask[0, 64:200].std() > 1e-4
-
-
 def test_class_gains_begin_as_none_and_let_the_class_decide():
     plain, gained = small().eval(), small(class_gains=True).eval()
     gained.load_state_dict(plain.state_dict() | {"psi.gains.weight": gained.psi.gains.weight})

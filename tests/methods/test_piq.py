@@ -188,23 +188,6 @@ def test_the_mask_depends_on_the_keys_of_the_explained_class_alone():
     assert not torch.equal(before[1], after[1])
 
 
-@pytest.mark.parametrize("strides", [1, 2])
-def test_an_event_moved_by_k_strides_moves_the_mask_by_k_strides(strides):
-    piq = small().eval()
-    # Away from the borders, and by whole strides of the coarsest map (16 frames).
-    event = noise(1, 1500)
-    shift = strides * 16 * 186
-    wavs = torch.zeros(2, 300 * 186)
-    wavs[0, 100 * 186 : 100 * 186 + 1500] = event
-    wavs[1, 100 * 186 + shift : 100 * 186 + shift + 1500] = event
-    spectrogram = piq.frontend.analyse(wavs)
-    output = piq.classifier(spectrogram.magnitude, spectrogram.valid)
-    mask = piq.mask(spectrogram, output, torch.zeros(2, dtype=torch.long)).detach()
-    frames = strides * 16
-    torch.testing.assert_close(mask[1, 64 + frames : 200 + frames], mask[0, 64:200], rtol=0, atol=1e-4)
-    assert mask[0, 64:200].std() > 1e-4
-
-
 @pytest.mark.parametrize("n_classes", [2, 5, 12])
 def test_the_number_of_classes_is_the_classifiers(n_classes):
     piq = PIQ(compact(n_classes), codebook_size=24, channels=8, decoder_channels=(4, 4))
