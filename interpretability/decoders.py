@@ -175,6 +175,27 @@ def fit_frames(values: Tensor, n_frames: int) -> Tensor:
     return torch.cat([values, values[:, -1:].expand(-1, missing, -1)], dim=1)
 
 
+def pad_for_cnn14(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Pad the last four feature maps of CNN14 with zeros to rows that its published decoders accept.
+
+    Their transposed convolutions only meet where there are t, t, 2t and 4t + 1 rows.
+
+    Parameters
+    ----------
+    maps : sequence of 4 Tensor [B, C_l, T_l, F_l]
+        Of strides 32, 32, 16 and 8: coarsest first.
+
+    Returns
+    -------
+    list of Tensor
+        With the rows of the smallest t that holds them all.
+    """
+    rows = [item.shape[2] for item in maps]
+    t = max(rows[0], rows[1], -(-rows[2] // 2), -(-(rows[3] - 1) // 4))
+    sizes = (t, t, 2 * t, 4 * t + 1)
+    return [functional.pad(item, (0, 0, 0, size - item.shape[2])) for item, size in zip(maps, sizes, strict=True)]
+
+
 def reassemble(indices: Sequence[Tensor], parts: Sequence[Tensor], axis: int, size: int | None = None) -> Tensor:
     """Put the groups of a batch together again that ran alone, by length.
 

@@ -14,6 +14,7 @@ from interpretability.decoders import (
     hide_padding,
     hold_last_row,
     interpolation_matrix,
+    pad_for_cnn14,
     reassemble,
     regrid,
     to_spectrogram_grid,
@@ -136,3 +137,13 @@ def test_a_padded_clip_is_decoded_as_it_is_alone(frames):
         return decoder(merged, (grids[2], grids[1], grids[0]), (rows[2], rows[1], rows[0]))
 
     torch.testing.assert_close(decode(frames + 13)[:, :frames], decode(frames), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n_frames", "t"), [(431, 13), (40, 1), (32, 1), (63, 2), (200, 6), (223, 7)])
+def test_maps_are_padded_to_the_rows_that_cnn14s_published_decoders_accept(n_frames, t):
+    maps = [torch.ones(1, 2, n_frames // stride, 3) for stride in (32, 32, 16, 8)]
+    padded = pad_for_cnn14(maps)
+    assert [item.shape[2] for item in padded] == [t, t, 2 * t, 4 * t + 1]
+    for before, after in zip(maps, padded, strict=True):
+        assert torch.equal(after[:, :, : before.shape[2]], before)
+        assert not after[:, :, before.shape[2] :].any()

@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from interpretability.decoders import Grid
+from interpretability.decoders import Grid, reassemble
 from interpretability.errors import UserError
 from interpretability.frontend import Frontend, FrontendSettings, Spectrogram, apply_mask
 from interpretability.metrics.faithfulness import TASKS, predicted_class
@@ -181,26 +180,23 @@ class Classifier(nn.Module):
         """
         if self.training or valid is None or bool(valid.all()):
             return network(magnitude)
-        parts = [
-            (index, network(magnitude[index, :count])) for index, count in groups_of_equal_length(valid, len(magnitude))
-        ]
-        order = torch.cat([index for index, _ in parts]).argsort()
+        groups = list(groups_of_equal_length(valid, len(magnitude)))
+        indices = [index for index, _ in groups]
+        parts = [network(magnitude[index, :count]) for index, count in groups]
+        order = torch.cat(indices).argsort()
 
         def in_order(values: list[Tensor | None]) -> Tensor | None:
             return None if values[0] is None else torch.cat(values)[order]
 
+        levels = zip(*(part.feature_maps for part in parts), strict=True)
+        sizes = self.feature_rows(valid.shape[1])[1:]
         return ClassifierOutput(
-            logits=in_order([part.logits for _, part in parts]),
-            embedding=in_order([part.embedding for _, part in parts]),
+            logits=in_order([part.logits for part in parts]),
+            embedding=in_order([part.embedding for part in parts]),
             feature_maps=tuple(
-                in_order([functional.pad(maps, (0, 0, 0, rows - maps.shape[2])) for maps in level])
-                for level, rows in zip(
-                    zip(*(part.feature_maps for _, part in parts), strict=True),
-                    self.feature_rows(valid.shape[1])[1:],
-                    strict=True,
-                )
+                reassemble(indices, maps, axis=2, size=size) for maps, size in zip(levels, sizes, strict=True)
             ),
-            attention=in_order([part.attention for _, part in parts]),
+            attention=in_order([part.attention for part in parts]),
         )
 
     def freeze(self) -> Classifier:

@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits, groups_of_equal_length
-from interpretability.decoders import FeatureMerge, fit_frames, hold_last_row, interpolation_matrix, reassemble
+from interpretability.decoders import (
+    FeatureMerge,
+    fit_frames,
+    hold_last_row,
+    interpolation_matrix,
+    pad_for_cnn14,
+    reassemble,
+)
 from interpretability.dictionary import Components, Dictionary, component_mask, dictionary_of
 from interpretability.errors import UserError
 from interpretability.explanation import Interpretation
@@ -347,11 +354,7 @@ class Cnn14PSI(_PublishedPSI, CNN14PSI_stft_2d):
         super().__init__(dim=channels[0], K=n_components)
 
     def _draw(self, maps: tuple[Tensor, ...]) -> Tensor:
-        rows = [m.shape[2] for m in maps]
-        t = max(rows[0], rows[1], -(-rows[2] // 2), -(-(rows[3] - 1) // 4))
-        sizes = (t, t, 2 * t, 4 * t + 1)
-        padded = [functional.pad(m, (0, 0, 0, size - m.shape[2])) for m, size in zip(maps, sizes, strict=True)]
-        return CNN14PSI_stft_2d.forward(self, padded).transpose(1, 2)
+        return CNN14PSI_stft_2d.forward(self, pad_for_cnn14(maps)).transpose(1, 2)
 
 
 def _check_columns(network: str, classifier: Classifier, levels: tuple[int, ...], wanted: tuple[int, ...]) -> None:

@@ -12,10 +12,16 @@ from dataclasses import dataclass
 import torch
 from speechbrain.lobes.models.Cnn14 import CNN14PSI_stft
 from torch import Tensor, nn
-from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits, groups_of_equal_length
-from interpretability.decoders import FeatureMerge, MaskDecoder, fit_frames, to_spectrogram_grid
+from interpretability.decoders import (
+    FeatureMerge,
+    MaskDecoder,
+    fit_frames,
+    pad_for_cnn14,
+    reassemble,
+    to_spectrogram_grid,
+)
 from interpretability.errors import UserError
 from interpretability.frontend import Spectrogram
 from interpretability.methods.base import Interpreter, hide_invalid
@@ -225,8 +231,6 @@ class PublishedDecoder(CNN14PSI_stft):
     size, and what is drawn beyond the clip is cut.
     """
 
-    STRIDES = (32, 32, 16, 8)
-
     def __init__(self, feature_channels: tuple[int, ...]):
         dim = feature_channels[-1]
         wanted = (dim // 8, dim // 4, dim // 2, dim)
@@ -246,19 +250,16 @@ class PublishedDecoder(CNN14PSI_stft):
         if self.training or bool(spectrogram.valid.all()):
             return self._decode(coarse_first, n_frames, n_bins)
         # Transposed convolutions would carry padding into the clip: each length runs alone.
-        logits = coarse_first[0].new_zeros(len(spectrogram), n_frames, n_bins)
+        indices, parts = [], []
         for index, count in groups_of_equal_length(spectrogram.valid, len(spectrogram)):
             rows = classifier.feature_rows(count)[:-5:-1]
             own = tuple(maps[index, :, :size] for maps, size in zip(coarse_first, rows, strict=True))
-            logits[index, :count] = self._decode(own, count, n_bins)
-        return logits
+            indices.append(index)
+            parts.append(self._decode(own, count, n_bins))
+        return reassemble(indices, parts, axis=1, size=n_frames)
 
     def _decode(self, maps: tuple[Tensor, ...], n_frames: int, n_bins: int) -> Tensor:
-        rows = [item.shape[2] for item in maps]
-        size = max(rows[0], rows[1], -(-rows[2] // 2), -(-(rows[3] - 1) // 4))
-        wanted = (size, size, 2 * size, 4 * size + 1)
-        padded = [functional.pad(m, (0, 0, 0, n - m.shape[2])) for m, n in zip(maps, wanted, strict=True)]
-        drawn = super().forward(padded)[:, 0]  # [B, 32 * size + 9, F]
+        drawn = super().forward(pad_for_cnn14(maps))[:, 0]  # [B, 32 * t + 9, F]
         if drawn.shape[2] < n_bins:
             raise UserError(
                 f"L-MAC's published decoder draws {drawn.shape[2]} frequency bins, expected at least {n_bins}: it was "
