@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,9 @@ class ClassifierOutput:
     embedding : Tensor [B, D]
     feature_maps : tuple of Tensor [B, C_l, T_l, F_l]
         Finest first.
-    attention : Tensor or None
-        Where the classifier has any.
+    attention : Tensor [B, L, T', F'] or None
+        Where the classifier itself looks, layer by layer, from the first to the last: >= 0, on the grid of the last
+        feature map, zero in rows beyond a clip's end. None where there is no such thing.
     """
 
     logits: Tensor
@@ -58,6 +60,25 @@ class MaskedLogits:
     outside: Tensor
 
 
+@dataclass
+class ActivationMap:
+    """A map that comes from inside a classifier, one for each clip.
+
+    Attributes
+    ----------
+    values : Tensor [B, T', F']
+        >= 0; zero in rows that do not belong to the clip.
+    grid : Grid
+        Where its cells lie.
+    rows : Tensor [B, T'], bool
+        Rows that belong to the clip.
+    """
+
+    values: Tensor
+    grid: Grid
+    rows: Tensor
+
+
 class Classifier(nn.Module):
     """Base class of every classifier.
 
@@ -76,13 +97,16 @@ class Classifier(nn.Module):
         Name in the registry and in saved folders.
     feature_channels : tuple of int
         Channels of the feature maps, finest first.
-    feature_strides : tuple of int
-        Time (and frequency) strides of the feature maps.
+    feature_strides : tuple of int or float
+        Strides of the feature maps, in frames.
+    ACTIVATIONS : tuple of str
+        Variants of :meth:`activation_map` that it can give.
     """
 
     NAME = ""
+    ACTIVATIONS: tuple[str, ...] = ()
     feature_channels: tuple[int, ...] = ()
-    feature_strides: tuple[int, ...] = ()
+    feature_strides: tuple[float, ...] = ()
 
     def __init__(
         self,
@@ -124,10 +148,64 @@ class Classifier(nn.Module):
     def classify(self, spectrogram: Spectrogram) -> ClassifierOutput:
         """Classify analysed clips: what everything that explains calls.
 
-        Most classifiers need the magnitude alone; one that takes waveforms overrides this, and finds in the spectrogram
-        the phase and the lengths that it needs to go back to sound.
+        Most classifiers need the magnitude alone; one that takes waveforms finds in the spectrogram the phase and the
+        lengths that it needs to go back to sound (:meth:`inputs`).
         """
-        return self(spectrogram.magnitude, spectrogram.valid)
+        return self(*self.inputs(spectrogram))
+
+    def inputs(self, spectrogram: Spectrogram) -> tuple[Any, ...]:
+        """Return what :meth:`forward` takes of analysed clips, in its order."""
+        return spectrogram.magnitude, spectrogram.valid
+
+    def activation_map(
+        self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor, variant: str = "last"
+    ) -> ActivationMap:
+        """Return a map of what the classifier itself attends to.
+
+        Parameters
+        ----------
+        spectrogram : Spectrogram
+        output : ClassifierOutput
+            What it says of these clips.
+        target : Tensor [B]
+            Explained class; only class-specific variants look at it.
+        variant : str
+            One of :attr:`ACTIVATIONS`. ``last``: of the last layer. ``mean``: over layers, each scaled to a sum of 1.
+
+        Returns
+        -------
+        ActivationMap
+
+        Raises
+        ------
+        UserError
+            For a variant that this classifier cannot give.
+        """
+        self.check_activation(variant)
+        if variant not in ("last", "mean"):
+            raise NotImplementedError(f"{type(self).__name__} lists {variant!r}, and does not compute it")
+        layers = output.attention  # [B, L, T', F']
+        if variant == "mean":
+            layers = layers / layers.sum((2, 3), keepdim=True).clamp(min=1e-30)
+        values = layers[:, -1] if variant == "last" else layers.mean(1)
+        return ActivationMap(values, *self._last_level(spectrogram))
+
+    def check_activation(self, variant: str) -> None:
+        """Refuse a variant of :meth:`activation_map` that this classifier cannot give (:class:`UserError`)."""
+        if not self.ACTIVATIONS:
+            raise UserError(
+                f"the classifier {self.NAME!r} has no activation maps of its own (attention or modulation): take vit, "
+                "focalnet or another transformer, or a method that needs none"
+            )
+        if variant not in self.ACTIVATIONS:
+            raise UserError(
+                f"the classifier {self.NAME!r} has no activation map {variant!r}, expected one of "
+                f"{', '.join(self.ACTIVATIONS)}"
+            )
+
+    def _last_level(self, spectrogram: Spectrogram) -> tuple[Grid, Tensor]:
+        """Return the grid of the last feature map and its rows [B, T'] that belong to the clips."""
+        return self.feature_grids(spectrogram.magnitude.shape[1])[-1], self.valid_rows(spectrogram.valid)[-1]
 
     def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
         """Return where the cells of each feature map lie, for a spectrogram of ``n_frames``."""

@@ -8,7 +8,7 @@ import random
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
@@ -297,10 +297,9 @@ class ClassifierBrain(ResumableBrain):
             wavs, lengths, goal = mix_up(wavs, lengths, goal, settings["mixup_alpha"])
             wavs = frontend.level(wavs, lengths)
         spectrogram = frontend.analyse(wavs, lengths)
-        magnitude = spectrogram.magnitude
         if stage == sb.Stage.TRAIN:
-            magnitude = spec_augment(magnitude, settings)
-        return self.modules["classifier"](magnitude, spectrogram.valid), index, goal
+            spectrogram = replace(spectrogram, magnitude=spec_augment(spectrogram.magnitude, settings))
+        return self.modules["classifier"](*classifier.inputs(spectrogram)), index, goal
 
     def compute_objectives(self, predictions, batch, stage):
         """Return the mean cross-entropy.
