@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from interpretability.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ def regrid(maps: Tensor, source: Grid, target: Grid, rows: Tensor | None = None)
     """
     maps = hold_last_row(maps, rows, axis=2)
     for axis, centres, positions in ((2, source.frames, target.frames), (3, source.bins, target.bins)):
+        if torch.equal(centres, positions):
+            continue
         left, right, weight = (part.to(maps.device) for part in _neighbours(centres, positions))
         shape = [1, 1, 1, 1]
         shape[axis] = -1
@@ -270,6 +275,95 @@ class FeatureMerge(nn.Module):
         return merged
 
 
+class DecodingPath:
+    """The grids of a decoder: that of the maps it is given, and a finer one for each of its steps.
+
+    Where every level below is finer than the one above, as behind strided convolutions, the steps go over these
+    levels. Where levels lie on one grid, as in a transformer, or where there are fewer than steps, the last step leads
+    to the input grid, and the steps before it halve cells, in time and in frequency as far as the input grid is finer.
+    A map without a frequency axis (one column) is first spread over :attr:`columns` columns.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Its ``input_grid``, ``feature_grids``, ``feature_strides`` and ``valid_rows`` are the levels.
+    level : int
+        Of the decoder's input; 0 is the input grid, 1 the finest feature map.
+    steps : int
+
+    Raises
+    ------
+    UserError
+        If there is no such level.
+    """
+
+    COLUMNS = 8  # that a map without a frequency axis is spread over
+    FRAMES = 1000  # any length does to see which grids are finer: strides do not depend on it
+
+    def __init__(self, classifier: Any, level: int, steps: int):
+        self._classifier, self._level, self._steps = (classifier,), level, steps  # a tuple: no part of a module
+        grids = (classifier.input_grid(self.FRAMES), *classifier.feature_grids(self.FRAMES))
+        if not 0 <= level < len(grids):
+            raise UserError(
+                f"the classifier {classifier.NAME!r} has {len(grids) - 1} feature maps, expected at least {level}"
+            )
+        sizes = [(len(grid.frames), len(grid.bins)) for grid in grids[: level + 1]]
+        #: Columns that the decoder spreads its input over; None for maps that have a frequency axis.
+        self.columns = self.COLUMNS if level > 0 and sizes[level][1] == 1 else None
+        strided = all(fine[0] > coarse[0] and fine[1] > coarse[1] for fine, coarse in pairwise(sizes))
+        #: Whether every level below is finer than the one above it, and there are enough of them.
+        self.strided = self.columns is None and strided and level >= steps
+
+    def __call__(self, n_frames: int, valid: Tensor) -> tuple[tuple[Grid, ...], tuple[Tensor, ...]]:
+        """Return grids, and rows [B, T_l] that belong to the clips, of the input and of each step.
+
+        Parameters
+        ----------
+        n_frames : int
+        valid : Tensor [B, T], bool
+        """
+        classifier = self._classifier[0]
+        grids = (classifier.input_grid(n_frames), *classifier.feature_grids(n_frames))
+        rows = classifier.valid_rows(valid)
+        if self.strided:
+            levels = range(self._level, self._level - self._steps - 1, -1)
+            return tuple(grids[k] for k in levels), tuple(rows[k] for k in levels)
+        finest = grids[0]
+        grid, own, stride = grids[self._level], rows[self._level], float(classifier.feature_strides[self._level - 1])
+        if self.columns is not None:
+            grid = Grid(grid.frames, _places(finest.bins, self.columns))
+        path = [(grid, own)]
+        for _ in range(self._steps - 1):
+            frames, bins = grid.frames, grid.bins
+            if stride >= 2:
+                quarters = torch.tensor([-stride / 4, stride / 4], dtype=torch.float64)
+                frames = (frames[:, None] + quarters).flatten()
+                own, stride = own.repeat_interleave(2, dim=1), stride / 2
+            if 1 < 2 * len(bins) <= len(finest.bins):
+                bins = _halved(bins)
+            grid = Grid(frames, bins)
+            path.append((grid, own))
+        if self._steps:
+            path.append((finest, rows[0]))
+        return tuple(grid for grid, _ in path), tuple(own for _, own in path)
+
+
+def _places(positions: Tensor, count: int) -> Tensor:
+    """Return the middles of ``count`` equal parts of a row of positions [n], [count]."""
+    places = (torch.arange(count, dtype=torch.float64) + 0.5) * len(positions) / count - 0.5
+    places = places.clamp(0, len(positions) - 1)
+    below = places.floor().long()
+    above = (below + 1).clamp(max=len(positions) - 1)
+    return torch.lerp(positions[below], positions[above], places - below)
+
+
+def _halved(centres: Tensor) -> Tensor:
+    """Return the centres of the halves [2n] of n > 1 cells at ``centres``, as wide as the way to their neighbours."""
+    steps = centres.diff()
+    left, right = torch.cat([steps[:1], steps]), torch.cat([steps, steps[-1:]])
+    return torch.stack([centres - left / 4, centres + right / 4], dim=1).flatten()
+
+
 class MaskDecoder(nn.Module):
     """Low-cost decoder: a few channels, brought to finer grids step by step, one channel of logits at the end.
 
@@ -281,10 +375,14 @@ class MaskDecoder(nn.Module):
         Channels of the input map.
     channels : tuple of int
         Channels on each finer grid; as many steps as entries.
+    columns : int, optional
+        For maps without a frequency axis: what lies in the channels of their one column is spread over so many.
     """
 
-    def __init__(self, in_channels: int, channels: tuple[int, ...]):
+    def __init__(self, in_channels: int, channels: tuple[int, ...], columns: int | None = None):
         super().__init__()
+        self.columns = columns
+        self.spread = None if columns is None else nn.Conv2d(in_channels, in_channels * columns, 1)
         widths = (in_channels, *channels)
         self.steps = nn.ModuleList(ConvBlock(a, b) for a, b in pairwise(widths))
         self.logits = nn.Conv2d(widths[-1], 1, 3, 1, 1)
@@ -297,7 +395,7 @@ class MaskDecoder(nn.Module):
         maps : Tensor [B, C, T', F']
             With hidden padding.
         grids : tuple of Grid
-            Of the input, and of each step; one more than there are steps.
+            Of the input (spread over columns), and of each step; one more than there are steps.
         rows : tuple of Tensor [B, T_l]
             Rows of these grids that belong to the clip.
 
@@ -306,6 +404,9 @@ class MaskDecoder(nn.Module):
         Tensor [B, T'', F'']
             Logits on the last grid.
         """
+        if self.spread is not None:
+            maps = self.spread(maps).unflatten(1, (-1, self.columns))[..., 0]  # [B, C, columns, T']
+            maps = hide_padding(maps.transpose(2, 3), rows[0])
         for level, step in enumerate(self.steps):
             maps = hide_padding(step(maps), rows[level])
             maps = hide_padding(regrid(maps, grids[level], grids[level + 1], rows[level]), rows[level + 1])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits, groups_of_equal_length
 from interpretability.decoders import (
+    DecodingPath,
     FeatureMerge,
     MaskDecoder,
     fit_frames,
@@ -66,8 +67,8 @@ class LMAC(Interpreter):
     channels : int
         Of the merged maps of the compact network.
     decoder_channels : sequence of int
-        Channels of the compact network on each finer grid, beginning at that of the finest feature map: one entry for
-        each doubling up to the input grid.
+        Channels of the compact network on each finer grid, from that of the finest feature map up to the input grid
+        (:class:`~interpretability.decoders.DecodingPath`): one behind strided convolutions, two to four from tokens.
     class_gains : bool
         Of the compact network, and ours: the explained class scales each channel of the feature maps by a learned
         gain, so that the decoder knows which of two likely classes it is to explain. The published one does not.
@@ -194,13 +195,9 @@ class CompactDecoder(nn.Module):
 
     def __init__(self, classifier: Classifier, channels: int, decoder_channels: tuple[int, ...], class_gains: bool):
         super().__init__()
-        if len(decoder_channels) > 1:
-            raise UserError(
-                f"L-MAC: decoder_channels is {list(decoder_channels)}, expected none (the mask is drawn on the grid of "
-                "the finest feature map) or one number (on the classifier's input grid)"
-            )
+        self.path = DecodingPath(classifier, 1, len(decoder_channels))
         self.merge = FeatureMerge(classifier.feature_channels, channels)
-        self.decoder = MaskDecoder(channels, decoder_channels)
+        self.decoder = MaskDecoder(channels, decoder_channels, self.path.columns)
         self.gains = None
         if class_gains:
             self.gains = nn.Embedding(len(classifier.labels), sum(classifier.feature_channels))
@@ -211,17 +208,15 @@ class CompactDecoder(nn.Module):
     ) -> Tensor:
         """Return mask logits [B, T, F]."""
         n_frames, n_bins = spectrogram.magnitude.shape[1:]
-        grids = (classifier.input_grid(n_frames), *classifier.feature_grids(n_frames))
-        rows = classifier.valid_rows(spectrogram.valid)
         maps = output.feature_maps
         if self.gains is not None:
             gains = (1 + self.gains(target)).split([item.shape[1] for item in maps], dim=1)
             maps = tuple(item * gain[..., None, None] for item, gain in zip(maps, gains, strict=True))
-        merged = self.merge(maps, grids[1:], rows[1:])
-        last = 1 - len(self.decoder.steps)
-        path = tuple(range(1, last - 1, -1))  # from the finest feature map to the input grid
-        values = self.decoder(merged, tuple(grids[k] for k in path), tuple(rows[k] for k in path))
-        return to_spectrogram_grid(values, grids[last], n_frames, n_bins, rows[last])
+        rows = classifier.valid_rows(spectrogram.valid)[1:]
+        merged = self.merge(maps, classifier.feature_grids(n_frames), rows)
+        path, path_rows = self.path(n_frames, spectrogram.valid)
+        values = self.decoder(merged, path, path_rows)
+        return to_spectrogram_grid(values, path[-1], n_frames, n_bins, path_rows[-1])
 
 
 class PublishedDecoder(CNN14PSI_stft):

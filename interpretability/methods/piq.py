@@ -9,12 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from speechbrain.lobes.models.PIQ import VectorQuantizedPSI_Audio
+from speechbrain.lobes.models.PIQ import (
+    VectorQuantizedPSI_Audio,
+    VectorQuantizedPSIFocalNet_Audio,
+    VectorQuantizedPSIViT_Audio,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits, groups_of_equal_length
 from interpretability.decoders import (
+    DecodingPath,
     FeatureMerge,
     MaskDecoder,
     fit_frames,
@@ -169,10 +174,12 @@ class PIQ(Interpreter):
     ----------
     classifier : Classifier
         Its number of classes and its feature maps set the sizes.
-    network : {"compact", "published"}
-        ``compact``: feature maps merged coarse to fine, quantised at stride 4, decoded with few channels and
-        interpolated to [T, F]. ``published``: SpeechBrain's ``VectorQuantizedPSI_Audio`` on the last feature map,
-        with its parameter names; its output is cut, or its last frame repeated, to T frames.
+    network : {"compact", "published", "vit", "focalnet"}
+        ``compact``: for any classifier. Feature maps merged coarse to fine, quantised at stride 4 (or on the grid of
+        the tokens), decoded with few channels and interpolated to [T, F]. The others are the published ones on the
+        last feature map, with their parameter names. ``published``: SpeechBrain's ``VectorQuantizedPSI_Audio``, behind
+        ``conv2d``; its output is cut, or its last frame repeated, to T frames. ``vit``, ``focalnet``:
+        ``VectorQuantizedPSIViT_Audio`` and ``VectorQuantizedPSIFocalNet_Audio``, image by image.
     codebook_size : int
         K keys in all.
     shared_keys : int
@@ -180,7 +187,8 @@ class PIQ(Interpreter):
     channels : int
         D of the compact network; the published one has the classifier's.
     decoder_channels : sequence of int
-        Channels on each finer grid of the compact decoder: strides 2 and 1.
+        Channels on each finer grid of the compact decoder (:class:`~interpretability.decoders.DecodingPath`): strides
+        2 and 1 behind strided convolutions; from tokens, one number a halving, the last one for the input grid.
     rec_weight, commitment : float
         Weights of the reconstruction term and of ``|u - sg(e)|²`` (beta).
     faithfulness_weight : float
@@ -243,8 +251,11 @@ class PIQ(Interpreter):
             )
         elif network == "published":
             self.psi = PublishedPSI(classifier.feature_channels[-1], int(codebook_size), n_classes, int(shared_keys))
+        elif network in IMAGE_NETWORKS:
+            self.psi = IMAGE_NETWORKS[network](classifier, int(codebook_size), n_classes, int(shared_keys))
         else:
-            raise UserError(f"PIQ: network is {network!r}, expected 'compact' or 'published'")
+            known = ", ".join(("compact", "published", *IMAGE_NETWORKS))
+            raise UserError(f"PIQ: network is {network!r}, expected one of {known}")
 
     def forward(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> PIQPrediction:
         """Draw the masks of a batch, with everything the objective needs."""
@@ -286,10 +297,10 @@ class PIQ(Interpreter):
 class CompactPSI(nn.Module):
     """Adapter, codebook and decoder at low resolution; see :class:`PIQ`.
 
-    The adapter merges every feature map from stride 4 up; the finer ones would need more keys than they are worth.
+    The adapter merges every feature map but the finest, which would need more keys than it is worth.
     """
 
-    LEVEL = 1  # index of the feature map on whose grid the codes live: stride 4
+    LEVEL = 1  # index of the feature map on whose grid the codes live: stride 4 behind strided convolutions
 
     def __init__(
         self,
@@ -301,33 +312,30 @@ class CompactPSI(nn.Module):
         decoder_channels: tuple[int, ...],
     ):
         super().__init__()
-        if len(decoder_channels) not in (1, 2):
-            raise UserError(f"PIQ: decoder_channels is {decoder_channels}, expected 1 or 2 numbers (one a doubling)")
-        self.adapter = FeatureMerge(classifier.feature_channels[self.LEVEL :], dim)
+        self.level = min(self.LEVEL, len(classifier.feature_channels) - 1)
+        self.path = DecodingPath(classifier, 1 + self.level, len(decoder_channels))
+        if not decoder_channels:
+            raise UserError(f"PIQ: decoder_channels is {list(decoder_channels)}, expected a number for each finer grid")
+        self.adapter = FeatureMerge(classifier.feature_channels[self.level :], dim)
         self.norm = nn.BatchNorm2d(dim, affine=False)
         self.codebook = Codebook(n_keys, dim, n_classes, n_shared)
-        self.decoder = MaskDecoder(dim, decoder_channels)
+        self.decoder = MaskDecoder(dim, decoder_channels, self.path.columns)
 
     def forward(
         self, classifier: Classifier, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return mask logits [B, T, F], u, e, indices and valid rows."""
         n_frames, n_bins = spectrogram.magnitude.shape[1:]
-        rows = classifier.valid_rows(spectrogram.valid)  # of strides 1, 2, 4, …
-        grids = (classifier.input_grid(n_frames), *classifier.feature_grids(n_frames))
-        here = self.LEVEL + 1
-        merged = self.adapter(output.feature_maps[self.LEVEL :], grids[here:], rows[here:])
+        rows = classifier.valid_rows(spectrogram.valid)[1 + self.level :]
+        grids = classifier.feature_grids(n_frames)[self.level :]
+        merged = self.adapter(output.feature_maps[self.level :], grids, rows)
         # Of unit variance, so that keys and features live on one scale and the commitment term has one meaning.
         adapted = self.norm(merged) / merged.shape[1] ** 0.5
         straight, quantised, indices = self.codebook(adapted, target)
-        path = tuple(range(here, here - 1 - len(self.decoder.steps), -1))  # level of the codes, then finer ones
-        values = self.decoder(
-            hide_padding(straight, rows[here]),
-            tuple(grids[level] for level in path),
-            tuple(rows[level] for level in path),
-        )
-        logits = to_spectrogram_grid(values, grids[path[-1]], n_frames, n_bins, rows[path[-1]])
-        return logits, adapted, quantised, indices, rows[here]
+        path, path_rows = self.path(n_frames, spectrogram.valid)
+        values = self.decoder(hide_padding(straight, rows[0]), path, path_rows)
+        logits = to_spectrogram_grid(values, path[-1], n_frames, n_bins, path_rows[-1])
+        return logits, adapted, quantised, indices, rows[0]
 
 
 class PublishedPSI(VectorQuantizedPSI_Audio):
@@ -373,3 +381,73 @@ class PublishedPSI(VectorQuantizedPSI_Audio):
                 "it was made for the conv2d classifier with an FFT of 1024; use network: compact"
             )
         return fit_frames(drawn[..., :n_bins], n_frames), adapted, quantised, indices
+
+
+class _ImagePSI:
+    """What the published networks behind image classifiers share: one image at a time, at its full size.
+
+    They draw 431 frames from 14 rows. Rows beyond the end of a clip are zeros, and what is drawn there is cut; a
+    clip of several images is drawn image by image, side by side.
+    """
+
+    SCALE = 1  # the map of an image is made so much larger before it is decoded
+
+    def __init__(self, classifier: Classifier, n_keys: int, n_classes: int, n_shared: int):
+        frames = getattr(classifier, "image_frames", None)
+        if frames is None:
+            raise UserError(
+                f"PIQ: networks {', '.join(IMAGE_NETWORKS)} are for classifiers that see images (vit, focalnet), not "
+                f"for {classifier.NAME!r}; use network: compact"
+            )
+        super().__init__(dim=classifier.feature_channels[-1], K=n_keys, numclasses=n_classes, shared_keys=n_shared)
+        self.register_buffer("classes", key_classes(n_keys, n_classes, n_shared), persistent=False)
+        self.image_frames = frames
+        self.image_rows = int(classifier.feature_rows(frames)[-1])
+
+    def forward(
+        self, classifier: Classifier, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return mask logits [B, T, F], u, e, indices and valid rows."""
+        n_frames, n_bins = spectrogram.magnitude.shape[1:]
+        maps = output.feature_maps[-1]  # [B, D, T', F']
+        n_images = -(-n_frames // self.image_frames)
+        maps = functional.pad(maps, (0, 0, 0, n_images * self.image_rows - maps.shape[2]))
+        images = maps.unflatten(2, (n_images, self.image_rows)).transpose(1, 2).flatten(0, 1)  # [B * images, D, g, F']
+        if self.SCALE != 1:
+            images = functional.interpolate(images, scale_factor=self.SCALE, mode="bilinear", antialias=True)
+        adapted = self.down(self.adapter(images))
+        straight, quantised, indices = look_up(
+            adapted, self.codebook.embedding.weight, self.classes, target.repeat_interleave(n_images)
+        )
+        drawn = self.decoder(self.up(straight))[:, 0]  # [B * images, frames, bins]
+        if drawn.shape[1] < self.image_frames or drawn.shape[2] < n_bins:
+            raise UserError(
+                f"PIQ's published decoder draws {drawn.shape[1]} frames and {drawn.shape[2]} bins of an image, "
+                f"expected at least {self.image_frames} and {n_bins}: it was made for images of 224 x 224 that cover "
+                "431 frames; use network: compact"
+            )
+        logits = drawn[:, : self.image_frames, :n_bins].unflatten(0, (-1, n_images)).flatten(1, 2)
+
+        def in_time(values: Tensor) -> Tensor:  # [B * images, D, t, f] -> [B, D, images * t, f]
+            return values.unflatten(0, (-1, n_images)).transpose(1, 2).flatten(2, 3)
+
+        # A row belongs to a clip if any frame does from which it is made.
+        per_image = adapted.shape[2]
+        starts = torch.arange(n_images * per_image, device=maps.device) * (self.image_frames / per_image)
+        rows = starts[None] < spectrogram.valid.sum(1, keepdim=True)
+        indices = in_time(indices[:, None])[:, 0]
+        return logits[:, :n_frames], in_time(adapted), in_time(quantised), indices, rows
+
+
+class ViTPSI(_ImagePSI, VectorQuantizedPSIViT_Audio):
+    """SpeechBrain's network behind a ViT, with its parameter names."""
+
+
+class FocalNetPSI(_ImagePSI, VectorQuantizedPSIFocalNet_Audio):
+    """SpeechBrain's network behind a FocalNet, with its parameter names; 7 rows are made 14, as it was trained."""
+
+    SCALE = 2
+
+
+#: ``network`` of :class:`PIQ` -> the published networks behind classifiers that see images.
+IMAGE_NETWORKS = {"vit": ViTPSI, "focalnet": FocalNetPSI}

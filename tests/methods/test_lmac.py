@@ -236,7 +236,6 @@ class TestPublished:
     [
         ({"network": "big"}, "network is 'big'"),
         ({"guidance": "oracle"}, "guidance is 'oracle'"),
-        ({"decoder_channels": (8, 8)}, "decoder_channels"),
     ],
 )
 def test_bad_settings(settings, message):
