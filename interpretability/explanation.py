@@ -33,11 +33,15 @@ class Interpretation:
         Of a method that explains by components of a dictionary. Goes into :class:`Explanation`.
     scores : dict of str to Tensor [B]
         Measures of the method's own, one value a clip: top-k fidelity, say. Go beside the metrics in results.
+    undefined : Tensor [B], bool, optional
+        Clips for which the method has no explanation, which is not the same as one that keeps nothing. Their mask is 0
+        everywhere; results count them, and measure nothing. None: there are none.
     """
 
     mask: Tensor
     components: Components | None = None
     scores: dict[str, Tensor] = field(default_factory=dict)
+    undefined: Tensor | None = None
 
 
 @dataclass
@@ -71,6 +75,10 @@ class Explanation:
         Domain of the mask.
     components : Components, optional
         Of a method that explains by components of a dictionary.
+    undefined : Tensor [B], bool, optional
+        Clips without an explanation: the mask is 0 and means nothing. None: there are none.
+    notes : tuple of str
+        What has to be known to read the method's explanations.
     """
 
     method: str
@@ -86,6 +94,8 @@ class Explanation:
     residual: Tensor
     apply: str = "log"
     components: Components | None = None
+    undefined: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def make(
@@ -102,13 +112,16 @@ class Explanation:
         Raises
         ------
         ValueError
-            If the mask has another shape than the magnitude, or values outside [0, 1].
+            If the mask has another shape than the magnitude, or values outside [0, 1]; if it keeps something of a clip
+            that is said to have no explanation.
         """
-        mask = interpretation.mask
+        mask, undefined = interpretation.mask, interpretation.undefined
         if mask.shape != spectrogram.magnitude.shape:
             raise ValueError(f"mask is {tuple(mask.shape)}, expected {tuple(spectrogram.magnitude.shape)}")
         if not bool(((mask >= 0) & (mask <= 1)).all()):
             raise ValueError("mask has values outside [0, 1] or not finite")
+        if undefined is not None and bool(mask[undefined].any()):
+            raise ValueError("mask keeps something of a clip whose explanation is undefined: expected zeros")
         frontend, domain = interpreter.frontend, interpreter.apply_domain
         parts = [apply_mask(spectrogram.magnitude, part, domain) for part in (mask, 1 - mask)]
         listenable, residual = (frontend.resynthesise(spectrogram, part) for part in parts)
@@ -128,6 +141,8 @@ class Explanation:
             residual,
             domain,
             interpretation.components,
+            undefined,
+            tuple(interpreter.notes),
         )
 
     def __len__(self) -> int:
@@ -137,18 +152,11 @@ class Explanation:
         """Return clip ``index`` alone, cut to its own length."""
         index = range(len(self))[index]
         one = slice(index, index + 1)
-        n_samples = int(self.spectrogram.lengths[index])
-        frames = int(self.spectrogram.valid[index].sum())
-        whole = self.spectrogram
+        spectrogram = self.spectrogram.clip(index)
+        frames, n_samples = spectrogram.magnitude.shape[1], spectrogram.n_samples
         return replace(
             self,
-            spectrogram=Spectrogram(
-                whole.magnitude[one, :frames],
-                whole.phase[one, :frames],
-                whole.valid[one, :frames],
-                whole.lengths[one],
-                n_samples,
-            ),
+            spectrogram=spectrogram,
             output=self.output[one],
             mask=self.mask[one, :frames],
             target=self.target[one],
@@ -157,10 +165,15 @@ class Explanation:
             listenable=self.listenable[one, :n_samples],
             residual=self.residual[one, :n_samples],
             components=None if self.components is None else self.components.clip(index, frames),
+            undefined=None if self.undefined is None else self.undefined[one],
         )
 
     def describe(self, index: int = 0) -> dict:
-        """Return what is said of a clip as plain values: classes, probabilities, kept area, length in seconds."""
+        """Return what is said of a clip as plain values: classes, probabilities, kept area, length in seconds.
+
+        ``undefined`` says whether there is no explanation (nothing is kept then, and that means nothing), ``notes``
+        what has to be known to read it.
+        """
         clip = self[index]
         predicted = int(clip.output.predicted[0])
         target = int(clip.target[0])
@@ -171,8 +184,10 @@ class Explanation:
             "explained": self.labels[target],
             "explained_probability": float(clip.probabilities[0, target]),
             "kept_area": float(clip.mask.double().mean()),
+            "undefined": clip.undefined is not None and bool(clip.undefined[0]),
             "seconds": clip.sound.shape[1] / self.frontend.sample_rate,
             "sample_rate": self.frontend.sample_rate,
+            "notes": list(self.notes),
         }
 
     def save(

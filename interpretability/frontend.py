@@ -11,6 +11,7 @@ Conventions (all modules follow them)
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -118,6 +119,22 @@ class Spectrogram:
         return Spectrogram(
             self.magnitude[index], self.phase[index], self.valid[index], self.lengths[index], self.n_samples
         )
+
+    def clip(self, index: int) -> Spectrogram:
+        """Return clip ``index`` alone, cut to its own length."""
+        index = range(len(self))[index]
+        one, frames = slice(index, index + 1), int(self.valid[index].sum())
+        return Spectrogram(
+            self.magnitude[one, :frames],
+            self.phase[one, :frames],
+            self.valid[one, :frames],
+            self.lengths[one],
+            int(self.lengths[index]),
+        )
+
+    def clips(self) -> Iterator[Spectrogram]:
+        """Yield each clip of the batch alone, cut to its own length."""
+        return map(self.clip, range(len(self)))
 
 
 class Frontend:

@@ -203,3 +203,17 @@ def test_the_peak_is_what_the_level_rule_divides_by():
     lengths = torch.tensor([0.67, 1.0])
     assert Frontend().peak(wavs, lengths).tolist() == [[2.0], [1.0]]  # what is padding does not count
     assert Frontend(FrontendSettings(level="none")).peak(wavs).tolist() == [[1.0], [1.0]]
+
+
+def test_each_clip_alone_is_what_it_is_without_its_padding():
+    frontend, wavs = Frontend(), torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
+    batch = frontend.analyse(wavs, torch.tensor([1.0, 0.5]))
+    assert [clip.n_samples for clip in batch.clips()] == [4000, 2000]
+    for index, n_samples in ((0, 4000), (1, 2000), (-1, 2000)):
+        clip, alone = batch.clip(index), frontend.analyse(wavs[index][None, :n_samples])
+        assert len(clip) == 1
+        assert clip.valid.all()
+        torch.testing.assert_close(clip.magnitude, alone.magnitude)
+        assert clip.lengths.tolist() == [n_samples]
+    with pytest.raises(IndexError):
+        batch.clip(2)

@@ -7,7 +7,6 @@ trained here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -28,6 +27,7 @@ from interpretability.errors import UserError
 from interpretability.explanation import Interpretation
 from interpretability.frontend import Spectrogram, apply_mask
 from interpretability.methods.base import Interpreter
+from interpretability.methods.objectives import log_odds
 from interpretability.metrics.faithfulness import class_probability
 
 RELEVANCES = ("removal", "gradient")
@@ -137,7 +137,7 @@ class NMF(Interpreter):
         """See :meth:`Interpreter.interpret`; ``n_components``, how many were kept, goes into the scores."""
         found = [
             self._explain_clip(clip, output[slice(i, i + 1)], target[i : i + 1])
-            for i, clip in enumerate(_alone(spectrogram))
+            for i, clip in enumerate(spectrogram.clips())
         ]
         n_frames = spectrogram.magnitude.shape[1]
         activations = torch.cat([functional.pad(one[0], (0, n_frames - one[0].shape[2])) for one in found])
@@ -196,10 +196,7 @@ class NMF(Interpreter):
         """Return gradient times component, [K]."""
         with torch.enable_grad():
             mask = torch.ones_like(clip.magnitude, requires_grad=True)
-            logits = self._logits(clip, mask).double()
-            score = logits.gather(1, target[:, None]).sum()
-            if self.classifier.task == "single":
-                score = score - logits.scatter(1, target[:, None], -float("inf")).logsumexp(1).sum()
+            score = log_odds(self._logits(clip, mask).double(), target, self.classifier.task).sum()
             (gradient,) = torch.autograd.grad(score, mask)  # [1, T, F]
         return parts.weigh(gradient[0])
 
@@ -248,21 +245,6 @@ class _Shares:
         """Return the sum of values [T, F] over bins, weighed with the shares of each component, [K]."""
         per_bin = values.to(self.whole) / self.whole
         return ((per_bin @ self.dictionary).T * self.activations).sum(1)
-
-
-def _alone(spectrogram: Spectrogram) -> Iterator[Spectrogram]:
-    """Yield each clip of a batch as a batch of one, at its own length."""
-    for i, (frames, n_samples) in enumerate(
-        zip(spectrogram.valid.sum(1).tolist(), spectrogram.lengths.tolist(), strict=True)
-    ):
-        one = slice(i, i + 1)
-        yield Spectrogram(
-            spectrogram.magnitude[one, :frames],
-            spectrogram.phase[one, :frames],
-            spectrogram.valid[one, :frames],
-            spectrogram.lengths[one],
-            n_samples,
-        )
 
 
 def _chunk(clip: Spectrogram) -> int:

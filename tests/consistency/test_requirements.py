@@ -44,7 +44,8 @@ def normalised(name: str) -> str:
 def imported(*folders: str) -> dict[str, set[str]]:
     """Return third-party top-level modules, lazily imported ones too, and the files that import them."""
     files = [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
-    own = OWN | {path.stem for path in files}  # helpers beside the importing file
+    # Helpers beside the importing file; a module inside the package is imported by its full name.
+    own = OWN | {path.stem for path in files if (REPOSITORY / "interpretability") not in path.parents}
     found: dict[str, set[str]] = {}
     for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,0 +1,210 @@
+"""Gradient methods through Captum: what the classifier's decision is sensitive to, bin by bin. Nothing is trained.
+
+The input is the log magnitude X = log1p(A). The classifier gets ``expm1(X)``, so that these methods work on all
+classifiers alike, those that go back to sound included (they find phase and lengths in the spectrogram). The score s is
+the log odds of the explained class c: of a multi-label head its logit; of a single-label head the logit of c less the
+logsumexp of the others. Unlike p it does not saturate, and unlike the logit of a single-label head it does not change
+when all logits are shifted, as a log-softmax at the end of a network shifts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
+from torch import Tensor
+from torch.nn import functional
+
+from interpretability.classifiers.base import Classifier, ClassifierOutput
+from interpretability.errors import UserError
+from interpretability.explanation import Interpretation
+from interpretability.frontend import Spectrogram
+from interpretability.methods.base import Interpreter, hide_invalid
+from interpretability.methods.objectives import log_odds
+from interpretability.metrics.areas import keep_top
+
+ATTRIBUTIONS = ("saliency", "input_x_gradient", "integrated_gradients", "smoothgrad")
+#: Form of the mask -> kept area; None: the attribution itself.
+FORMS = {"soft": None, "top10": 0.1, "top20": 0.2}
+#: Frames that go through the classifier at once, of all steps or noisy copies together: bounds the memory.
+CHUNK_FRAMES = 8 * 512
+
+
+class Gradients(Interpreter):
+    """Masks from gradients of the class's score.
+
+    The attribution of each bin is
+
+    - ``saliency``: ``|ds/dX|`` (Simonyan et al., arXiv 1312.6034);
+    - ``input_x_gradient``: ``X * ds/dX`` (Shrikumar et al., arXiv 1605.01713);
+    - ``integrated_gradients``: ``X`` times the mean of ``ds/dX`` on the straight line from silence to X, by
+      Gauss-Legendre quadrature (Sundararajan et al., arXiv 1703.01365). It sums to ``s(X) - s(0)``;
+    - ``smoothgrad``: ``|mean of ds/dX|`` over copies of X with Gaussian noise (Smilkov et al., arXiv 1706.03825). The
+      noise is the same for all clips of one length; what it makes negative is silence to the classifier.
+
+    The mask is
+
+    - ``soft``: the attribution's positive part divided by its largest value in the clip;
+    - ``top10``, ``top20``: ones on exactly 10 or 20 % of the clip's bins, those with the highest attribution (fewer
+      than that may speak for the class: the rest then are those that speak least against it).
+
+    A clip whose attribution is 0 everywhere has an all-zero mask. Where the classifier has no gradient, the clip's
+    explanation is *undefined*: some networks take a logarithm or a root of what is 0 in silence.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    attribution : {"integrated_gradients", "saliency", "input_x_gradient", "smoothgrad"}
+    form : {"soft", "top10", "top20"}
+    n_steps : int
+        Of the quadrature of ``integrated_gradients``.
+    n_copies : int
+        Noisy copies of ``smoothgrad``.
+    noise : float >= 0
+        Standard deviation of its noise, as a share of the largest X of the clip.
+    seed : int
+        Of its noise.
+    apply : {"log", "linear"}
+        Domain in which the mask is applied; attributions are always of X.
+
+    Raises
+    ------
+    UserError
+        For an unknown attribution or form, or settings out of range.
+    """
+
+    NAME = "gradients"
+    trainable = False
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        attribution: str = "integrated_gradients",
+        form: str = "soft",
+        n_steps: int = 32,
+        n_copies: int = 16,
+        noise: float = 0.15,
+        seed: int = 0,
+        apply: str = "log",
+    ):
+        super().__init__(
+            classifier,
+            apply,
+            attribution=attribution,
+            form=form,
+            n_steps=n_steps,
+            n_copies=n_copies,
+            noise=noise,
+            seed=seed,
+        )
+        for name, value, known in (("attribution", attribution, ATTRIBUTIONS), ("form", form, tuple(FORMS))):
+            if value not in known:
+                raise UserError(f"gradients: {name} is {value!r}, expected one of {known}")
+        for name, value in (("n_steps", n_steps), ("n_copies", n_copies)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"gradients: {name} is {value!r}, expected a whole number >= 1")
+        if not 0 <= noise < float("inf"):
+            raise UserError(f"gradients: noise is {noise}, expected a number >= 0: a share of the clip's largest value")
+        self.attribution, self.form = attribution, form
+        self.n_steps, self.n_copies, self.noise, self.seed = n_steps, n_copies, float(noise), int(seed)
+
+    @property
+    def fixed_metrics(self) -> tuple[str, ...]:
+        """See :attr:`Interpreter.fixed_metrics`: of a thresholded map, how many bins are kept is known beforehand."""
+        return () if FORMS[self.form] is None else ("sps", "comp", "comp_rel")
+
+    def interpret(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Interpretation:
+        """See :meth:`Interpreter.interpret`."""
+        attribution = self.attribute(spectrogram, target)
+        undefined = ~attribution.isfinite().flatten(1).all(1)  # [B]
+        attribution = attribution.masked_fill(undefined[:, None, None], 0)
+        area = FORMS[self.form]
+        if area is None:
+            positive = attribution.clamp(min=0)
+            mask = positive / _or_one(positive.amax((1, 2), keepdim=True))
+        else:
+            kept = keep_top(attribution, spectrogram.valid, area)
+            mask = kept * attribution.any(2).any(1)[:, None, None]
+        return Interpretation(mask, undefined=undefined)
+
+    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        """Return the attributions themselves, signed where the method is.
+
+        Parameters
+        ----------
+        spectrogram : Spectrogram
+        target : Tensor [B]
+            Explained class of each clip.
+
+        Returns
+        -------
+        Tensor [B, T, F]
+            In log odds (``integrated_gradients``, ``input_x_gradient``) or in log odds per unit of X; 0 in frames that
+            are not valid.
+        """
+        if self.attribution in ("saliency", "input_x_gradient"):
+            found = self._attribute(spectrogram, target)
+        else:  # Many passes each, and noise that must not depend on the batch: every clip alone, at its own length.
+            n_frames = spectrogram.magnitude.shape[1]
+            alone = zip(spectrogram.clips(), target.split(1), strict=True)
+            parts = [self._attribute(clip, one) for clip, one in alone]
+            found = torch.cat([functional.pad(part, (0, 0, 0, n_frames - part.shape[1])) for part in parts])
+        return hide_invalid(found, spectrogram)
+
+    def _attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+        score = self._score_of(spectrogram, target)
+        inputs = spectrogram.log_magnitude.detach().requires_grad_()
+        # Which clip each row is: Captum repeats it as it repeats the inputs.
+        which = torch.arange(len(spectrogram), device=inputs.device)
+        at_once = max(1, CHUNK_FRAMES // inputs.shape[1])
+        with torch.enable_grad():
+            if self.attribution == "saliency":
+                found = Saliency(score).attribute(inputs, additional_forward_args=which)
+            elif self.attribution == "input_x_gradient":
+                found = InputXGradient(score).attribute(inputs, additional_forward_args=which)
+            elif self.attribution == "integrated_gradients":
+                found = IntegratedGradients(score).attribute(
+                    inputs,
+                    baselines=0.0,
+                    additional_forward_args=which,
+                    n_steps=self.n_steps,
+                    internal_batch_size=at_once,
+                )
+            else:
+                found = self._smooth(score, inputs, which, at_once)
+        return found.detach().to(spectrogram.magnitude)
+
+    def _smooth(self, score: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, which: Tensor, at_once: int) -> Tensor:
+        device = inputs.device
+        # Captum draws from the global generator: seeded for this, and left as it was found.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
+            torch.manual_seed(self.seed)
+            return (
+                NoiseTunnel(Saliency(score))
+                .attribute(
+                    inputs,
+                    nt_samples=self.n_copies,
+                    nt_samples_batch_size=at_once,
+                    stdevs=self.noise * float(inputs.detach().max()),
+                    additional_forward_args=which,
+                    abs=False,  # the absolute value is of the mean
+                )
+                .abs()
+            )
+
+    def _score_of(self, spectrogram: Spectrogram, target: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the function from X [n, T, F], and which clips they are of [n], to the scores [n]."""
+
+        def score(log_magnitude: Tensor, which: Tensor) -> Tensor:
+            # The derivative of the clamp at 0 is 1: silent bins keep their gradient.
+            magnitude = torch.expm1(log_magnitude.clamp(min=0))
+            output = self.classifier.classify(replace(spectrogram[which], magnitude=magnitude))
+            return log_odds(output.logits.float(), target[which], self.classifier.task)
+
+        return score
+
+
+def _or_one(values: Tensor) -> Tensor:
+    return torch.where(values > 0, values, torch.ones_like(values))
