@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.parameter_transfer import Pretrainer
 
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
+from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.folder import load_classifier, save_classifier
+from interpretability.classifiers.image import ImageClassifier
+from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import MissingError, UserError
 from interpretability.methods.folder import save_interpreter
 from interpretability.methods.piq import PIQ
@@ -25,6 +30,35 @@ CNN14_ESC50 = {
     "embedding_model": "speechbrain/cnn14-esc50/embedding_model.ckpt",
     "classifier": "speechbrain/cnn14-esc50/classifier.ckpt",
     "label_encoder": "speechbrain/cnn14-esc50/label_encoder.txt",
+}
+VIT_ESC50 = {
+    "embedding_model": "speechbrain/vit-base-esc50/embedding_model.ckpt",
+    "classifier": "speechbrain/vit-base-esc50/classifier.ckpt",
+    "label_encoder": "speechbrain/cnn14-esc50/label_encoder.txt",
+}
+FOCALNET_ESC50 = {
+    "embedding_model": "speechbrain/focalnet-base-esc50/embedding_model.ckpt",
+    "classifier": "speechbrain/focalnet-base-esc50/classifier.ckpt",
+    "label_encoder": "speechbrain/cnn14-esc50/label_encoder.txt",
+}
+#: What tells google/vit-base-patch16-224 from other configurations of its kind.
+VIT_BASE = {
+    "image_size": 224,
+    "patch_size": 16,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "layer_norm_eps": 1e-12,
+}
+#: The same of microsoft/focalnet-base.
+FOCALNET_BASE = {
+    "image_size": 224,
+    "patch_size": 4,
+    "embed_dim": 128,
+    "depths": [2, 2, 18, 2],
+    "focal_levels": [2, 2, 2, 2],
+    "focal_windows": [3, 3, 3, 3],
 }
 
 
@@ -126,6 +160,98 @@ def import_cnn14(
     return load_classifier(out)
 
 
+def import_vit(
+    out: str | Path,
+    paths: dict[str, str] | None = None,
+    config: dict | str | Path | None = None,
+    image_frames: int = 431,
+    logit_scale: float = 30.0,
+) -> ViTClassifier:
+    """Make a classifier folder of a published ViT checkpoint, saved with any version of Transformers.
+
+    Parameters
+    ----------
+    out : path
+        The folder to make; it serves as ``--classifier_folder`` of any recipe.
+    paths : dict, optional
+        Where ``embedding_model``, ``classifier`` and ``label_encoder`` are: ``hub/name/file`` or
+        ``/local/folder/file``. By default those of ``speechbrain/vit-base-esc50``. The class list is that of the label
+        encoder, in its order.
+    config : dict or path, optional
+        The network's configuration: its settings, or a hub name or local folder with ``config.json``. By default that
+        of ``google/vit-base-patch16-224``.
+    image_frames : int
+        Frames of one image; the published model saw clips of 5 s.
+    logit_scale : float
+        See :class:`~interpretability.classifiers.image.ImageClassifier`.
+
+    Returns
+    -------
+    ViTClassifier
+        Frozen.
+
+    Raises
+    ------
+    MissingError
+        If a file is neither there nor to be had from the hub.
+    UserError
+        If weights do not fit this configuration: every parameter has to be there, and none may be left over.
+    """
+    return _import_image(ViTClassifier, out, paths, VIT_ESC50, config or VIT_BASE, image_frames, logit_scale)
+
+
+def import_focalnet(
+    out: str | Path,
+    paths: dict[str, str] | None = None,
+    config: dict | str | Path | None = None,
+    image_frames: int = 431,
+    logit_scale: float = 30.0,
+) -> FocalNetClassifier:
+    """Make a classifier folder of a published FocalNet checkpoint; as :func:`import_vit`.
+
+    By default the files are those of ``speechbrain/focalnet-base-esc50``, the configuration that of
+    ``microsoft/focalnet-base``.
+    """
+    return _import_image(
+        FocalNetClassifier, out, paths, FOCALNET_ESC50, config or FOCALNET_BASE, image_frames, logit_scale
+    )
+
+
+def _import_image(
+    kind: type[ImageClassifier],
+    out: str | Path,
+    paths: dict[str, str] | None,
+    published: dict[str, str],
+    config: dict | str | Path,
+    image_frames: int,
+    logit_scale: float,
+) -> ImageClassifier:
+    """Make a classifier folder of a network of Transformers and a head of SpeechBrain's."""
+    paths = _complete(paths, published)
+    settings = config if isinstance(config, dict) else kind.settings_at(str(config))
+    labels = _labels(paths)
+    classifier = kind(labels, config=settings, image_frames=image_frames, logit_scale=logit_scale)
+    _collect({"classifier": classifier.classifier}, paths)
+    _collect(
+        {"embedding_model": classifier.embedding_model},
+        paths,
+        lambda _, path: classifier.load_network(_read(path), str(path)),
+    )
+    save_classifier(classifier, out, _source(paths))
+    return load_classifier(out)
+
+
+def _read(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read a state from a file, tensors only; a :class:`UserError` if it holds none."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for files that are no checkpoints
+        raise UserError(f"{path}: not a weights file ({type(error).__name__})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"{path}: not a weights file: expected a dictionary of tensors, got {type(state).__name__}")
+    return dict(state)
+
+
 def _complete(paths: dict[str, str] | None, published: dict[str, str]) -> dict[str, str]:
     """Return the published paths, those that are given in their place; a :class:`UserError` for an unknown name."""
     unknown = sorted(set(paths or {}) - set(published))
@@ -146,13 +272,15 @@ def _source(paths: dict[str, str]) -> dict:
     return {"imported_from": {name: str(path) for name, path in paths.items()}, "fixed_length": True}
 
 
-def _collect(loadables: dict, paths: dict[str, str]) -> None:
+def _collect(loadables: dict, paths: dict[str, str], load: Callable | None = None) -> None:
     """Fetch files with SpeechBrain's Pretrainer and load them; weights strictly, where it would only warn.
+
+    ``load``, called with an object and the path of its file, loads weights in another way.
 
     Files of the hub stay in its own cache. A folder to collect them in would keep links of an earlier call, and give
     those in place of the files that this call names.
     """
-    strict = {name: _load_strictly for name in loadables if name != "label_encoder"}
+    strict = {name: load or _load_strictly for name in loadables if name != "label_encoder"}
     pretrainer = Pretrainer(
         loadables=loadables,
         paths={name: paths[name] for name in loadables},

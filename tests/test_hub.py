@@ -10,10 +10,22 @@ from speechbrain.lobes.models.Cnn14 import Cnn14
 from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
 from speechbrain.lobes.models.PIQ import Conv2dEncoder_v2, VectorQuantizedPSI_Audio
 from speechbrain.processing.features import Filterbank
+from transformers import FocalNetBackbone, FocalNetConfig, ViTConfig, ViTModel
 
 from interpretability.classifiers import load_classifier
 from interpretability.errors import MissingError, UserError
-from interpretability.hub import CNN14_ESC50, PIQ_ESC50, import_cnn14, import_piq
+from interpretability.hub import (
+    CNN14_ESC50,
+    FOCALNET_BASE,
+    FOCALNET_ESC50,
+    PIQ_ESC50,
+    VIT_BASE,
+    VIT_ESC50,
+    import_cnn14,
+    import_focalnet,
+    import_piq,
+    import_vit,
+)
 from interpretability.methods import load_interpreter
 
 LABELS = ["rain", "dog", "cat"]  # not in alphabetical order: the encoder's order counts
@@ -128,6 +140,156 @@ def test_a_cnn14_that_does_not_fit_or_is_not_there(published_cnn14, tmp_path):
     with pytest.raises(UserError, match="bias"):
         import_cnn14(tmp_path / "ours", {**whole, "classifier": str(tmp_path / "classifier.ckpt")}, emb_dim=4)
     assert not (tmp_path / "ours").exists()
+
+
+# ---------------------------------------------------------------------------------------------- networks of images
+
+VIT = {
+    "image_size": 32,
+    "patch_size": 8,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+}
+FOCALNET = {"image_size": 32, "patch_size": 4, "embed_dim": 4, "depths": [1, 1, 2, 2]}
+#: What published files call a part of the ViT, and what the network calls it now.
+OLD_NAMES = {
+    "encoder.layer.": "layers.",
+    "attention.attention.query": "attention.q_proj",
+    "attention.attention.key": "attention.k_proj",
+    "attention.attention.value": "attention.v_proj",
+    "attention.output.dense": "attention.o_proj",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+}
+
+
+def old_names(state):
+    """A state under the names that Transformers 4 gave it: those that the published file has."""
+    renamed = {}
+    for name, value in state.items():
+        for old, new in OLD_NAMES.items():
+            name = name.replace(new, old)
+        renamed[name] = value
+    return renamed
+
+
+def image_modules(kind):
+    """The modules of a published recipe, small: ViT with its pooler, FocalNet as a backbone."""
+    torch.manual_seed(0)
+    if kind == "vit":
+        network = ViTModel(ViTConfig(**VIT))
+    else:
+        network = FocalNetBackbone(FocalNetConfig(**FOCALNET, hidden_sizes=[192, 384, 768, 768]))
+    width = 16 if kind == "vit" else 32
+    return {
+        "embedding_model": network,
+        "classifier": CosineHead(width, lin_blocks=1, lin_neurons=192, out_neurons=3),
+    }
+
+
+IMAGE = {"vit": (import_vit, VIT_ESC50, VIT), "focalnet": (import_focalnet, FOCALNET_ESC50, FOCALNET)}
+EACH_IMAGE = pytest.mark.parametrize("kind", IMAGE)
+
+
+def published_answer(kind, modules, magnitude):
+    """The cosines of the published recipe's steps."""
+    pixels = torch.nn.functional.interpolate(
+        torch.log1p(magnitude)[:, None], size=(32, 32), mode="bilinear", antialias=True
+    ).repeat(1, 3, 1, 1)
+    with torch.no_grad():
+        if kind == "vit":
+            embedding = modules["embedding_model"](pixels).last_hidden_state.mean(1)
+        else:
+            embedding = modules["embedding_model"](pixels).feature_maps[-1].mean((-1, -2))
+        return modules["classifier"](embedding)[:, 0]
+
+
+@pytest.mark.parametrize(("kind", "names"), [("vit", "new"), ("vit", "old"), ("focalnet", "new")])
+def test_networks_of_images_give_the_answers_of_the_published_recipe(kind, names, tmp_path, capfd):
+    importer, published, config = IMAGE[kind]
+    modules = image_modules(kind)
+    folder = publish(tmp_path / "published", modules, published)
+    if names == "old":
+        state = old_names(modules["embedding_model"].state_dict())
+        assert "encoder.layer.1.attention.attention.query.weight" in state
+        assert "encoder.layer.0.attention.output.dense.bias" in state
+        assert "encoder.layer.0.output.dense.weight" in state
+        assert "encoder.layer.1.layernorm_before.weight" in state
+        assert not [name for name in state if name.startswith("layers.") or "_proj" in name or "fc" in name]
+        torch.save(state, folder / "embedding_model.ckpt")
+    capfd.readouterr()
+    returned = importer(tmp_path / "ours", paths(folder, published), config, image_frames=100)
+    assert capfd.readouterr() == ("", "")
+    ours = load_classifier(tmp_path / "ours")
+    assert type(ours) is type(returned)
+    assert ours.labels == returned.labels == LABELS
+    assert returned.frozen
+    assert ours.description["training"]["imported_from"] == paths(folder, published)
+    magnitude = torch.rand(2, 100, 513, generator=torch.Generator().manual_seed(0)) * 4
+    wanted = published_answer(kind, modules, magnitude)
+    for classifier in (ours, returned):
+        torch.testing.assert_close(classifier(magnitude).logits, 30 * wanted, rtol=1e-4, atol=1e-4)
+    unscaled = importer(tmp_path / "plain", paths(folder, published), config, image_frames=100, logit_scale=1.0)
+    torch.testing.assert_close(unscaled(magnitude).logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+@EACH_IMAGE
+def test_networks_of_images_that_do_not_fit_are_refused(kind, tmp_path):
+    importer, published, config = IMAGE[kind]
+    modules = image_modules(kind)
+    folder = publish(tmp_path / "published", modules, published)
+    whole = modules["embedding_model"].state_dict()
+    with pytest.raises(UserError, match="weights do not fit"):
+        importer(tmp_path / "ours", paths(folder, published), {**config, "num_channels": 1})
+    some = next(name for name in whole if name.endswith("fc2.weight"))
+    torch.save({name: value for name, value in whole.items() if name != some}, folder / "embedding_model.ckpt")
+    with pytest.raises(UserError, match=r"no fitting .*fc2\.weight"):
+        importer(tmp_path / "ours", paths(folder, published), config)
+    torch.save({**whole, "decoder.weight": torch.zeros(2)}, folder / "embedding_model.ckpt")
+    with pytest.raises(UserError, match=r"it has no decoder\.weight"):
+        importer(tmp_path / "ours", paths(folder, published), config)
+    for content in ([1, 2], {"layers": [1]}):
+        torch.save(content, folder / "embedding_model.ckpt")
+        with pytest.raises(UserError, match=r"embedding_model\.ckpt: not a weights file"):
+            importer(tmp_path / "ours", paths(folder, published), config)
+    (folder / "embedding_model.ckpt").write_bytes(b"no weights")
+    with pytest.raises(UserError, match=r"embedding_model\.ckpt: not a weights file"):
+        importer(tmp_path / "ours", paths(folder, published), config)
+    with pytest.raises(UserError, match="unknown paths psi"):
+        importer(tmp_path / "ours", {"psi": "x"})
+    assert not (tmp_path / "ours").exists()
+
+
+def test_the_documented_sizes_are_those_of_the_published_models():
+    """Millions of parameters, from the papers, less the head for 1000 classes: ViT-B/16 86.6, FocalNet-B 88.1."""
+    with torch.device("meta"):
+        vit = ViTModel(ViTConfig(**VIT_BASE), add_pooling_layer=False)
+        focalnet = FocalNetBackbone(FocalNetConfig(**FOCALNET_BASE, hidden_sizes=[256, 512, 1024, 1024]))
+    assert sum(parameter.numel() for parameter in vit.parameters()) == pytest.approx(86.6e6 - 769e3, rel=2e-3)
+    assert sum(parameter.numel() for parameter in focalnet.parameters()) == pytest.approx(88.1e6 - 1025e3, rel=2e-3)
+
+
+@EACH_IMAGE
+def test_command_line_for_networks_of_images(kind, tmp_path, capsys, tool):
+    _, published, config = IMAGE[kind]
+    modules = image_modules(kind)
+    folder = publish(tmp_path / "published", modules, published)
+    modules["embedding_model"].config.save_pretrained(folder)
+    arguments = ["--model", kind, "--out", str(tmp_path / "ours"), "--source", str(folder)]
+    assert tool([*arguments, "--image_frames", "100"]) == 0
+    assert f"{'ViT' if kind == 'vit' else 'FocalNet'} for 3 classes" in capsys.readouterr().out
+    ours = load_classifier(tmp_path / "ours")
+    assert ours.image_frames == 100
+    assert config.items() <= ours.architecture()["config"].items()
+    assert tool([*arguments, "--dim", "4"]) == 2
+    assert f"--dim given, but --model {kind} has --image_frames" in capsys.readouterr().err
+    assert tool(["--model", kind, "--out", str(tmp_path / "no"), "--source", str(tmp_path / "absent")]) == 2
+    assert capsys.readouterr().err.startswith("error: could not get")
+
+
+# ------------------------------------------------------------------------------------------------- the command line
 
 
 @pytest.fixture(scope="module")

@@ -3,33 +3,71 @@
 ``--model piq`` (the default): an interpreter, ``speechbrain/PIQ-ESC50`` from the hub. ``DIR`` then works with
 ``tools/interpret.py``, and ``DIR/classifier`` as ``--classifier_folder`` of the recipes.
 
-``--model cnn14``: a classifier, ``speechbrain/cnn14-esc50``. ``DIR`` then works as ``--classifier_folder``.
+``--model cnn14``, ``vit`` or ``focalnet``: a classifier, ``speechbrain/cnn14-esc50``, ``speechbrain/vit-base-esc50`` or
+``speechbrain/focalnet-base-esc50``. ``DIR`` then works as ``--classifier_folder``.
 
 ``--source FOLDER`` takes the files from a local folder: ``embedding_modelft.ckpt``, ``classifier.ckpt``,
 ``psi_model.ckpt`` and ``label_encoder.txt`` for PIQ, ``embedding_model.ckpt``, ``classifier.ckpt`` and
-``label_encoder.txt`` for CNN14.
+``label_encoder.txt`` for the others; ViT and FocalNet of other sizes than the published ones have a ``config.json``
+beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from interpretability.command_line import guarded
 from interpretability.errors import UserError
-from interpretability.hub import CNN14_ESC50, PIQ_ESC50, import_cnn14, import_piq
+from interpretability.hub import (
+    CNN14_ESC50,
+    FOCALNET_ESC50,
+    PIQ_ESC50,
+    VIT_ESC50,
+    import_cnn14,
+    import_focalnet,
+    import_piq,
+    import_vit,
+)
 
-#: Model -> its published files, and the sizes that it has.
-FILES = {"piq": PIQ_ESC50, "cnn14": CNN14_ESC50}
-SIZES = {"piq": ("dim", "codebook_size", "shared_keys"), "cnn14": ("n_mels", "emb_dim")}
+
+class Model(NamedTuple):
+    """How one of the published models is imported.
+
+    Attributes
+    ----------
+    title : str
+    importer : callable
+    files : dict
+        Where its published files are.
+    sizes : tuple of str
+        Options that it takes.
+    configured : bool
+        Whether a local folder may hold its other sizes, in ``config.json``.
+    """
+
+    title: str
+    importer: Callable
+    files: dict[str, str]
+    sizes: tuple[str, ...]
+    configured: bool = False
+
+
+MODELS = {
+    "piq": Model("PIQ", import_piq, PIQ_ESC50, ("dim", "codebook_size", "shared_keys")),
+    "cnn14": Model("CNN14", import_cnn14, CNN14_ESC50, ("n_mels", "emb_dim")),
+    "vit": Model("ViT", import_vit, VIT_ESC50, ("image_frames",), configured=True),
+    "focalnet": Model("FocalNet", import_focalnet, FOCALNET_ESC50, ("image_frames",), configured=True),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=sorted(FILES), default="piq", help="what is imported (default: piq)")
+    parser.add_argument("--model", choices=sorted(MODELS), default="piq", help="what is imported (default: piq)")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--source", type=Path, help="local folder with the published files")
     parser.add_argument("--dim", type=int, help="piq: channels of the encoder (default: 256)")
@@ -37,26 +75,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--shared_keys", type=int, help="piq: keys of every class (default: 0)")
     parser.add_argument("--n_mels", type=int, help="cnn14: mel bands (default: 80)")
     parser.add_argument("--emb_dim", type=int, help="cnn14: channels of the last block (default: 2048)")
+    parser.add_argument("--image_frames", type=int, help="vit, focalnet: frames of an image (default: 431)")
     known = parser.parse_args(argv)
 
     def run() -> None:
-        given = {name: getattr(known, name) for names in SIZES.values() for name in names}
-        sizes = {name: value for name, value in given.items() if value is not None}
-        foreign = [f"--{name}" for name in sizes if name not in SIZES[known.model]]
+        model = MODELS[known.model]
+        given = {name: getattr(known, name) for other in MODELS.values() for name in other.sizes}
+        settings = {name: value for name, value in given.items() if value is not None}
+        foreign = [f"--{name}" for name in settings if name not in model.sizes]
         if foreign:
-            expected = ", ".join(f"--{name}" for name in SIZES[known.model])
+            expected = ", ".join(f"--{name}" for name in model.sizes)
             raise UserError(
                 f"{', '.join(foreign)} given, but --model {known.model} has {expected}: leave it out or name its model"
             )
         paths = None
         if known.source is not None:
-            paths = {name: str(known.source.resolve() / Path(path).name) for name, path in FILES[known.model].items()}
-        if known.model == "piq":
-            interpreter = import_piq(known.out, paths, **sizes)
-            print(f"PIQ for {len(interpreter.classifier.labels)} classes in {known.out}")
-        else:
-            classifier = import_cnn14(known.out, paths, **sizes)
-            print(f"CNN14 for {len(classifier.labels)} classes in {known.out}")
+            folder = known.source.resolve()
+            paths = {name: str(folder / Path(path).name) for name, path in model.files.items()}
+            if model.configured and (folder / "config.json").is_file():
+                settings["config"] = folder
+        made = model.importer(known.out, paths, **settings)
+        labels = made.classifier.labels if known.model == "piq" else made.labels
+        print(f"{model.title} for {len(labels)} classes in {known.out}")
 
     return guarded(run)
 

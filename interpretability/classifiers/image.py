@@ -1,0 +1,528 @@
+"""What classifiers share that look at a spectrogram as at an image: images side by side, weights, hooks, attention."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
+from torch import Tensor, nn
+from torch.nn import functional
+
+from interpretability.classifiers.base import Classifier, ClassifierOutput
+from interpretability.decoders import Grid, hide_padding
+from interpretability.errors import MissingError, UserError, first_line
+from interpretability.frontend import FrontendSettings
+
+HEADS = ("cosine", "linear")
+
+
+@dataclass(frozen=True)
+class Level:
+    """The cells of one feature map of one image.
+
+    Attributes
+    ----------
+    channels : int
+    rows, columns : int
+        Cells along time and along frequency.
+    first : float
+        Centre of the first cell in pixels of the image; the others follow at even steps. Half a cell from the edge,
+        less half a pixel, unless the network's convolutions put it elsewhere.
+    """
+
+    channels: int
+    rows: int
+    columns: int
+    first: tuple[float, float]
+
+
+@dataclass
+class Images:
+    """The images of a batch of clips; those that lie wholly beyond a clip's end are left out.
+
+    Attributes
+    ----------
+    pixels : Tensor [n, channels, rows, columns]
+    index : Tensor [n]
+        Place of each among the batch's B * K images, clip by clip.
+    frames : Tensor [B, K]
+        How many frames of the clip each of its images holds.
+    valid : Tensor [B, T], bool
+    """
+
+    pixels: Tensor
+    index: Tensor
+    frames: Tensor
+    valid: Tensor
+
+    def put_back(self, values: Tensor) -> Tensor:
+        """Bring what came of each image [n, …] to [B, K, …], zeros for those that were left out."""
+        n_clips, n_images = self.frames.shape
+        whole = values.new_zeros(n_clips * n_images, *values.shape[1:]).index_copy(0, self.index, values)
+        return whole.view(n_clips, n_images, *values.shape[1:])
+
+
+@dataclass
+class Seen:
+    """What the network makes of n images.
+
+    Attributes
+    ----------
+    embedding : Tensor [n, D]
+    feature_maps : tuple of Tensor [n, C_l, rows_l, columns_l]
+    attention : Tensor [n, L, rows, columns]
+        On the grid of the last feature map.
+    """
+
+    embedding: Tensor
+    feature_maps: tuple[Tensor, ...]
+    attention: Tensor
+
+
+class ImageClassifier(Classifier):
+    """An image network on ``log1p`` magnitudes, with SpeechBrain's cosine head in the published recipes.
+
+    An image covers ``image_frames`` frames and all frequency bins, and is resized (bilinear, antialiased) to the size
+    that the network takes. A shorter clip is padded with silence, a longer one is cut into images side by side: a clip
+    is never stretched to its length. A clip's embedding is the mean of its images', each weighted by the frames of the
+    clip that it holds; the head makes logits of it.
+
+    Parameter names are those of Transformers under ``embedding_model`` and of SpeechBrain under ``classifier``.
+
+    Parameters
+    ----------
+    labels, frontend, task
+        As in :class:`~interpretability.classifiers.base.Classifier`.
+    config : dict, optional
+        Settings of the network's configuration (:attr:`CONFIG`), in place of those of :attr:`SMALL`.
+    image_frames : int
+        Frames of one image; 431 in the published recipes, 5 s.
+    lin_blocks, lin_neurons : int
+        Blocks and width of the head's hidden layers; published: 1 and 192.
+    logit_scale : float
+        The head gives cosines in [-1, 1]; logits are cosines times this scale. Training with an (angular-margin)
+        softmax of scale 30 is the published way, and so is the default.
+    gain : float
+        Of the magnitudes A before ``log1p``: how far below the peak a sound still counts. Published: 1.
+    input_norm : bool
+        Whether the pixels are normalised (one mean, one variance, learned in training) before the network sees them.
+        Off in published models.
+    head : {"cosine", "linear"}
+        SpeechBrain's head of cosines, as published, or one linear layer, which learns sooner from random weights; the
+        settings of the other are not looked at then.
+
+    Raises
+    ------
+    UserError
+        For settings that the configuration does not have, or that do not fit together.
+
+    Attributes
+    ----------
+    CONFIG, NETWORK : str
+        Names of the configuration and of the network in Transformers.
+    SMALL : dict
+        The configuration's settings of a network small enough for CPUs.
+    BUILD : dict
+        Arguments that the network is built with.
+    """
+
+    CONFIG = ""
+    NETWORK = ""
+    SMALL: Mapping[str, Any] = {}
+    BUILD: Mapping[str, Any] = {}
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        frontend: FrontendSettings | dict | None = None,
+        task: str = "single",
+        config: dict | None = None,
+        image_frames: int = 431,
+        lin_blocks: int = 1,
+        lin_neurons: int = 192,
+        logit_scale: float = 30.0,
+        gain: float = 1.0,
+        input_norm: bool = False,
+        head: str = "cosine",
+    ):
+        super().__init__(labels, frontend, task)
+        self.gain = float(gain)
+        if not self.gain > 0:
+            raise UserError(f"gain is {gain}, expected a number > 0")
+        self.input_norm = nn.BatchNorm2d(1) if input_norm else None
+        if head not in HEADS:
+            raise UserError(f"head is {head!r}, expected one of {HEADS}")
+        self.head = head
+        self.image_frames = int(image_frames)
+        if self.image_frames < 1:
+            raise UserError(f"image_frames is {image_frames}, expected at least 1")
+        self.lin_blocks, self.lin_neurons = int(lin_blocks), int(lin_neurons)
+        self.logit_scale = float(logit_scale)
+        configuration = self.configuration({**self.SMALL, **(config or {})})
+        self.image_size = pair(configuration.image_size)
+        self.n_channels = int(configuration.num_channels)
+        self.embedding_model = self.build(configuration)
+        self.levels = self.find_levels()
+        self.feature_channels = tuple(level.channels for level in self.levels)
+        self.feature_strides = tuple(self.image_frames / level.rows for level in self.levels)
+        width = self.feature_channels[-1]
+        if head == "linear":
+            self.classifier = nn.Linear(width, len(self.labels))
+        else:
+            self.classifier = CosineHead(
+                width, lin_blocks=self.lin_blocks, lin_neurons=self.lin_neurons, out_neurons=len(self.labels)
+            )
+
+    def architecture(self) -> dict:
+        """Return the architecture's settings, the configuration's whole."""
+        configuration = self.embedding_model.config
+        return {
+            "config": {name: plain(getattr(configuration, name)) for name in settings_of(type(configuration))},
+            "image_frames": self.image_frames,
+            "lin_blocks": self.lin_blocks,
+            "lin_neurons": self.lin_neurons,
+            "logit_scale": self.logit_scale,
+            "gain": self.gain,
+            "input_norm": self.input_norm is not None,
+            "head": self.head,
+        }
+
+    # ------------------------------------------------------------------------------------------------- the network
+
+    @abstractmethod
+    def find_levels(self) -> tuple[Level, ...]:
+        """Return the cells of each feature map of one image; a :class:`UserError` if they do not fit the image."""
+
+    @abstractmethod
+    def see(self, pixels: Tensor) -> Seen:
+        """Run the network on images [n, channels, rows, columns]."""
+
+    @classmethod
+    def configuration(cls, settings: Mapping[str, Any]) -> Any:
+        """Return the network's configuration; a :class:`UserError` for settings that it does not have or take."""
+        import transformers  # slow to import, and no other classifier needs it
+        from huggingface_hub.errors import StrictDataclassError
+
+        kind = getattr(transformers, cls.CONFIG)
+        known = settings_of(kind)
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise UserError(f"config has {', '.join(unknown)}, which {cls.CONFIG} does not; it has {', '.join(known)}")
+        try:
+            return kind(**settings)
+        except (StrictDataclassError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"config: {cls.CONFIG} refuses its settings ({reason}): mend them") from error
+
+    @classmethod
+    def build(cls, configuration: Any) -> nn.Module:
+        """Return the network of a configuration, with weights that start at random."""
+        import transformers
+
+        network = getattr(transformers, cls.NETWORK)(configuration, **cls.BUILD)
+        # The configuration knows one size for all weights, right for the widest layers of large networks: narrow ones
+        # hardly learn with it, and products of two of them, as FocalNet forms, not at all.
+        for module in network.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+        return network
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | None,
+        labels: Sequence[str],
+        frontend: FrontendSettings | dict | None = None,
+        task: str = "single",
+        config: dict | None = None,
+        **settings,
+    ) -> ImageClassifier:
+        """Build one whose network has pretrained weights; the head's start at random.
+
+        Parameters
+        ----------
+        source : str or None
+            Name on the Hugging Face hub, or a local folder, with ``config.json`` and weights: of the network alone, or
+            of an image classifier with that network inside. None: all weights start at random.
+        labels, frontend, task
+            As in the constructor.
+        config : dict, optional
+            Settings in place of those of the source (of :attr:`SMALL`, without a source).
+        **settings
+            The constructor's others.
+
+        Returns
+        -------
+        ImageClassifier
+
+        Raises
+        ------
+        MissingError
+            If the source is neither a folder nor to be had from the hub.
+        UserError
+            If it is of another kind, or lacks a weight of the network.
+        """
+        if source is None:
+            return cls(labels, frontend, task, config=config, **settings)
+        settings_here = {**cls.settings_at(source), **(config or {})}
+        classifier = cls(labels, frontend, task, config=settings_here, **settings)
+        classifier._load_network(source)
+        return classifier
+
+    @classmethod
+    def settings_at(cls, source: str) -> dict[str, Any]:
+        """Return the settings in the ``config.json`` of a hub name or local folder, as :meth:`from_pretrained` does."""
+        import transformers
+
+        kind = getattr(transformers, cls.CONFIG)
+        with telling_what_is_missing(source):
+            found, _ = kind.get_config_dict(source)
+        if found.get("model_type") != kind.model_type:
+            raise UserError(f"{source} holds a {found.get('model_type')!r} model, expected {kind.model_type!r}")
+        return {name: found[name] for name in settings_of(kind) if name in found}
+
+    def load_network(self, state: dict[str, Tensor], where: str) -> None:
+        """Load the network's weights, under the names of any version of Transformers.
+
+        Parameters
+        ----------
+        state : dict of Tensor
+            As ``network.state_dict()`` gave it.
+        where : str
+            Where they come from, for errors.
+
+        Raises
+        ------
+        UserError
+            If a weight is missing, of another shape, or unknown. A pooler's are passed over: nothing here uses them.
+        """
+        unexpected = self._load_network(None, state, where)
+        strange = sorted(name for name in unexpected if not name.startswith("pooler."))
+        if strange:
+            raise UserError(f"{where}: weights do not fit {self.NETWORK}: it has no {', '.join(strange)}"[:300])
+
+    def _load_network(self, source: str | None, state: dict | None = None, where: str | None = None) -> set[str]:
+        """Load with Transformers, which knows older names; every weight has to be there. Return the unknown ones."""
+        where = where or str(source)
+        kind, own = type(self.embedding_model), self.embedding_model
+        with quiet_transformers(), telling_what_is_missing(where):
+            try:
+                loaded, report = kind.from_pretrained(
+                    source,
+                    config=own.config,
+                    state_dict=state,
+                    output_loading_info=True,
+                    dtype=torch.float32,
+                    attn_implementation=own.config._attn_implementation,
+                    **self.BUILD,
+                )
+            except RuntimeError as error:  # weights of other shapes
+                raise UserError(f"{where}: weights do not fit {self.NETWORK} ({first_line(error)})") from error
+        missing = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
+        if missing:
+            raise UserError(f"{where}: weights do not fit {self.NETWORK}: no fitting {', '.join(missing)}"[:300])
+        own.load_state_dict(loaded.state_dict())
+        return set(report["unexpected_keys"])
+
+    # -------------------------------------------------------------------------------------------------- the images
+
+    def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
+        """See :meth:`Classifier.forward`."""
+        images = self.images(magnitude, valid)
+        seen = self.see(images.pixels)
+        embedding = self.embedding_of_clips(seen.embedding, images)
+        maps = (self.side_by_side(item, images, level) for level, item in enumerate(seen.feature_maps))
+        attention = self.side_by_side(seen.attention, images, len(self.levels) - 1)
+        return ClassifierOutput(self.logits(embedding), embedding, tuple(maps), attention)
+
+    def images(self, magnitude: Tensor, valid: Tensor | None = None) -> Images:
+        """Cut linear magnitudes [B, T, F] into images of ``log1p(gain * A)``, resized for the network."""
+        n_clips, n_frames, n_bins = magnitude.shape
+        if valid is None:
+            valid = magnitude.new_ones(n_clips, n_frames, dtype=torch.bool)
+        n_images = max(1, -(-n_frames // self.image_frames))
+        silence = n_images * self.image_frames - n_frames
+        log_magnitude = torch.log1p(self.gain * magnitude) * valid[..., None].to(magnitude.dtype)
+        log_magnitude = functional.pad(log_magnitude, (0, 0, 0, silence))
+        starts = torch.arange(n_images, device=valid.device) * self.image_frames
+        frames = (valid.sum(1, keepdim=True) - starts).clamp(0, self.image_frames)  # [B, K]
+        used = frames > 0
+        used[:, 0] = True  # a clip without a frame is silence
+        index = used.flatten().nonzero()[:, 0]
+        cut = log_magnitude.reshape(n_clips * n_images, 1, self.image_frames, n_bins)[index]
+        pixels = functional.interpolate(
+            cut, size=self.image_size, mode="bilinear", align_corners=False, antialias=True
+        )  # [n, 1, rows, columns]
+        if self.input_norm is not None:
+            pixels = self.input_norm(pixels)
+        return Images(pixels.expand(-1, self.n_channels, -1, -1), index, frames, valid)
+
+    def embedding_of_clips(self, embedding: Tensor, images: Images) -> Tensor:
+        """Return clips' embeddings [B, D] from those of their images [n, D], weighted by the frames that they hold."""
+        weights = images.frames.to(embedding.dtype)
+        weights = torch.cat([weights[:, :1].clamp(min=1), weights[:, 1:]], dim=1)
+        weights = weights / weights.sum(1, keepdim=True)
+        return (images.put_back(embedding) * weights[..., None]).sum(1)
+
+    def logits(self, embedding: Tensor) -> Tensor:
+        """Return the logits [B, C] of clips' embeddings [B, D]."""
+        if self.head == "linear":
+            return self.classifier(embedding)
+        return self.logit_scale * self.classifier(embedding)[:, 0]
+
+    def side_by_side(self, maps: Tensor, images: Images, level: int) -> Tensor:
+        """Join maps of images [n, C, rows, columns] in time, [B, C, T_l, F_l]; zeros beyond the end of a clip."""
+        joined = images.put_back(maps).transpose(1, 2).flatten(2, 3)  # [B, C, K * rows, columns]
+        rows = self.valid_rows(images.valid)[1 + level]
+        return hide_padding(joined[:, :, : rows.shape[1]], rows)
+
+    # --------------------------------------------------------------------------------------------------- the grids
+
+    def feature_rows(self, n_frames: int | Tensor) -> tuple[int | Tensor, ...]:
+        """See :meth:`Classifier.feature_rows`: the rows that begin before the clip ends."""
+        sizes = (self.image_size[0], *(level.rows for level in self.levels))
+        return tuple((n_frames * size + self.image_frames - 1) // self.image_frames for size in sizes)
+
+    def input_grid(self, n_frames: int) -> Grid:
+        """Return the grid of the images' pixels."""
+        rows, columns = self.image_size
+        return self._grid(self.feature_rows(n_frames)[0], Level(1, rows, columns, (0.0, 0.0)))
+
+    def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
+        """See :meth:`Classifier.feature_grids`."""
+        counts = self.feature_rows(n_frames)[1:]
+        return tuple(self._grid(count, level) for count, level in zip(counts, self.levels, strict=True))
+
+    def _grid(self, n_rows: int, level: Level) -> Grid:
+        """Return the centres: pixels are evenly spread over the frames of an image, and over all bins."""
+        n_bins = self.frontend.settings.n_bins
+        axes = []
+        for count, cells, pixels, first, size in (
+            (n_rows, level.rows, self.image_size[0], level.first[0], self.image_frames),
+            (level.columns, level.columns, self.image_size[1], level.first[1], n_bins),
+        ):
+            scale = size / pixels  # frames or bins of a pixel
+            steps = torch.arange(count, dtype=torch.float64) * (size / cells)
+            axes.append(steps + (first + 0.5) * scale - 0.5)
+        return Grid(*axes)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """Return a size as (rows, columns), where one number stands for both."""
+    rows, columns = (value, value) if isinstance(value, int) else value
+    return int(rows), int(columns)
+
+
+def plain(value: Any) -> Any:
+    """Return a setting as JSON gives it back: lists for tuples."""
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def settings_of(kind: type) -> list[str]:
+    """Return the settings of a configuration's own kind, without those that every configuration has."""
+    return [name for name in kind.__annotations__ if not name.startswith("_")]
+
+
+def rollout(layers: Sequence[Tensor]) -> Tensor:
+    """Return the attention rollout (arXiv 2005.00928).
+
+    Parameters
+    ----------
+    layers : sequence of Tensor [n, N, N]
+        Attention of each layer, mean over heads, from the first to the last; rows sum to one.
+
+    Returns
+    -------
+    Tensor [n, N, N]
+        Rows sum to one.
+
+    Example
+    -------
+    >>> rollout([torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])])
+    tensor([[[0.5000, 0.5000],
+             [0.5000, 0.5000]]])
+    """
+    identity = torch.eye(layers[0].shape[-1], dtype=layers[0].dtype, device=layers[0].device)
+    product = identity
+    for attention in layers:
+        product = (0.5 * attention + 0.5 * identity) @ product
+    return product
+
+
+def relevance(layers: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+    """Return how much each token takes from each other one, weighted by gradients (arXiv 2103.15679), without itself.
+
+    Parameters
+    ----------
+    layers, gradients : sequence of Tensor [n, heads, N, N]
+        Attention of each layer, and the gradient of the explained logit to it, from the first to the last.
+
+    Returns
+    -------
+    Tensor [n, N, N]
+        >= 0.
+    """
+    identity = torch.eye(layers[0].shape[-1], dtype=layers[0].dtype, device=layers[0].device)
+    total = torch.zeros_like(layers[0][:, 0])  # R - I
+    for attention, gradient in zip(layers, gradients, strict=True):
+        total = total + (attention * gradient).clamp(min=0).mean(1) @ (identity + total)
+    return total
+
+
+@contextmanager
+def watching(modules: Iterable[nn.Module], keep: Callable[[Any], Any]) -> Iterator[list]:
+    """Collect what modules give while they run, one after another; no hook is left behind, not by an error either.
+
+    Parameters
+    ----------
+    modules : iterable of nn.Module
+    keep : callable
+        From a module's output to what is kept of it.
+
+    Yields
+    ------
+    list
+        Filled as modules run.
+    """
+    kept: list = []
+    handles = []
+    try:
+        for module in modules:
+            handles.append(module.register_forward_hook(lambda _module, _inputs, output: kept.append(keep(output))))
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep Transformers from telling of what is checked here: its bars and its reports of loaded weights."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def telling_what_is_missing(source: str) -> Iterator[None]:
+    """Turn the errors of Transformers for a model that is not there into a :class:`MissingError` of one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MissingError(
+            f"could not get {source} ({reason}): check the network, or download the model and pass its local folder"
+        ) from error
