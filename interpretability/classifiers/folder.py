@@ -10,12 +10,27 @@ from interpretability.classifiers.base import Classifier
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
+from interpretability.classifiers.focalnet import FocalNetClassifier
+from interpretability.classifiers.huggingface import HuggingFaceClassifier
+from interpretability.classifiers.speechbrain import SpeechBrainClassifier
+from interpretability.classifiers.vit import ViTClassifier
+from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.errors import UserError
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.weights import load_weights, read_description, save_weights
 
 CLASSIFIERS: dict[str, type[Classifier]] = {
-    kind.NAME: kind for kind in (CompactClassifier, Conv2dClassifier, Cnn14Classifier)
+    kind.NAME: kind
+    for kind in (
+        CompactClassifier,
+        Conv2dClassifier,
+        Cnn14Classifier,
+        ViTClassifier,
+        FocalNetClassifier,
+        HuggingFaceClassifier,
+        SpeechBrainClassifier,
+        WaveformClassifier,
+    )
 }
 DESCRIPTION, WEIGHTS = "classifier.json", "weights.pt"
 IDENTITY = ("classifier", "labels", "task", "frontend", "architecture")

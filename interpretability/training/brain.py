@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: In a checkpoint's metadata: what training reports, beside the validation scalars.
 TRAIN_PREFIX = "train "
+#: What SpeechBrain wraps modules in for training in parallel.
+WRAPPERS = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,8 @@ class ResumableBrain(sb.Brain):
     def bare(self, name: str) -> torch.nn.Module:
         """Return a module without the wrapper of parallel training: for attributes, never for its ``forward``."""
         module = self.modules[name]
-        return getattr(module, "module", module)
+        # By its type: a classifier that wraps a model of somebody else's may have an attribute of that name, too.
+        return module.module if isinstance(module, WRAPPERS) else module
 
     def wavs_of(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
         """Return a batch's waveforms [B, N] and relative lengths [B] on the Brain's device."""

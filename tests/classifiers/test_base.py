@@ -12,21 +12,107 @@ from interpretability.classifiers.base import ClassifierOutput, groups_of_equal_
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
+from interpretability.classifiers.focalnet import FocalNetClassifier
+from interpretability.classifiers.huggingface import HuggingFaceClassifier
+from interpretability.classifiers.speechbrain import SpeechBrainClassifier
+from interpretability.classifiers.vit import ViTClassifier
+from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.errors import UserError
-from interpretability.frontend import apply_mask
+from interpretability.frontend import Spectrogram, apply_mask
 
 LABELS = ["cat", "dog", "rain"]
+VIT = {"image_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+FOCALNET = {"image_size": 32, "embed_dim": 4, "depths": [1, 1, 2]}
+WAV2VEC2 = {
+    "model_type": "wav2vec2",
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+    "conv_dim": [4] * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
+XVECTOR = """
+modules:
+    compute_features: !new:speechbrain.lobes.features.Fbank
+        n_mels: 8
+    mean_var_norm: !new:speechbrain.processing.features.InputNormalization
+        norm_type: sentence
+    embedding_model: !new:speechbrain.lobes.models.Xvector.Xvector
+        in_channels: 8
+        activation: !name:torch.nn.LeakyReLU
+        tdnn_blocks: 2
+        tdnn_channels: [6, 8]
+        tdnn_kernel_sizes: [1, 1]
+        tdnn_dilations: [1, 1]
+        lin_neurons: 6
+    classifier: !new:speechbrain.lobes.models.ECAPA_TDNN.Classifier
+        input_size: 6
+        out_neurons: 3
+"""
+
+
+class Strides(torch.nn.Module):
+    """A model from waveforms to logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv1d(1, 4, 160, 80, 80)
+        self.second = torch.nn.Conv1d(4, 6, 5, 4, 2)
+        self.head = torch.nn.Linear(6, len(LABELS))
+
+    def forward(self, wavs):
+        maps = self.second(torch.relu(self.first(wavs[:, None])))
+        return self.head(torch.relu(maps).mean(2))
+
+
 CASES = {
     "compact": lambda: CompactClassifier(LABELS, n_mels=32, channels=(4, 8, 8, 16)),
     "conv2d": lambda: Conv2dClassifier(LABELS, dim=6, lin_neurons=8),
     "cnn14": lambda: Cnn14Classifier(LABELS, emb_dim=8),
+    # Images of 87 frames: the clips here are shorter, as long, and longer.
+    "vit": lambda: ViTClassifier(LABELS, config=VIT, image_frames=87),
+    "focalnet": lambda: FocalNetClassifier(LABELS, config=FOCALNET, image_frames=87),
+    "torch": lambda: WaveformClassifier(LABELS, module=Strides(), layers=["first", "second"]),
+    "huggingface": lambda: HuggingFaceClassifier(LABELS, config=WAV2VEC2),
+    "speechbrain": lambda: SpeechBrainClassifier(
+        LABELS, hyperparams=XVECTOR, layers=["embedding_model.blocks.0", "embedding_model.blocks.3"]
+    ),
 }
-MAPS = {"compact": 4, "conv2d": 4, "cnn14": 6}
+MAPS = {
+    "compact": 4,
+    "conv2d": 4,
+    "cnn14": 6,
+    "vit": 2,
+    "focalnet": 3,
+    "torch": 2,
+    "huggingface": 2,
+    "speechbrain": 2,
+}
 KINDS = pytest.mark.parametrize("kind", CASES)
-LEVELS = pytest.mark.parametrize(("kind", "level"), [(kind, level) for kind in MAPS for level in range(MAPS[kind])])
+#: Every cell sees the whole image, or windows of sound; their own test files measure where cells lie.
+SEES_ALL = {"vit", "focalnet", "torch", "huggingface", "speechbrain"}
+LEVELS = pytest.mark.parametrize(
+    ("kind", "level"), [(kind, level) for kind in MAPS if kind not in SEES_ALL for level in range(MAPS[kind])]
+)
 # A cell of cnn14's fifth map sees 156 bands and one of its sixth 284, where there are 80: in frequency both ends of the
 # field lie outside, and its middle cannot be measured. test_cnn14.py does it, with convolutions that see one cell.
 WIDER_THAN_THE_SPECTRUM = {("cnn14", 4), ("cnn14", 5)}
+
+
+def say(classifier, magnitude, valid=None):
+    """What a classifier says of magnitudes alone, and one that takes waveforms of their sound with some phase.
+
+    The phase follows from the magnitude, so that a part of a batch has the same one. Clips are as long as their frames
+    allow, to a sample.
+    """
+    if valid is None:
+        valid = torch.ones(magnitude.shape[:2], dtype=torch.bool)
+    hop = classifier.frontend.settings.hop_length
+    phase = (magnitude.detach() * 1000) % 6
+    spectrogram = Spectrogram(magnitude, phase, valid, valid.sum(1) * hop - 1, magnitude.shape[1] * hop - 1)
+    return classifier.classify(spectrogram)
 
 
 @functools.cache  # frozen: no test changes it
@@ -34,7 +120,7 @@ def settled(kind):
     """A classifier in eval mode whose batch statistics are not the initial ones."""
     torch.manual_seed(0)
     classifier = CASES[kind]()
-    classifier(torch.rand(4, 80, 513) * 3)
+    say(classifier, torch.rand(4, 80, 513) * 3)
     return classifier.freeze()
 
 
@@ -194,8 +280,8 @@ def test_any_length_and_padding_without_effect(kind, frames):
     counts = torch.tensor([260, frames, 131])
     valid = torch.arange(260)[None] < counts[:, None]
     magnitude = magnitude * valid[..., None]
-    together = classifier(magnitude, valid)
-    alone = classifier(magnitude[1:2, :frames])
+    together = say(classifier, magnitude, valid)
+    alone = say(classifier, magnitude[1:2, :frames])
     torch.testing.assert_close(together.logits[1:2], alone.logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together.embedding[1:2], alone.embedding, rtol=1e-4, atol=1e-5)
     sizes = classifier.feature_rows(frames)
@@ -204,7 +290,7 @@ def test_any_length_and_padding_without_effect(kind, frames):
         assert single.shape[2] == rows
         torch.testing.assert_close(padded[1:2, :, :rows], single, rtol=1e-4, atol=1e-5)
         assert not padded[1:2, :, rows:].any()
-    shuffled = classifier(magnitude.flip(0), valid.flip(0))
+    shuffled = say(classifier, magnitude.flip(0), valid.flip(0))
     torch.testing.assert_close(shuffled.logits.flip(0), together.logits, rtol=1e-4, atol=1e-5)
 
 
@@ -214,7 +300,7 @@ def test_a_batch_padded_beyond_its_longest_clip(kind):
     classifier = settled(kind)
     valid = torch.arange(200)[None] < torch.tensor([90, 40])[:, None]
     magnitude = torch.rand(2, 200, 513, generator=torch.Generator().manual_seed(0)) * valid[..., None]
-    output, shorter = classifier(magnitude, valid), classifier(magnitude[:, :90], valid[:, :90])
+    output, shorter = say(classifier, magnitude, valid), say(classifier, magnitude[:, :90], valid[:, :90])
     torch.testing.assert_close(output.logits, shorter.logits, rtol=1e-4, atol=1e-5)
     valid_rows = classifier.valid_rows(valid)[1:]
     for maps, rows, grid in zip(output.feature_maps, valid_rows, classifier.feature_grids(200), strict=True):
@@ -226,7 +312,7 @@ def test_a_batch_padded_beyond_its_longest_clip(kind):
 @pytest.mark.parametrize("frames", [87, 431])
 def test_grids_have_the_shape_of_the_maps(kind, frames):
     classifier = settled(kind)
-    output = classifier(torch.rand(1, frames, 513))
+    output = say(classifier, torch.rand(1, frames, 513))
     assert tuple(m.shape[1] for m in output.feature_maps) == classifier.feature_channels
     for maps, grid in zip(output.feature_maps, classifier.feature_grids(frames), strict=True):
         assert maps.shape[2:] == (len(grid.frames), len(grid.bins))
@@ -262,6 +348,6 @@ def test_cells_lie_where_the_grid_says(kind, level):
 def test_feature_maps_carry_gradient_to_the_input(kind):
     classifier = settled(kind)
     magnitude = torch.rand(1, 80, 513, requires_grad=True)
-    sum(m.square().sum() for m in classifier(magnitude).feature_maps).backward()
+    sum(m.square().sum() for m in say(classifier, magnitude).feature_maps).backward()
     assert torch.isfinite(magnitude.grad).all()
     assert magnitude.grad.abs().sum() > 0

@@ -1,0 +1,672 @@
+"""Audio classifiers of transformers: their own answer on the same sound, their features with a gradient, any length.
+
+Models are tiny and random, saved to a folder and loaded through the real ``from_pretrained``. No network.
+"""
+
+import json
+import logging
+
+import pytest
+import torch
+import transformers
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+
+from interpretability.classifiers import load_classifier, save_classifier
+from interpretability.classifiers.huggingface import (
+    EXTRACTORS,
+    AstExtractor,
+    HuggingFaceClassifier,
+    RawExtractor,
+    WhisperExtractor,
+    ast_patches,
+)
+from interpretability.dictionary import Dictionary
+from interpretability.errors import MissingError, UserError
+from interpretability.methods.amt import AMT
+from interpretability.methods.l2i import L2I
+from interpretability.methods.lmac import LMAC
+from interpretability.methods.nmf import NMF
+from interpretability.methods.piq import PIQ
+
+LABELS = ["cat", "dog", "rain"]
+RATE = 16000
+RAW = {
+    "hidden_size": 16,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 8,
+}
+AST_CONFIG = {
+    "model_type": "audio-spectrogram-transformer",
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "num_mel_bins": 32,
+    "max_length": 100,
+    "patch_size": 8,
+    "time_stride": 4,
+    "frequency_stride": 6,
+}
+WHISPER_CONFIG = {
+    "model_type": "whisper",
+    "d_model": 16,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 2,
+    "vocab_size": 20,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+    "max_source_positions": 100,
+    "num_mel_bins": 20,
+    "classifier_proj_size": 8,
+}
+#: Name -> configuration, feature extractor, and what it is built with.
+CASES = {
+    "ast": (AST_CONFIG, "ASTFeatureExtractor", {"num_mel_bins": 32, "max_length": 100, "mean": -3.0, "std": 3.5}),
+    "wav2vec2": ({"model_type": "wav2vec2", **RAW}, "Wav2Vec2FeatureExtractor", {"do_normalize": True}),
+    "hubert": ({"model_type": "hubert", **RAW}, "Wav2Vec2FeatureExtractor", {"do_normalize": False}),
+    "wavlm": (
+        {"model_type": "wavlm", **RAW, "feat_extract_norm": "layer", "do_stable_layer_norm": True},
+        "Wav2Vec2FeatureExtractor",
+        {"return_attention_mask": True},
+    ),
+    "whisper": (WHISPER_CONFIG, "WhisperFeatureExtractor", {"feature_size": 20, "chunk_length": 2}),
+}
+KINDS = pytest.mark.parametrize("kind", CASES)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make_folder(folder, config, extractor=None, **extractor_settings):
+    """Save a random model whose logits tell sounds apart, as transformers does it."""
+    torch.manual_seed(0)
+    names = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
+    config = dict(config)
+    full = AutoConfig.for_model(config.pop("model_type"), **{**names, **config})
+    model = AutoModelForAudioClassification.from_config(full)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.3)
+    model.save_pretrained(folder)
+    if extractor is not None:
+        getattr(transformers, extractor)(**extractor_settings).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return {
+        kind: make_folder(tmp_path_factory.mktemp(kind) / "model", config, extractor, **settings)
+        for kind, (config, extractor, settings) in CASES.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def classifiers(folders):
+    return {kind: HuggingFaceClassifier.from_pretrained(folder).freeze() for kind, folder in folders.items()}
+
+
+def pipeline(folder, wav):
+    """Return what transformers itself says of one sound [N]: its extractor, then its model."""
+    model = AutoModelForAudioClassification.from_pretrained(folder).eval()
+    features = AutoFeatureExtractor.from_pretrained(folder)(wav.numpy(), sampling_rate=RATE, return_tensors="pt")
+    with torch.no_grad():
+        return model(**features).logits[0]
+
+
+def spectrogram_of(classifier, wavs, counts=None):
+    lengths = None if counts is None else torch.tensor(counts, dtype=torch.float64) / wavs.shape[1]
+    return classifier.frontend.analyse(wavs, lengths)
+
+
+SOUNDS = {
+    "noise": 0.3 * noise(20000),
+    "faint noise": 1e-3 * noise(20000),
+    "tone": 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(16000) / RATE),
+    "high tone, offset": 0.2 + 0.9 * torch.sin(2 * torch.pi * 6000 * torch.arange(12345) / RATE),
+    "silence": torch.zeros(9000),
+    "half silence": torch.cat([torch.zeros(8000), 0.3 * noise(8000)]),
+    "short": 0.3 * noise(1600),
+    "long": 0.3 * noise(40000),
+}
+
+
+# ------------------------------------------------------------------------------------------------------- extractors
+
+
+@pytest.mark.parametrize("sound", SOUNDS)
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("ASTFeatureExtractor", {}),
+        ("ASTFeatureExtractor", {"num_mel_bins": 64, "max_length": 90, "mean": 0.0, "std": 1.0}),
+        ("ASTFeatureExtractor", {"do_normalize": False, "max_length": 60, "num_mel_bins": 40}),
+        ("Wav2Vec2FeatureExtractor", {}),
+        ("Wav2Vec2FeatureExtractor", {"do_normalize": False}),
+        ("WhisperFeatureExtractor", {"chunk_length": 2}),
+        ("WhisperFeatureExtractor", {"chunk_length": 1, "feature_size": 128}),
+    ],
+)
+def test_extractors_give_what_transformers_gives(kind, settings, sound):
+    wav = SOUNDS[sound]
+    theirs = getattr(transformers, kind)(**settings)(wav.numpy(), sampling_rate=RATE, return_tensors="pt")
+    ours = EXTRACTORS[kind](settings)(wav[None], torch.tensor([len(wav)]))
+    (name,) = ours
+    torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-4)
+    # In a batch with a longer one, padded.
+    batch = torch.stack([torch.nn.functional.pad(wav, (0, 45000 - len(wav))), 0.3 * noise(45000, seed=1)])
+    padded = EXTRACTORS[kind](settings)(batch, torch.tensor([len(wav), 45000]))[name][0]
+    size = len(wav) if kind == "Wav2Vec2FeatureExtractor" else padded.shape[0]
+    torch.testing.assert_close(padded[:size], ours[name][0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", EXTRACTORS)
+@pytest.mark.parametrize("sound", ["noise", "silence", "half silence", "short"])
+def test_extractors_let_a_finite_gradient_through(kind, sound):
+    wavs = SOUNDS[sound][None].clone().requires_grad_()
+    settings = {"WhisperFeatureExtractor": {"chunk_length": 2}}.get(kind, {})
+    (features,) = EXTRACTORS[kind](settings)(wavs, torch.tensor([wavs.shape[1]])).values()
+    features.square().sum().backward()
+    assert torch.isfinite(wavs.grad).all()
+    # Log-mel energies below their floor have none.
+    assert bool(wavs.grad.any()) == (sound != "silence")
+
+
+def test_ast_hears_a_sound_shorter_than_a_frame():
+    features = AstExtractor({"max_length": 4, "num_mel_bins": 8})
+    short = 0.1 * noise(1, 100)
+    padded = torch.nn.functional.pad(short, (0, 300))
+    (got,), (wanted,) = (features(x, torch.tensor([x.shape[1]])).values() for x in (short, padded))
+    assert torch.equal(got, wanted)
+
+
+def test_ast_mel_centres_are_kaldis():
+    features = AstExtractor({"num_mel_bins": 64})
+    tips = features.mel_weights.argmax(0) * RATE / features.n_fft
+    assert (features.mel_centres() - tips).abs().max() <= RATE / features.n_fft
+    assert (features.mel_centres().diff() > 0).all()
+
+
+def test_a_batch_has_an_attention_mask_if_the_model_was_made_for_it():
+    wavs, lengths = 0.1 * noise(2, 100), torch.tensor([100, 60])
+    assert "attention_mask" not in RawExtractor({})(wavs, lengths)
+    features = RawExtractor({"return_attention_mask": True})
+    assert features(wavs, lengths)["attention_mask"].sum(1).tolist() == [100, 60]
+    assert "attention_mask" not in features(wavs, torch.tensor([100, 100]))
+
+
+def test_extractor_settings():
+    with pytest.raises(UserError, match="no setting 'n_mels'"):
+        AstExtractor({"n_mels": 3})
+    with pytest.raises(UserError, match="dither"):
+        WhisperExtractor({"dither": 0.1})
+
+
+# ------------------------------------------------------------------------------------------- the model's own answer
+
+
+@KINDS
+@pytest.mark.parametrize("sound", ["noise", "tone", "half silence", "long"])
+def test_it_says_what_transformers_says(folders, classifiers, kind, sound):
+    classifier, wav = classifiers[kind], SOUNDS[sound]
+    output = classifier.classify(spectrogram_of(classifier, wav[None]))
+    torch.testing.assert_close(output.logits[0], pipeline(folders[kind], wav), rtol=0, atol=1e-4)
+
+
+@KINDS
+def test_what_the_folder_says_of_classes_rate_and_task(classifiers, kind):
+    classifier = classifiers[kind]
+    assert (classifier.labels, classifier.task) == (LABELS, "single")
+    assert classifier.frontend.settings.sample_rate == RATE
+    assert classifier.frontend.settings.level == "none"
+    assert classifier.module.config._attn_implementation == "eager"
+
+
+@KINDS
+def test_padding_batch_and_order_change_nothing(classifiers, kind):
+    classifier = classifiers[kind]
+    wavs, counts = 0.3 * noise(4, 20000), [20000, 9001, 16000, 9001]
+    spectrogram = spectrogram_of(classifier, wavs, counts)
+    together, flipped = classifier.classify(spectrogram), classifier.classify(spectrogram[torch.arange(3, -1, -1)])
+    rows = classifier.valid_rows(spectrogram.valid)[1:]
+    for i, n in enumerate(counts):
+        alone = classifier.classify(spectrogram_of(classifier, wavs[i : i + 1, :n]))
+        for name in ("logits", "embedding"):
+            torch.testing.assert_close(getattr(together, name)[i], getattr(alone, name)[0], rtol=0, atol=1e-4)
+            torch.testing.assert_close(getattr(flipped, name)[3 - i], getattr(alone, name)[0], rtol=0, atol=1e-4)
+        pairs = [*zip(together.feature_maps, alone.feature_maps, rows, strict=True)]
+        if alone.attention is not None:
+            pairs.append((together.attention, alone.attention, rows[-1]))
+        for padded, single, own in pairs:
+            size = int(own[i].sum())
+            assert single.shape[2] == size
+            torch.testing.assert_close(padded[i, :, :size], single[0], rtol=0, atol=1e-4)
+            assert not padded[i, :, size:].any()
+
+
+@KINDS
+@pytest.mark.parametrize("n", [1600, 7001, 24000])
+def test_grids_have_the_shape_of_the_maps(classifiers, kind, n):
+    classifier = classifiers[kind]
+    spectrogram = spectrogram_of(classifier, 0.3 * noise(1, n))
+    n_frames = spectrogram.magnitude.shape[1]
+    output, sizes = classifier.classify(spectrogram), classifier.feature_rows(n_frames)
+    assert tuple(maps.shape[1] for maps in output.feature_maps) == classifier.feature_channels
+    assert [int(size) for size in classifier.feature_rows(torch.tensor(n_frames))] == list(sizes)
+    grids = (classifier.input_grid(n_frames), *classifier.feature_grids(n_frames))
+    for grid, size in zip(grids, sizes, strict=True):
+        assert len(grid.frames) == size
+        assert (grid.frames.diff() > 0).all()
+        assert (grid.bins.diff() > 0).all()
+    for maps, grid in zip(output.feature_maps, grids[1:], strict=True):
+        assert maps.shape[2:] == (len(grid.frames), len(grid.bins))
+
+
+@KINDS
+def test_gradients_reach_the_mask_and_not_the_model(classifiers, kind):
+    classifier = classifiers[kind]
+    spectrogram = spectrogram_of(classifier, 0.3 * noise(2, 9000), [9000, 5000])
+    mask = torch.full_like(spectrogram.magnitude, 0.5, requires_grad=True)
+    masked = classifier.classify_masked(spectrogram, mask)
+    (masked.inside[:, 0].sum() - masked.outside[:, 1].sum()).backward()
+    assert torch.isfinite(mask.grad).all()
+    assert mask.grad.flatten(1).any(1).all()
+    assert not mask.grad[1, ~spectrogram.valid[1]].any()
+    assert all(parameter.grad is None for parameter in classifier.parameters())
+
+
+@KINDS
+def test_silence(classifiers, kind):
+    classifier = classifiers[kind]
+    spectrogram = spectrogram_of(classifier, torch.zeros(1, 5000))
+    spectrogram.magnitude.requires_grad_()
+    logits = classifier.classify(spectrogram).logits
+    logits.sum().backward()
+    assert torch.isfinite(logits).all()
+    assert torch.isfinite(spectrogram.magnitude.grad).all()
+
+
+@KINDS
+def test_saved_and_loaded_it_gives_the_same(classifiers, tmp_path, kind):
+    classifier = classifiers[kind]
+    save_classifier(classifier, tmp_path / "saved", {"source": "here"})
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["classifier.json", "weights.pt"]
+    loaded = load_classifier(tmp_path / "saved")
+    assert loaded.architecture() == classifier.architecture()
+    assert loaded.layers == classifier.layers
+    assert loaded.module.config._attn_implementation == "eager"
+    spectrogram = spectrogram_of(loaded, 0.3 * noise(1, 9000))
+    first, second = loaded.classify(spectrogram), classifier.classify(spectrogram)
+    assert torch.equal(first.logits, second.logits)
+    assert all(torch.equal(a, b) for a, b in zip(first.feature_maps, second.feature_maps, strict=True))
+
+
+def test_several_labels_and_a_task_that_is_said(tmp_path):
+    config = {**CASES["wav2vec2"][0], "problem_type": "multi_label_classification"}
+    folder = make_folder(tmp_path / "model", config, "Wav2Vec2FeatureExtractor")
+    assert HuggingFaceClassifier.from_pretrained(folder).task == "multi"
+    assert HuggingFaceClassifier.from_pretrained(folder, task="single").task == "single"
+    renamed = HuggingFaceClassifier.from_pretrained(folder, labels=["x", "y", "z"], level="peak")
+    assert (renamed.labels, renamed.frontend.settings.level) == (["x", "y", "z"], "peak")
+    wavs = 0.3 * noise(1, 8000)
+    logits = renamed.freeze().classify(spectrogram_of(renamed, wavs)).logits[0]
+    torch.testing.assert_close(logits, pipeline(folder, wavs[0]), rtol=0, atol=1e-4)
+
+
+def test_no_hook_is_left_behind_and_nothing_is_told(folders, capfd):
+    classifier = HuggingFaceClassifier.from_pretrained(folders["ast"]).freeze()
+    spectrogram = spectrogram_of(classifier, 0.3 * noise(1, 9000))
+    output = classifier.classify(spectrogram)
+    for variant in classifier.ACTIVATIONS:
+        classifier.activation_map(spectrogram, output, output.predicted, variant)
+    assert sum(len(module._forward_hooks) for module in classifier.module.modules()) == 0
+    assert capfd.readouterr().err == ""
+
+
+# --------------------------------------------------------------------------------------------------------- layers
+
+
+def test_default_layers_are_blocks_evenly_spaced(classifiers):
+    names = [layer.name for layer in classifiers["wav2vec2"].layers]
+    assert names == [f"wav2vec2.encoder.layers.{i}" for i in (0, 1, 3, 4)]
+    assert [layer.name for layer in classifiers["whisper"].layers] == ["encoder.layers.0", "encoder.layers.1"]
+
+
+def test_known_blocks_lie_where_a_measurement_says(folders):
+    """Without running the model it is said where the rows lie: a run, and counting them, says the same."""
+    classifier = HuggingFaceClassifier.from_pretrained(folders["hubert"])
+    usable, _ = classifier._survey()
+    found = {layer.name: layer for layer in usable}
+    layer = classifier.layers[-1]
+    assert classifier.measure([found[layer.name]]) == [layer]
+    assert (layer.stride, layer.start) == (320.0, 400.0)
+
+
+def test_other_layers_by_name(folders):
+    classifier = HuggingFaceClassifier.from_pretrained(
+        folders["hubert"], layers=["hubert.encoder.layers.2", "hubert.feature_extractor.conv_layers.4"]
+    ).freeze()
+    assert [(layer.axes, layer.stride) for layer in classifier.layers] == [("BCT", 80.0), ("BTC", 320.0)]
+    output = classifier.classify(spectrogram_of(classifier, 0.3 * noise(1, 9000)))
+    assert [maps.shape[1] for maps in output.feature_maps] == [8, 16]
+    ast = HuggingFaceClassifier.from_pretrained(
+        folders["ast"],
+        layers=["audio_spectrogram_transformer.embeddings.patch_embeddings.projection", *AST_BLOCKS[:1]],
+    ).freeze()
+    assert {layer.axes for layer in ast.layers} == {"BCFT", "tokens"}
+    with pytest.raises(UserError, match=r"no layer 'encoder\.layer\.1'.*near it are .*encoder\.layers\.1"):
+        HuggingFaceClassifier.from_pretrained(folders["whisper"], layers=["encoder.layer.1"])
+
+
+@KINDS
+def test_layers_are_described(classifiers, kind):
+    classifier = classifiers[kind]
+    found = classifier.describe_layers()
+    assert [info.name for info in found if info.default] == [layer.name for layer in classifier.layers]
+    assert all(info.stride_ms > 0 for info in found)
+
+
+def test_a_type_without_known_blocks_is_run_to_find_out(tmp_path):
+    """SEW squeezes time: its blocks have half the rows of its convolutions."""
+    config = {"model_type": "sew", **RAW, "num_hidden_layers": 2, "conv_dim": [8] * 13, "squeeze_factor": 2}
+    folder = make_folder(tmp_path / "model", config, "Wav2Vec2FeatureExtractor")
+    classifier = HuggingFaceClassifier.from_pretrained(folder).freeze()
+    assert [layer.name for layer in classifier.layers] == ["sew.encoder.layers.0", "sew.encoder.layers.1"]
+    assert classifier.layers[-1].stride == 640.0
+    wav = SOUNDS["noise"]
+    logits = classifier.classify(spectrogram_of(classifier, wav[None])).logits[0]
+    torch.testing.assert_close(logits, pipeline(folder, wav), rtol=0, atol=1e-4)
+
+
+# ----------------------------------------------------------------------------------------------------- AST, Whisper
+
+AST_BLOCKS = [f"audio_spectrogram_transformer.layers.{i}" for i in range(3)]
+
+
+def test_ast_tokens_lie_where_their_patches_are(folders):
+    """With one patch's pixels changed, the patch embedding changes in that cell of the map alone."""
+    classifier = HuggingFaceClassifier.from_pretrained(
+        folders["ast"], layers=["audio_spectrogram_transformer.embeddings.patch_embeddings"]
+    ).freeze()
+    model = classifier.module.audio_spectrogram_transformer
+    bands, steps = ast_patches(classifier.module.config)
+    assert (bands, steps) == (5, 24)
+    layer = classifier.layers[0]
+    values = torch.zeros(1, 100, 32)
+    bias = model.embeddings.patch_embeddings(values)
+    values[0, 4 * 7 + 3, 6 * 3 + 7] = 1.0  # frame and band inside patch (7, 3) alone, where patches overlap least
+    maps = classifier.as_map(layer, model.embeddings.patch_embeddings(values) - bias)
+    assert maps.shape == (1, 16, steps, bands)
+    changed = maps[0].abs().amax(0) > 0
+    rows, columns = (int(changed.any(axis).nonzero().min()) for axis in (1, 0))
+    assert changed[7, 3]
+    assert (rows, columns) == (6, 3)  # frame 31 lies in the windows that begin at frames 24 and 28
+
+
+def test_ast_cells_lie_where_the_grid_says(folders):
+    """A tone of a given time and pitch changes most the cell whose centre is next to it."""
+    classifier = HuggingFaceClassifier.from_pretrained(
+        folders["ast"], layers=["audio_spectrogram_transformer.embeddings.patch_embeddings"]
+    ).freeze()
+    hop, settings = classifier.frontend.settings.hop_length, classifier.frontend.settings
+    n_frames = 1 + 15000 // hop
+    grid = classifier.feature_grids(n_frames)[0]
+    base = classifier.classify(spectrogram_of(classifier, torch.zeros(1, 15000))).feature_maps[0]
+    for row, column in ((4, 1), (12, 2), (17, 3)):
+        centre = float(grid.frames[row]) * hop
+        time = torch.arange(15000)
+        pitch = float(grid.bins[column]) * settings.sample_rate / settings.n_fft
+        tone = torch.sin(2 * torch.pi * pitch * time / RATE) * torch.exp(-(((time - centre) / 300) ** 2))
+        maps = classifier.classify(spectrogram_of(classifier, 1e-3 * tone[None])).feature_maps[0]
+        change = (maps - base).square().sum(1)[0]  # [T', F']
+        place = change.sum(1) @ torch.arange(change.shape[0]).float() / change.sum()
+        assert abs(float(place) - row) < 0.75
+        assert abs(int(change.sum(0).argmax()) - column) <= 1
+
+
+def test_whisper_rows_lie_where_the_grid_says(classifiers):
+    """The convolutions in front of the blocks: two mel frames a row, 20 ms, the first one on sample 0."""
+    layer = classifiers["whisper"].layers[-1]
+    assert (layer.stride, layer.centre) == (320.0, 0.0)
+    found = {info.name: info for info in classifiers["whisper"].describe_layers()}
+    assert found["encoder.conv1"].stride_ms == pytest.approx(10.0)
+    assert found["encoder.conv2"].stride_ms == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize(("kind", "seconds"), [("ast", 1.015), ("whisper", 2.0)])
+def test_models_of_fixed_size_hear_the_first_part_of_a_long_clip(folders, kind, seconds, caplog):
+    classifier = HuggingFaceClassifier.from_pretrained(folders[kind]).freeze()
+    size = round(seconds * RATE)
+    assert classifier.extractor.longest == size
+    long, cut = 0.3 * noise(1, 3 * RATE), 0.3 * noise(1, 3 * RATE)
+    cut[:, size:] = noise(1, 3 * RATE - size, seed=5)
+    with caplog.at_level(logging.WARNING):
+        first, second = (classifier.classify(spectrogram_of(classifier, wavs)) for wavs in (long, cut))
+    told = [record for record in caplog.records if "of longer clips the first part" in record.getMessage()]
+    assert len(told) == 1
+    torch.testing.assert_close(first.logits, second.logits, rtol=0, atol=2e-3)  # but for what the cut itself changes
+    torch.testing.assert_close(first.logits[0], pipeline(folders[kind], long[0]), rtol=0, atol=1e-4)
+    maps, grid = first.feature_maps[-1], classifier.feature_grids(1 + 3 * RATE // 186)[-1]
+    assert maps.shape[2] == len(grid.frames)
+    beyond = grid.frames * 186 > size
+    assert beyond.any()
+    assert not maps[0, :, beyond].any()
+    assert maps[0, :, grid.frames * 186 < size - 2000].any()
+
+
+def test_ast_attention_is_the_models_own(folders, classifiers):
+    classifier, wav = classifiers["ast"], SOUNDS["noise"][:16240]
+    output = classifier.classify(spectrogram_of(classifier, wav[None]))
+    model = AutoModelForAudioClassification.from_pretrained(folders["ast"], attn_implementation="eager").eval()
+    features = AutoFeatureExtractor.from_pretrained(folders["ast"])(
+        wav.numpy(), sampling_rate=RATE, return_tensors="pt"
+    )
+    with torch.no_grad():
+        layers = model(**features, output_attentions=True).attentions
+    bands, steps = ast_patches(classifier.module.config)
+    rows = output.attention.shape[2]
+    for level, weights in enumerate(layers):
+        own = weights[0, :, :2].mean((0, 1))[2:].view(bands, steps).T  # frequency-major tokens
+        own = torch.cat([own, own[-1:]])  # the last half patch has the row of the last patch
+        torch.testing.assert_close(output.attention[0, level], own[:rows], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["last", "mean", "rollout", "gradient"])
+def test_ast_activation_maps(classifiers, variant):
+    classifier = classifiers["ast"]
+    wavs, counts = 0.3 * noise(3, 16000), [16000, 9001, 12000]
+    spectrogram = spectrogram_of(classifier, wavs, counts)
+    output, target = classifier.classify(spectrogram), torch.tensor([0, 1, 2])
+    found = classifier.activation_map(spectrogram, output, target, variant)
+    assert found.values.shape == (3, len(found.grid.frames), len(found.grid.bins))
+    assert (found.values >= 0).all()
+    assert not found.values[~found.rows].any()
+    for i, n in enumerate(counts):
+        alone_spectrogram = spectrogram_of(classifier, wavs[i : i + 1, :n])
+        alone = classifier.activation_map(
+            alone_spectrogram, classifier.classify(alone_spectrogram), target[i : i + 1], variant
+        )
+        size = alone.values.shape[1]
+        torch.testing.assert_close(found.values[i, :size], alone.values[0], rtol=1e-3, atol=1e-6)
+        assert alone.values.std() > 0
+    other = classifier.activation_map(spectrogram, output, torch.tensor([1, 2, 0]), variant)
+    assert torch.allclose(other.values, found.values) == (variant != "gradient")
+
+
+def test_ast_rollout_is_the_product_of_the_models_layers(folders, classifiers):
+    classifier, wav = classifiers["ast"], SOUNDS["noise"][:16240]
+    spectrogram = spectrogram_of(classifier, wav[None])
+    output = classifier.classify(spectrogram)
+    found = classifier.activation_map(spectrogram, output, output.predicted, "rollout").values[0]
+    model = AutoModelForAudioClassification.from_pretrained(folders["ast"], attn_implementation="eager").eval()
+    features = AutoFeatureExtractor.from_pretrained(folders["ast"])(
+        wav.numpy(), sampling_rate=RATE, return_tensors="pt"
+    )
+    with torch.no_grad():
+        layers = model(**features, output_attentions=True).attentions
+    product = torch.eye(layers[0].shape[-1])
+    for weights in layers:
+        product = (0.5 * weights[0].mean(0) + 0.5 * torch.eye(len(product))) @ product
+    bands, steps = ast_patches(classifier.module.config)
+    own = product[:2, 2:].mean(0).view(bands, steps).T
+    own = torch.cat([own, own[-1:]])  # the last half patch has the row of the last patch
+    torch.testing.assert_close(found, own[: len(found)], rtol=1e-3, atol=1e-6)
+
+
+def test_attention_that_gives_no_weights_is_refused(folders):
+    classifier = HuggingFaceClassifier.from_pretrained(folders["ast"]).freeze()
+    spectrogram = spectrogram_of(classifier, 0.3 * noise(1, 9000))
+    classifier.module.set_attn_implementation("sdpa")
+    with pytest.raises(UserError, match="attention is 'sdpa'"):
+        classifier.classify(spectrogram)
+
+
+def test_models_without_a_class_token_have_no_activation_maps(classifiers):
+    for kind in ("wav2vec2", "whisper"):
+        assert classifiers[kind].ACTIVATIONS == ()
+        with pytest.raises(UserError, match="no activation maps"):
+            classifiers[kind].check_activation("last")
+
+
+# --------------------------------------------------------------------------------------------- built, and trained
+
+
+def test_built_from_a_configuration_it_can_be_trained():
+    torch.manual_seed(0)
+    classifier = HuggingFaceClassifier(
+        LABELS,
+        {"sample_rate": 8000},
+        config={**AST_CONFIG, "hidden_dropout_prob": 0.1},
+        extractor={"mean": 0.0},
+    )
+    assert classifier.module.config.id2label == dict(enumerate(LABELS))
+    settings = classifier.extractor.settings
+    assert (settings["sampling_rate"], settings["num_mel_bins"], settings["max_length"]) == (8000, 32, 100)
+    assert classifier.frontend.settings.level == "peak"  # the front end's own rule, where one is given
+    goal = torch.tensor([0, 1, 2, 0, 1, 2])
+    time = torch.arange(6000) / 8000
+    wavs = torch.sin(2 * torch.pi * (300.0 * 3**goal)[:, None] * time) + 0.01 * noise(6, 6000)
+    spectrogram = spectrogram_of(classifier, wavs, [6000, 3000, 4000, 6000, 5000, 6000])
+    optimiser, losses = torch.optim.Adam(classifier.parameters(), 0.01), []
+    for _ in range(15):
+        loss = torch.nn.functional.cross_entropy(classifier(*classifier.inputs(spectrogram)).logits, goal)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "wavlm"])
+def test_in_training_blocks_may_be_left_out(kind):
+    torch.manual_seed(0)
+    config, extractor, settings = CASES[kind]
+    classifier = HuggingFaceClassifier(
+        LABELS,
+        config={**config, "layerdrop": 0.9},
+        extractor={"feature_extractor_type": extractor, **settings},
+    )
+    spectrogram = spectrogram_of(classifier, 0.3 * noise(2, 20000), [20000, 12000])
+    output = classifier(*classifier.inputs(spectrogram))
+    output.logits.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in classifier.parameters() if p.grad is not None)
+
+
+# ------------------------------------------------------------------------------------------------------- bad input
+
+
+def test_settings_that_do_not_fit():
+    for settings, said in (
+        ({"config": None}, "a dict with model_type"),
+        ({"config": {"model_type": "bert"}}, "model_type is 'bert', expected one of audio-spectrogram-transformer"),
+        ({"config": {**AST_CONFIG, "n_heads": 2}}, "no setting 'n_heads'"),
+        ({"config": {**AST_CONFIG, "hidden_size": "wide"}}, "refuses its settings"),
+        ({"config": AST_CONFIG, "extractor": {"max_length": 50}}, "gives 50 frames of 32 bands, the model takes 100"),
+        (
+            {"config": AST_CONFIG, "extractor": {"feature_extractor_type": "ClapFeatureExtractor"}},
+            "'ClapFeatureExtractor' is not known, expected one of .*ASTFeatureExtractor",
+        ),
+        (
+            {"config": AST_CONFIG, "extractor": {"feature_extractor_type": "Wav2Vec2FeatureExtractor"}},
+            "takes features of ASTFeatureExtractor",
+        ),
+        ({"config": {"model_type": "wav2vec2-bert"}}, "'SeamlessM4TFeatureExtractor' is not known"),
+        (
+            {"config": AST_CONFIG, "extractor": {"sampling_rate": 8000}, "frontend": {"sample_rate": 16000}},
+            "the front end is at 16000 Hz, the model's feature extractor at 8000 Hz",
+        ),
+    ):
+        with pytest.raises(UserError, match=said):
+            HuggingFaceClassifier(LABELS, **settings)
+
+
+def test_folders_that_cannot_be_loaded(tmp_path, folders):
+    with pytest.raises(MissingError, match=r"no folder .*nowhere: give one that save_pretrained wrote"):
+        HuggingFaceClassifier.from_pretrained(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingError, match=r"no config\.json in .*empty"):
+        HuggingFaceClassifier.from_pretrained(tmp_path / "empty")
+    lone = make_folder(tmp_path / "lone", CASES["wav2vec2"][0])
+    with pytest.raises(MissingError, match=r"preprocessor_config\.json"):
+        HuggingFaceClassifier.from_pretrained(lone)
+    headless = tmp_path / "headless"
+    model = AutoModelForAudioClassification.from_pretrained(folders["wav2vec2"])
+    model.wav2vec2.save_pretrained(headless)
+    AutoFeatureExtractor.from_pretrained(folders["wav2vec2"]).save_pretrained(headless)
+    with pytest.raises(UserError, match=r"weights are missing.*with its head"):
+        HuggingFaceClassifier.from_pretrained(headless)
+    other = make_folder(tmp_path / "other", CASES["wav2vec2"][0], "ClapFeatureExtractor")
+    with pytest.raises(UserError, match="'ClapFeatureExtractor' is not known"):
+        HuggingFaceClassifier.from_pretrained(other)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(UserError, match="cannot be loaded by transformers"):
+        HuggingFaceClassifier.from_pretrained(foreign)
+
+
+# -------------------------------------------------------------------------------------------------------- methods
+
+
+def words(frontend):
+    bins = torch.arange(float(frontend.settings.n_bins))[:, None]
+    matrix = torch.exp(-(((bins - torch.linspace(0, frontend.settings.n_bins, 4)) / 90) ** 2))
+    return Dictionary(matrix / matrix.norm(dim=0), frontend.settings, LABELS, "euclidean")
+
+
+METHODS = {
+    "nmf": lambda c: NMF(c, words(c.frontend), n_iterations=3),
+    "lmac": lambda c: LMAC(c, channels=4, decoder_channels=(4,)),
+    "piq": lambda c: PIQ(c, codebook_size=6, channels=4, decoder_channels=(4,)),
+    "l2i": lambda c: L2I(c, words(c.frontend), channels=4),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["ast", "wavlm", "whisper"])
+def test_methods_explain_it(classifiers, kind, method):
+    torch.manual_seed(0)
+    interpreter = METHODS[method](classifiers[kind]).eval()
+    wavs = 0.3 * noise(2, 9000)
+    explanation = interpreter.explain(wavs, torch.tensor([1.0, 0.6]))
+    assert explanation.mask.shape == (2, 1 + 9000 // 186, 513)
+    alone = interpreter.explain(wavs[1:, :5400])
+    torch.testing.assert_close(explanation[1].mask, alone[0].mask, rtol=0, atol=1e-3)
+
+
+def test_ast_is_explained_by_what_it_attends_to(classifiers):
+    for variant in ("last", "gradient"):
+        explanation = AMT(classifiers["ast"], variant=variant).explain(0.3 * noise(2, 9000))
+        assert explanation.mask.mean() == pytest.approx(0.2, abs=0.01)

@@ -1,0 +1,123 @@
+"""Any source of a classifier: each kind is opened by its own way, and what does not fit is said in one line."""
+
+import sys
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
+
+from interpretability.classifiers import open_classifier, save_classifier
+from interpretability.classifiers.compact import CompactClassifier
+from interpretability.classifiers.sources import OPENERS, load_state
+from interpretability.errors import MissingError, UserError
+
+LABELS = ["cat", "dog", "rain"]
+
+
+@pytest.fixture(scope="module")
+def hugging_face_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hf") / "model"
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "hubert",
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=8,
+        conv_dim=[4] * 7,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        id2label=dict(enumerate(LABELS)),
+        label2id={name: index for index, name in enumerate(LABELS)},
+    )
+    AutoModelForAudioClassification.from_config(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of the user's, with one model."""
+    (tmp_path / "nets_of_mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, width=4):\n"
+        "        super().__init__()\n"
+        "        self.conv = nn.Conv1d(1, width, 50, 25)\n"
+        "        self.head = nn.Linear(width, 3)\n"
+        "    def forward(self, wavs):\n"
+        "        return self.head(self.conv(wavs[:, None]).relu().mean(2))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "nets_of_mine"
+    sys.modules.pop("nets_of_mine", None)
+
+
+def test_a_folder_of_ours(tmp_path):
+    save_classifier(CompactClassifier(LABELS, n_mels=16, channels=(2, 2, 4, 4)), tmp_path / "saved")
+    classifier = open_classifier(tmp_path / "saved")
+    assert (classifier.NAME, classifier.labels, classifier.frozen) == ("compact", LABELS, True)
+    assert open_classifier(str(tmp_path / "saved"), task=None).labels == LABELS  # None counts as not given
+    with pytest.raises(UserError, match="takes no task, a saved classifier's folder says it all"):
+        open_classifier(tmp_path / "saved", task="multi")
+    with pytest.raises(MissingError, match="no classifier in"):
+        open_classifier(tmp_path / "nowhere")
+
+
+def test_a_folder_with_a_colon_in_its_name(tmp_path):
+    folder = tmp_path / "12:30" / "saved"
+    save_classifier(CompactClassifier(LABELS, n_mels=16, channels=(2, 2, 4, 4)), folder)
+    assert open_classifier(folder).labels == LABELS
+
+
+def test_a_model_of_transformers(hugging_face_folder):
+    classifier = open_classifier(f"hf:{hugging_face_folder}", level="peak", layers=["hubert.encoder.layers.0"])
+    assert (classifier.NAME, classifier.labels, classifier.frozen) == ("huggingface", LABELS, True)
+    assert classifier.frontend.settings.level == "peak"
+    assert [layer.name for layer in classifier.layers] == ["hubert.encoder.layers.0"]
+
+
+def test_a_module_of_torch(package, tmp_path):
+    classifier = open_classifier(
+        f"torch:{package}:Net", labels=LABELS, sample_rate=8000, arguments={"width": 5}, task="multi"
+    )
+    assert (classifier.NAME, classifier.task, classifier.frontend.settings.sample_rate) == ("torch", "multi", 8000)
+    assert classifier.frozen
+    state = {name: value + 1 for name, value in classifier.module.state_dict().items()}
+    torch.save(state, tmp_path / "net.pt")
+    again = open_classifier(f"torch:{package}:Net", labels=LABELS, arguments={"width": 5}, weights=tmp_path / "net.pt")
+    assert all(torch.equal(value, state[name]) for name, value in again.module.state_dict().items())
+    assert again.frontend.settings.sample_rate == 16000
+    save_classifier(again, tmp_path / "saved")
+    reopened = open_classifier(tmp_path / "saved")
+    assert torch.equal(reopened.module.conv.weight, again.module.conv.weight)
+
+
+def test_weights_that_do_not_fit(tmp_path):
+    with pytest.raises(MissingError, match="no weights at"):
+        load_state(torch.nn.Linear(2, 2), tmp_path / "nowhere.pt")
+    torch.save(torch.nn.Linear(2, 3).state_dict(), tmp_path / "other.pt")
+    with pytest.raises(UserError, match=r"not the weights of Linear .*size mismatch"):
+        load_state(torch.nn.Linear(2, 2), tmp_path / "other.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    with pytest.raises(UserError, match="not the weights of Linear"):
+        load_state(torch.nn.Linear(2, 2), tmp_path / "text.pt")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "code.pt")  # a pickled object, not tensors
+    with pytest.raises(UserError, match="not the weights of Linear"):
+        load_state(torch.nn.Linear(2, 2), tmp_path / "code.pt")
+
+
+def test_sources_that_are_none(package):
+    for source, said in (
+        ("onnx:model.onnx", "unknown kind of source 'onnx', expected hf:, speechbrain:, torch: or a folder"),
+        ("hf:", "hf: names no model: write hf:FOLDER"),
+        ("torch:", "write torch:package.module:Class"),
+        (f"torch:{package}:Net", "give labels, in the order of the logits"),
+    ):
+        with pytest.raises(UserError, match=said):
+            open_classifier(source)
+    with pytest.raises(UserError, match="takes no weights, expected among labels, task, layers, level, scale"):
+        open_classifier("hf:nowhere", weights="x.pt")
+    with pytest.raises(MissingError, match="nowhere"):
+        open_classifier("speechbrain:nowhere")
+    assert sorted(OPENERS) == ["hf", "speechbrain", "torch"]

@@ -1,0 +1,145 @@
+"""``tools/import_classifier.py``: a folder of ours of any model, or its layers as a table; or one line."""
+
+import importlib.util
+import json
+import sys
+
+import pytest
+import tiny
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
+
+from interpretability.classifiers import load_classifier, save_classifier
+
+SCRIPT = tiny.REPOSITORY / "tools" / "import_classifier.py"
+LABELS = list(tiny.CLASSES)
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """Call the tool in this process."""
+    spec = importlib.util.spec_from_file_location("import_classifier_tool", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return lambda *arguments: tiny.call(module.main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A tiny model of transformers at 8 kHz, for the classes of the tiny data."""
+    folder = tmp_path_factory.mktemp("hf") / "model"
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "wav2vec2",
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=8,
+        conv_dim=[4] * 7,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        classifier_proj_size=8,
+        id2label=dict(enumerate(LABELS)),
+        label2id={name: index for index, name in enumerate(LABELS)},
+    )
+    AutoModelForAudioClassification.from_config(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(sampling_rate=tiny.RATE).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    (tmp_path / "imported_net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, width=4):\n"
+        "        super().__init__()\n"
+        "        self.conv = nn.Conv1d(1, width, 50, 25)\n"
+        "        self.head = nn.Linear(width, 2)\n"
+        "    def forward(self, wavs):\n"
+        "        return self.head(self.conv(wavs[:, None]).relu().mean(2))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "imported_net"
+    sys.modules.pop("imported_net", None)
+
+
+def test_a_model_of_transformers_becomes_a_folder_of_ours(tool, source, tmp_path):
+    done = tool(f"hf:{source}", "--out", tmp_path / "saved", "--layers", "wav2vec2.encoder.layers.1", "--level", "peak")
+    assert done.code == 0, done.err
+    assert "huggingface classifier of 3 classes (single-label, 8000 Hz)" in done.out
+    assert "feature maps: wav2vec2.encoder.layers.1" in done.out
+    classifier = load_classifier(tmp_path / "saved")
+    assert (classifier.labels, classifier.frontend.settings.level) == (LABELS, "peak")
+    assert classifier.description["training"] == {"source": f"hf:{source}"}
+    wavs = torch.randn(1, 5000, generator=torch.Generator().manual_seed(0))
+    model = AutoModelForAudioClassification.from_pretrained(source).eval()
+    features = AutoFeatureExtractor.from_pretrained(source)(wavs[0].numpy(), sampling_rate=8000, return_tensors="pt")
+    logits = classifier.classify(classifier.frontend.analyse(wavs)).logits
+    torch.testing.assert_close(logits, model(**features).logits, rtol=0, atol=1e-4)
+
+
+def test_the_folder_serves_a_recipe(tool, source, tiny_esc50, tmp_path):
+    assert tool(f"hf:{source}", "--out", tmp_path / "saved").code == 0
+    yaml = tiny.RECIPE / "hparams" / "lmac.yaml"
+    outcome = tiny.run("interpreter", tiny_esc50, tmp_path / "run", yaml, classifier_folder=tmp_path / "saved")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "run" / "interpreter" / "classifier" / "classifier.json").is_file()
+
+
+def test_the_layers_are_listed_and_nothing_is_written(tool, source, tmp_path):
+    done = tool(f"hf:{source}", "--list_layers", "--out", tmp_path / "saved")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].split() == ["layer", "kind", "shape", "for", "1", "s", "stride"]
+    starred = [line.split()[1] for line in lines[1:] if line.startswith("*")]
+    assert starred == ["wav2vec2.encoder.layers.0", "wav2vec2.encoder.layers.1"]
+    (line,) = [line for line in lines if line.split()[:2] == ["*", "wav2vec2.encoder.layers.1"]]
+    assert line.split()[2:] == ["Wav2Vec2EncoderLayer", "1x24x8", "40.0", "ms"]
+    assert not (tmp_path / "saved").exists()
+
+
+def test_a_module_of_torch(tool, package, tmp_path):
+    (tmp_path / "labels.txt").write_text("yes\nno\n")
+    done = tool(
+        f"torch:{package}:Net",
+        *("--out", tmp_path / "saved", "--labels", tmp_path / "labels.txt", "--arguments", '{"width": 6}'),
+        *("--sample_rate", 8000, "--task", "multi", "--scale", "linear"),
+    )
+    assert done.code == 0, done.err
+    description = json.loads((tmp_path / "saved" / "classifier.json").read_text())
+    assert description["architecture"]["module"] == f"{package}:Net"
+    assert description["architecture"]["arguments"] == {"width": 6}
+    assert (description["labels"], description["task"]) == (["yes", "no"], "multi")
+    assert load_classifier(tmp_path / "saved").scale == "linear"
+
+
+def test_a_folder_of_ours_is_copied(tool, tmp_path):
+    digest = save_classifier(tiny.listening_classifier(LABELS), tmp_path / "one")
+    assert tool(tmp_path / "one", "--out", tmp_path / "two").code == 0
+    assert load_classifier(tmp_path / "two").description["sha256"] == digest
+    assert "cannot be chosen" in tool(tmp_path / "one", "--list_layers").line
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "no --out"),
+        (["--out", "X", "--layers", "wav2vec2.encoder.layer.1"], "near it are wav2vec2.encoder.layers.1"),
+        (["--out", "X", "--weights", "w.pt"], "takes no weights"),
+        (["--out", "X", "--labels", "nowhere.txt"], "no class names at nowhere.txt"),
+        (["--out", "X", "--arguments", "width=3"], "--arguments is not JSON"),
+        (["--out", "X", "--arguments", "[3]"], "expected a JSON object"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(tool, source, tmp_path, monkeypatch, options, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in tool(f"hf:{source}", *options).line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_class_names_have_to_be_as_many(tool, source, tmp_path):
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    line = tool(f"hf:{source}", "--out", tmp_path / "X", "--labels", tmp_path / "labels.txt").line
+    assert "got 2 class names, expected 3: one a logit" in line
+    assert not (tmp_path / "X").exists()
