@@ -34,6 +34,7 @@ from interpretability.metrics.suite import (
     MetricSuite,
     clip_values,
     format_table,
+    metric_info,
     summarise_clips,
 )
 
@@ -63,9 +64,10 @@ class Evaluation:
     folder : Path
         Holds ``clips.jsonl`` (a line a clip, method and place), ``summary.json`` and ``table.md``.
     summary : dict
-        Provenance; means with intervals by place and method; ``companions``: the names of the rows made from the first
-        method's masks; ``paired``: differences between the first method and each other one over the same clips, with
-        intervals.
+        Provenance; means with intervals by place and method, those that the method's settings decide named under
+        ``fixed``; ``companions``: the names of the rows made from the first method's masks; ``paired``: differences
+        between the first method and each other one over the same clips, with intervals; ``notes``: by row, what has to
+        be known to read it.
     table : str
         Markdown.
     """
@@ -91,6 +93,7 @@ def evaluate(
     """Measure methods on every clip of a data set, in one pass.
 
     Each batch is analysed and classified once; each method and place then costs one batched pass over In and Out.
+    A clip for which a method has no explanation is undefined in every metric of it: counted, not dropped, and not 0.
     Where the clips come with the sound of the labelled source alone, the masks are also held against the bins in which
     it dominates (:mod:`interpretability.metrics.localisation`).
     What is done is on disk after every batch: an interrupted evaluation, called again with the same provenance, goes on
@@ -148,6 +151,8 @@ def evaluate(
         "companions": list(companions),
         "settings": settings,
         "places": list(places),
+        "notes": {name: notes for name, interpreter in methods.items() if (notes := _notes(interpreter))},
+        "fixed": {name: fixed for name, m in methods.items() if (fixed := list(m.fixed_metrics))},
         "truth": "target_signal" in dataset[0],
         "n": len(ids),
     }
@@ -196,9 +201,10 @@ def _measure(
     first = next(iter(methods))
     rows = []
 
-    def add(row_name: str, mask: Tensor, apply: str, scores: dict[str, Tensor]) -> None:
+    def add(row_name: str, mask: Tensor, apply: str, scores: dict[str, Tensor], undefined: Tensor | None) -> None:
         for place in places:
-            values = MetricSuite(classifier, place, apply)(spectrogram, output, mask, target, truth=truth)
+            suite = MetricSuite(classifier, place, apply)
+            values = suite(spectrogram, output, mask, target, truth=truth, undefined=undefined)
             taken = scores.keys() & {*values, *ROW_KEYS}
             if taken:
                 raise ValueError(f"{row_name} gives scores named {', '.join(sorted(taken))}: these names are taken")
@@ -219,13 +225,15 @@ def _measure(
     for row_name, interpreter in methods.items():
         with _clock(row_name, device, seconds):
             interpretation = interpreter.interpret(spectrogram, output, target)
-        add(row_name, interpretation.mask, interpreter.apply_domain, interpretation.scores)
+        undefined = interpretation.undefined
+        add(row_name, interpretation.mask, interpreter.apply_domain, interpretation.scores, undefined)
         if row_name != first:
             continue
         for companion_name, companion in companions.items():
             with _clock(companion_name, device, seconds):
                 mask = companion(spectrogram, interpretation.mask)
-            add(companion_name, mask, interpreter.apply_domain, {})
+            # Where there is no mask, there is none to keep as much as.
+            add(companion_name, mask, interpreter.apply_domain, {}, undefined)
     return rows
 
 
@@ -277,6 +285,7 @@ def _finish(
         "provenance": header["provenance"],
         "n": len(ids),
         "companions": header["companions"],
+        "notes": header["notes"],
         "accuracy": sum(row["true"] == row["predicted"] for row in rows) / len(rows),
         "seconds_per_clip": {name: total / n_timed if n_timed else None for name, total in seconds.items()},
         "places": {},
@@ -289,10 +298,14 @@ def _finish(
             measured = [row for row in rows if row["method"] == name and row["place"] == place]
             seed = header["provenance"].get("seed", 0)
             results[name] = summarise_clips(measured, seed=seed, names=_names(header, measured))
+            if name in header["fixed"]:
+                results[name]["fixed"] = header["fixed"][name]
         summary["places"][place] = results
         summary["paired"][place] = _paired(rows, header, place)
         where = "masked spectrogram" if place == "spectrogram" else "masked sound, analysed again (what is heard)"
         parts.append(f"**Measured on the {where}**\n\n{format_table(list(results.items()))}\n")
+    if header["notes"]:
+        parts.append(format_notes(header["notes"]))
     table = "\n".join([caption(header["provenance"], summary), *parts])
     lines = [json.dumps({**row, **_row_provenance(header, row["method"])}) + "\n" for row in rows]
     write_text(folder / "clips.jsonl", "".join(lines))
@@ -311,12 +324,15 @@ def _names(header: dict, rows: list[dict]) -> list[str]:
 def _paired(rows: list[dict], header: dict, place: str) -> dict[str, dict]:
     """Return, for the first method against each other one, the mean difference of each metric over the same clips.
 
-    A score that only one of the two has is left out.
+    A score that only one of the two has is left out, and so is a metric that the settings of one of them decide.
     """
     first, *others = header["methods"]
     seed = header["provenance"].get("seed", 0)
     of = {method: [row for row in rows if row["method"] == method] for method in header["methods"]}
-    names = {method: _names(header, measured) for method, measured in of.items()}
+    names = {
+        method: [name for name in _names(header, measured) if name not in header["fixed"].get(method, ())]
+        for method, measured in of.items()
+    }
 
     def values(method: str, name: str) -> np.ndarray:
         heard = (row[name] for row in of[method] if row["place"] == place and not row["silent"])
@@ -330,6 +346,30 @@ def _paired(rows: list[dict], header: dict, place: str) -> dict[str, dict]:
         }
         for other in others
     }
+
+
+def _notes(interpreter: Interpreter) -> list[str]:
+    """Return what has to be known to read a method's row."""
+    fixed = [metric_info(name).label for name in interpreter.fixed_metrics]
+    if not fixed:
+        return list(interpreter.notes)
+    verb, them = ("is", "it") if len(fixed) == 1 else ("are", "them")
+    said = f"{', '.join(fixed)} {verb} decided by its settings, whatever it explains: do not rank it by {them}"
+    return [*interpreter.notes, said]
+
+
+def format_notes(notes: Mapping[str, Iterable[str]]) -> str:
+    """Return what stands below tables: a line for each row that needs a word, from its name to its notes.
+
+    Examples
+    --------
+    >>> print(format_notes({"amt": ["class-agnostic"]}), end="")
+    **Notes**
+    <BLANKLINE>
+    - amt: class-agnostic.
+    """
+    lines = [f"- {name}: {'; '.join(said)}.\n" for name, said in notes.items()]
+    return "**Notes**\n\n" + "".join(lines)
 
 
 def caption(provenance: dict, summary: dict) -> str:

@@ -158,6 +158,100 @@ def test_scores_of_the_methods_own_stand_beside_the_metrics(classifier, tmp_path
             assert line.endswith("| – | – |")
 
 
+class Remarkable(EnergyMask):
+    """Has no explanation of the clips with fewer frames than ``least``; says how to read it."""
+
+    least = 22
+    remarks, fixed = ("the same for every class",), ("sps", "comp")
+
+    @property
+    def notes(self):
+        return self.remarks
+
+    @property
+    def fixed_metrics(self):
+        return self.fixed
+
+    def interpret(self, spectrogram, output, target):
+        said = super().interpret(spectrogram, output, target)
+        said.undefined = spectrogram.valid.sum(1) < self.least
+        said.mask[said.undefined] = 0
+        return said
+
+
+def test_clips_without_an_explanation_are_counted_and_not_measured(classifier, tmp_path):
+    rows = {"remarkable": Remarkable(classifier, 0.2), "energy": EnergyMask(classifier, 0.2)}
+    result = evaluate(
+        classifier, rows, dataset(), tmp_path, PROVENANCE, batch_size=3, progress=False, companions=matched_floors(7)
+    )
+    found = {(row["method"], row["place"], row["clip"]): row for row in lines(tmp_path)}
+    for (method, place, clip), row in found.items():
+        whole = found["energy", place, clip]
+        assert row["p"] == whole["p"]
+        if method == "energy" or clip not in ("clip0", "clip1"):
+            assert all(row[name] is not None for name in METRICS)
+        else:  # of the floors at its area too: there is no area
+            assert [row[name] for name in (*METRICS, "o", "q")] == [None] * (len(METRICS) + 2)
+        if method == "remarkable" and clip not in ("clip0", "clip1"):
+            assert {name: row[name] for name in (*METRICS, "o", "q")} == {
+                name: whole[name] for name in (*METRICS, "o", "q")
+            }
+    for place in PLACES:
+        results = result.summary["places"][place]
+        for name in METRICS:
+            assert (results["remarkable"][name]["n"], results["remarkable"][name]["undefined"]) == (5, 2), name
+            assert (results["energy, same area"][name]["n"], results["energy, same area"][name]["undefined"]) == (5, 2)
+            assert results["energy"][name]["n"] == 7
+        assert results["remarkable"]["clips"] == 7
+        assert result.summary["paired"][place]["remarkable - energy"]["ad"]["undefined"] == 2
+        assert result.summary["paired"][place]["remarkable - energy"]["ad"]["mean"] == 0.0
+    shown = [line for line in result.table.splitlines() if line.startswith("| remarkable | 7 |")]
+    assert [line.count("(2 undefined)") for line in shown] == [len(METRICS)] * 2
+
+
+def test_what_has_to_be_known_of_a_method_stands_below_its_table(classifier, tmp_path):
+    rows = {"remarkable": Remarkable(classifier, 0.2), "energy": EnergyMask(classifier, 0.1)}
+    result = evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False)
+    said = [
+        "the same for every class",
+        "SPS, COMP are decided by its settings, whatever it explains: do not rank it by them",
+    ]
+    assert result.summary["notes"] == {"remarkable": said}
+    assert result.summary == json.loads((tmp_path / "summary.json").read_text())
+    assert result.table.endswith(f"**Notes**\n\n- remarkable: {said[0]}; {said[1]}.\n")
+    for place in PLACES:
+        assert result.summary["places"][place]["remarkable"]["fixed"] == ["sps", "comp"]
+        assert "fixed" not in result.summary["places"][place]["energy"]
+        pair = result.summary["paired"][place]["remarkable - energy"]
+        assert {"sps", "comp"} & pair.keys() == set()
+        assert {"comp_rel", "ad", "kept_area"} <= pair.keys()
+    cells = [line.split(" | ") for line in result.table.splitlines() if line.startswith("| remarkable |")]
+    assert len(cells) == 2
+    heads = next(line for line in result.table.splitlines() if line.startswith("| method |")).split(" | ")
+    for row in cells:
+        shown = dict(zip(heads, row, strict=True))
+        assert [name for name, cell in shown.items() if cell == "fixed (2 undefined)"] == ["SPS ↑", "COMP (nats) ↓"]
+    # The numbers are kept.
+    assert all(
+        row["sps"] == pytest.approx(0.8, abs=1e-3) and row["comp"] > 0
+        for row in lines(tmp_path)
+        if row["method"] == "remarkable" and row["clip"] not in ("clip0", "clip1")
+    )
+
+
+def test_one_fixed_metric_and_no_note(classifier, tmp_path):
+    method = Remarkable(classifier, 0.2)
+    method.remarks, method.fixed = (), ("kept_area",)
+    rows = {"energy": EnergyMask(classifier, 0.1), "remarkable": method}
+    summary = evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False).summary
+    said = "kept area is decided by its settings, whatever it explains: do not rank it by it"
+    assert summary["notes"] == {"remarkable": [said]}
+    assert "kept_area" not in summary["paired"]["waveform"]["energy - remarkable"]
+    plain = evaluate(classifier, {"energy": rows["energy"]}, dataset(), tmp_path / "plain", PROVENANCE, progress=False)
+    assert plain.summary["notes"] == {}
+    assert "Notes" not in plain.table
+
+
 def test_scores_cannot_take_the_name_of_a_metric(classifier, tmp_path):
     interpreter = Scored(classifier, 1.0)
     interpreter.names = ("ad", "clip")

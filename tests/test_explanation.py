@@ -74,6 +74,42 @@ def test_one_clip_of_a_batch_at_its_own_length(interpreter):
         explanation[3]
 
 
+class Doubtful(EnergyMask):
+    """Has no explanation of the second clip, and two notes."""
+
+    notes = ("class-agnostic", "a test")
+
+    def interpret(self, spectrogram, output, target):
+        said = super().interpret(spectrogram, output, target)
+        said.undefined = torch.arange(len(said.mask)) == 1
+        said.mask[1] = 0
+        return said
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_a_clip_without_an_explanation_says_so(interpreter, tmp_path):
+    doubtful = Doubtful(interpreter.classifier, 0.2)
+    explanation = doubtful.explain(noise(2, 8000), torch.tensor([1.0, 0.5]))
+    assert explanation.undefined.tolist() == [False, True]
+    assert [explanation.describe(i)["undefined"] for i in range(2)] == [False, True]
+    assert [explanation[i].undefined.tolist() for i in range(2)] == [[False], [True]]
+    paths = explanation.save(tmp_path, index=1)
+    said = json.loads(paths["description"].read_text("utf-8"))
+    assert (said["undefined"], said["notes"], said["kept_area"]) == (True, ["class-agnostic", "a test"], 0.0)
+    assert not soundfile.read(paths["explanation"])[0].any()
+    plain = interpreter.explain(noise(1, 4000)).describe()
+    assert (plain["undefined"], plain["notes"]) == (False, [])
+
+
+def test_a_mask_where_there_is_said_to_be_none_is_refused(interpreter):
+    doubtful = Doubtful(interpreter.classifier, 0.2)
+    doubtful.interpret = lambda spectrogram, output, target: Interpretation(
+        torch.ones_like(spectrogram.magnitude), undefined=torch.tensor([True])
+    )
+    with pytest.raises(ValueError, match="explanation is undefined: expected zeros"):
+        doubtful.explain(noise(1, 4000))
+
+
 def test_a_binary_mask_splits_the_sound_in_two(interpreter):
     explanation = interpreter.explain(noise(1, 8000))
     assert snr_db(explanation.sound, explanation.listenable + explanation.residual) > 100

@@ -3,7 +3,8 @@
 RUN is the output folder of a run that was evaluated; NAME, if given, stands for the method in the tables. The runs have
 to be measured on the same clips of the same data with the same classifier; otherwise nothing is written, and one line
 says what differs. The document is Markdown: for each place of measurement every method, with the loudest bins at its
-own kept area beneath it, and the floors they share; then what each took to train and to explain.
+own kept area beneath it, and the floors they share; what has to be known to read a row; then what each took to train
+and to explain.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from interpretability.command_line import guarded
 from interpretability.errors import MissingError, UserError
-from interpretability.evaluation import caption
+from interpretability.evaluation import caption, format_notes
 from interpretability.files import write_text
 from interpretability.methods.floors import matched_floors
 from interpretability.metrics.suite import columns, format_table
@@ -149,6 +150,9 @@ def document(runs: Sequence[Measured]) -> str:
         rows = _rows(runs, place)
         names = columns(summary for _, summary in rows)
         parts.append(f"**Measured on {PLACES.get(place, place)}**\n\n{format_table(rows, names)}\n")
+    notes = {run.name: said for run in runs if (said := (run.summary.get("notes") or {}).get(run.row))}
+    if notes:
+        parts.append(format_notes(notes))
     parts.append(f"**What each method took**\n\n{_costs(runs)}\n")
     return "\n".join(parts)
 

@@ -36,6 +36,10 @@ class Interpreter(nn.Module):
         Whether there is anything to train.
     uses_masked_logits : bool
         Whether the training objective needs the classifier's answer to In and Out.
+    notes : tuple of str
+        What has to be known to read its explanations; goes into every description, figure and table of them.
+    fixed_metrics : tuple of str
+        Metrics whose value its settings decide whatever it explains: tables do not rank it by them.
     """
 
     NAME = ""
@@ -50,6 +54,16 @@ class Interpreter(nn.Module):
         self._studied = (classifier.freeze(),)
         self.apply_domain = apply
         self.settings = {"apply": apply, **settings}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has to be known to read its explanations; nothing, unless a method says otherwise."""
+        return ()
+
+    @property
+    def fixed_metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that its settings decide, whatever it explains; none, unless a method says otherwise."""
+        return ()
 
     @property
     def classifier(self) -> Classifier:

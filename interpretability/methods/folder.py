@@ -7,8 +7,10 @@ from pathlib import Path
 from interpretability.classifiers.folder import load_classifier, save_classifier
 from interpretability.errors import MissingError, UserError
 from interpretability.files import atomic_folder, sha256, write_json
+from interpretability.methods.amt import AMT
 from interpretability.methods.base import Interpreter
 from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask
+from interpretability.methods.gradients import Gradients
 from interpretability.methods.l2i import L2I
 from interpretability.methods.lmac import LMAC
 from interpretability.methods.nmf import NMF
@@ -16,7 +18,7 @@ from interpretability.methods.piq import PIQ
 from interpretability.weights import load_weights, read_description, save_weights
 
 METHODS: dict[str, type[Interpreter]] = {
-    kind.NAME: kind for kind in (L2I, LMAC, NMF, PIQ, ConstantMask, RandomMask, EnergyMask)
+    kind.NAME: kind for kind in (AMT, Gradients, L2I, LMAC, NMF, PIQ, ConstantMask, RandomMask, EnergyMask)
 }
 DESCRIPTION, WEIGHTS, CLASSIFIER = "interpreter.json", "weights.pt", "classifier"
 RUN_SUBFOLDER = "interpreter"

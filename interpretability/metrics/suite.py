@@ -151,6 +151,7 @@ class MetricSuite:
         target: Tensor | None = None,
         masked: Any = None,
         truth: Tensor | None = None,
+        undefined: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Measure a batch.
 
@@ -171,6 +172,8 @@ class MetricSuite:
             What ``classify_masked`` gave for this mask, if it is known already.
         truth : Tensor [B, T, F] of bool, optional
             The bins in which the labelled source dominates, where that is known.
+        undefined : Tensor [B] of bool, optional
+            Clips for which the method has no explanation; none if not given.
 
         Returns
         -------
@@ -178,7 +181,8 @@ class MetricSuite:
             The metrics of :data:`METRICS`; with ``truth`` those of :data:`LOCALISATION` (of these, energy precision
             depends on the place: In at "waveform" is what an analysis of the masked sound finds); and ``p``, ``o``,
             ``q`` (see :mod:`.faithfulness`), ``silent`` (1.0 where the magnitude is 0 on all valid bins; FF, FF-In,
-            AD, AI and AG are then 0) and ``saturated`` (1.0 where ``1 - p < 1e-3``).
+            AD, AI and AG are then 0) and ``saturated`` (1.0 where ``1 - p < 1e-3``). Of an undefined clip every metric,
+            ``o`` and ``q`` are NaN: a mask of zeros stands there, which nobody chose.
 
         Raises
         ------
@@ -230,10 +234,10 @@ class MetricSuite:
         silent = _silent(magnitude, valid)
         for name in _DROPS:
             values[name] = values[name].masked_fill(silent, 0.0)
+        values |= {"p": p, "o": o, "q": q}
+        if undefined is not None:
+            values |= {name: x.masked_fill(undefined, math.nan) for name, x in values.items() if name != "p"}
         return values | {
-            "p": p,
-            "o": o,
-            "q": q,
             "silent": silent.double(),
             "saturated": (whole.rest < SATURATION).double(),
         }
@@ -358,8 +362,9 @@ def format_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterabl
     -------
     str
         Columns: method, n (clips in the means; silent ones apart), and ``mean [low, high]`` of each metric, with the
-        number of undefined clips if there are any; "–" where a summary lacks what not every one has. An arrow in the
-        head says which direction is better.
+        number of undefined clips if there are any; "–" where a summary lacks what not every one has; "fixed" for the
+        metrics that a summary names under ``fixed``, those that the method's settings decide, by which it must not be
+        ranked. An arrow in the head says which direction is better.
 
     Raises
     ------
@@ -389,7 +394,8 @@ def format_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterabl
         if missing:
             raise ValueError(f"the summary of {method} has no {', '.join(missing)}")
         count = f"{summary['clips']} (+{summary['silent']} silent)" if summary.get("silent") else f"{summary['clips']}"
-        cells = [_cell(metric_info(name), summary[name]) if name in summary else "–" for name in names]
+        fixed = summary.get("fixed", ())
+        cells = [_cell(metric_info(name), summary[name], name in fixed) if name in summary else "–" for name in names]
         lines.append([method.replace("|", "\\|"), count, *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -412,12 +418,14 @@ def _defined(value: Mapping[str, Any] | Interval | None) -> bool:
     return value is not None and value["mean"] is not None and not math.isnan(value["mean"])
 
 
-def _cell(info: MetricInfo, value: Mapping[str, Any] | Interval) -> str:
+def _cell(info: MetricInfo, value: Mapping[str, Any] | Interval, fixed: bool = False) -> str:
     if isinstance(value, Interval):
         value = value.as_dict()
     undefined = f" ({value['undefined']} undefined)" if value["undefined"] else ""
     if not _defined(value):
         return f"–{undefined}"
+    if fixed:
+        return f"fixed{undefined}"
     digits = 1 if info.unit == "%" else 2
     mean, low, high = (_number(value[key], digits) for key in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]{undefined}"

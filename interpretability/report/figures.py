@@ -35,7 +35,8 @@ def plot_explanation(clip: Explanation, true_label: str | None = None) -> plt.Fi
     Returns
     -------
     matplotlib Figure
-        Time in seconds, frequency in Hz; levels in dB below the input's loudest bin.
+        Time in seconds, frequency in Hz; levels in dB below the input's loudest bin. What has to be known to read the
+        explanation stands below.
     """
     said = clip.describe()
     magnitude = clip.spectrogram.magnitude[0].cpu()
@@ -62,7 +63,10 @@ def plot_explanation(clip: Explanation, true_label: str | None = None) -> plt.Fi
         vmin=0,
         vmax=1,
     )
-    axes[1].set_title(f"mask (keeps {said['kept_area']:.0%} of the area)")
+    kept_area = (
+        "undefined: there is no explanation" if said["undefined"] else f"keeps {said['kept_area']:.0%} of the area"
+    )
+    axes[1].set_title(f"mask ({kept_area})")
     figure.colorbar(shown, ax=axes[1], label="mask")
     for axis in axes:
         axis.set_xlabel("time (s)")
@@ -70,6 +74,8 @@ def plot_explanation(clip: Explanation, true_label: str | None = None) -> plt.Fi
     axes[0].set_ylim(0, rate / 2)
     axes[0].set_xlim(0, max(said["seconds"], hop))
     figure.suptitle(_title(clip, true_label))
+    if clip.notes:
+        figure.supxlabel("; ".join(clip.notes), fontsize="small")
     return figure
 
 

@@ -299,6 +299,28 @@ def test_nothing_of_the_callers_is_changed():
         MetricSuite(module.train())(spectrogram, output, mask)
 
 
+def test_of_clips_without_an_explanation_nothing_is_measured():
+    classifier, spectrogram, mask = random_case()
+    truth = torch.rand(mask.shape, generator=torch.Generator().manual_seed(9)) < 0.5
+    undefined = torch.tensor([False, True, False, False, True])
+    mask[undefined] = 0
+    suite, output = MetricSuite(classifier), classifier(spectrogram)
+    whole = suite(spectrogram, output, mask, truth=truth)
+    values = suite(spectrogram, output, mask, truth=truth, undefined=undefined)
+    assert list(values) == list(whole)
+    for name, value in values.items():
+        about_the_clip = name in ("p", "silent", "saturated")
+        assert torch.equal(value[~undefined], whole[name][~undefined]), name
+        if about_the_clip:
+            assert torch.equal(value, whole[name]), name
+        else:
+            assert value[undefined].isnan().all(), name
+    nobody = suite(spectrogram, output, mask, truth=truth, undefined=torch.zeros(5, dtype=torch.bool))
+    assert all(torch.equal(nobody[name].nan_to_num(-9), whole[name].nan_to_num(-9)) for name in whole)
+    summary = summarise_clips(rows_of(values))
+    assert [(summary[name]["n"], summary[name]["undefined"]) for name in METRICS] == [(3, 2)] * len(METRICS)
+
+
 def test_half_precision_logits():
     classifier, spectrogram, mask = random_case()
     output = SimpleNamespace(logits=classifier(spectrogram).logits.bfloat16())
@@ -455,6 +477,25 @@ def test_table_golden():
         "| M = 0 \\| floor | 40 | 0.94 [0.90, 1.00] | 0.00 [-0.02, 0.50] | 6.4 [5.0, 8.0] "
         "| – (40 undefined) | 0.20 [0.20, 0.20] |",
     ]
+
+
+def test_what_settings_decide_is_not_ranked_in_the_table():
+    amt = {
+        "clips": 40,
+        "silent": 0,
+        "ad": interval(6.42, 4.96, 8.0),
+        "sps": interval(0.8, 0.8, 0.8, undefined=2),
+        "comp": interval(9.7, 9.7, 9.7),
+        "kept_area": interval(0.2, 0.2, 0.2),
+        "fixed": ["sps", "comp"],
+    }
+    nowhere = {**amt, "sps": interval(None, None, None, undefined=40, n=0), "fixed": ["sps"]}
+    table = format_table([("AMT", amt), ("nowhere", nowhere)], ["ad", "sps", "comp", "kept_area"])
+    assert table.splitlines()[2:] == [
+        "| AMT | 40 | 6.4 [5.0, 8.0] | fixed (2 undefined) | fixed | 0.20 [0.20, 0.20] |",
+        "| nowhere | 40 | 6.4 [5.0, 8.0] | – (40 undefined) | 9.70 [9.70, 9.70] | 0.20 [0.20, 0.20] |",
+    ]
+    assert "fixed" not in columns([summary_of(fixed=["sps"])])
 
 
 def test_table_has_every_metric_with_its_direction():

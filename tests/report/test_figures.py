@@ -62,6 +62,19 @@ def test_the_picture_shows_what_is_heard(apply, level):
         assert wanted == pytest.approx(level, abs=0.2)
 
 
+def test_what_has_to_be_known_stands_below(explanation):
+    figure = plot_explanation(explanation)
+    assert figure.get_supxlabel() == ""
+    assert "mask (keeps 20% of the area)" in [axis.get_title() for axis in figure.axes]
+    plt.close(figure)
+    explanation.notes = ("class-agnostic", "of a test")
+    explanation.undefined, explanation.mask = torch.tensor([True]), torch.zeros_like(explanation.mask)
+    figure = plot_explanation(explanation)
+    assert figure.get_supxlabel() == "class-agnostic; of a test"
+    assert "mask (undefined: there is no explanation)" in [axis.get_title() for axis in figure.axes]
+    plt.close(figure)
+
+
 def test_saved_and_closed(explanation, tmp_path):
     before = plt.get_fignums()
     path = save_explanation_figure(explanation, tmp_path / "deep" / "figure.png")

@@ -259,6 +259,24 @@ def test_a_method_without_training_and_an_older_evaluation(tool, make):
     assert list(rows["amt"].values())[1:] == ["–", "–", "–", "–", "0.50", "–", "e" * 12]
 
 
+def test_what_settings_decide_is_not_ranked_and_notes_stand_below(tool, make):
+    amt = summary_of("amt", training={"seed": 1234})
+    amt["notes"] = {"amt": ["class-agnostic", "SPS is fixed"], "M = 1": ["never mind"]}
+    for results_of_place in amt["places"].values():
+        results_of_place["amt"]["fixed"] = ["sps", "comp"]
+    plain = summary_of("piq")
+    outcome = run(tool, f"AMT, mean={make('a', amt)}", make("b", {**plain, "notes": {}}))
+    assert outcome.code == 0, outcome.err
+    for title in (SPECTROGRAM, WAVEFORM):
+        _, _, rows = table_rows(outcome.out, title)
+        assert [head for head, cell in rows["AMT, mean"].items() if cell == "fixed"] == ["SPS ↑", "COMP (nats) ↓"]
+        for name in ("piq", "M = 1", "↳ energy, same area"):
+            assert "fixed" not in rows[name].values()
+    assert outcome.out.count("**Notes**\n\n- AMT, mean: class-agnostic; SPS is fixed.\n\n**What each method took") == 1
+    assert "never mind" not in outcome.out
+    assert "Notes" not in run(tool, make("c", plain)).out
+
+
 def test_names(tool, make):
     a, b = make("a", summary_of()), make("seed=1234", summary_of())
     assert "two runs are called piq: give names of their own, NAME=RUN" in run(tool, a, b).line

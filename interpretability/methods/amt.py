@@ -1,0 +1,96 @@
+"""AMT, activation-map thresholding (arXiv 2402.02754): where the classifier itself looks. Nothing is trained.
+
+A map from inside the classifier (attention of a transformer, modulation of a FocalNet) is brought to the spectrogram's
+grid, and its highest values are kept: ``M = 1[a >= quantile_q(a)]``.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from interpretability.classifiers.base import Classifier, ClassifierOutput
+from interpretability.decoders import to_spectrogram_grid
+from interpretability.errors import UserError
+from interpretability.explanation import Interpretation
+from interpretability.frontend import Spectrogram
+from interpretability.methods.base import Interpreter
+from interpretability.metrics.areas import keep_top
+from interpretability.metrics.sparsity import check_mask
+
+#: Variants of the map that look at the explained class; all others are the same whatever the class.
+CLASS_SPECIFIC = ("gradient",)
+CLASS_AGNOSTIC = "class-agnostic: the mask is the same whichever class is explained"
+#: A map whose values differ by less than this, relative to the largest, is constant up to rounding.
+CONSTANT = 1e-6
+
+
+class AMT(Interpreter):
+    """Activation-map thresholding.
+
+    The map ``a`` [B, T', F'] is interpolated linearly from the centres of its cells to [T, F]. Of the n valid bins of
+    each clip exactly ``ceil((1 - quantile) * n)`` are kept, those with the highest values; of equal ones the earlier
+    frames and lower bins (where the map is 0 in more bins than are left out, some of those are among them).
+
+    A map that is constant up to rounding says nothing: the clip's explanation is *undefined*, and its mask is 0. It is
+    neither all-ones, which a threshold would give, nor an explanation that keeps nothing.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        One that gives maps: :attr:`Classifier.ACTIVATIONS` says which.
+    variant : str
+        ``last`` is the published one: of the last layer. ``mean``: over layers. Further ones are the classifier's own;
+        ``gradient`` looks at the explained class, the others are class-agnostic.
+    quantile : float in [0, 1)
+        q; 0.9 in the published recipe.
+    apply : {"log", "linear"}
+
+    Raises
+    ------
+    UserError
+        If the classifier has no such map; for a quantile out of range.
+    """
+
+    NAME = "amt"
+    trainable = False
+
+    def __init__(self, classifier: Classifier, variant: str = "last", quantile: float = 0.8, apply: str = "log"):
+        super().__init__(classifier, apply, variant=variant, quantile=quantile)
+        classifier.check_activation(variant)
+        if not 0 <= quantile < 1:
+            raise UserError(f"AMT: quantile is {quantile}, expected a number in [0, 1): 0.8 keeps a fifth of the bins")
+        self.variant, self.quantile = variant, float(quantile)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See :attr:`Interpreter.notes`."""
+        return () if self.variant in CLASS_SPECIFIC else (CLASS_AGNOSTIC,)
+
+    @property
+    def fixed_metrics(self) -> tuple[str, ...]:
+        """See :attr:`Interpreter.fixed_metrics`: how many bins of how many are kept is known beforehand."""
+        return ("sps", "comp", "comp_rel")
+
+    def interpret(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Interpretation:
+        """See :meth:`Interpreter.interpret`.
+
+        Raises
+        ------
+        ValueError
+            If the classifier's map is not finite.
+        """
+        found = self.classifier.activation_map(spectrogram, output, target, self.variant)
+        n_frames, n_bins = spectrogram.magnitude.shape[1:]
+        # Interpolated in double precision and compared in single: where the map is flat, beyond its outermost centres,
+        # bins are then ties, and it is not rounding that chooses among them.
+        scores = to_spectrogram_grid(found.values.detach().double(), found.grid, n_frames, n_bins, found.rows)
+        check_mask(scores, name=f"the activation map {self.variant!r}")
+        outside = ~spectrogram.valid[..., None]
+        largest = scores.masked_fill(outside, 0).abs().amax((1, 2), keepdim=True)  # [B, 1, 1]
+        scores = scores / largest.clamp(min=1e-300)
+        low = scores.masked_fill(outside, float("inf")).amin((1, 2))
+        high = scores.masked_fill(outside, -float("inf")).amax((1, 2))
+        undefined = high - low <= CONSTANT  # [B]
+        mask = keep_top(scores.float(), spectrogram.valid, 1 - self.quantile)
+        mask = mask.masked_fill(undefined[:, None, None], 0).to(spectrogram.magnitude.dtype)
+        return Interpretation(mask, undefined=undefined)
