@@ -1,25 +1,47 @@
-"""Explain one sound: python tools/interpret.py RUN_FOLDER sound.wav --out DIR [--target CLASS]
+"""Explain one sound, by a trained method or with no training at all.
 
-RUN_FOLDER is the output folder of a finished training run (or its ``interpreter`` folder). The sound can be of any
-rate, mono or not, from 0.1 s to 60 s. DIR gets the explanation and the residual as wav, a figure, and a description
-with every metric as JSON; of a method that explains by components (L2I, NMF) also those, drawn and as sounds.
+    python tools/interpret.py RUN_FOLDER SOUND --out DIR [--target CLASS]
+    python tools/interpret.py --classifier SOURCE SOUND --out DIR [--method NAME] [--settings KEY=VALUE …]
+    python tools/interpret.py --classifier SOURCE --list_methods
+
+RUN_FOLDER is the output folder of a finished training run (or its ``interpreter`` folder). SOURCE is any classifier:
+``hf:FOLDER``, ``speechbrain:FOLDER``, ``torch:package.module:Class`` or a classifier's folder of ours; it is then
+explained by a method that needs no training. The sound can be of any rate, mono or not, from 0.1 s to 60 s. DIR gets
+the explanation and the residual as wav, a figure, and a description with all settings and every metric as JSON; of a
+method that explains by components (L2I, NMF) also those, drawn and as sounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from interpretability.classifiers import Classifier, open_classifier
 from interpretability.command_line import check_device, guarded
 from interpretability.data.audio import read_audio
-from interpretability.errors import UserError
-from interpretability.methods import load_interpreter
+from interpretability.dictionary import Dictionary
+from interpretability.errors import UserError, first_line
+from interpretability.explanation import Explanation
+from interpretability.methods import METHODS, Interpreter, load_interpreter
+from interpretability.methods.gradients import ATTRIBUTIONS
 from interpretability.metrics.suite import PLACES, MetricSuite, clip_values
+from interpretability.training.dictionary import collect_frames, learn_dictionary
 
 SHORTEST, LONGEST = 0.1, 60.0  # seconds
+DEFAULT_METHOD = "integrated_gradients"
+#: Components of a dictionary that is learned from the sound itself.
+OWN_COMPONENTS = 16
+#: Classes of a multi-label head that are named, at most.
+MOST_CLASSES = 8
 
 
 def interpret(arguments: argparse.Namespace) -> None:
@@ -28,43 +50,279 @@ def interpret(arguments: argparse.Namespace) -> None:
     Raises
     ------
     UserError
-        For a run folder or a sound that cannot be used, an unknown class, or a length outside 0.1 to 60 s.
+        For a run folder, a classifier or a sound that cannot be used, an unknown class, method or setting, or a length
+        outside 0.1 to 60 s.
     """
     check_device(arguments.device)
-    interpreter = load_interpreter(arguments.run_folder).to(arguments.device)
-    rate = interpreter.frontend.settings.sample_rate
-    # One sample too many is read, so that a longer sound is noticed without decoding all of it.
-    wav = read_audio(arguments.sound, rate, max_seconds=LONGEST + 1)
-    seconds = len(wav) / rate
-    if not SHORTEST <= seconds <= LONGEST:
-        got = f"{seconds:.4g} s" if seconds <= LONGEST else f"more than {LONGEST:g} s"
-        raise UserError(
-            f"{arguments.sound}: lasts {got}, expected {SHORTEST:g} to {LONGEST:g} s; cut the part that matters"
-        )
+    if arguments.classifier is None:
+        run_folder, sound = _two_paths(arguments)
+        interpreter = load_interpreter(run_folder).to(arguments.device)
+        classifier, source = interpreter.classifier, str(run_folder)
+        wav = read_sound(sound, classifier)
+    else:
+        classifier, source = _open(arguments), arguments.classifier
+        if arguments.list_methods:
+            print(list_methods(classifier))
+            return
+        sound = _one_path(arguments)
+        wav = read_sound(sound, classifier)
+        _try(classifier, wav.to(arguments.device), sound)
+        interpreter = make_interpreter(classifier, arguments.method, parse_settings(arguments.settings), wav, sound)
+        interpreter.to(arguments.device)
     explanation = interpreter.explain(wav[None].to(arguments.device), target=arguments.target)
     metrics = {}
     for place in PLACES:
-        suite = MetricSuite(interpreter.classifier, place, interpreter.apply_domain)
-        values = suite(explanation.spectrogram, explanation.output, explanation.mask, explanation.target)
+        suite = MetricSuite(classifier, place, interpreter.apply_domain)
+        values = suite(
+            explanation.spectrogram,
+            explanation.output,
+            explanation.mask,
+            explanation.target,
+            undefined=explanation.undefined,
+        )
         metrics[place] = clip_values(values, 0)
+    extra = {
+        "source": str(sound),
+        "settings": interpreter.settings,
+        "classifier": describe_classifier(classifier, source),
+        "metrics": metrics,
+    }
+    paths = explanation.save(arguments.out, extra=extra)
+    print(say_classes(explanation, classifier.task))
     said = explanation.describe()
-    paths = explanation.save(arguments.out, extra={"source": str(arguments.sound), "metrics": metrics})
-    print(f"predicted: {said['predicted']} (p = {said['predicted_probability']:.3f})")
-    if said["explained"] != said["predicted"]:
-        print(f"explained: {said['explained']} (p = {said['explained_probability']:.3f})")
+    for note in said["notes"]:
+        print(f"note: {note}")
+    if said["undefined"]:
+        print("undefined: the method has no explanation for this sound; the empty mask means nothing")
     print(f"kept area: {said['kept_area']:.1%}; metrics on what is heard: {json.dumps(metrics['waveform'])}")
     print("written: " + ", ".join(str(path) for path in paths.values()))
 
 
+def read_sound(path: Path, classifier: Classifier) -> Tensor:
+    """Return the sound [N] at the classifier's rate; a :class:`UserError` if it is too short or too long."""
+    rate = classifier.frontend.settings.sample_rate
+    # One second too many is read, so that a longer sound is noticed without decoding all of it.
+    wav = read_audio(path, rate, max_seconds=LONGEST + 1)
+    seconds = len(wav) / rate
+    if not SHORTEST <= seconds <= LONGEST:
+        got = f"{seconds:.4g} s" if seconds <= LONGEST else f"more than {LONGEST:g} s"
+        raise UserError(f"{path}: lasts {got}, expected {SHORTEST:g} to {LONGEST:g} s; cut the part that matters")
+    return wav
+
+
+def make_interpreter(
+    classifier: Classifier, method: str, settings: dict[str, Any], wav: Tensor, sound: Path
+) -> Interpreter:
+    """Make a method that needs no training; of NMF without a dictionary, learn one from the sound itself.
+
+    Raises
+    ------
+    UserError
+        If there is no such method, it has to be trained, this classifier does not allow it, or it does not take a
+        setting.
+    """
+    name, settings = (
+        ("gradients", {"attribution": method, **settings}) if method in ATTRIBUTIONS else (method, settings)
+    )
+    kind = METHODS.get(name)
+    if kind is None:
+        raise UserError(f"no method {method!r}, expected one of {', '.join(_untrained())} (--list_methods says more)")
+    if kind.trainable:
+        raise UserError(
+            f"{name} has to be trained: {_how_to_train(name)}; without training there are {', '.join(_untrained())}"
+        )
+    taken = list(inspect.signature(kind.__init__).parameters)[2:]
+    learns = name == "nmf" and settings.get("dictionary") is None
+    known = [*taken, "n_components"] if learns else taken
+    foreign = [key for key in settings if key not in known]
+    if foreign:
+        raise UserError(f"{method} takes no setting {foreign[0]!r}, expected among {', '.join(known)}")
+    if learns:
+        settings = {**settings}
+        dictionary = own_dictionary(classifier, wav, sound, settings.pop("n_components", OWN_COMPONENTS))
+        settings["dictionary"] = dictionary
+        print(f"no dictionary given: {dictionary.n_components} components were learned from the sound itself")
+    try:
+        interpreter = kind(classifier, **settings)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{method} refuses its settings ({first_line(error)}): correct --settings") from error
+    if learns:
+        interpreter.settings = {**interpreter.settings, "dictionary_training": dictionary.training}
+    return interpreter.eval()
+
+
+def own_dictionary(classifier: Classifier, wav: Tensor, sound: Path, n_components: Any) -> Dictionary:
+    """Learn a dictionary from one sound: few components, at most as many as it has frames."""
+    if isinstance(n_components, bool) or not isinstance(n_components, int) or n_components < 1:
+        raise UserError(f"n_components is {n_components!r}, expected a whole number >= 1")
+    if not bool(wav.any()):
+        raise UserError(f"{sound}: silence, from which no dictionary can be learned; give one: --settings dictionary=…")
+    frames = collect_frames([{"signal": wav}], classifier.frontend, progress=False)
+    return learn_dictionary(
+        frames,
+        classifier.frontend.settings,
+        classifier.labels,
+        n_components=min(n_components, len(frames)),
+        progress=False,
+        training={"data": {"name": "the explained sound itself", "source": str(sound)}},
+    )
+
+
+def list_methods(classifier: Classifier) -> str:
+    """Return what can be done with this classifier, a line a method."""
+    lines = [f"{classifier.NAME} classifier of {len(classifier.labels)} classes ({classifier.task}-label)"]
+    lines.append("Without training (--method):")
+    for name in _untrained():
+        if name in ATTRIBUTIONS:
+            said = "gradients, through Captum" + (" (the default)" if name == DEFAULT_METHOD else "")
+        elif name == "gradients":
+            said = f"the same, chosen by --settings attribution={'|'.join(ATTRIBUTIONS)}"
+        elif name == "nmf":
+            said = "components of a dictionary (--settings dictionary=FILE), or of the sound itself"
+        elif name == "amt":
+            variants = "|".join(classifier.ACTIVATIONS)
+            said = f"--settings variant={variants}" if variants else "not here: this classifier has no activation maps"
+        else:
+            said = "a floor, which explains nothing: for comparison"
+        lines.append(f"  {name}: {said}")
+    lines.append(f"To be trained: {_how_to_train('NAME')}:")
+    maps = "" if classifier.feature_channels else "not here: this classifier has no feature maps; name --layers for it"
+    lines += [f"  {name}: {maps or f'train_{name}.py'}" for name, kind in METHODS.items() if kind.trainable]
+    return "\n".join(lines)
+
+
+def describe_classifier(classifier: Classifier, source: str) -> dict[str, Any]:
+    """Return what is known of the explained classifier as plain values."""
+    return {
+        "source": source,
+        "kind": classifier.NAME,
+        "sha256": getattr(classifier, "description", {}).get("sha256"),
+        "task": classifier.task,
+        "n_classes": len(classifier.labels),
+        "frontend": classifier.frontend.settings.to_dict(),
+    }
+
+
+def say_classes(explanation: Explanation, task: str) -> str:
+    """Return which classes are predicted, and which one is explained if that is not plain."""
+    said, labels = explanation.describe(), explanation.labels
+    p = explanation.probabilities[0]
+    found = [int(predicted) for predicted in p.argsort(descending=True, stable=True) if p[predicted] > 0.5]
+    if task == "multi" and not found:
+        lines = [f"predicted: none above 0.5; highest: {said['predicted']} (p = {said['predicted_probability']:.3f})"]
+    elif task == "multi":
+        shown = ", ".join(f"{labels[k]} (p = {float(p[k]):.3f})" for k in found[:MOST_CLASSES])
+        more = f" and {len(found) - MOST_CLASSES} more" if len(found) > MOST_CLASSES else ""
+        lines = [f"predicted: {shown}{more}"]
+    else:
+        lines = [f"predicted: {said['predicted']} (p = {said['predicted_probability']:.3f})"]
+    if task == "multi" or said["explained"] != said["predicted"]:
+        lines.append(f"explained: {said['explained']} (p = {said['explained_probability']:.3f})")
+    return "\n".join(lines)
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return KEY=VALUE pairs as settings: numbers, True, False, None, lists and dicts, and else text."""
+    found = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise UserError(f"setting {pair!r}, expected KEY=VALUE (and the sound before --settings)")
+        found[key] = _value(text)
+    return found
+
+
+def _value(text: str) -> Any:
+    for read in (ast.literal_eval, json.loads):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def _untrained() -> list[str]:
+    """Return the names of the methods that need no training."""
+    return [*ATTRIBUTIONS, *(name for name, kind in METHODS.items() if not kind.trainable)]
+
+
+def _how_to_train(name: str) -> str:
+    return (
+        f"run train_{name}.py in a folder of recipes/ with this classifier as --classifier_folder (of a model of "
+        "another library, what tools/import_classifier.py makes), then tools/interpret.py with its output folder"
+    )
+
+
+def _open(arguments: argparse.Namespace) -> Classifier:
+    classifier = open_classifier(arguments.classifier, **parse_settings(arguments.classifier_settings))
+    return classifier.to(arguments.device)
+
+
+@torch.no_grad()
+def _try(classifier: Classifier, wav: Tensor, sound: Path) -> None:
+    """Run the classifier once: models of other libraries may refuse a sound, each in its own words."""
+    frontend = classifier.frontend
+    try:
+        classifier.classify(frontend.analyse(frontend.level(wav[None])))
+    except UserError:
+        raise
+    except Exception as error:  # whatever the model raises
+        seconds = len(wav) / frontend.settings.sample_rate
+        reason = first_line(error)
+        raise UserError(
+            f"{sound}: the classifier cannot be run on {seconds:.3g} s of sound ({reason}): give a longer one"
+        ) from error
+
+
+def _two_paths(arguments: argparse.Namespace) -> list[Path]:
+    for option, given in (
+        ("--method", arguments.method != DEFAULT_METHOD),
+        ("--settings", bool(arguments.settings)),
+        ("--classifier_settings", bool(arguments.classifier_settings)),
+        ("--list_methods", arguments.list_methods),
+    ):
+        if given:
+            raise UserError(f"{option} goes with --classifier: a run folder has its own method and settings")
+    if len(arguments.paths) != 2:
+        raise UserError(
+            f"got {len(arguments.paths)} paths, expected RUN_FOLDER SOUND; or --classifier SOURCE SOUND, to explain "
+            "with no training"
+        )
+    _check_out(arguments)
+    return arguments.paths
+
+
+def _one_path(arguments: argparse.Namespace) -> Path:
+    if len(arguments.paths) != 1:
+        raise UserError(f"got {len(arguments.paths)} paths with --classifier, expected one: SOUND")
+    _check_out(arguments)
+    return arguments.paths[0]
+
+
+def _check_out(arguments: argparse.Namespace) -> None:
+    if arguments.out is None:
+        raise UserError("no --out: name the folder for the results")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run_folder", type=Path, help="output folder of a finished training run")
-    parser.add_argument("sound", type=Path, help="any file that soundfile reads")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS
+    )
+    parser.add_argument("paths", type=Path, nargs="*", help="[RUN_FOLDER] SOUND: any file that soundfile reads")
+    parser.add_argument("--classifier", help="any classifier, explained with no training, instead of RUN_FOLDER")
+    parser.add_argument("--method", default=DEFAULT_METHOD, help=f"of --classifier (default: {DEFAULT_METHOD})")
+    parser.add_argument("--settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the method")
+    parser.add_argument(
+        "--classifier_settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the source: layers, labels, …"
+    )
+    parser.add_argument("--list_methods", action="store_true", help="say what can be done with --classifier, and stop")
+    parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--target", help="class to explain (name or index); the predicted one by default")
     parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     return guarded(lambda: interpret(arguments))
 
 

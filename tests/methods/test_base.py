@@ -6,12 +6,16 @@ import torch
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
+from interpretability.classifiers.focalnet import FocalNetClassifier
+from interpretability.classifiers.vit import ViTClassifier
 from interpretability.dictionary import Components, Dictionary
 from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings
 from interpretability.methods import METHODS, load_interpreter, save_interpreter
+from interpretability.methods.amt import AMT
 from interpretability.methods.base import Interpreter
 from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask
+from interpretability.methods.gradients import Gradients
 from interpretability.methods.l2i import L2I
 from interpretability.methods.lmac import LMAC
 from interpretability.methods.nmf import NMF
@@ -36,6 +40,25 @@ def cnn14():
     return Cnn14Classifier(LABELS, base_channels=1, emb_dim=32)
 
 
+def vit(image_size=32, image_frames=96):
+    torch.manual_seed(0)
+    config = {
+        "image_size": image_size,
+        "patch_size": 8,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    return ViTClassifier(LABELS, config=config, image_frames=image_frames, lin_neurons=8)
+
+
+def focalnet():
+    torch.manual_seed(0)
+    config = {"image_size": 32, "embed_dim": 8, "depths": [1, 2], "focal_levels": [1, 1], "focal_windows": [3, 3]}
+    return FocalNetClassifier(LABELS, config=config, image_frames=96, lin_neurons=8)
+
+
 def words(n_components=6):
     """A dictionary of bands that overlap."""
     bins = torch.arange(513.0)[:, None]
@@ -48,17 +71,32 @@ CASES = {
     "piq, one doubling": lambda: PIQ(compact(), codebook_size=12, channels=8, decoder_channels=(4,)),
     "piq on conv2d": lambda: PIQ(conv2d(), codebook_size=12, channels=8, decoder_channels=(4,)),
     "piq, published": lambda: PIQ(conv2d(), network="published", codebook_size=12, shared_keys=3),
+    "piq on vit": lambda: PIQ(vit(), codebook_size=12, channels=8, decoder_channels=(4, 4, 4)),
+    "piq on focalnet": lambda: PIQ(focalnet(), codebook_size=12, channels=8, decoder_channels=(4,)),
+    "piq, published on vit": lambda: PIQ(vit(image_size=112, image_frames=215), network="vit", codebook_size=12),
     "piq, linear": lambda: PIQ(compact(), codebook_size=12, channels=8, decoder_channels=(4, 4), apply="linear"),
     "lmac": lambda: LMAC(compact(), channels=8, decoder_channels=(4,)),
     "lmac on cnn14, class gains": lambda: LMAC(cnn14(), channels=4, decoder_channels=(), class_gains=True),
+    "lmac on vit, class gains": lambda: LMAC(vit(), channels=4, decoder_channels=(4, 4), class_gains=True),
     "lmac, published": lambda: LMAC(cnn14(), network="cnn14"),
     "nmf": lambda: NMF(compact(), words(), n_iterations=5),
     "nmf, gradient, linear": lambda: NMF(
         compact(), words(), relevance="gradient", keep="threshold", n_iterations=5, apply="linear"
     ),
     "l2i": lambda: L2I(compact(), words(), channels=4),
+    "l2i on vit": lambda: L2I(vit(), words(), channels=4),
+    "l2i on focalnet": lambda: L2I(focalnet(), words(), channels=4),
     "l2i, published on conv2d": lambda: L2I(conv2d(), words(), "conv2d"),
     "l2i, published on cnn14": lambda: L2I(cnn14(), words(), "cnn14"),
+    "amt on vit": lambda: AMT(vit()),
+    "amt on vit, rollout": lambda: AMT(vit(), "rollout", quantile=0.9),
+    "amt on vit, gradient": lambda: AMT(vit(), "gradient"),
+    "amt on focalnet": lambda: AMT(focalnet()),
+    "amt on focalnet, gradient, linear": lambda: AMT(focalnet(), "gradient", apply="linear"),
+    "gradients": lambda: Gradients(compact(), n_steps=4),
+    "gradients, saliency, linear": lambda: Gradients(conv2d(), "saliency", apply="linear"),
+    "gradients, input x gradient, top": lambda: Gradients(compact(), "input_x_gradient", "top10"),
+    "gradients, smoothgrad": lambda: Gradients(compact(), "smoothgrad", n_copies=3),
     "constant": lambda: ConstantMask(compact(), 0.3),
     "random": lambda: RandomMask(compact(), 0.2),
     "energy": lambda: EnergyMask(compact(), 0.2),

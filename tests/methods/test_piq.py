@@ -1,13 +1,24 @@
 """PIQ: partition of the codebook, nearest keys, straight-through gradient, loss by hand, published names."""
 
+import dataclasses
+
 import pytest
 import torch
-from speechbrain.lobes.models.PIQ import VectorQuantizedPSI_Audio, get_irrelevant_regions
+from speechbrain.lobes.models.PIQ import (
+    VectorQuantizedPSI_Audio,
+    VectorQuantizedPSIFocalNet_Audio,
+    VectorQuantizedPSIViT_Audio,
+    get_irrelevant_regions,
+)
+from torch.nn import functional
 
 from interpretability.classifiers.base import MaskedLogits
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
+from interpretability.classifiers.focalnet import FocalNetClassifier
+from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
+from interpretability.frontend import Spectrogram
 from interpretability.methods.piq import PIQ, SHARED, Codebook, key_classes, look_up, quantise
 
 LABELS = ["cat", "dog", "rain"]
@@ -238,3 +249,108 @@ class TestPublished:
 def test_unknown_network():
     with pytest.raises(UserError, match="network is 'big'"):
         small(network="big")
+
+
+def vit(**settings):
+    """A small ViT whose images have 14 x 14 patches, as the published decoder wants them."""
+    torch.manual_seed(0)
+    config = {
+        "image_size": 56,
+        "patch_size": 4,
+        "hidden_size": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    return ViTClassifier(LABELS, config=config, lin_neurons=8, **{"image_frames": 431, **settings})
+
+
+def focalnet(**settings):
+    """A small FocalNet whose last stage has 7 x 7 cells, as the published one."""
+    torch.manual_seed(0)
+    config = {"image_size": 56, "embed_dim": 8, "depths": [1, 1], "focal_levels": [1, 1], "focal_windows": [3, 3]}
+    return FocalNetClassifier(LABELS, config=config, lin_neurons=8, **{"image_frames": 431, **settings})
+
+
+class TestBehindImages:
+    KINDS = pytest.mark.parametrize(
+        ("network", "classifier", "lobe", "scale"),
+        [("vit", vit, VectorQuantizedPSIViT_Audio, 1), ("focalnet", focalnet, VectorQuantizedPSIFocalNet_Audio, 2)],
+    )
+
+    @KINDS
+    def test_published_parameter_names_load_and_give_the_published_output(self, network, classifier, lobe, scale):
+        classifier = classifier()
+        dim = classifier.feature_channels[-1]
+        torch.manual_seed(3)
+        published = lobe(dim=dim, K=30, numclasses=3, shared_keys=0)
+        published.train()(noise(4, dim, 14, 14), torch.tensor([0, 1, 2, 0]))  # batch statistics that are not initial
+        published.eval().codebook.embedding.weight.data.normal_()
+        piq = PIQ(classifier, network=network, codebook_size=30).eval()
+        piq.psi.load_state_dict(published.state_dict())
+        spectrogram = piq.frontend.analyse(piq.frontend.level(noise(2, 80000)))
+        assert spectrogram.magnitude.shape[1:] == (431, 513)
+        output, target = classifier.classify(spectrogram), torch.tensor([0, 2])
+        with torch.no_grad():
+            maps = output.feature_maps[-1]
+            # What the published recipe does to FocalNet's map before its decoder sees it.
+            size = [scale * n for n in maps.shape[2:]]
+            maps = functional.interpolate(maps, size=size, mode="bilinear", antialias=True, align_corners=False)
+            wanted = published(maps, target)[0][:, 0]
+            got = piq(spectrogram, output, target).mask_logits
+        assert wanted.shape == got.shape == (2, 431, 513)
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+    @KINDS
+    @pytest.mark.parametrize("n_frames", [20, 431, 500, 1000])
+    def test_clips_of_any_length_are_drawn_image_by_image(self, network, classifier, lobe, scale, n_frames):
+        piq = PIQ(classifier(), network=network, codebook_size=12).eval()
+        wavs = noise(1, n_frames * 186 - 186)
+        spectrogram = piq.frontend.analyse(wavs)
+        output = piq.classifier.classify(spectrogram)
+        with torch.no_grad():
+            whole = piq(spectrogram, output, output.predicted)
+        assert whole.mask_logits.shape == (1, n_frames, 513)
+        n_images = -(-n_frames // 431)
+        assert whole.adapted.shape[2] == whole.rows.shape[1] == 7 * n_images
+        assert int(whole.rows.sum()) == -(-n_frames * 7 // 431)
+        # The first image is drawn the same whatever follows it, with its tokens as they are.
+        rows = piq.psi.image_rows
+        if n_images > 1:
+            first = dataclasses.replace(output, feature_maps=(output.feature_maps[-1][:, :, :rows],))
+            cut = Spectrogram(
+                spectrogram.magnitude[:, :431],
+                spectrogram.phase[:, :431],
+                spectrogram.valid[:, :431],
+                torch.tensor([430 * 186]),
+                430 * 186,
+            )
+            with torch.no_grad():
+                alone = piq(cut, first, output.predicted)
+            torch.testing.assert_close(whole.mask_logits[:, :431], alone.mask_logits, rtol=0, atol=1e-5)
+
+    @KINDS
+    def test_it_learns_with_every_parameter(self, network, classifier, lobe, scale):
+        piq = PIQ(classifier(), network=network, codebook_size=6, faithfulness_weight=1.0).train()
+        _, terms = step(piq, noise(3, 30000), torch.tensor([1.0, 0.7, 0.4]))
+        terms["loss"].backward()
+        missing = [name for name, parameter in piq.named_parameters() if parameter.grad is None]
+        assert not missing
+
+    def test_other_classifiers_and_images_too_small_are_refused(self):
+        with pytest.raises(UserError, match="for classifiers that see images"):
+            PIQ(compact(), network="vit")
+        piq = PIQ(vit(image_frames=600), network="vit", codebook_size=6).eval()
+        with pytest.raises(UserError, match="draws 431 frames and 513 bins"):
+            piq.explain(noise(1, 8000))
+        with pytest.raises(UserError, match="expected one of compact, published, vit, focalnet"):
+            PIQ(compact(), network="big")
+
+    def test_a_classifier_with_a_single_feature_map(self):
+        classifier = vit()
+        classifier.feature_channels, classifier.feature_strides = (8,), classifier.feature_strides[-1:]
+        assert PIQ(classifier, codebook_size=6, decoder_channels=(4, 4)).psi.level == 0
+
+    def test_no_step_is_refused(self):
+        with pytest.raises(UserError, match="a number for each finer grid"):
+            PIQ(compact(), codebook_size=6, decoder_channels=())

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import math
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ RECIPES = REPOSITORY / "recipes"
 SAMPLE_RATE = 16000  # Hz
 FLOORS = ("M = 1", "random 20%", "energy top 20%")
 JOBS = {
+    "interpret_amt": "evaluate",
     "train_classifier": "classifier",
     "train_interpreter": "interpreter",
     "train_l2i": "interpreter",
@@ -81,8 +83,10 @@ class Runs:
         recipe, yaml = name.split("/")
         row = register.REGISTER[name]
         output, data = self.folder / name, self.data[recipe]
+        text = (self.recipes / recipe / "hparams" / f"{yaml}.yaml").read_text(encoding="utf-8")
         settings = {
             **register.COMMON,
+            **(register.TRAINED if re.search("^training:", text, re.MULTILINE) else {}),
             **register.DATA[recipe],
             **row.overrides,
             "data_folder": data,

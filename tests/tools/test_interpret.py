@@ -1,4 +1,7 @@
-"""``tools/interpret.py``: any sound in, three sounds of the same length, a figure and metrics out; or one line."""
+"""``tools/interpret.py``: any sound in, three sounds of the same length, a figure and metrics out; or one line.
+
+By a trained run first, then by methods that need no training, on classifiers of ours and of other libraries.
+"""
 
 import importlib.util
 import json
@@ -10,7 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
+import torch
 
+from interpretability.classifiers import load_classifier, save_classifier
+from interpretability.classifiers.compact import CompactClassifier
+from interpretability.classifiers.vit import ViTClassifier
+from interpretability.frontend import Frontend, FrontendSettings
+from interpretability.methods import METHODS
+from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
 from interpretability.metrics import METRICS
 
 SCRIPT = tiny.REPOSITORY / "tools" / "interpret.py"
@@ -42,9 +52,9 @@ def noise(n_samples, scale=0.3):
     return scale * np.random.default_rng(0).standard_normal(n_samples)
 
 
-def check_results(out, n_samples):
+def check_results(out, n_samples, more=(), undefined=()):
     """Check the files of an explained sound; return its description."""
-    assert sorted(path.name for path in out.iterdir()) == RESULTS
+    assert sorted(path.name for path in out.iterdir()) == sorted([*RESULTS, *more])
     sounds = {}
     for name in ("input", "explanation", "residual"):
         wav, rate = soundfile.read(out / f"{name}.wav", dtype="float32")
@@ -56,7 +66,7 @@ def check_results(out, n_samples):
     description = json.loads((out / "explanation.json").read_text("utf-8"), parse_constant=pytest.fail)
     for values in description["metrics"].values():
         assert {*METRICS, "p", "o", "q", "silent", "saturated"} <= values.keys()
-        assert all(value is not None for value in values.values())
+        assert {name for name, value in values.items() if value is None} <= set(undefined)
     assert set(description["metrics"]) == {"spectrogram", "waveform"}
     assert (out / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert description["seconds"] == n_samples / tiny.RATE
@@ -263,6 +273,296 @@ def test_a_damaged_or_ill_fitting_run(interpret, tiny_piq_run, tmp_path, sound, 
     run = shutil.copytree(tiny_piq_run, tmp_path / "run")
     damage(run / "interpreter")
     refuse(interpret(run, sound, "--out", out), out, *words)
+
+
+# ---- Without training ----
+
+
+@pytest.fixture
+def explain(interpret, tiny_classifier_folder, sound, out):
+    """Explain the sound with the tiny classifier and no run."""
+    return lambda *arguments: interpret("--classifier", tiny_classifier_folder, sound, "--out", out, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "recorded"),
+    [
+        ("saliency", [], {"attribution": "saliency", "form": "soft"}),
+        ("input_x_gradient", ["form=top20"], {"attribution": "input_x_gradient", "form": "top20"}),
+        ("integrated_gradients", ["n_steps=4", "apply=linear"], {"n_steps": 4, "apply": "linear"}),
+        ("smoothgrad", ["n_copies=3", "noise=2e-1"], {"attribution": "smoothgrad", "n_copies": 3, "noise": 0.2}),
+        ("gradients", ["attribution=saliency"], {"attribution": "saliency"}),
+        ("energy", ["area=0.1"], {"area": 0.1}),
+        ("random", ["seed=7"], {"area": 0.2, "seed": 7}),
+        ("constant", ["value=0.3"], {"value": 0.3}),
+    ],
+)
+def test_methods_without_training(explain, out, tiny_classifier_folder, sound, method, settings, recorded):
+    outcome = explain("--method", method, *(["--settings", *settings] if settings else []))
+    assert outcome.code == 0, outcome.err
+    description, _ = check_results(out, 4000)
+    assert recorded.items() <= description["settings"].items()
+    known = json.loads((tiny_classifier_folder / "classifier.json").read_text("utf-8"))
+    assert description["classifier"] == {
+        "source": str(tiny_classifier_folder),
+        "kind": "compact",
+        "sha256": known["sha256"],
+        "task": "single",
+        "n_classes": 3,
+        "frontend": known["frontend"],
+    }
+    assert description["source"] == str(sound)
+    assert f"predicted: {description['predicted']} (p = " in outcome.out
+    assert "explained:" not in outcome.out
+
+
+def test_every_method_without_training_is_tried_here():
+    tried = {"energy", "random", "constant", "gradients", "nmf", "amt"}
+    assert {name for name, kind in METHODS.items() if not kind.trainable} == tried
+
+
+def test_the_default_is_integrated_gradients(explain, out, tiny_classifier_folder, sound):
+    outcome = explain("--target", "high")
+    assert outcome.code == 0, outcome.err
+    description, sounds = check_results(out, 4000)
+    assert (description["method"], description["explained"]) == ("gradients", "high")
+    assert description["settings"]["attribution"] == "integrated_gradients"
+    # What the library gives is what the tool writes.
+    wav = torch.from_numpy(soundfile.read(sound, dtype="float32")[0])[None]
+    expected = Gradients(load_classifier(tiny_classifier_folder)).explain(wav, target="high")
+    np.testing.assert_allclose(sounds["explanation"], expected.listenable[0].numpy(), atol=1e-4)
+
+
+def test_nmf_learns_from_the_sound_itself(explain, out, sound):
+    outcome = explain("--method", "nmf", "--settings", "n_components=5", "keep=threshold", "threshold=0.0")
+    assert outcome.code == 0, outcome.err
+    assert "no dictionary given: 5 components were learned from the sound itself" in outcome.out
+    description, _ = check_results(out, 4000, ["components", "components.png"])
+    assert description["settings"]["dictionary"]["n_components"] == 5
+    assert description["settings"]["dictionary_training"]["data"]["source"] == str(sound)
+    assert (description["settings"]["keep"], description["settings"]["threshold"]) == ("threshold", 0.0)
+    assert 1 <= len(description["components"]) <= 5
+
+
+def test_nmf_of_few_frames_has_few_components(interpret, tiny_classifier_folder, tmp_path, out):
+    soundfile.write(tmp_path / "short.wav", noise(800), tiny.RATE)
+    classifier = load_classifier(tiny_classifier_folder)
+    frames = Frontend(classifier.frontend.settings).n_frames(800)
+    outcome = interpret("--classifier", tiny_classifier_folder, tmp_path / "short.wav", "--method", "nmf", "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert f"no dictionary given: {min(16, frames)} components" in outcome.out
+    assert frames < 16
+
+
+def test_nmf_with_a_dictionary(explain, out, tiny_classifier_folder, tmp_path):
+    from interpretability.dictionary import Dictionary
+
+    settings = load_classifier(tiny_classifier_folder).frontend.settings
+    matrix = torch.rand(settings.n_bins, 3) + 0.01
+    path = Dictionary(matrix / matrix.norm(dim=0), settings, ["a"], "by hand").save(tmp_path / "dictionary.pt")
+    outcome = explain("--method", "nmf", "--settings", f"dictionary={path}")
+    assert outcome.code == 0, outcome.err
+    assert "learned" not in outcome.out
+    description, _ = check_results(out, 4000, ["components", "components.png"])
+    assert description["settings"]["dictionary"]["algorithm"] == "by hand"
+    again = explain("--method", "nmf", "--settings", f"dictionary={path}", "n_components=3")
+    assert again.code == 2
+    assert "nmf takes no setting 'n_components'" in again.line
+
+
+class TestClassifiers:
+    SETTINGS = FrontendSettings(sample_rate=tiny.RATE, n_fft=512)
+
+    @pytest.mark.parametrize("bias", [4.0, -4.0])
+    def test_several_labels(self, interpret, tmp_path, sound, out, bias):
+        torch.manual_seed(0)
+        labels = [f"class {k}" for k in range(12)]
+        classifier = CompactClassifier(labels, self.SETTINGS, "multi", n_mels=16, channels=(4, 4, 8, 8))
+        classifier.head.bias.data = bias + torch.linspace(0, 1, 12)
+        save_classifier(classifier, tmp_path / "classifier")
+        arguments = ["--classifier", tmp_path / "classifier", sound, "--out", out, "--method", "saliency"]
+        outcome = interpret(*arguments, "--target", "class 3")
+        assert outcome.code == 0, outcome.err
+        first, second = outcome.out.splitlines()[:2]
+        if bias > 0:
+            assert first.count("(p = 0.9") == 8
+            assert first.endswith(" and 4 more")
+        else:
+            assert first.startswith("predicted: none above 0.5; highest: class ")
+        assert second.startswith("explained: class 3 (p = 0.")
+        assert check_results(out, 4000)[0]["classifier"]["task"] == "multi"
+
+    @pytest.fixture
+    def vit(self, tmp_path):
+        config = {
+            "image_size": 32,
+            "patch_size": 8,
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+        }
+        torch.manual_seed(0)
+        classifier = ViTClassifier(["low", "middle", "high"], self.SETTINGS, config=config)
+        save_classifier(classifier, tmp_path / "vit")
+        return tmp_path / "vit"
+
+    def test_activation_maps(self, interpret, vit, sound, out):
+        outcome = interpret(
+            "--classifier", vit, sound, "--out", out, "--method", "amt", "--settings", "variant=rollout", "quantile=0.9"
+        )
+        assert outcome.code == 0, outcome.err
+        description, _ = check_results(out, 4000)
+        assert description["settings"] == {"apply": "log", "variant": "rollout", "quantile": 0.9}
+        assert description["kept_area"] == pytest.approx(0.1, abs=0.001)
+        assert "note: class-agnostic" in outcome.out
+
+    def test_no_activation_maps(self, explain, out):
+        refuse(explain("--method", "amt"), out, "'compact' has no activation maps")
+
+    def test_hugging_face(self, interpret, tmp_path, out):
+        transformers = pytest.importorskip("transformers")
+        config = transformers.Wav2Vec2Config(
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=16,
+            conv_dim=(8, 8),
+            conv_stride=(10, 8),
+            conv_kernel=(20, 8),
+            num_feat_extract_layers=2,
+            num_conv_pos_embeddings=4,
+            num_conv_pos_embedding_groups=2,
+            classifier_proj_size=8,
+            id2label={0: "yes", 1: "no"},
+            label2id={"yes": 0, "no": 1},
+        )
+        torch.manual_seed(0)
+        transformers.Wav2Vec2ForSequenceClassification(config).save_pretrained(tmp_path / "model")
+        transformers.Wav2Vec2FeatureExtractor(sampling_rate=16000).save_pretrained(tmp_path / "model")
+        soundfile.write(tmp_path / "sound.wav", noise(22050)[:9000], 22050)
+        source = f"hf:{tmp_path / 'model'}"
+        outcome = interpret("--classifier", source, tmp_path / "sound.wav", "--out", out, "--method", "saliency")
+        assert outcome.code == 0, outcome.err
+        description = json.loads((out / "explanation.json").read_text("utf-8"))
+        assert description["classifier"]["source"] == source
+        assert description["classifier"]["kind"] == "huggingface"
+        assert description["sample_rate"] == 16000
+        assert description["predicted"] in ("yes", "no")
+        assert soundfile.info(out / "explanation.wav").frames == math.ceil(9000 * 16000 / 22050)
+
+    MODEL = """
+import torch
+
+
+class Model(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.first = torch.nn.Conv1d(1, 4, 64, 32)
+        self.head = torch.nn.Linear(4, classes)
+
+    def forward(self, wavs):
+        if wavs.shape[1] < 2000:
+            raise RuntimeError("too short for me")
+        return self.head(self.first(wavs[:, None]).relu().mean(2))
+"""
+
+    @pytest.fixture
+    def module(self, tmp_path, monkeypatch):
+        """A model of anybody's, on the path, and what to say of it."""
+        (tmp_path / "modules").mkdir()
+        (tmp_path / "modules" / "model_of_anybody.py").write_text(self.MODEL, "utf-8")
+        monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+        settings = ["labels=['cat', 'dog']", "arguments={'classes': 2}", f"sample_rate={tiny.RATE}"]
+        return ["--classifier", "torch:model_of_anybody:Model", "--classifier_settings", *settings]
+
+    def test_a_module_of_pytorch(self, interpret, module, sound, out):
+        outcome = interpret(sound, "--out", out, *module)
+        assert outcome.code == 0, outcome.err
+        assert check_results(out, 4000)[0]["predicted"] in ("cat", "dog")
+
+    def test_a_sound_that_the_model_refuses(self, interpret, module, tmp_path, out):
+        soundfile.write(tmp_path / "short.wav", noise(1500), tiny.RATE)
+        outcome = interpret(tmp_path / "short.wav", "--out", out, *module)
+        refuse(outcome, out, "cannot be run on 0.188 s", "too short for me", "give a longer one")
+
+    def test_what_is_possible_is_listed(self, interpret, tiny_classifier_folder, vit, module, out):
+        for arguments in (["--classifier", tiny_classifier_folder], ["--classifier", vit], module):
+            outcome = interpret(*arguments, "--list_methods")
+            assert outcome.code == 0, outcome.err
+            lines = outcome.out.splitlines()
+            for name in (*METHODS, *ATTRIBUTIONS):
+                assert sum(line.startswith(f"  {name}: ") for line in lines) == 1
+            assert ("variant=last|mean|rollout|gradient" in outcome.out) == (vit in arguments)
+            assert ("no activation maps" in outcome.out) == (vit not in arguments)
+            assert "  piq: train_piq.py" in outcome.out
+        assert not out.exists()
+
+
+# ---- Commands that cannot be followed ----
+
+
+@pytest.mark.parametrize("method", ["piq", "lmac", "l2i"])
+def test_a_method_that_has_to_be_trained(explain, out, method):
+    words = [f"{method} has to be trained", f"run train_{method}.py", "--classifier_folder", "saliency"]
+    refuse(explain("--method", method), out, *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "magic"], ["no method 'magic'", "saliency", "nmf", "--list_methods"]),
+        (["--settings", "n_stps=3"], ["takes no setting 'n_stps'", "n_steps"]),
+        (["--settings", "n_steps"], ["setting 'n_steps', expected KEY=VALUE"]),
+        (["--settings", "n_steps=0"], ["n_steps is 0"]),
+        (["--method", "energy", "--settings", "area=all"], ["energy refuses its settings", "all"]),
+        (["--method", "nmf", "--settings", "n_components=0"], ["n_components is 0"]),
+        (["--method", "nmf", "--settings", "dictionary=nowhere"], ["no dictionary at nowhere"]),
+        (["--target", "zebra"], ["no class 'zebra'", "low, middle, high"]),
+        (["--classifier_settings", "task=multi"], ["takes no task"]),
+        (["another.wav"], ["got 2 paths with --classifier, expected one"]),
+    ],
+)
+def test_commands_with_a_classifier(explain, out, arguments, words):
+    refuse(explain(*arguments), out, *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "saliency"], ["--method goes with --classifier"]),
+        (["--settings", "a=1"], ["--settings goes with --classifier"]),
+        (["--list_methods"], ["--list_methods goes with --classifier"]),
+        (["more"], ["got 3 paths, expected RUN_FOLDER SOUND", "--classifier"]),
+    ],
+)
+def test_commands_with_a_run_folder(interpret, tiny_piq_run, sound, out, arguments, words):
+    refuse(interpret(tiny_piq_run, sound, *arguments, "--out", out), out, *words)
+
+
+def test_nowhere_to_write(interpret, tiny_piq_run, tiny_classifier_folder, sound):
+    for arguments in ([tiny_piq_run, sound], ["--classifier", tiny_classifier_folder, sound]):
+        outcome = interpret(*arguments)
+        assert outcome.code == 2
+        assert "no --out: name the folder" in outcome.line
+
+
+def test_a_classifier_that_is_not_there(interpret, tmp_path, sound, out):
+    outcome = interpret("--classifier", tmp_path / "none", sound, "--out", out)
+    refuse(outcome, out, f"no classifier in {tmp_path / 'none'}")
+
+
+def test_a_dictionary_of_silence(interpret, tiny_classifier_folder, tmp_path, out):
+    path = tmp_path / "silence.wav"
+    soundfile.write(path, np.zeros(4000), tiny.RATE)
+    outcome = interpret("--classifier", tiny_classifier_folder, path, "--out", out, "--method", "nmf")
+    refuse(outcome, out, path, "silence", "dictionary")
+    # Other methods explain it: that there is nothing to explain.
+    outcome = interpret("--classifier", tiny_classifier_folder, path, "--out", out)
+    assert outcome.code == 0, outcome.err
+    description, sounds = check_results(out, 4000, undefined=("sps", "comp", "comp_rel"))
+    assert description["kept_area"] == 0
+    assert not any(wav.any() for wav in sounds.values())
 
 
 # ---- As a process ----
