@@ -34,7 +34,9 @@ class FocalNetClassifier(ImageClassifier):
     NAME = "focalnet"
     ACTIVATIONS = ("last", "mean", "gradient")
     CONFIG, NETWORK = "FocalNetConfig", "FocalNetBackbone"
-    SMALL = MappingProxyType({"image_size": 128, "patch_size": 4, "embed_dim": 16, "depths": [1, 1, 2, 2]})
+    SMALL = MappingProxyType(
+        {"image_size": 128, "patch_size": 4, "embed_dim": 32, "depths": [1, 1, 2, 2], "drop_path_rate": 0.0}
+    )
 
     @classmethod
     def configuration(cls, settings: Any) -> Any:
