@@ -374,14 +374,14 @@ def format_notes(notes: Mapping[str, Iterable[str]]) -> str:
 
 def caption(provenance: dict, summary: dict) -> str:
     """Return the line above a table: data, fold, n, seed, classifier, commit."""
-    data = provenance.get("data", {})
+    data, accuracy = provenance.get("data", {}), summary.get("accuracy")
     known = {
         "data": data.get("name"),
         "test folds": ", ".join(map(str, data.get("folds", {}).get("test", []))) or None,
         "n": summary["n"],
         "seed": provenance.get("seed"),
         "classifier": (provenance.get("classifier") or "")[:12] or None,
-        "classifier's accuracy on these clips": f"{summary['accuracy']:.3f}",
+        "classifier's accuracy on these clips": None if accuracy is None else f"{accuracy:.3f}",
         "commit": provenance.get("commit", "")[:12] or None,
     }
     said = "; ".join(f"{name}: {value}" for name, value in known.items() if value is not None)

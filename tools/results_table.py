@@ -5,6 +5,10 @@ to be measured on the same clips of the same data with the same classifier; othe
 says what differs. The document is Markdown: for each place of measurement every method, with the loudest bins at its
 own kept area beneath it, and the floors they share; what has to be known to read a row; then what each took to train
 and to explain.
+
+With --any_classifier the runs may explain different classifiers: every row says which, and the floors at fixed areas,
+which depend on the classifier, are left out. Rows of one classifier can be compared as ever; across classifiers, what
+an explanation does also tells of the classifier.
 """
 
 from __future__ import annotations
@@ -112,8 +116,8 @@ def conditions(run: Measured) -> dict[str, Any]:
     }
 
 
-def check_comparable(runs: Sequence[Measured]) -> None:
-    """Refuse runs that cannot stand in one table.
+def check_comparable(runs: Sequence[Measured], any_classifier: bool = False) -> None:
+    """Refuse runs that cannot stand in one table; ``any_classifier``: they may explain different ones.
 
     Raises
     ------
@@ -127,7 +131,7 @@ def check_comparable(runs: Sequence[Measured]) -> None:
         different = [
             f"{name}: {_short(wanted[name])} and {_short(found[name])}"
             for name in wanted
-            if wanted[name] != found[name]
+            if wanted[name] != found[name] and not (any_classifier and name == "classifier")
         ]
         if different:
             raise UserError(
@@ -140,14 +144,18 @@ def check_comparable(runs: Sequence[Measured]) -> None:
         raise UserError(f"two runs are called {', '.join(double)}: give names of their own, NAME=RUN")
 
 
-def document(runs: Sequence[Measured]) -> str:
+def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
     """Return the tables of runs that are comparable, as Markdown."""
     first = runs[0]
     # The commit may differ between runs, and stands in the last table.
-    shared = {key: value for key, value in first.provenance.items() if key != "commit"}
-    parts = [caption(shared, first.summary)]
+    left_out = {"commit", "classifier"} if any_classifier else {"commit"}
+    shared = {key: value for key, value in first.provenance.items() if key not in left_out}
+    summary = first.summary if not any_classifier else {**first.summary, "accuracy": None}
+    parts = [caption(shared, summary)]
+    if any_classifier:
+        parts.append(f"{_classifiers(runs)}\n")
     for place in first.summary["places"]:
-        rows = _rows(runs, place)
+        rows = _rows(runs, place, floors=not any_classifier)
         names = columns(summary for _, summary in rows)
         parts.append(f"**Measured on {PLACES.get(place, place)}**\n\n{format_table(rows, names)}\n")
     notes = {run.name: said for run in runs if (said := (run.summary.get("notes") or {}).get(run.row))}
@@ -157,9 +165,21 @@ def document(runs: Sequence[Measured]) -> str:
     return "\n".join(parts)
 
 
-def _rows(runs: Sequence[Measured], place: str) -> list[tuple[str, dict]]:
+def _classifiers(runs: Sequence[Measured]) -> str:
+    """The classifiers that are explained: their accuracy on the clips, and by which runs."""
+    lines = ["| classifier | accuracy on these clips | explained by |", "| :--- | ---: | :--- |"]
+    by_hash: dict[str, list[Measured]] = {}
+    for run in runs:
+        by_hash.setdefault(run.provenance.get("classifier") or "–", []).append(run)
+    for digest, own in by_hash.items():
+        names = ", ".join(run.name.replace("|", "\\|") for run in own)
+        lines.append(f"| {digest[:12]} | {own[0].summary['accuracy']:.3f} | {names} |")
+    return "\n".join(lines)
+
+
+def _rows(runs: Sequence[Measured], place: str, floors: bool = True) -> list[tuple[str, dict]]:
     """The rows of one place: each method with the floor at its own area, then the floors that are common to all."""
-    rows, floors = [], {}
+    rows, shared = [], {}
     domains = {run.provenance.get("apply") for run in runs}
     for run in runs:
         measured = run.summary["places"][place]
@@ -170,8 +190,8 @@ def _rows(runs: Sequence[Measured], place: str) -> list[tuple[str, dict]]:
         domain = f" ({run.provenance.get('apply')} masks)" if len(domains) > 1 else ""
         for name, summary in measured.items():
             if name not in (run.row, *run.summary.get("companions", ())):
-                floors.setdefault(f"{name}{domain}", summary)
-    return rows + list(floors.items())
+                shared.setdefault(f"{name}{domain}", summary)
+    return rows + (list(shared.items()) if floors else [])
 
 
 def _costs(runs: Sequence[Measured]) -> str:
@@ -219,7 +239,7 @@ def _short(value: Any, limit: int = 40) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def results_table(runs: Sequence[str], out: Path | None = None) -> str:
+def results_table(runs: Sequence[str], out: Path | None = None, any_classifier: bool = False) -> str:
     """Print, and write if asked to, the document of several runs; return it.
 
     Raises
@@ -228,8 +248,8 @@ def results_table(runs: Sequence[str], out: Path | None = None) -> str:
         If a run has no evaluation, or they cannot stand in one table.
     """
     measured = [read_run(text) for text in runs]
-    check_comparable(measured)
-    text = document(measured)
+    check_comparable(measured, any_classifier)
+    text = document(measured, any_classifier)
     print(text)
     if out is not None:
         write_text(out, text)
@@ -241,8 +261,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="output folder of an evaluated run, or NAME=RUN")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
+    parser.add_argument("--any_classifier", action="store_true", help="the runs may explain different classifiers")
     arguments = parser.parse_args(argv)
-    return guarded(lambda: results_table(arguments.runs, arguments.out))
+    return guarded(lambda: results_table(arguments.runs, arguments.out, arguments.any_classifier))
 
 
 if __name__ == "__main__":

@@ -196,6 +196,23 @@ def test_what_was_not_measured_alike_is_refused(tool, make, tmp_path, alter, sai
     assert not (tmp_path / "table.md").exists()
 
 
+def test_runs_on_several_classifiers_if_asked_for(tool, make):
+    one = make("one", summary_of("piq"))
+    two = make("two", summary_of("lmac", classifier="0123456789abcdef"))
+    refused = run(tool, one, two)
+    assert "classifier: feedfacecafe0000 and 0123456789abcdef" in refused.line
+    said = run(tool, one, two, "--any_classifier")
+    assert said.code == 0, said.err
+    assert said.out.startswith("data: ESC-10; test folds: 5; n: 80; seed: 1234. Means")
+    assert "| feedfacecafe | 0.863 | piq |" in said.out
+    assert "| 0123456789ab | 0.863 | lmac |" in said.out
+    _, names, _ = table_rows(said.out, SPECTROGRAM)
+    # Floors of a fixed area depend on the classifier: only those at each method's own area stay.
+    assert names == ["piq", "↳ energy, same area", "lmac", "↳ energy, same area"]
+    other = make("other", summary_of("l2i", seed=1, classifier="0123"))
+    assert "seed: 1234 and 1" in run(tool, one, other, "--any_classifier").line
+
+
 def test_every_difference_is_named(tool, make):
     other = summary_of("lmac", seed=7, clip_seconds=2.0)
     line = run(tool, make("a", summary_of()), make("b", other)).line
