@@ -1,7 +1,8 @@
 """Trained on Synthetic, every method finds the known target better than the loudest bins of the same area do.
 
 The recipes' own YAMLs, on fewer clips and for fewer epochs: minutes, not seconds. A method that passes here looks where
-the classifier's evidence is; one that only draws what is loud does not.
+the classifier's evidence is; one that only draws what is loud does not. So does a model of another library that takes
+waveforms: a small audio spectrogram transformer.
 """
 
 import json
@@ -81,3 +82,40 @@ def test_the_mask_finds_the_target_better_than_the_energy_floor(method, classifi
         assert measured[method][metric]["mean"] >= least, metric
         for floor in case.floors:
             assert paired[f"{method} - {floor}"][metric]["low"] > 0, f"{metric} against {floor}"
+
+
+def test_an_explanation_of_an_ast_finds_the_target_better_than_the_energy_floor(tmp_path):
+    """A model of another library, trained on waveforms with the recipe, and its gradients; nothing else is trained."""
+    folders = {name: tmp_path / name for name in ("data", "ast", "gradients")}
+    settings = {"n_train": 600, "n_valid": 40, "n_test": 100}
+    call(
+        "classifier",
+        "train_classifier",
+        "classifier_ast",
+        folders["data"],
+        folders["ast"],
+        **settings,
+        number_of_epochs=20,
+        classifier="{patch_size: 16, stride: 16}",  # a quarter of the tokens, and of the time
+    )
+    known = json.loads((folders["ast"] / "classifier" / "classifier.json").read_text())
+    assert known["classifier"] == "huggingface"
+    assert known["training"]["test_accuracy"] >= 0.6, "what is explained has to know the sounds"
+    call(
+        "evaluate",
+        "evaluate",
+        "gradients",
+        folders["data"],
+        folders["gradients"],
+        **settings,
+        n_examples=0,
+        classifier_folder=folders["ast"] / "classifier",
+        attribution="saliency",
+        form="top10",
+    )
+    summary = json.loads((folders["gradients"] / "evaluation" / "summary.json").read_text())
+    for place in ("spectrogram", "waveform"):
+        for floor in ("energy, same area", "energy top 10%", "random, same area"):
+            for metric in ("energy_precision", "auroc"):
+                better = summary["paired"][place][f"gradients - {floor}"][metric]
+                assert better["low"] > 0, f"{place}: {metric} is not above {floor}: {better}"
