@@ -79,6 +79,12 @@ class Extractor(nn.Module):
         self.settings = {**self.DEFAULTS, **settings}
         self.sample_rate = int(self.settings["sampling_rate"])
 
+    def _apply(self, function, recurse: bool = True):
+        """Follow the model to its device, and stay in single precision, in which features are computed."""
+        for name, buffer in self._buffers.items():
+            self._buffers[name] = buffer.to(function(buffer).device)
+        return self
+
     @property
     def longest(self) -> int | None:
         """Samples that the model hears; None if there is no limit."""
@@ -284,7 +290,12 @@ class HuggingFaceClassifier(WaveformClassifier):
         if frontend is not None:
             rate = frontend["sample_rate"] if isinstance(frontend, dict) else frontend.sample_rate
             settings.setdefault("sampling_rate", rate)
-        features = EXTRACTORS[kind](_complete(kind, settings, full))
+        try:
+            features = EXTRACTORS[kind](_complete(kind, settings, full))
+        except UserError:
+            raise
+        except Exception as error:  # numbers that are none, or that no filter bank can be made of
+            raise UserError(f"extractor: {kind} cannot be made of {settings} ({first_line(error)})") from error
         _check_fit(features, full)
         if rate not in (None, features.sample_rate):
             raise UserError(
@@ -339,22 +350,30 @@ class HuggingFaceClassifier(WaveformClassifier):
         place = str(source)
         if not Path(place).exists() and (place.startswith((".", "/", "~")) or place.count("/") > 1):
             raise MissingError(f"no folder {place}: give one that save_pretrained wrote, or a name on the hub")
+        if Path(place).is_file():
+            raise UserError(f"{place} is a file: give the folder that save_pretrained wrote, or a name on the hub")
         if Path(place).is_dir() and not (Path(place) / "config.json").is_file():
             raise MissingError(f"no config.json in {place}: give a folder that save_pretrained wrote")
         try:
             with quiet_transformers():
+                # Without a word about code, transformers asks at the terminal whether it may run the folder's.
                 model, report = AutoModelForAudioClassification.from_pretrained(
-                    place, attn_implementation="eager", dtype=torch.float32, output_loading_info=True
+                    place,
+                    attn_implementation="eager",
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    trust_remote_code=False,
                 )
-                extractor = AutoFeatureExtractor.from_pretrained(place).to_dict()
+                extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False).to_dict()
         except OSError as error:
             raise MissingError(
                 f"{source}: no model for audio classification of transformers {transformers.__version__} with its "
                 f"feature extractor ({first_line(error)}); give a folder with config.json, model.safetensors and "
                 "preprocessor_config.json, or a name on the hub"
             ) from error
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise UserError(f"{source}: cannot be loaded by transformers ({first_line(error)})") from error
+        except Exception as error:  # damaged weights, odd settings and missing packages have no common type
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(f"{source}: cannot be loaded by transformers ({reason})") from error
         if report["missing_keys"] or report["mismatched_keys"]:
             lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
             raise UserError(
@@ -363,6 +382,11 @@ class HuggingFaceClassifier(WaveformClassifier):
             )
         config = model.config
         if labels is None:
+            if sorted(config.id2label) != list(range(config.num_labels)):
+                raise UserError(
+                    f"{source}: id2label has the indices {sorted(config.id2label)}, expected 0 to "
+                    f"{config.num_labels - 1}: mend config.json, or give labels"
+                )
             labels = [config.id2label[index] for index in range(config.num_labels)]
         if len(labels) != config.num_labels:
             raise UserError(f"{source}: got {len(labels)} class names, expected {config.num_labels}: one a logit")
@@ -591,7 +615,8 @@ class HuggingFaceClassifier(WaveformClassifier):
         stacks = [
             [f"{name}.{index}" for index in range(len(module))]
             for name, module in self.module.named_modules()
-            if isinstance(module, nn.ModuleList) and name.split(".")[-1] == "layers"
+            # Some have a stack of convolutions of that name, too, for positions.
+            if isinstance(module, nn.ModuleList) and name.split(".")[-1] == "layers" and "pos_conv_embed" not in name
         ]
         return max(stacks, key=len, default=[])
 

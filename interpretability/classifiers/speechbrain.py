@@ -42,6 +42,7 @@ from torch import Tensor, nn
 
 from interpretability.classifiers.waveform import (
     DEFAULT_LAYERS,
+    FETCHING,
     FeatureLayer,
     WaveformClassifier,
     evenly_spaced,
@@ -66,8 +67,6 @@ DEFAULT_RATE = 16000  # Hz, of SpeechBrain's AudioNormalizer
 PACKAGES = ("speechbrain.", "torch.", "torchaudio.", "interpretability.")
 #: Where the networks may come from that the YAML builds.
 NETWORKS = ("speechbrain.lobes.", "speechbrain.nnet.", "speechbrain.processing.", "torch.nn.", "torchaudio.transforms.")
-#: Wrappers there that fetch models of other libraries.
-FETCHING = ("huggingface", "fairseq", "beats")
 #: What else it may build.
 HELPERS = (CategoricalEncoder, CTCTextEncoder, TextEncoder, AudioNormalizer, Pretrainer)
 #: Tags of plain values.

@@ -32,6 +32,8 @@ DEFAULT_LAYERS = 4
 PROBE_SECONDS = (1.0, 2.0, 4.0, 8.0)
 #: A map may have that many rows more or less than its grid says; what is too few is repeated, what is too many cut.
 SPARE_ROWS = 2
+#: Parts of SpeechBrain with networks that fetch models when they are built, some of them with code.
+FETCHING = ("huggingface", "fairseq", "beats", "discrete", "integrations", "inference")
 AXES = {
     3: {0: "TBC", 1: "BTC", 2: "BCT"},
     # Time second: channels last, as SpeechBrain's convolutions have them.
@@ -55,8 +57,8 @@ def frontend_for(sample_rate: int, level: str = "none") -> FrontendSettings:
     >>> settings.n_fft, settings.win_length, settings.hop_length, settings.level
     (2048, 1024, 512, 'none')
     """
-    if not sample_rate >= 1000:
-        raise UserError(f"the sampling rate is {sample_rate}, expected at least 1000 Hz")
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, float)) or not 1000 <= sample_rate < math.inf:
+        raise UserError(f"the sampling rate is {sample_rate!r}, expected a number of at least 1000 Hz")
     octaves = round(math.log2(sample_rate / 16000))
     return FrontendSettings(sample_rate=int(sample_rate), n_fft=round(1024 * 2.0**octaves), level=level)
 
@@ -699,13 +701,19 @@ def imported_class(place: str) -> type[nn.Module]:
         found: object = importlib.import_module(module_name)
         for part in class_name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the module's own code may raise anything
         raise UserError(
             f"module {place!r} cannot be imported ({first_line(error)}): install its package, or put the folder that "
             "it lies in on PYTHONPATH"
         ) from error
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise UserError(f"module {place!r} is no class of torch.nn.Module: functions are not run, name the class")
+    origin = found.__module__.lower()
+    if origin.startswith("speechbrain.") and any(word in origin for word in FETCHING):
+        raise UserError(
+            f"module {place!r} is refused: it fetches models when it is built, which may hold code. Name a class of "
+            "your own around it, or open the model with hf: or speechbrain:"
+        )
     return found
 
 
@@ -714,7 +722,7 @@ def build_module(place: str, arguments: Mapping) -> nn.Module:
     kind = imported_class(place)
     try:
         return kind(**arguments)
-    except TypeError as error:
+    except Exception as error:  # the class may raise anything at arguments that it was not made for
         raise UserError(f"module {place!r} cannot be built with {dict(arguments)} ({first_line(error)})") from error
 
 

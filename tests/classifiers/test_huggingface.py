@@ -5,6 +5,7 @@ Models are tiny and random, saved to a folder and loaded through the real ``from
 
 import json
 import logging
+import shutil
 
 import pytest
 import torch
@@ -285,6 +286,36 @@ def test_gradients_reach_the_mask_and_not_the_model(classifiers, kind):
     assert mask.grad.flatten(1).any(1).all()
     assert not mask.grad[1, ~spectrogram.valid[1]].any()
     assert all(parameter.grad is None for parameter in classifier.parameters())
+
+
+@KINDS
+@pytest.mark.parametrize("sound", ["noise", "faint noise", "tone", "half silence", "short"])
+def test_a_mask_of_ones_changes_nothing_at_either_place(classifiers, kind, sound):
+    classifier, wav = classifiers[kind], SOUNDS[sound]
+    n = len(wav) - 777
+    spectrogram = spectrogram_of(classifier, torch.stack([wav, wav]), [len(wav), n])
+    whole = classifier.classify(spectrogram).logits.softmax(1)
+    for place in ("spectrogram", "waveform"):
+        for apply in ("log", "linear"):
+            masked = classifier.classify_masked(spectrogram, torch.ones_like(spectrogram.magnitude), apply, place)
+            # Between the lines of a pure tone, logarithms of rounding errors are what AST sees.
+            limit = 1e-5 if (kind, sound) == ("ast", "tone") else 1e-6
+            assert (masked.inside.softmax(1) - whole).abs().max() < limit, (place, apply)
+
+
+@pytest.mark.parametrize("kind", ["ast", "wav2vec2", "whisper"])
+def test_features_stay_precise_when_the_model_is_halved(folders, classifiers, kind):
+    classifier = HuggingFaceClassifier.from_pretrained(folders[kind]).freeze()
+    spectrogram = spectrogram_of(classifier, 0.3 * noise(1, 9000))
+    wanted = classifiers[kind].classify(spectrogram).logits
+    for dtype, tolerance in ((torch.bfloat16, 0.2), (torch.float16, 0.05), (torch.float64, 1e-4)):
+        logits = HuggingFaceClassifier.from_pretrained(folders[kind]).freeze().to(dtype).classify(spectrogram).logits
+        assert logits.dtype == dtype
+        torch.testing.assert_close(logits.float(), wanted, rtol=0, atol=tolerance)
+    before = {name: value.clone() for name, value in classifier.extractor.named_buffers()}
+    classifier.half()
+    for name, value in classifier.extractor.named_buffers():
+        assert torch.equal(value, before[name])
 
 
 @KINDS
@@ -635,6 +666,87 @@ def test_folders_that_cannot_be_loaded(tmp_path, folders):
     (foreign / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(UserError, match="cannot be loaded by transformers"):
         HuggingFaceClassifier.from_pretrained(foreign)
+
+
+def spoiled(folder, to, name="config.json", **settings):
+    """Copy a folder with other settings in one of its JSON files."""
+    shutil.copytree(folder, to)
+    (to / name).write_text(json.dumps({**json.loads((to / name).read_text()), **settings}))
+    return to
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("config.json", {"id2label": {"0": "a", "2": "b", "5": "c"}}, r"indices \[0, 2, 5\], expected 0 to 2"),
+        ("config.json", {"hidden_size": "wide"}, "cannot be loaded by transformers .*'hidden_size'"),
+        ("preprocessor_config.json", {"sampling_rate": "fast"}, "sampling rate is 'fast'"),
+        ("preprocessor_config.json", {"num_mel_bins": None}, "ASTFeatureExtractor"),
+    ],
+)
+def test_odd_settings_in_a_folder_are_said_in_one_line(folders, tmp_path, name, settings, said):
+    with pytest.raises(UserError, match=said):
+        HuggingFaceClassifier.from_pretrained(spoiled(folders["ast"], tmp_path / "odd", name, **settings))
+
+
+def test_labels_fill_the_gaps_of_a_class_list(folders, tmp_path):
+    folder = spoiled(folders["ast"], tmp_path / "gap", id2label={"0": "a", "2": "b", "5": "c"})
+    assert HuggingFaceClassifier.from_pretrained(folder, labels=LABELS).labels == LABELS
+
+
+class Payload:
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_damaged_weights_are_said_in_one_line_and_run_nothing(folders, tmp_path):
+    folder = shutil.copytree(folders["wav2vec2"], tmp_path / "damaged")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be loaded by transformers"):
+        HuggingFaceClassifier.from_pretrained(folder)
+    weights.unlink()
+    payload = Payload()
+    payload.path = tmp_path / "was_run"
+    torch.save({"weight": payload}, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="cannot be loaded by transformers"):
+        HuggingFaceClassifier.from_pretrained(folder)
+    assert not payload.path.exists()
+    with pytest.raises(UserError, match=r"config\.json is a file: give the folder"):
+        HuggingFaceClassifier.from_pretrained(folder / "config.json")
+
+
+def test_weights_in_a_file_of_torch(folders, tmp_path):
+    folder = shutil.copytree(folders["wav2vec2"], tmp_path / "older")
+    model = AutoModelForAudioClassification.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    classifier = HuggingFaceClassifier.from_pretrained(folder).freeze()
+    wav = SOUNDS["noise"]
+    logits = classifier.classify(spectrogram_of(classifier, wav[None])).logits[0]
+    torch.testing.assert_close(logits, pipeline(folders["wav2vec2"], wav), rtol=0, atol=1e-4)
+
+
+def test_code_in_a_folder_is_not_run_and_nobody_is_asked(folders, tmp_path, monkeypatch):
+    settings = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+    folder = spoiled(folders["wav2vec2"], tmp_path / "own", **settings)
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\nclass Config: pass\n")
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *text: asked.append(text) or "y")
+    with pytest.raises(UserError, match="cannot be loaded by transformers"):
+        HuggingFaceClassifier.from_pretrained(folder)
+    assert not asked
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_a_stack_of_convolutions_for_positions_is_no_transformer(tmp_path):
+    config = {"model_type": "data2vec-audio", **RAW, "num_hidden_layers": 3, "num_conv_pos_embeddings": 5}
+    folder = make_folder(tmp_path / "model", config, "Wav2Vec2FeatureExtractor")
+    classifier = HuggingFaceClassifier.from_pretrained(folder).freeze()
+    assert [layer.name for layer in classifier.layers] == [f"data2vec_audio.encoder.layers.{k}" for k in range(3)]
+    wav = SOUNDS["noise"]
+    output = classifier.classify(spectrogram_of(classifier, wav[None]))
+    torch.testing.assert_close(output.logits[0], pipeline(folder, wav), rtol=0, atol=1e-4)
 
 
 # -------------------------------------------------------------------------------------------------------- methods

@@ -395,6 +395,7 @@ class TestFoldersThatCannotBeUsed:
             "!new:torch.utils.data.DataLoader [[]]",
             "!new:speechbrain.inference.classifiers.EncoderClassifier",
             "!new:speechbrain.lobes.models.huggingface_transformers.wav2vec2.Wav2Vec2 [source, save]",
+            "!new:speechbrain.lobes.models.discrete.dac.DAC {load_pretrained: true}",
             "!new:speechbrain.nnet.absent.Absent",
         ],
     )

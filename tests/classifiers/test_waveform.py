@@ -569,8 +569,31 @@ def test_folders_name_classes_of_models_and_nothing_else(package):
     ):
         with pytest.raises(UserError, match=said):
             imported_class(bad)
-    with pytest.raises(UserError, match="cannot be built with"):
-        build_module(f"{package}:Net", {"colour": 3})
+    for settings in ({"colour": 3}, {"width": -1}):
+        with pytest.raises(UserError, match="cannot be built with"):
+            build_module(f"{package}:Net", settings)
+
+
+def test_modules_that_fail_when_they_are_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "half_written.py").write_text("def (:\n")
+    (tmp_path / "needs_a_key.py").write_text("raise RuntimeError('no key')\n")
+    for place in ("half_written:Net", "needs_a_key:Net", ".relative:Net"):
+        with pytest.raises(UserError, match=f"'{place}' cannot be imported"):
+            imported_class(place)
+
+
+def test_networks_that_fetch_models_when_they_are_built_are_refused():
+    place = "speechbrain.integrations.huggingface.huggingface:HFTransformersInterface"
+    with pytest.raises(UserError, match="is refused: it fetches models"):
+        build_module(place, {"source": "someone/model", "save_path": "here", "trust_remote_code": True})
+    assert imported_class("speechbrain.nnet.linear:Linear").__name__ == "Linear"
+
+
+@pytest.mark.parametrize("rate", [0, "fast", None, float("nan"), float("inf"), True])
+def test_rates_that_are_none(rate):
+    with pytest.raises(UserError, match="the sampling rate is"):
+        frontend_for(rate)
 
 
 def test_evenly_spaced_ends_with_the_last():
