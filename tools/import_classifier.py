@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from interpretability.classifiers import save_classifier
+from interpretability.classifiers.folder import DESCRIPTION
 from interpretability.classifiers.sources import open_classifier
 from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.command_line import guarded
@@ -27,7 +28,11 @@ def read_labels(path: Path) -> list[str]:
     """Return the class names of a text file, one a line, in the order of the logits."""
     if not path.is_file():
         raise MissingError(f"no class names at {path}: give a text file with one name a line")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file in UTF-8 ({error}): give one with one class name a line") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def read_arguments(text: str) -> dict:
@@ -39,6 +44,13 @@ def read_arguments(text: str) -> dict:
     if not isinstance(found, dict):
         raise UserError(f"--arguments is {text}, expected a JSON object: '{{\"width\": 64}}'")
     return found
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to replace what is no classifier's folder of ours: the model that is imported, say, or a home."""
+    ours = (folder / DESCRIPTION).is_file() or (folder.is_dir() and not any(folder.iterdir()))
+    if folder.exists() and not ours:
+        raise UserError(f"--out {folder} holds something else than a saved classifier: name a new folder")
 
 
 def layer_table(classifier: WaveformClassifier) -> str:
@@ -71,6 +83,8 @@ def import_classifier(known: argparse.Namespace) -> None:
     """
     if known.out is None and not known.list_layers:
         raise UserError("no --out: name the folder to make (or --list_layers)")
+    if known.out is not None and not known.list_layers:
+        check_replaceable(known.out)
     classifier = open_classifier(
         known.source,
         layers=[name.strip() for name in known.layers.split(",") if name.strip()] if known.layers is not None else None,

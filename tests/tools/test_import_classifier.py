@@ -138,6 +138,21 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(tool, source, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_only_a_classifiers_folder_is_replaced(tool, source, tmp_path):
+    before = sorted(path.name for path in source.iterdir())
+    assert "holds something else than a saved classifier" in tool(f"hf:{source}", "--out", source).line
+    assert sorted(path.name for path in source.iterdir()) == before
+    (tmp_path / "made").mkdir()
+    for _ in range(2):  # an empty folder, and an older classifier's
+        assert tool(f"hf:{source}", "--out", tmp_path / "made").code == 0
+
+
+def test_class_names_are_text(tool, source, tmp_path):
+    names = tmp_path / "labels.txt"
+    names.write_bytes(b"\xff\xfe\x00")
+    assert "not a text file in UTF-8" in tool(f"hf:{source}", "--out", tmp_path / "X", "--labels", names).line
+
+
 def test_other_class_names_have_to_be_as_many(tool, source, tmp_path):
     (tmp_path / "labels.txt").write_text("a\nb\n")
     line = tool(f"hf:{source}", "--out", tmp_path / "X", "--labels", tmp_path / "labels.txt").line
