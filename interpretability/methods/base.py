@@ -190,5 +190,5 @@ class Interpreter(nn.Module):
 
 
 def hide_invalid(mask: Tensor, spectrogram: Spectrogram) -> Tensor:
-    """Return the mask with zeros in frames that are not valid."""
-    return mask * spectrogram.valid[..., None].to(mask.dtype)
+    """Return the mask with zeros in frames that are not valid, whatever stands there: 0 times NaN would be NaN."""
+    return mask.masked_fill(~spectrogram.valid[..., None], 0)

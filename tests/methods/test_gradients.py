@@ -291,6 +291,26 @@ class TestMasks:
         assert not interpretation.mask[1].any()
         assert method.explain(wavs).undefined.tolist() == [False, True]
 
+    @pytest.mark.parametrize("attribution", ATTRIBUTIONS)
+    def test_no_gradient_in_the_padding_takes_no_explanation_away(self, attribution):
+        class Root(BandClassifier):
+            """A root of each frame's energy: of padding, which is silent, it has no gradient."""
+
+            def forward(self, magnitude, valid=None):
+                valid = torch.ones(magnitude.shape[:2]) if valid is None else valid
+                energy = magnitude.square().sum(2).sqrt() * valid
+                logits = (energy.sum(1) / valid.sum(1))[:, None] * torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+                return ClassifierOutput(logits, logits, ())
+
+        wavs = noise(2, 1500)
+        wavs[1, 600:] = 0
+        method = Gradients(Root(), attribution, n_steps=2, n_copies=2)
+        alone = method.explain(wavs[1:, :600])
+        assert alone.undefined.tolist() == [False]
+        together = method.explain(wavs, torch.tensor([1.0, 0.4]))
+        assert together.undefined.tolist() == [False, False]
+        torch.testing.assert_close(together[1].mask, alone.mask, rtol=1e-4, atol=1e-5)
+
     def test_what_a_threshold_decides_is_said(self):
         classifier = BandClassifier()
         wavs = noise(1, 1500)
