@@ -66,6 +66,7 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
         raise UserError(
             f"{source} names no model: write {prefix}:{'package.module:Class' if prefix == 'torch' else 'FOLDER'}"
         )
+    _check_kinds(source, settings)
     return opener(place, **settings).freeze()
 
 
@@ -108,6 +109,14 @@ def open_torch(
     return classifier
 
 
+def _check_kinds(source: str | Path, settings: Mapping) -> None:
+    """Refuse settings of the wrong kind: one text would count as the list of its letters."""
+    for name, value in settings.items():
+        kinds, wanted = KINDS[name]
+        if isinstance(value, bool) or not isinstance(value, kinds) or (kinds is Sequence and isinstance(value, str)):
+            raise UserError(f"{source}: {name} is {value!r}, expected {wanted}")
+
+
 def load_state(module: torch.nn.Module, path: Path) -> None:
     """Load a file of tensors into a module, every one of them; :class:`MissingError` or :class:`UserError` if not."""
     if not path.is_file():
@@ -119,6 +128,18 @@ def load_state(module: torch.nn.Module, path: Path) -> None:
         raise UserError(f"{path}: not the weights of {type(module).__name__} ({reason})") from error
 
 
+#: Setting -> of what kind it is.
+KINDS = {
+    "labels": (Sequence, "a list of class names: ['cat', 'dog']"),
+    "layers": (Sequence, "a list of names of layers: ['encoder.0', 'encoder.1']"),
+    "sample_rate": ((int, float), "a number of Hz: 16000"),
+    "logit_scale": ((int, float), "a number"),
+    "arguments": (Mapping, "a dict of what the class is called with: {'width': 4}"),
+    "weights": ((str, Path), "a path"),
+    "task": (str, "single or multi"),
+    "level": (str, "none or peak"),
+    "scale": (str, "mel or linear"),
+}
 #: First word of a source -> what opens the rest of it.
 OPENERS = {
     "hf": HuggingFaceClassifier.from_pretrained,

@@ -107,6 +107,8 @@ class Gradients(Interpreter):
                 raise UserError(f"gradients: {name} is {value!r}, expected a whole number >= 1")
         if not 0 <= noise < float("inf"):
             raise UserError(f"gradients: noise is {noise}, expected a number >= 0: a share of the clip's largest value")
+        if not 0 <= int(seed) < 2**63:
+            raise UserError(f"gradients: seed is {seed}, expected a whole number from 0 to 2^63 - 1")
         self.attribution, self.form = attribution, form
         self.n_steps, self.n_copies, self.noise, self.seed = n_steps, n_copies, float(noise), int(seed)
 

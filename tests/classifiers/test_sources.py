@@ -1,5 +1,6 @@
 """Any source of a classifier: each kind is opened by its own way, and what does not fit is said in one line."""
 
+import inspect
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2Fe
 
 from interpretability.classifiers import open_classifier, save_classifier
 from interpretability.classifiers.compact import CompactClassifier
-from interpretability.classifiers.sources import OPENERS, load_state
+from interpretability.classifiers.sources import KINDS, OPENERS, load_state
 from interpretability.errors import MissingError, UserError
 
 LABELS = ["cat", "dog", "rain"]
@@ -121,3 +122,26 @@ def test_sources_that_are_none(package):
     with pytest.raises(MissingError, match="nowhere"):
         open_classifier("speechbrain:nowhere")
     assert sorted(OPENERS) == ["hf", "speechbrain", "torch"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"labels": "yes,no"}, "labels is 'yes,no', expected a list of class names"),
+        ({"labels": 3}, "labels is 3, expected a list of class names"),
+        ({"layers": "conv"}, "layers is 'conv', expected a list of names of layers"),
+        ({"layers": 2}, "layers is 2, expected a list of names of layers"),
+        ({"sample_rate": "16k"}, "sample_rate is '16k', expected a number of Hz"),
+        ({"arguments": 4}, "arguments is 4, expected a dict"),
+        ({"weights": 1}, "weights is 1, expected a path"),
+        ({"task": ["multi"]}, "task is .'multi'., expected single or multi"),
+    ],
+)
+def test_settings_of_the_wrong_kind(package, settings, said):
+    with pytest.raises(UserError, match=said):
+        open_classifier(f"torch:{package}:Net", **{"labels": LABELS, **settings})
+
+
+def test_every_setting_is_of_a_known_kind():
+    taken = {name for opener in OPENERS.values() for name in list(inspect.signature(opener).parameters)[1:]}
+    assert taken == set(KINDS)

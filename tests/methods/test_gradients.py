@@ -357,6 +357,8 @@ class TestSettings:
             ({"noise": -0.1}, "noise is -0.1, expected a number >= 0"),
             ({"noise": float("nan")}, "noise is nan"),
             ({"apply": "mel"}, "apply is 'mel'"),
+            ({"seed": -1}, "seed is -1, expected a whole number from 0"),
+            ({"seed": 10**30}, "seed is 10"),
         ],
     )
     def test_settings_that_do_not_fit(self, settings, words):
