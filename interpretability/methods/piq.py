@@ -21,10 +21,12 @@ from interpretability.classifiers.base import Classifier, ClassifierOutput, Mask
 from interpretability.decoders import (
     DecodingPath,
     FeatureMerge,
+    Grid,
     MaskDecoder,
     fit_frames,
     hide_padding,
     reassemble,
+    regrid,
     to_spectrogram_grid,
 )
 from interpretability.errors import UserError
@@ -386,10 +388,13 @@ class PublishedPSI(VectorQuantizedPSI_Audio):
 class _ImagePSI:
     """What the published networks behind image classifiers share: one image at a time, at its full size.
 
-    They draw 431 frames from 14 rows. Rows beyond the end of a clip are zeros, and what is drawn there is cut; a
-    clip of several images is drawn image by image, side by side.
+    They draw 431 frames and 513 bins from 14 x 14 cells. These cells are the whole image, and so is what is drawn:
+    where an image covers another number of frames or bins, it is interpolated from the centres of its pixels. Rows
+    beyond the end of a clip are zeros, and what is drawn there is cut; a clip of several images is drawn image by
+    image, side by side.
     """
 
+    CELLS = 14  # of an image, in time and in frequency
     SCALE = 1  # the map of an image is made so much larger before it is decoded
 
     def __init__(self, classifier: Classifier, n_keys: int, n_classes: int, n_shared: int):
@@ -399,10 +404,17 @@ class _ImagePSI:
                 f"PIQ: networks {', '.join(IMAGE_NETWORKS)} are for classifiers that see images (vit, focalnet), not "
                 f"for {classifier.NAME!r}; use network: compact"
             )
+        grid = classifier.feature_grids(frames)[-1]
+        size = (len(grid.frames), len(grid.bins))
+        if any(self.SCALE * n != self.CELLS for n in size):
+            wanted = self.CELLS // self.SCALE
+            raise UserError(
+                f"PIQ: the classifier's last feature map has {size[0]} x {size[1]} cells of an image, expected "
+                f"{wanted} x {wanted}, from which the published decoder draws one; use network: compact"
+            )
         super().__init__(dim=classifier.feature_channels[-1], K=n_keys, numclasses=n_classes, shared_keys=n_shared)
         self.register_buffer("classes", key_classes(n_keys, n_classes, n_shared), persistent=False)
-        self.image_frames = frames
-        self.image_rows = int(classifier.feature_rows(frames)[-1])
+        self.image_frames, self.image_rows = frames, size[0]
 
     def forward(
         self, classifier: Classifier, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor
@@ -419,14 +431,10 @@ class _ImagePSI:
         straight, quantised, indices = look_up(
             adapted, self.codebook.embedding.weight, self.classes, target.repeat_interleave(n_images)
         )
-        drawn = self.decoder(self.up(straight))[:, 0]  # [B * images, frames, bins]
-        if drawn.shape[1] < self.image_frames or drawn.shape[2] < n_bins:
-            raise UserError(
-                f"PIQ's published decoder draws {drawn.shape[1]} frames and {drawn.shape[2]} bins of an image, "
-                f"expected at least {self.image_frames} and {n_bins}: it was made for images of 224 x 224 that cover "
-                "431 frames; use network: compact"
-            )
-        logits = drawn[:, : self.image_frames, :n_bins].unflatten(0, (-1, n_images)).flatten(1, 2)
+        drawn = self.decoder(self.up(straight))  # [B * images, 1, 431, 513]
+        source = Grid(_pixels(drawn.shape[2], self.image_frames), _pixels(drawn.shape[3], n_bins))
+        target_grid = Grid(_pixels(self.image_frames, self.image_frames), _pixels(n_bins, n_bins))
+        logits = regrid(drawn, source, target_grid)[:, 0].unflatten(0, (-1, n_images)).flatten(1, 2)
 
         def in_time(values: Tensor) -> Tensor:  # [B * images, D, t, f] -> [B, D, images * t, f]
             return values.unflatten(0, (-1, n_images)).transpose(1, 2).flatten(2, 3)
@@ -437,6 +445,11 @@ class _ImagePSI:
         rows = starts[None] < spectrogram.valid.sum(1, keepdim=True)
         indices = in_time(indices[:, None])[:, 0]
         return logits[:, :n_frames], in_time(adapted), in_time(quantised), indices, rows
+
+
+def _pixels(count: int, length: int) -> Tensor:
+    """Return the centres of ``count`` pixels that cover ``length`` frames or bins, [count]."""
+    return (torch.arange(count, dtype=torch.float64) + 0.5) * (length / count) - 0.5
 
 
 class ViTPSI(_ImagePSI, VectorQuantizedPSIViT_Audio):

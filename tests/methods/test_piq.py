@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from speechbrain.lobes.models.PIQ import (
@@ -251,11 +252,11 @@ def test_unknown_network():
         small(network="big")
 
 
-def vit(**settings):
+def vit(image_size=56, **settings):
     """A small ViT whose images have 14 x 14 patches, as the published decoder wants them."""
     torch.manual_seed(0)
     config = {
-        "image_size": 56,
+        "image_size": image_size,
         "patch_size": 4,
         "hidden_size": 8,
         "num_hidden_layers": 2,
@@ -330,6 +331,30 @@ class TestBehindImages:
             torch.testing.assert_close(whole.mask_logits[:, :431], alone.mask_logits, rtol=0, atol=1e-5)
 
     @KINDS
+    @pytest.mark.parametrize("image_frames", [173, 600])
+    def test_what_is_drawn_is_the_whole_image_however_many_frames_it_covers(
+        self, network, classifier, lobe, scale, image_frames
+    ):
+        found = {}
+        for n_frames in (431, image_frames):
+            piq = PIQ(classifier(image_frames=n_frames), network=network, codebook_size=12).eval()
+            torch.manual_seed(5)
+            for parameter in piq.psi.parameters():
+                parameter.data.normal_(std=0.2)
+            spectrogram = piq.frontend.analyse(noise(1, n_frames * 186 - 186))
+            output = piq.classifier.classify(spectrogram)
+            maps = noise(*output.feature_maps[-1].shape, seed=6)  # the same 14 x 14 or 7 x 7 cells in both
+            with torch.no_grad():
+                output = dataclasses.replace(output, feature_maps=(maps,))
+                found[n_frames] = piq(spectrogram, output, torch.tensor([1])).mask_logits[0].numpy()
+        published, drawn = found[431], found[image_frames]
+        assert published.std(0).mean() > 1e-3
+        centres = (np.arange(image_frames) + 0.5) * 431 / image_frames - 0.5
+        for column in range(0, 513, 37):
+            wanted = np.interp(centres, np.arange(431), published[:, column])
+            np.testing.assert_allclose(drawn[:, column], wanted, rtol=1e-4, atol=1e-4)
+
+    @KINDS
     def test_it_learns_with_every_parameter(self, network, classifier, lobe, scale):
         piq = PIQ(classifier(), network=network, codebook_size=6, faithfulness_weight=1.0).train()
         _, terms = step(piq, noise(3, 30000), torch.tensor([1.0, 0.7, 0.4]))
@@ -340,9 +365,9 @@ class TestBehindImages:
     def test_other_classifiers_and_images_too_small_are_refused(self):
         with pytest.raises(UserError, match="for classifiers that see images"):
             PIQ(compact(), network="vit")
-        piq = PIQ(vit(image_frames=600), network="vit", codebook_size=6).eval()
-        with pytest.raises(UserError, match="draws 431 frames and 513 bins"):
-            piq.explain(noise(1, 8000))
+        for other in (28, 112):
+            with pytest.raises(UserError, match=f"has {other // 4} x {other // 4} cells of an image, expected 14 x 14"):
+                PIQ(vit(image_size=other), network="vit", codebook_size=6)
         with pytest.raises(UserError, match="expected one of compact, published, vit, focalnet"):
             PIQ(compact(), network="big")
 
