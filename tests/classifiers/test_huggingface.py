@@ -571,6 +571,35 @@ def test_models_without_a_class_token_have_no_activation_maps(classifiers):
             classifiers[kind].check_activation("last")
 
 
+def test_ast_grids_lie_in_the_middle_of_what_a_patch_sees(classifiers):
+    """Which features a patch is made of, by its gradient; where those lie, by the grid of the features."""
+    classifier = classifiers["ast"]
+    n_frames = 86
+    hop = classifier.frontend.settings.hop_length
+    features = torch.zeros(1, 100, 32, requires_grad=True)
+    bands, steps = ast_patches(classifier.module.config)
+    patches = classifier.module.audio_spectrogram_transformer.embeddings.patch_embeddings(features)
+    patches = patches.unflatten(1, (bands, steps))  # [1, bands, steps, D]
+    grid, fine = classifier.feature_grids(n_frames)[-1], classifier.input_grid(n_frames)
+    for band, step in ((0, 0), (2, 5), (bands - 1, 3)):
+        (gradient,) = torch.autograd.grad(patches[0, band, step].sum(), features, retain_graph=True)
+        rows, columns = gradient[0].nonzero(as_tuple=True)
+        # Feature frame i is of the 400 samples from 160 i on.
+        middle = (160 * int(rows.min()) + 160 * int(rows.max()) + 399) / 2
+        assert float(grid.frames[step]) * hop == pytest.approx(middle)
+        low, high = int(columns.min()), int(columns.max())
+        between = fine.bins[[(low + high) // 2, (low + high + 1) // 2]].mean()
+        assert float(grid.bins[band]) == pytest.approx(float(between))
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm"])
+def test_known_grids_are_what_is_measured(classifiers, kind):
+    classifier = classifiers[kind]
+    found = {layer.name: layer for layer in classifier._survey()[0]}
+    measured = classifier.measure([found[layer.name] for layer in classifier.layers])
+    assert set(measured) == set(classifier.layers)
+
+
 # --------------------------------------------------------------------------------------------- built, and trained
 
 
