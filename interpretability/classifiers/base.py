@@ -380,7 +380,7 @@ def whole_windows(n_frames: int | Tensor, strides: Sequence[int], min_frames: in
     return (n_frames, *(padded // stride for stride in strides))
 
 
-def window_centres(count: int, stride: int) -> Tensor:
+def window_centres(count: int, stride: float) -> Tensor:
     """Return the middles of ``count`` windows of ``stride`` positions side by side, the first one starting at 0.
 
     Example

@@ -17,7 +17,13 @@ from speechbrain.lobes.models.PIQ import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits, groups_of_equal_length
+from interpretability.classifiers.base import (
+    Classifier,
+    ClassifierOutput,
+    MaskedLogits,
+    groups_of_equal_length,
+    window_centres,
+)
 from interpretability.decoders import (
     DecodingPath,
     FeatureMerge,
@@ -432,9 +438,11 @@ class _ImagePSI:
             adapted, self.codebook.embedding.weight, self.classes, target.repeat_interleave(n_images)
         )
         drawn = self.decoder(self.up(straight))  # [B * images, 1, 431, 513]
-        source = Grid(_pixels(drawn.shape[2], self.image_frames), _pixels(drawn.shape[3], n_bins))
-        target_grid = Grid(_pixels(self.image_frames, self.image_frames), _pixels(n_bins, n_bins))
-        logits = regrid(drawn, source, target_grid)[:, 0].unflatten(0, (-1, n_images)).flatten(1, 2)
+        # Pixels evenly over the image, brought to its frames and bins.
+        sizes = (self.image_frames, n_bins)
+        source = Grid(*(window_centres(n, size / n) for n, size in zip(drawn.shape[2:], sizes, strict=True)))
+        wanted = Grid(*(torch.arange(size, dtype=torch.float64) for size in sizes))
+        logits = regrid(drawn, source, wanted)[:, 0].unflatten(0, (-1, n_images)).flatten(1, 2)
 
         def in_time(values: Tensor) -> Tensor:  # [B * images, D, t, f] -> [B, D, images * t, f]
             return values.unflatten(0, (-1, n_images)).transpose(1, 2).flatten(2, 3)
@@ -445,11 +453,6 @@ class _ImagePSI:
         rows = starts[None] < spectrogram.valid.sum(1, keepdim=True)
         indices = in_time(indices[:, None])[:, 0]
         return logits[:, :n_frames], in_time(adapted), in_time(quantised), indices, rows
-
-
-def _pixels(count: int, length: int) -> Tensor:
-    """Return the centres of ``count`` pixels that cover ``length`` frames or bins, [count]."""
-    return (torch.arange(count, dtype=torch.float64) + 0.5) * (length / count) - 0.5
 
 
 class ViTPSI(_ImagePSI, VectorQuantizedPSIViT_Audio):
