@@ -311,6 +311,18 @@ class TestMasks:
         assert together.undefined.tolist() == [False, False]
         torch.testing.assert_close(together[1].mask, alone.mask, rtol=1e-4, atol=1e-5)
 
+    def test_noise_never_makes_a_magnitude_negative(self):
+        lowest = []
+
+        class Seen(BandClassifier):
+            def forward(self, magnitude, valid=None):
+                lowest.append(float(magnitude.detach().min()))
+                return super().forward(magnitude, valid)
+
+        attribute(Seen(), analysed(1), [0], "smoothgrad", noise=0.5, n_copies=4)
+        assert lowest
+        assert min(lowest) == 0.0
+
     def test_what_a_threshold_decides_is_said(self):
         classifier = BandClassifier()
         wavs = noise(1, 1500)
