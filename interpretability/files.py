@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from interpretability.errors import UserError
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -63,6 +65,22 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def check_replaceable(folder: str | Path, *marks: str) -> None:
+    """Refuse to replace a folder that is not empty and has none of these files: the source of an import, or a home.
+
+    Raises
+    ------
+    UserError
+        If it holds something else.
+    """
+    folder = Path(folder)
+    ours = any((folder / mark).is_file() for mark in marks) or (folder.is_dir() and not any(folder.iterdir()))
+    if folder.exists() and not ours:
+        raise UserError(
+            f"{folder} holds something else than what would replace it ({' or '.join(marks)}): name a new one"
+        )
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -6,7 +6,8 @@ import stat
 
 import pytest
 
-from interpretability.files import atomic_folder, atomic_path, sha256, write_json, write_text
+from interpretability.errors import UserError
+from interpretability.files import atomic_folder, atomic_path, check_replaceable, sha256, write_json, write_text
 
 
 def names(folder):
@@ -85,3 +86,16 @@ def test_json_has_no_nan(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 3_000_000)
     assert sha256(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+
+
+def test_only_what_is_empty_or_of_the_same_kind_may_be_replaced(tmp_path):
+    check_replaceable(tmp_path / "new", "a.json")
+    (tmp_path / "empty").mkdir()
+    check_replaceable(tmp_path / "empty", "a.json")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "b.json").write_text("{}")
+    check_replaceable(tmp_path / "full", "a.json", "b.json")
+    (tmp_path / "file").write_text("text")
+    for other in ("full", "file"):
+        with pytest.raises(UserError, match=f"{other} holds something else .* name a new one"):
+            check_replaceable(tmp_path / other, "a.json")

@@ -20,6 +20,7 @@ from interpretability.classifiers.sources import open_classifier
 from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.command_line import guarded
 from interpretability.errors import MissingError, UserError
+from interpretability.files import check_replaceable
 from interpretability.frontend import LEVEL_RULES
 from interpretability.metrics.faithfulness import TASKS
 
@@ -44,13 +45,6 @@ def read_arguments(text: str) -> dict:
     if not isinstance(found, dict):
         raise UserError(f"--arguments is {text}, expected a JSON object: '{{\"width\": 64}}'")
     return found
-
-
-def check_replaceable(folder: Path) -> None:
-    """Refuse to replace what is no classifier's folder of ours: the model that is imported, say, or a home."""
-    ours = (folder / DESCRIPTION).is_file() or (folder.is_dir() and not any(folder.iterdir()))
-    if folder.exists() and not ours:
-        raise UserError(f"--out {folder} holds something else than a saved classifier: name a new folder")
 
 
 def layer_table(classifier: WaveformClassifier) -> str:
@@ -84,7 +78,7 @@ def import_classifier(known: argparse.Namespace) -> None:
     if known.out is None and not known.list_layers:
         raise UserError("no --out: name the folder to make (or --list_layers)")
     if known.out is not None and not known.list_layers:
-        check_replaceable(known.out)
+        check_replaceable(known.out, DESCRIPTION)
     classifier = open_classifier(
         known.source,
         layers=[name.strip() for name in known.layers.split(",") if name.strip()] if known.layers is not None else None,

@@ -20,8 +20,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from interpretability.classifiers.folder import DESCRIPTION as CLASSIFIER
 from interpretability.command_line import guarded
 from interpretability.errors import UserError
+from interpretability.files import check_replaceable
 from interpretability.hub import (
     CNN14_ESC50,
     FOCALNET_ESC50,
@@ -32,6 +34,7 @@ from interpretability.hub import (
     import_piq,
     import_vit,
 )
+from interpretability.methods.folder import DESCRIPTION as INTERPRETER
 
 
 class Model(NamedTuple):
@@ -88,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(
                 f"{', '.join(foreign)} given, but --model {known.model} has {expected}: leave it out or name its model"
             )
+        check_replaceable(known.out, INTERPRETER if known.model == "piq" else CLASSIFIER)
         paths = None
         if known.source is not None:
             folder = known.source.resolve()

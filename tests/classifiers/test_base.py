@@ -213,7 +213,7 @@ def test_targets_by_name_and_index(classifier):
 def test_bad_settings():
     with pytest.raises(UserError, match="at least 2"):
         CompactClassifier(["one"])
-    with pytest.raises(UserError, match="at least 2"):
+    with pytest.raises(UserError, match="'a' more than once"):
         CompactClassifier(["a", "a"])
     with pytest.raises(UserError, match="task"):
         CompactClassifier(LABELS, task="regression")
