@@ -354,6 +354,19 @@ class TestBehindImages:
             wanted = np.interp(centres, np.arange(431), published[:, column])
             np.testing.assert_allclose(drawn[:, column], wanted, rtol=1e-4, atol=1e-4)
 
+    def test_every_image_of_a_clip_has_the_keys_of_the_clips_class(self):
+        piq = PIQ(vit(image_frames=60), network="vit", codebook_size=12).eval()
+        piq.psi.codebook.embedding.weight.data.normal_()
+        wavs, target = noise(2, 119 * 186), torch.tensor([0, 2])
+        lengths = torch.tensor([59 / 119, 1.0])  # one whole image, and two
+        spectrogram = piq.frontend.analyse(wavs, lengths)
+        assert spectrogram.valid.sum(1).tolist() == [60, 120]
+        with torch.no_grad():
+            found = piq(spectrogram, piq.classifier.classify(spectrogram), target)
+        assert found.rows.sum(1).tolist() == [7, 14]
+        for clip, k in enumerate((0, 2)):
+            assert set(piq.psi.classes[found.indices[clip][found.rows[clip]]].flatten().tolist()) == {k}
+
     @KINDS
     def test_it_learns_with_every_parameter(self, network, classifier, lobe, scale):
         piq = PIQ(classifier(), network=network, codebook_size=6, faithfulness_weight=1.0).train()
