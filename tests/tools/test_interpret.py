@@ -17,6 +17,7 @@ import torch
 
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.compact import CompactClassifier
+from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.frontend import Frontend, FrontendSettings
 from interpretability.methods import METHODS
@@ -416,6 +417,21 @@ class TestClassifiers:
         assert description["settings"] == {"apply": "log", "variant": "rollout", "quantile": 0.9}
         assert description["kept_area"] == pytest.approx(0.1, abs=0.001)
         assert "note: class-agnostic" in outcome.out
+
+    def test_no_explanation_of_a_sound_is_said_and_not_measured(self, interpret, tmp_path, out):
+        torch.manual_seed(0)
+        config = {"image_size": 32, "embed_dim": 8, "depths": [1, 1], "focal_levels": [1, 1], "focal_windows": [3, 3]}
+        classifier = FocalNetClassifier(["low", "middle", "high"], self.SETTINGS, config=config)
+        save_classifier(classifier, tmp_path / "focalnet")
+        path = tmp_path / "silence.wav"  # its modulator is the same everywhere
+        soundfile.write(path, np.zeros(4000), tiny.RATE)
+        outcome = interpret("--classifier", tmp_path / "focalnet", path, "--out", out, "--method", "amt")
+        assert outcome.code == 0, outcome.err
+        assert "undefined: the method has no explanation for this sound" in outcome.out
+        description, _ = check_results(out, 4000, undefined=(*METRICS, "o", "q"))
+        assert description["undefined"] is True
+        for values in description["metrics"].values():
+            assert {name for name, value in values.items() if value is None} == {*METRICS, "o", "q"}
 
     def test_no_activation_maps(self, explain, out):
         refuse(explain("--method", "amt"), out, "'compact' has no activation maps")
