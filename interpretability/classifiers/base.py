@@ -197,7 +197,7 @@ class Classifier(nn.Module):
         if not self.ACTIVATIONS:
             raise UserError(
                 f"the classifier {self.NAME!r} has no activation maps of its own (attention or modulation): take vit, "
-                "focalnet or another transformer, or a method that needs none"
+                "focalnet or an AST, or a method that needs none"
             )
         if variant not in self.ACTIVATIONS:
             raise UserError(
