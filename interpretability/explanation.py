@@ -79,6 +79,8 @@ class Explanation:
         Clips without an explanation: the mask is 0 and means nothing. None: there are none.
     notes : tuple of str
         What has to be known to read the method's explanations.
+    title : str
+        What figures call the method: its name and variant.
     """
 
     method: str
@@ -96,6 +98,7 @@ class Explanation:
     components: Components | None = None
     undefined: Tensor | None = None
     notes: tuple[str, ...] = ()
+    title: str = ""
 
     @classmethod
     def make(
@@ -143,6 +146,7 @@ class Explanation:
             interpretation.components,
             undefined,
             tuple(interpreter.notes),
+            interpreter.title,
         )
 
     def __len__(self) -> int:
@@ -179,6 +183,7 @@ class Explanation:
         target = int(clip.target[0])
         return {
             "method": self.method,
+            "title": self.title or self.method,
             "predicted": self.labels[predicted],
             "predicted_probability": float(clip.probabilities[0, predicted]),
             "explained": self.labels[target],

@@ -94,8 +94,15 @@ def interpret(arguments: argparse.Namespace) -> None:
         print(f"note: {note}")
     if said["undefined"]:
         print("undefined: the method has no explanation for this sound; the empty mask means nothing")
-    print(f"kept area: {said['kept_area']:.1%}; metrics on what is heard: {json.dumps(metrics['waveform'])}")
+    print(f"kept area: {said['kept_area']:.1%}; metrics on what is heard: {_rounded(metrics['waveform'])}")
     print("written: " + ", ".join(str(path) for path in paths.values()))
+
+
+def _rounded(values: dict[str, float | None]) -> str:
+    """Return metrics as they are printed: the file has every digit."""
+    return ", ".join(
+        f"{name} {'undefined' if value is None else f'{value + 0.0:.3g}'}" for name, value in values.items()
+    )
 
 
 def read_sound(path: Path, classifier: Classifier) -> Tensor:

@@ -196,8 +196,8 @@ class Classifier(nn.Module):
         """Refuse a variant of :meth:`activation_map` that this classifier cannot give (:class:`UserError`)."""
         if not self.ACTIVATIONS:
             raise UserError(
-                f"the classifier {self.NAME!r} has no activation maps of its own (attention or modulation): take vit, "
-                "focalnet or an AST, or a method that needs none"
+                f"the classifier {self.NAME!r} has no activation maps that can be thresholded: take vit, focalnet or "
+                "an AST, or a method that needs none"
             )
         if variant not in self.ACTIVATIONS:
             raise UserError(

@@ -62,6 +62,11 @@ class AMT(Interpreter):
         self.variant, self.quantile = variant, float(quantile)
 
     @property
+    def title(self) -> str:
+        """See :attr:`Interpreter.title`."""
+        return f"{self.NAME}, {self.variant}"
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """See :attr:`Interpreter.notes`."""
         return () if self.variant in CLASS_SPECIFIC else (CLASS_AGNOSTIC,)

@@ -56,6 +56,11 @@ class Interpreter(nn.Module):
         self.settings = {"apply": apply, **settings}
 
     @property
+    def title(self) -> str:
+        """What figures call it: its name, and which variant where there are several."""
+        return self.NAME
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What has to be known to read its explanations; nothing, unless a method says otherwise."""
         return ()

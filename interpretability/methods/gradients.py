@@ -113,6 +113,11 @@ class Gradients(Interpreter):
         self.n_steps, self.n_copies, self.noise, self.seed = n_steps, n_copies, float(noise), int(seed)
 
     @property
+    def title(self) -> str:
+        """See :attr:`Interpreter.title`."""
+        return self.attribution if self.form == "soft" else f"{self.attribution}, {self.form}"
+
+    @property
     def fixed_metrics(self) -> tuple[str, ...]:
         """See :attr:`Interpreter.fixed_metrics`: of a thresholded map, how many bins are kept is known beforehand."""
         return () if FORMS[self.form] is None else ("sps", "comp", "comp_rel")

@@ -187,7 +187,7 @@ def _title(clip: Explanation, true_label: str | None) -> str:
     title += f"predicted: {said['predicted']} (p = {said['predicted_probability']:.3f})"
     if said["explained"] != said["predicted"]:
         title += f"   explained: {said['explained']} (p = {said['explained_probability']:.3f})"
-    return f"{title}   [{said['method']}]"
+    return f"{title}   [{said['title']}]"
 
 
 def _save(figure: plt.Figure, path: str | Path) -> Path:

@@ -243,7 +243,8 @@ def _classifier(run: Run, prepared: PreparedData) -> Classifier:
     if unknown:
         raise UserError(
             f"the data set has classes that the classifier in {run['classifier_folder']} does not know: "
-            f"{', '.join(unknown)}; it knows {', '.join(classifier.labels)}: train a classifier on this data set"
+            f"{', '.join(unknown)}; it knows {', '.join(classifier.labels)}: train a classifier on this data set, or "
+            "use sounds of the classes that it knows"
         )
     return classifier
 

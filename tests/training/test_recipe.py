@@ -357,7 +357,7 @@ def test_an_override_that_cannot_be(tiny_esc50, out, settings, words):
     [
         ({"codebook_size": 2}, ["2 keys", "3 classes", "raise codebook_size"]),
         ({"codebook_size": "many"}, ["method refuses its settings", "'many'"]),
-        ({"method": "{network: deep}"}, ["network is 'deep', expected 'compact' or 'published'"]),
+        ({"method": "{network: deep}"}, ["network is 'deep', expected one of compact, published, vit, focalnet"]),
         ({"method": "{interpreter: {chanels: 8}}"}, ["PIQ", "'chanels'"]),
         ({"method": "{apply: loud}"}, ["apply is 'loud'"]),
     ],
