@@ -98,6 +98,24 @@ sys.exit(runner.main(job, None, argv))
 """
 
 
+#: A user's own model, as a module that can be imported: waveforms [B, N] to logits.
+NETWORK = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width=4, classes=3):
+        super().__init__()
+        self.conv = nn.Conv1d(1, width, 50, 25)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, wavs):
+        return self.head(self.conv(wavs[:, None]).relu().mean(2))
+
+def make():
+    return Net()
+"""
+
+
 @dataclass
 class Outcome:
     """Exit status, stdout and stderr of a job."""
@@ -135,6 +153,29 @@ def make_data(folder: Path, classes: dict[str, float] = CLASSES, n_clips: int = 
         writer = csv.writer(stream)
         writer.writerow(["filename", "fold", "target", "category", "esc10"])
         writer.writerows(rows)
+    return folder
+
+
+def save_transformers_model(folder: Path, labels: list[str], rate: int = 16000, kind: str = "wav2vec2") -> Path:
+    """Write a tiny audio classifier of transformers, with its feature extractor, in the layout of published ones."""
+    import transformers  # slow to import
+
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(
+        kind,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=8,
+        conv_dim=[4] * 7,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        classifier_proj_size=8,
+        id2label=dict(enumerate(labels)),
+        label2id={name: index for index, name in enumerate(labels)},
+    )
+    transformers.AutoModelForAudioClassification.from_config(config).save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor(sampling_rate=rate).save_pretrained(folder)
     return folder
 
 

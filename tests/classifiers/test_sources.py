@@ -4,8 +4,8 @@ import inspect
 import sys
 
 import pytest
+import tiny
 import torch
-from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
 from interpretability.classifiers import open_classifier, save_classifier
 from interpretability.classifiers.compact import CompactClassifier
@@ -17,38 +17,13 @@ LABELS = ["cat", "dog", "rain"]
 
 @pytest.fixture(scope="module")
 def hugging_face_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hf") / "model"
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        "hubert",
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=8,
-        conv_dim=[4] * 7,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-        id2label=dict(enumerate(LABELS)),
-        label2id={name: index for index, name in enumerate(LABELS)},
-    )
-    AutoModelForAudioClassification.from_config(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor().save_pretrained(folder)
-    return folder
+    return tiny.save_transformers_model(tmp_path_factory.mktemp("hf") / "model", LABELS, kind="hubert")
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package of the user's, with one model."""
-    (tmp_path / "nets_of_mine.py").write_text(
-        "from torch import nn\n"
-        "class Net(nn.Module):\n"
-        "    def __init__(self, width=4):\n"
-        "        super().__init__()\n"
-        "        self.conv = nn.Conv1d(1, width, 50, 25)\n"
-        "        self.head = nn.Linear(width, 3)\n"
-        "    def forward(self, wavs):\n"
-        "        return self.head(self.conv(wavs[:, None]).relu().mean(2))\n"
-    )
+    (tmp_path / "nets_of_mine.py").write_text(tiny.NETWORK)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "nets_of_mine"
     sys.modules.pop("nets_of_mine", None)

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import tiny
 import torch
 import torchaudio
 from torch import nn
@@ -505,18 +506,7 @@ def test_the_tensor_in_what_a_module_returns():
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package of the user's, with a model and a function."""
-    (tmp_path / "someones_models.py").write_text(
-        "from torch import nn\n"
-        "class Net(nn.Module):\n"
-        "    def __init__(self, width=4, classes=3):\n"
-        "        super().__init__()\n"
-        "        self.conv = nn.Conv1d(1, width, 50, 25)\n"
-        "        self.head = nn.Linear(width, classes)\n"
-        "    def forward(self, wavs):\n"
-        "        return self.head(self.conv(wavs[:, None]).relu().mean(2))\n"
-        "def make():\n"
-        "    return Net()\n"
-    )
+    (tmp_path / "someones_models.py").write_text(tiny.NETWORK)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "someones_models"
     sys.modules.pop("someones_models", None)

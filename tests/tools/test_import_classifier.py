@@ -7,7 +7,7 @@ import sys
 import pytest
 import tiny
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from interpretability.classifiers import load_classifier, save_classifier
 
@@ -27,38 +27,12 @@ def tool():
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A tiny model of transformers at 8 kHz, for the classes of the tiny data."""
-    folder = tmp_path_factory.mktemp("hf") / "model"
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        "wav2vec2",
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=8,
-        conv_dim=[4] * 7,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-        classifier_proj_size=8,
-        id2label=dict(enumerate(LABELS)),
-        label2id={name: index for index, name in enumerate(LABELS)},
-    )
-    AutoModelForAudioClassification.from_config(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(sampling_rate=tiny.RATE).save_pretrained(folder)
-    return folder
+    return tiny.save_transformers_model(tmp_path_factory.mktemp("hf") / "model", LABELS, tiny.RATE)
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    (tmp_path / "imported_net.py").write_text(
-        "from torch import nn\n"
-        "class Net(nn.Module):\n"
-        "    def __init__(self, width=4):\n"
-        "        super().__init__()\n"
-        "        self.conv = nn.Conv1d(1, width, 50, 25)\n"
-        "        self.head = nn.Linear(width, 2)\n"
-        "    def forward(self, wavs):\n"
-        "        return self.head(self.conv(wavs[:, None]).relu().mean(2))\n"
-    )
+    (tmp_path / "imported_net.py").write_text(tiny.NETWORK.replace("classes=3", "classes=2"))
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "imported_net"
     sys.modules.pop("imported_net", None)
