@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.base import ActivationMap, ClassifierOutput
-from interpretability.classifiers.image import quiet_transformers, relevance, rollout, watching
+from interpretability.classifiers.image import check_eager, quiet_transformers, relevance, rollout, watching
 from interpretability.classifiers.waveform import (
     DEFAULT_LAYERS,
     FeatureLayer,
@@ -511,12 +511,7 @@ class HuggingFaceClassifier(WaveformClassifier):
 
     def _check_attention(self) -> None:
         """Refuse kinds of attention that do not give their weights."""
-        kind = self.module.config._attn_implementation
-        if kind != "eager":
-            raise UserError(
-                f"the model's attention is {kind!r}, which gives no weights, expected 'eager': call "
-                "module.set_attn_implementation('eager')"
-            )
+        check_eager(self.module, "the model's", "module")
 
     def _watching_attention(self, keep: Callable[[Tensor], Tensor]) -> AbstractContextManager[list]:
         """Collect something of every layer's attention weights [n, heads, tokens, tokens]."""

@@ -474,6 +474,24 @@ def relevance(layers: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     return total
 
 
+def check_eager(network: nn.Module, whose: str, place: str) -> None:
+    """Refuse kinds of attention that do not give their weights (:class:`UserError`).
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A network of Transformers.
+    whose, place : str
+        Of the message: whose attention it is, and the name under which the network is found.
+    """
+    kind = network.config._attn_implementation
+    if kind != "eager":
+        raise UserError(
+            f"{whose} attention is {kind!r}, which gives no weights, expected 'eager': call "
+            f"{place}.set_attn_implementation('eager')"
+        )
+
+
 @contextmanager
 def watching(modules: Iterable[nn.Module], keep: Callable[[Any], Any]) -> Iterator[list]:
     """Collect what modules give while they run, one after another; no hook is left behind, not by an error either.

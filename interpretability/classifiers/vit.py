@@ -11,7 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.base import ActivationMap, ClassifierOutput
-from interpretability.classifiers.image import ImageClassifier, Images, Level, Seen, pair, relevance, rollout, watching
+from interpretability.classifiers.image import (
+    ImageClassifier,
+    Images,
+    Level,
+    Seen,
+    check_eager,
+    pair,
+    relevance,
+    rollout,
+    watching,
+)
 from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings, Spectrogram
 
@@ -161,12 +171,7 @@ class ViTClassifier(ImageClassifier):
 
     def _check_attention(self) -> None:
         """Refuse kinds of attention that do not give their weights."""
-        kind = self.embedding_model.config._attn_implementation
-        if kind != "eager":
-            raise UserError(
-                f"the ViT's attention is {kind!r}, which gives no weights, expected 'eager': call "
-                "embedding_model.set_attn_implementation('eager')"
-            )
+        check_eager(self.embedding_model, "the ViT's", "embedding_model")
 
 
 def class_row(weights: Tensor) -> Tensor:
