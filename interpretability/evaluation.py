@@ -20,17 +20,16 @@ from tqdm import tqdm
 
 from interpretability.classifiers.base import Classifier
 from interpretability.data.batches import collate
-from interpretability.data.synthetic import true_mask
 from interpretability.errors import UserError
 from interpretability.files import write_json, write_text
-from interpretability.frontend import Frontend, Spectrogram
+from interpretability.frontend import PLACES, Frontend, Spectrogram
 from interpretability.methods.base import Interpreter
+from interpretability.metrics.localisation import true_mask
 from interpretability.metrics.statistics import paired_difference
 from interpretability.metrics.suite import (
     FACTS,
     LOCALISATION,
     METRICS,
-    PLACES,
     MetricSuite,
     clip_values,
     format_table,

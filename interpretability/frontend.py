@@ -22,6 +22,8 @@ from interpretability.errors import UserError
 
 APPLY_DOMAINS = ("log", "linear")
 LEVEL_RULES = ("peak", "none")
+#: Where In and Out are measured: as masked magnitudes, or as the sounds made of them (what is heard).
+PLACES = ("spectrogram", "waveform")
 
 
 @dataclass(frozen=True)

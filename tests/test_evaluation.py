@@ -15,10 +15,10 @@ from interpretability.data.synthetic import LABELS as SYNTHETIC_LABELS
 from interpretability.data.synthetic import make_clip, prepare_synthetic
 from interpretability.errors import UserError
 from interpretability.evaluation import evaluate
+from interpretability.frontend import PLACES
 from interpretability.methods.base import Interpreter
 from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask, matched_floors
 from interpretability.metrics import LOCALISATION, METRICS, energy_precision
-from interpretability.metrics.suite import PLACES
 
 LABELS = ["cat", "dog", "rain"]
 PROVENANCE = {

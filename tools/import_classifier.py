@@ -22,7 +22,7 @@ from interpretability.command_line import guarded
 from interpretability.errors import MissingError, UserError
 from interpretability.files import check_replaceable
 from interpretability.frontend import LEVEL_RULES
-from interpretability.metrics.faithfulness import TASKS
+from interpretability.probabilities import TASKS
 
 
 def read_labels(path: Path) -> list[str]:

@@ -24,7 +24,8 @@ from interpretability.classifiers.folder import DESCRIPTION as CLASSIFIER
 from interpretability.command_line import guarded
 from interpretability.errors import UserError
 from interpretability.files import check_replaceable
-from interpretability.hub import (
+from interpretability.methods.folder import DESCRIPTION as INTERPRETER
+from interpretability.published import (
     CNN14_ESC50,
     FOCALNET_ESC50,
     PIQ_ESC50,
@@ -34,7 +35,6 @@ from interpretability.hub import (
     import_piq,
     import_vit,
 )
-from interpretability.methods.folder import DESCRIPTION as INTERPRETER
 
 
 class Model(NamedTuple):

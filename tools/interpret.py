@@ -31,9 +31,10 @@ from interpretability.data.audio import read_audio
 from interpretability.dictionary import Dictionary
 from interpretability.errors import UserError, first_line
 from interpretability.explanation import Explanation
+from interpretability.frontend import PLACES
 from interpretability.methods import METHODS, Interpreter, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
-from interpretability.metrics.suite import PLACES, MetricSuite, clip_values
+from interpretability.metrics.suite import MetricSuite, clip_values
 from interpretability.training.dictionary import collect_frames, learn_dictionary
 
 SHORTEST, LONGEST = 0.1, 60.0  # seconds

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from interpretability.decoders import Grid, reassemble
 from interpretability.errors import UserError
-from interpretability.frontend import Frontend, FrontendSettings, Spectrogram, apply_mask
-from interpretability.metrics.faithfulness import TASKS, predicted_class
-from interpretability.metrics.suite import PLACES
+from interpretability.frontend import PLACES, Frontend, FrontendSettings, Spectrogram, apply_mask
+from interpretability.grids import Grid
+from interpretability.lengths import groups_of_equal_length, reassemble
+from interpretability.probabilities import TASKS, predicted_class
 
 
 @dataclass
@@ -342,52 +342,3 @@ class Classifier(nn.Module):
         if text.lstrip("-").isdigit() and 0 <= int(text) < len(self.labels):
             return int(text)
         raise UserError(f"no class {target!r}: this classifier has {', '.join(self.labels)}")
-
-
-def groups_of_equal_length(valid: Tensor | None, batch_size: int) -> Iterator[tuple[Tensor, int | None]]:
-    """Yield (indices of clips, their number of valid frames) for each length in the batch.
-
-    Networks that cannot hide padding layer by layer run once for each length, so that a padded clip gives what it
-    gives alone.
-    """
-    if valid is None or bool(valid.all()):
-        yield torch.arange(batch_size, device=None if valid is None else valid.device), None
-        return
-    counts = valid.sum(dim=1)
-    for count in counts.unique().tolist():
-        yield (counts == count).nonzero()[:, 0], int(count)
-
-
-def whole_windows(n_frames: int | Tensor, strides: Sequence[int], min_frames: int) -> tuple[int | Tensor, ...]:
-    """Return the rows of the input grid and of maps that have one row for each *whole* window of ``stride`` frames.
-
-    Parameters
-    ----------
-    n_frames : int or Tensor
-    strides : sequence of int
-    min_frames : int
-        Shorter clips are padded to this many frames.
-
-    Returns
-    -------
-    tuple
-        One entry more than there are strides; the first is ``n_frames``.
-
-    Example
-    -------
-    >>> whole_windows(75, (2, 4, 32), 32), whole_windows(5, (2, 4, 32), 32)
-    ((75, 37, 18, 2), (5, 16, 8, 1))
-    """
-    padded = n_frames.clamp(min=min_frames) if isinstance(n_frames, Tensor) else max(n_frames, min_frames)
-    return (n_frames, *(padded // stride for stride in strides))
-
-
-def window_centres(count: int, stride: float) -> Tensor:
-    """Return the middles of ``count`` windows of ``stride`` positions side by side, the first one starting at 0.
-
-    Example
-    -------
-    >>> window_centres(3, 4)
-    tensor([1.5000, 5.5000, 9.5000], dtype=torch.float64)
-    """
-    return torch.arange(count, dtype=torch.float64) * stride + (stride - 1) / 2

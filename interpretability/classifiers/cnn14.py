@@ -11,10 +11,10 @@ from speechbrain.processing.features import Filterbank
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput, whole_windows, window_centres
-from interpretability.decoders import Grid
+from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings
+from interpretability.grids import Grid, whole_windows, window_centres
 
 # Five halvings need this many frames, and as many mel bands; shorter clips are padded with silence.
 MIN_FRAMES = 32

@@ -9,9 +9,10 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
+from interpretability.blocks import ConvBlock
 from interpretability.classifiers.base import Classifier, ClassifierOutput
-from interpretability.decoders import ConvBlock, Grid, hide_padding
 from interpretability.frontend import FrontendSettings
+from interpretability.grids import Grid, hide_padding
 
 
 class CompactClassifier(Classifier):

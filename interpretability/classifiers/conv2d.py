@@ -10,9 +10,9 @@ from speechbrain.lobes.models.PIQ import Conv2dEncoder_v2
 from torch import Tensor
 from torch.nn import functional
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput, whole_windows, window_centres
-from interpretability.decoders import Grid
+from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.frontend import FrontendSettings
+from interpretability.grids import Grid, whole_windows, window_centres
 
 # Four strided convolutions and the interpreters' halving need this many frames; shorter clips are padded with zeros.
 MIN_FRAMES = 64

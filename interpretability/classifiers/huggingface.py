@@ -28,9 +28,9 @@ from interpretability.classifiers.waveform import (
     frontend_for,
     mel,
 )
-from interpretability.decoders import Grid
 from interpretability.errors import MissingError, UserError, first_line
 from interpretability.frontend import FrontendSettings, Spectrogram
+from interpretability.grids import Grid
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
-from interpretability.decoders import Grid, hide_padding
 from interpretability.errors import MissingError, UserError, first_line
 from interpretability.frontend import FrontendSettings
+from interpretability.grids import Grid, hide_padding
 
 HEADS = ("cosine", "linear")
 

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput, window_centres
-from interpretability.decoders import Grid, reassemble
+from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.errors import UserError, first_line
 from interpretability.frontend import FrontendSettings, Spectrogram
+from interpretability.grids import Grid, window_centres
+from interpretability.lengths import reassemble
 
 SCALES = ("mel", "linear")
 #: Columns of the input grid: the resolution in frequency at which masks are drawn.

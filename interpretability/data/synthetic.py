@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
@@ -390,37 +389,6 @@ def _make_rest(rng: np.random.Generator, n: int, sample_rate: int) -> tuple[np.n
 
 def _on_grid(x: np.ndarray) -> np.ndarray:
     return (np.round(x * _GRID) / _GRID).astype(np.float32)
-
-
-def true_mask(target_magnitude: torch.Tensor, rest_magnitude: torch.Tensor) -> torch.Tensor:
-    """Return the bins in which the target dominates, ``G = 1[|S_target| > |S_rest|]``.
-
-    Parameters
-    ----------
-    target_magnitude, rest_magnitude : torch.Tensor
-        Linear magnitudes [..., T, F] of the target alone and of everything else, of the same shape.
-
-    Returns
-    -------
-    torch.Tensor
-        [..., T, F], bool. Where both are equal (silence) it is False.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
-    Examples
-    --------
-    >>> true_mask(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[1.0, 2.0, 0.0]]))
-    tensor([[ True, False, False]])
-    """
-    if target_magnitude.shape != rest_magnitude.shape:
-        raise ValueError(
-            f"The magnitudes of target and rest must have one shape, got {tuple(target_magnitude.shape)} and "
-            f"{tuple(rest_magnitude.shape)}: analyse both with the same front end."
-        )
-    return target_magnitude > rest_magnitude
 
 
 # ------------------------------------------------------------------------------------------------ the data set

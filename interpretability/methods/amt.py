@@ -9,10 +9,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
-from interpretability.decoders import to_spectrogram_grid
 from interpretability.errors import UserError
 from interpretability.explanation import Interpretation
 from interpretability.frontend import Spectrogram
+from interpretability.grids import to_spectrogram_grid
 from interpretability.methods.base import Interpreter
 from interpretability.metrics.areas import keep_top
 from interpretability.metrics.sparsity import check_mask

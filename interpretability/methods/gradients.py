@@ -22,8 +22,8 @@ from interpretability.errors import UserError
 from interpretability.explanation import Interpretation
 from interpretability.frontend import Spectrogram
 from interpretability.methods.base import Interpreter, hide_invalid
-from interpretability.methods.objectives import log_odds
 from interpretability.metrics.areas import keep_top
+from interpretability.probabilities import log_odds
 
 ATTRIBUTIONS = ("saliency", "input_x_gradient", "integrated_gradients", "smoothgrad")
 #: Form of the mask -> kept area; None: the attribution itself.

@@ -15,21 +15,16 @@ from speechbrain.lobes.models.L2I import CNN14PSI_stft_2d, PsiOptimized
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits, groups_of_equal_length
-from interpretability.decoders import (
-    FeatureMerge,
-    fit_frames,
-    hold_last_row,
-    interpolation_matrix,
-    pad_for_cnn14,
-    reassemble,
-)
+from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits
 from interpretability.dictionary import Components, Dictionary, component_mask, dictionary_of
 from interpretability.errors import UserError
 from interpretability.explanation import Interpretation
 from interpretability.frontend import Spectrogram
+from interpretability.grids import fit_frames, hold_last_row, interpolation_matrix
+from interpretability.lengths import groups_of_equal_length, reassemble
 from interpretability.methods.base import Interpreter
 from interpretability.methods.objectives import batch_mean, mean_over_valid
+from interpretability.networks.decoders import FeatureMerge, pad_for_cnn14
 
 # Width of the sigmoid that lends its slope to the selection; relevance runs from -1 to 1.
 TEMPERATURE = 0.1

@@ -13,18 +13,11 @@ import torch
 from speechbrain.lobes.models.Cnn14 import CNN14PSI_stft
 from torch import Tensor, nn
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits, groups_of_equal_length
-from interpretability.decoders import (
-    DecodingPath,
-    FeatureMerge,
-    MaskDecoder,
-    fit_frames,
-    pad_for_cnn14,
-    reassemble,
-    to_spectrogram_grid,
-)
+from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits
 from interpretability.errors import UserError
 from interpretability.frontend import Spectrogram
+from interpretability.grids import fit_frames, to_spectrogram_grid
+from interpretability.lengths import groups_of_equal_length, reassemble
 from interpretability.methods.base import Interpreter, hide_invalid
 from interpretability.methods.objectives import (
     batch_mean,
@@ -33,6 +26,7 @@ from interpretability.methods.objectives import (
     reconstruction,
     total_variation,
 )
+from interpretability.networks.decoders import DecodingPath, FeatureMerge, MaskDecoder, pad_for_cnn14
 
 GUIDANCE = (None, "binary", "magnitude")
 

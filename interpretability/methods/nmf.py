@@ -27,8 +27,7 @@ from interpretability.errors import UserError
 from interpretability.explanation import Interpretation
 from interpretability.frontend import Spectrogram, apply_mask
 from interpretability.methods.base import Interpreter
-from interpretability.methods.objectives import log_odds
-from interpretability.metrics.faithfulness import class_probability
+from interpretability.probabilities import class_probability, log_odds
 
 RELEVANCES = ("removal", "gradient")
 KEEPS = ("fidelity", "threshold")

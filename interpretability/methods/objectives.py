@@ -48,26 +48,6 @@ def masked_cross_entropy(masked: MaskedLogits, target: Tensor, task: str, cap: f
     return MaskedCrossEntropy(cross_entropy(masked.inside), outside if cap is None else outside.clamp(max=cap))
 
 
-def log_odds(logits: Tensor, target: Tensor, task: str) -> Tensor:
-    """Return ``ln p_c - ln(1 - p_c)`` of each clip's class, [B].
-
-    Parameters
-    ----------
-    logits : Tensor [B, C]
-    target : Tensor [B]
-    task : {"single", "multi"}
-
-    Example
-    -------
-    >>> log_odds(torch.tensor([[0.75, 0.25, 0.5]]), torch.tensor([0]), "multi")
-    tensor([0.7500])
-    """
-    own = logits.gather(1, target[:, None])[:, 0]
-    if task == "multi":
-        return own
-    return own - logits.scatter(1, target[:, None], -float("inf")).logsumexp(1)
-
-
 def mean_over_valid(values: Tensor, valid: Tensor) -> Tensor:
     """Return the mean of [B, T, F] over the valid bins of each clip, [B]."""
     weights = valid[..., None].to(values.dtype)

@@ -17,26 +17,11 @@ from speechbrain.lobes.models.PIQ import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interpretability.classifiers.base import (
-    Classifier,
-    ClassifierOutput,
-    MaskedLogits,
-    groups_of_equal_length,
-    window_centres,
-)
-from interpretability.decoders import (
-    DecodingPath,
-    FeatureMerge,
-    Grid,
-    MaskDecoder,
-    fit_frames,
-    hide_padding,
-    reassemble,
-    regrid,
-    to_spectrogram_grid,
-)
+from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits
 from interpretability.errors import UserError
 from interpretability.frontend import Spectrogram
+from interpretability.grids import Grid, fit_frames, hide_padding, regrid, to_spectrogram_grid, window_centres
+from interpretability.lengths import groups_of_equal_length, reassemble
 from interpretability.methods.base import Interpreter, hide_invalid
 from interpretability.methods.objectives import (
     batch_mean,
@@ -44,6 +29,7 @@ from interpretability.methods.objectives import (
     reconstruction,
     squared_distance,
 )
+from interpretability.networks.decoders import DecodingPath, FeatureMerge, MaskDecoder
 
 SHARED = -1
 

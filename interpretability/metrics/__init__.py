@@ -16,14 +16,11 @@ Conventions
 from interpretability.metrics.areas import keep_count, keep_top
 from interpretability.metrics.faithfulness import (
     EQUAL_TOLERANCE,
-    ClassProbability,
     average_drop,
     average_gain,
     average_increase,
-    class_probability,
     faithfulness_in,
     input_fidelity,
-    predicted_class,
 )
 from interpretability.metrics.localisation import (
     energy_precision,
@@ -47,7 +44,6 @@ __all__ = [
     "EQUAL_TOLERANCE",
     "LOCALISATION",
     "METRICS",
-    "ClassProbability",
     "Interval",
     "MetricInfo",
     "MetricSuite",
@@ -55,7 +51,6 @@ __all__ = [
     "average_gain",
     "average_increase",
     "bootstrap_mean",
-    "class_probability",
     "complexity",
     "energy_precision",
     "energy_weighted_auroc",
@@ -69,7 +64,6 @@ __all__ = [
     "metric_info",
     "paired_difference",
     "pointing_game",
-    "predicted_class",
     "relative_complexity",
     "sparseness",
     "summarise",

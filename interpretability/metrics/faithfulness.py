@@ -6,114 +6,20 @@ Conventions: ``p``, ``o`` and ``q`` are probabilities of the explained class, on
 - ``o`` for In, the part that the mask keeps,
 - ``q`` for Out, the part that the mask removes.
 
-They come from logits through :func:`class_probability`, once; nothing here applies a softmax to a probability.
+They come from logits through :func:`.class_probability`, once; nothing here applies a softmax to a probability.
 Every function is pure, runs in float64, calls no model and returns one value per clip.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
+
+from interpretability.probabilities import check_scores, check_target, predicted_class
 
 #: Two probabilities closer than this are the same one. The same clip at another place of another batch gives a
 #: probability that differs by some 1e-7, and such noise must not count as an increase.
 EQUAL_TOLERANCE = 1e-6
-
-TASKS = ("single", "multi")
-
-
-@dataclass(frozen=True)
-class ClassProbability:
-    """Probability of one class and of everything else, per clip.
-
-    Attributes
-    ----------
-    p : Tensor [B], float64
-        Probability of the class.
-    rest : Tensor [B], float64
-        ``1 - p``, computed without the subtraction: correct to many digits even where ``p`` rounds to 1.
-    """
-
-    p: Tensor
-    rest: Tensor
-
-
-def predicted_class(scores: Tensor) -> Tensor:
-    """Index of the largest score; of several equal ones, the lowest index.
-
-    Parameters
-    ----------
-    scores : Tensor [B, C]
-        Logits or probabilities (the order is all that counts).
-
-    Returns
-    -------
-    Tensor [B], int64
-        In ``0 .. C-1``.
-
-    Raises
-    ------
-    ValueError
-        If ``scores`` is not [B, C] with C >= 1, or not finite.
-
-    Examples
-    --------
-    >>> predicted_class(torch.tensor([[0.0, 2.0, 2.0]]))
-    tensor([1])
-    """
-    scores = _scores(scores)
-    # Spelt out, because the index that torch.argmax gives on ties is a matter of the backend.
-    index = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)
-    best = scores == scores.amax(dim=1, keepdim=True)
-    return index.masked_fill(~best, scores.shape[1]).amin(dim=1)
-
-
-def class_probability(logits: Tensor, target: Tensor, task: str = "single") -> ClassProbability:
-    """Probability of the target class, and that of everything else, from logits.
-
-    Single-label: ``p = softmax(logits)_c`` and ``rest`` the sum of the other classes' softmax, each as the
-    exponential of a difference of two log-sum-exps. Multi-label: ``p = sigmoid(logits_c)`` and
-    ``rest = sigmoid(-logits_c)``.
-
-    Parameters
-    ----------
-    logits : Tensor [B, C]
-        Scores before softmax or sigmoid, of any floating type; computed in float64.
-    target : Tensor [B], integer
-        Class c of each clip.
-    task : {"single", "multi"}
-        Head of the classifier.
-
-    Returns
-    -------
-    ClassProbability
-        ``p`` and ``rest``, each [B] in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If shapes, class indices or the task do not fit, or a logit is not finite.
-
-    Examples
-    --------
-    >>> c = class_probability(torch.tensor([[0.0, 0.0], [40.0, 0.0]]), torch.tensor([0, 0]))
-    >>> c.p.tolist(), [f"{r:.3g}" for r in c.rest.tolist()]
-    ([0.5, 1.0], ['0.5', '4.25e-18'])
-    """
-    if task not in TASKS:
-        raise ValueError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
-    logits = _scores(logits, name="logits")
-    target = _target(target, logits)
-    column = target[:, None]  # [B, 1]
-    own = logits.gather(1, column)[:, 0]
-    if task == "multi":
-        return ClassProbability(p=torch.sigmoid(own), rest=torch.sigmoid(-own))
-    total = torch.logsumexp(logits, dim=1)
-    # 1 - p would lose every digit where p is close to 1, and the gain is divided by it.
-    others = torch.logsumexp(logits.scatter(1, column, float("-inf")), dim=1)
-    return ClassProbability(p=(own - total).exp().clamp(max=1.0), rest=(others - total).exp().clamp(max=1.0))
 
 
 def input_fidelity(scores: Tensor, target: Tensor) -> Tensor:
@@ -143,8 +49,8 @@ def input_fidelity(scores: Tensor, target: Tensor) -> Tensor:
     >>> input_fidelity(torch.tensor([[0.1, 0.9], [0.5, 0.5]]), torch.tensor([1, 1])).tolist()
     [1.0, 0.0]
     """
-    scores = _scores(scores)
-    return (predicted_class(scores) == _target(target, scores)).double()
+    scores = check_scores(scores)
+    return (predicted_class(scores) == check_target(target, scores)).double()
 
 
 def faithfulness(p: Tensor, q: Tensor) -> Tensor:
@@ -334,28 +240,3 @@ def _probabilities(**named: Tensor) -> list[Tensor]:
             )
         values.append(value.clamp(0.0, 1.0))
     return values
-
-
-def _scores(scores: Tensor, name: str = "scores") -> Tensor:
-    """``scores`` in float64, or a ValueError if it is not a finite [B, C]."""
-    if scores.ndim != 2 or scores.shape[1] == 0:
-        raise ValueError(f"{name} has shape {list(scores.shape)}, expected [B, C] with C >= 1")
-    if not bool(torch.isfinite(scores).all()):
-        raise ValueError(f"{name} holds a value that is not finite: check the classifier's input")
-    return scores.double()
-
-
-def _target(target: Tensor, scores: Tensor) -> Tensor:
-    """``target`` as int64 on the device of ``scores`` [B, C], or a ValueError."""
-    target = torch.as_tensor(target, device=scores.device)
-    if target.shape != scores.shape[:1]:
-        raise ValueError(f"target has shape {list(target.shape)}, expected [{scores.shape[0]}]: one class per clip")
-    if target.is_floating_point() or target.dtype in (torch.bool, torch.complex64, torch.complex128):
-        raise ValueError(f"target is {target.dtype}, expected integer class indices")
-    target = target.long()
-    if bool(((target < 0) | (target >= scores.shape[1])).any()):
-        raise ValueError(
-            f"target holds classes {int(target.min())} to {int(target.max())}, "
-            f"the classifier has 0 to {scores.shape[1] - 1}"
-        )
-    return target

@@ -1,7 +1,7 @@
 """Where an explanation lies, held against where the labelled sound is known to be.
 
 Conventions: ``truth`` [B, T, F] is ``G = 1[|S_target| > |S_rest|]``, True in the bins where the labelled source is
-louder than everything else together (``true_mask`` of the Synthetic data). ``mask`` [B, T, F] is the explanation, and
+louder than everything else together (:func:`true_mask`). ``mask`` [B, T, F] is the explanation, and
 ``valid`` [B, T] is True where the clip is and False where padding is (None: all frames): what mask, truth and magnitude
 hold in the padding does not count. One value per clip in float64, in [0, 1], higher is better; it depends neither on
 padding nor on the other clips of the batch. NaN means *undefined*.
@@ -18,6 +18,37 @@ from torch import Tensor
 
 from interpretability.metrics.areas import keep_count
 from interpretability.metrics.sparsity import check_mask
+
+
+def true_mask(target_magnitude: Tensor, rest_magnitude: Tensor) -> Tensor:
+    """Return the bins in which the target dominates, ``G = 1[|S_target| > |S_rest|]``.
+
+    Parameters
+    ----------
+    target_magnitude, rest_magnitude : Tensor
+        Linear magnitudes [..., T, F] of the target alone and of everything else, of the same shape.
+
+    Returns
+    -------
+    Tensor
+        [..., T, F], bool. Where both are equal (silence) it is False.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> true_mask(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[1.0, 2.0, 0.0]]))
+    tensor([[ True, False, False]])
+    """
+    if target_magnitude.shape != rest_magnitude.shape:
+        raise ValueError(
+            f"The magnitudes of target and rest must have one shape, got {tuple(target_magnitude.shape)} and "
+            f"{tuple(rest_magnitude.shape)}: analyse both with the same front end."
+        )
+    return target_magnitude > rest_magnitude
 
 
 def energy_precision(masked_magnitude: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:

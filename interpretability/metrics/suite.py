@@ -18,13 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpretability.frontend import APPLY_DOMAINS, apply_mask
+from interpretability.frontend import APPLY_DOMAINS, PLACES, apply_mask
 from interpretability.metrics import faithfulness as ff
 from interpretability.metrics import localisation as loc
 from interpretability.metrics import sparsity as sp
 from interpretability.metrics.statistics import Interval, summarise
-
-PLACES = ("spectrogram", "waveform")
+from interpretability.probabilities import class_probability, predicted_class
 
 #: Below this 1 - p the average gain divides by so little that it is noise.
 SATURATION = 1e-3
@@ -200,8 +199,8 @@ class MetricSuite:
 
         logits = output.logits.float()
         if target is None:
-            target = ff.predicted_class(logits)
-        whole = ff.class_probability(logits, target, self.classifier.task)
+            target = predicted_class(logits)
+        whole = class_probability(logits, target, self.classifier.task)
         if masked is None:
             masked = self.classifier.classify_masked(spectrogram, mask, apply=self.apply, place=self.place)
         inside, outside = masked.inside.float(), masked.outside.float()
@@ -210,7 +209,7 @@ class MetricSuite:
                 f"logits of In and Out have shapes {list(inside.shape)} and {list(outside.shape)}, "
                 f"those of the input {list(logits.shape)}"
             )
-        p, o, q = (whole.p, *(ff.class_probability(x, target, self.classifier.task).p for x in (inside, outside)))
+        p, o, q = (whole.p, *(class_probability(x, target, self.classifier.task).p for x in (inside, outside)))
 
         values = {
             "fid_in": ff.input_fidelity(inside, target),

@@ -8,7 +8,7 @@ import tiny
 import torch
 
 from interpretability.classifiers import CLASSIFIERS
-from interpretability.classifiers.base import ClassifierOutput, groups_of_equal_length, whole_windows, window_centres
+from interpretability.classifiers.base import ClassifierOutput
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
@@ -224,13 +224,6 @@ def test_unknown_place(classifier, spectrogram):
         classifier.classify_masked(spectrogram, spectrogram.magnitude.clamp(0, 1), place="mel")
 
 
-def test_groups_of_equal_length():
-    valid = torch.arange(6)[None] < torch.tensor([4, 6, 4])[:, None]
-    groups = {count: index.tolist() for index, count in groups_of_equal_length(valid, 3)}
-    assert groups == {4: [0, 2], 6: [1]}
-    assert [(i.tolist(), n) for i, n in groups_of_equal_length(None, 2)] == [([0, 1], None)]
-
-
 def test_each_length_alone_puts_everything_back_in_its_place():
     """A network that answers with what it was given: each clip gets its own answer, whatever the order of lengths."""
 
@@ -258,18 +251,6 @@ def test_each_length_alone_puts_everything_back_in_its_place():
     classifier.eval()
     for everything in (None, torch.ones(4, 6, dtype=torch.bool)):
         assert torch.equal(classifier.each_length_alone(whole, magnitude, everything).logits, magnitude)
-
-
-def test_rows_and_centres_of_windows_side_by_side():
-    counts = torch.tensor([5, 75, 32])
-    rows = whole_windows(counts, (2, 32), 32)
-    assert [part.tolist() for part in rows] == [[5, 75, 32], [16, 37, 16], [1, 2, 1]]
-    assert [tuple(int(part[i]) for part in rows) for i in range(3)] == [
-        whole_windows(int(count), (2, 32), 32) for count in counts
-    ]
-    for stride in (1, 2, 8):
-        windows = torch.arange(3 * stride, dtype=torch.float64).view(3, stride)
-        assert torch.equal(window_centres(3, stride), windows.mean(1))
 
 
 @KINDS

@@ -20,8 +20,8 @@ from interpretability.classifiers.base import ClassifierOutput
 from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.image import quiet_transformers, relevance, rollout, watching
 from interpretability.classifiers.vit import ViTClassifier
-from interpretability.decoders import Grid
 from interpretability.errors import MissingError, UserError
+from interpretability.grids import Grid
 
 LABELS = ["cat", "dog", "rain"]
 VIT = {

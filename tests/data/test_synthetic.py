@@ -14,8 +14,9 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 from interpretability.data import synthetic
 from interpretability.data.manifest import read_manifest
-from interpretability.data.synthetic import LABELS, SHORTCUT_HZ, make_clip, prepare_synthetic, true_mask
+from interpretability.data.synthetic import LABELS, SHORTCUT_HZ, make_clip, prepare_synthetic
 from interpretability.errors import UserError
+from interpretability.metrics.localisation import true_mask
 
 RATE = 16000
 SMALL = {"n_train": 20, "n_valid": 10, "n_test": 10}

@@ -14,9 +14,9 @@ from torch.nn import functional
 from interpretability.classifiers.base import ActivationMap, Classifier, ClassifierOutput
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.vit import ViTClassifier
-from interpretability.decoders import Grid
 from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings
+from interpretability.grids import Grid
 from interpretability.methods.amt import AMT, CLASS_AGNOSTIC
 from interpretability.metrics import complexity, relative_complexity, sparseness
 from interpretability.report.figures import plot_explanation

@@ -11,8 +11,9 @@ from tiny import listening_classifier
 from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.errors import UserError
 from interpretability.frontend import Frontend, FrontendSettings
-from interpretability.methods.gradients import ATTRIBUTIONS, FORMS, Gradients, log_odds
+from interpretability.methods.gradients import ATTRIBUTIONS, FORMS, Gradients
 from interpretability.metrics.sparsity import sparseness
+from interpretability.probabilities import log_odds
 
 SMALL = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
 EDGES = (0, 8, 16, 24, 33)

@@ -15,9 +15,10 @@ import soundfile
 from tiny import Outcome, call, make_data, run_process
 
 from interpretability.classifiers import load_classifier
+from interpretability.frontend import PLACES
 from interpretability.methods import load_interpreter
 from interpretability.methods.floors import matched_floors
-from interpretability.metrics.suite import LOCALISATION, METRICS, PLACES
+from interpretability.metrics.suite import LOCALISATION, METRICS
 from interpretability.training.runner import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -9,7 +9,8 @@ import sys
 import pytest
 import tiny
 
-from interpretability.metrics.suite import METRICS, PLACES, metric_info
+from interpretability.frontend import PLACES
+from interpretability.metrics.suite import METRICS, metric_info
 
 SCRIPT = tiny.REPOSITORY / "tools" / "results_table.py"
 

@@ -14,7 +14,8 @@ from transformers import FocalNetBackbone, FocalNetConfig, ViTConfig, ViTModel
 
 from interpretability.classifiers import load_classifier
 from interpretability.errors import MissingError, UserError
-from interpretability.hub import (
+from interpretability.methods import load_interpreter
+from interpretability.published import (
     CNN14_ESC50,
     FOCALNET_BASE,
     FOCALNET_ESC50,
@@ -26,7 +27,6 @@ from interpretability.hub import (
     import_piq,
     import_vit,
 )
-from interpretability.methods import load_interpreter
 
 LABELS = ["rain", "dog", "cat"]  # not in alphabetical order: the encoder's order counts
 SIZES = {"dim": 4, "codebook_size": 30}
