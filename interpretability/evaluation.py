@@ -27,7 +27,7 @@ from interpretability.methods.base import Interpreter
 from interpretability.metrics.localisation import true_mask
 from interpretability.metrics.statistics import paired_difference
 from interpretability.metrics.suite import (
-    FACTS,
+    DIAGNOSTICS,
     LOCALISATION,
     METRICS,
     MetricSuite,
@@ -201,9 +201,9 @@ def _measure(
     rows = []
 
     def add(row_name: str, mask: Tensor, apply: str, scores: dict[str, Tensor], undefined: Tensor | None) -> None:
-        for place in places:
-            suite = MetricSuite(classifier, place, apply)
-            values = suite(spectrogram, output, mask, target, truth=truth, undefined=undefined)
+        suite = MetricSuite(classifier, apply)
+        measured = suite(spectrogram, output, mask, target, truth=truth, undefined=undefined, places=places)
+        for place, values in measured.items():
             taken = scores.keys() & {*values, *ROW_KEYS}
             if taken:
                 raise ValueError(f"{row_name} gives scores named {', '.join(sorted(taken))}: these names are taken")
@@ -317,7 +317,7 @@ def _finish(
 def _names(header: dict, rows: list[dict]) -> list[str]:
     """Return the metrics that rows of one method have, and its own scores."""
     metrics = [*METRICS, *(LOCALISATION if header["truth"] else ())]
-    return metrics + [key for key in rows[0] if key not in (*ROW_KEYS, *FACTS, *METRICS, *LOCALISATION)]
+    return metrics + [key for key in rows[0] if key not in (*ROW_KEYS, *DIAGNOSTICS, *METRICS, *LOCALISATION)]
 
 
 def _paired(rows: list[dict], header: dict, place: str) -> dict[str, dict]:

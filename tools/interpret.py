@@ -71,17 +71,15 @@ def interpret(arguments: argparse.Namespace) -> None:
         interpreter = make_interpreter(classifier, arguments.method, parse_settings(arguments.settings), wav, sound)
         interpreter.to(arguments.device)
     explanation = interpreter.explain(wav[None].to(arguments.device), target=arguments.target)
-    metrics = {}
-    for place in PLACES:
-        suite = MetricSuite(classifier, place, interpreter.apply_domain)
-        values = suite(
-            explanation.spectrogram,
-            explanation.output,
-            explanation.mask,
-            explanation.target,
-            undefined=explanation.undefined,
-        )
-        metrics[place] = clip_values(values, 0)
+    measured = MetricSuite(classifier, interpreter.apply_domain)(
+        explanation.spectrogram,
+        explanation.output,
+        explanation.mask,
+        explanation.target,
+        undefined=explanation.undefined,
+        places=PLACES,
+    )
+    metrics = {place: clip_values(values, 0) for place, values in measured.items()}
     extra = {
         "source": str(sound),
         "settings": interpreter.settings,

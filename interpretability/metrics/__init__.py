@@ -28,12 +28,12 @@ from interpretability.metrics.localisation import (
     intersection_over_union,
     pointing_game,
 )
+from interpretability.metrics.registry import MetricInfo, metric
 from interpretability.metrics.sparsity import complexity, kept_area, relative_complexity, sparseness
 from interpretability.metrics.statistics import Interval, bootstrap_mean, paired_difference, summarise
 from interpretability.metrics.suite import (
     LOCALISATION,
     METRICS,
-    MetricInfo,
     MetricSuite,
     format_table,
     metric_info,
@@ -61,6 +61,7 @@ __all__ = [
     "keep_count",
     "keep_top",
     "kept_area",
+    "metric",
     "metric_info",
     "paired_difference",
     "pointing_game",

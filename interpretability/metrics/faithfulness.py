@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from interpretability.metrics.registry import metric
 from interpretability.probabilities import check_scores, check_target, predicted_class
 
 #: Two probabilities closer than this are the same one. The same clip at another place of another batch gives a
@@ -22,15 +23,16 @@ from interpretability.probabilities import check_scores, check_target, predicted
 EQUAL_TOLERANCE = 1e-6
 
 
-def input_fidelity(scores: Tensor, target: Tensor) -> Tensor:
+@metric("fid_in", "Fid-In", better="high", range="{0, 1}")
+def input_fidelity(inside_logits: Tensor, target: Tensor) -> Tensor:
     """Input fidelity (Fid-In): does the masked-in part still get the explained class?
 
     ``1[argmax p(In) = c]``; 0 or 1 per clip, higher is better. Source: arXiv 2303.12659, 2403.13086.
 
     Parameters
     ----------
-    scores : Tensor [B, C]
-        Logits or probabilities of In. Ties go to the lowest index.
+    inside_logits : Tensor [B, C]
+        Logits (or probabilities) of In. Ties go to the lowest index.
     target : Tensor [B], integer
         The explained class. A [B, 1] tensor is refused: it would broadcast to a [B, B] comparison.
 
@@ -49,10 +51,11 @@ def input_fidelity(scores: Tensor, target: Tensor) -> Tensor:
     >>> input_fidelity(torch.tensor([[0.1, 0.9], [0.5, 0.5]]), torch.tensor([1, 1])).tolist()
     [1.0, 0.0]
     """
-    scores = check_scores(scores)
+    scores = check_scores(inside_logits)
     return (predicted_class(scores) == check_target(target, scores)).double()
 
 
+@metric("ff", "FF", better="high", range="[-1, 1]")
 def faithfulness(p: Tensor, q: Tensor) -> Tensor:
     """Faithfulness (FF): probability lost when the explanation is removed.
 
@@ -81,6 +84,7 @@ def faithfulness(p: Tensor, q: Tensor) -> Tensor:
     return p - q
 
 
+@metric("ff_in", "FF-In", better="low", range="[-1, 1]")
 def faithfulness_in(p: Tensor, o: Tensor) -> Tensor:
     """Faithfulness of the masked-in part (FF-In): probability lost when only the explanation is kept.
 
@@ -110,6 +114,7 @@ def faithfulness_in(p: Tensor, o: Tensor) -> Tensor:
     return p - o
 
 
+@metric("ad", "AD", better="low", range="[0, 100]", unit="%")
 def average_drop(p: Tensor, o: Tensor) -> Tensor:
     """Average drop (AD): share of the probability lost when only the explanation is kept, in per cent.
 
@@ -138,6 +143,7 @@ def average_drop(p: Tensor, o: Tensor) -> Tensor:
     return 100.0 * _ratio((p - o).clamp(min=0.0), p)
 
 
+@metric("ai", "AI", better="high", range="{0, 100}", unit="%")
 def average_increase(p: Tensor, o: Tensor, tolerance: float = EQUAL_TOLERANCE) -> Tensor:
     """Average increase (AI): is the class more probable when only the explanation is kept? In per cent.
 
@@ -170,6 +176,7 @@ def average_increase(p: Tensor, o: Tensor, tolerance: float = EQUAL_TOLERANCE) -
     return 100.0 * _increased(p, o, tolerance).double()
 
 
+@metric("ag", "AG", better="high", range="[0, 100]", unit="%")
 def average_gain(p: Tensor, o: Tensor, p_rest: Tensor, tolerance: float = EQUAL_TOLERANCE) -> Tensor:
     """Average gain (AG): share of the missing probability won when only the explanation is kept, in per cent.
 

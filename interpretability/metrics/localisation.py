@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from interpretability.metrics.areas import keep_count
+from interpretability.metrics.registry import metric
 from interpretability.metrics.sparsity import check_mask
 
 
@@ -51,14 +52,15 @@ def true_mask(target_magnitude: Tensor, rest_magnitude: Tensor) -> Tensor:
     return target_magnitude > rest_magnitude
 
 
-def energy_precision(masked_magnitude: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
+@metric("energy_precision", "energy precision", better="high", range="[0, 1]")
+def energy_precision(inside_magnitude: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
     """Energy precision: the share of the kept energy that lies in the true bins.
 
     ``sum(In^2 G) / sum(In^2)``, in [0, 1], higher is better; 0 where no bin is true.
 
     Parameters
     ----------
-    masked_magnitude : Tensor [B, T, F]
+    inside_magnitude : Tensor [B, T, F]
         Linear magnitude of In, what the mask keeps.
     truth : Tensor [B, T, F] of bool
     valid : Tensor [B, T] of bool, optional
@@ -79,12 +81,13 @@ def energy_precision(masked_magnitude: Tensor, truth: Tensor, valid: Tensor | No
     >>> energy_precision(torch.tensor([[[3.0, 1.0]]]), torch.tensor([[[True, False]]])).tolist()
     [0.9]
     """
-    truth, valid = _truth(masked_magnitude, truth, valid, "masked_magnitude")
-    energy = _energy(masked_magnitude, valid)
+    truth, valid = _truth(inside_magnitude, truth, valid, "inside_magnitude")
+    energy = _energy(inside_magnitude, valid)
     total = energy.sum(dim=1)
     return (energy * truth.flatten(1)).sum(dim=1) / total.masked_fill(total == 0, float("nan"))
 
 
+@metric("auroc", "AUROC", better="high", range="[0, 1]")
 def energy_weighted_auroc(mask: Tensor, truth: Tensor, magnitude: Tensor, valid: Tensor | None = None) -> Tensor:
     """Energy-weighted AUROC: how well the mask ranks true bins above the others, each bin weighing its energy.
 
@@ -130,6 +133,7 @@ def energy_weighted_auroc(mask: Tensor, truth: Tensor, magnitude: Tensor, valid:
     return torch.tensor(areas, dtype=torch.float64, device=mask.device)
 
 
+@metric("pointing_game", "pointing game", better="high", range="[0, 1]")
 def pointing_game(mask: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
     """Pointing game: does the maximum of the mask lie in the true bins?
 
@@ -167,6 +171,7 @@ def pointing_game(mask: Tensor, truth: Tensor, valid: Tensor | None = None) -> T
     return hits.masked_fill(~truth.flatten(1).any(dim=1), float("nan"))
 
 
+@metric("iou", "IoU", better="high", range="[0, 1]")
 def intersection_over_union(mask: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
     """Intersection over union (IoU) at matched area: the bins the mask ranks highest, as many as are true.
 

@@ -14,7 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interpretability.metrics.registry import metric
 
+
+@metric("sps", "SPS", better="high", range="[0, 1 - 1/n]")
 def sparseness(mask: Tensor, valid: Tensor | None = None) -> Tensor:
     """Sparseness (SPS): the Gini index of the mask.
 
@@ -54,6 +57,7 @@ def sparseness(mask: Tensor, valid: Tensor | None = None) -> Tensor:
     return torch.minimum(gini.clamp(min=0.0), 1.0 - 1.0 / n)  # rounding can leave the range by 1e-16; NaN stays NaN
 
 
+@metric("comp", "COMP", better="low", range="[0, ln n]", unit="nats")
 def complexity(mask: Tensor, valid: Tensor | None = None) -> Tensor:
     """Complexity (COMP): the entropy of the mask taken as a distribution over bins, in nats.
 
@@ -86,6 +90,7 @@ def complexity(mask: Tensor, valid: Tensor | None = None) -> Tensor:
     return _entropy(m, n)
 
 
+@metric("comp_rel", "COMP / ln n", better="low", range="[0, 1]")
 def relative_complexity(mask: Tensor, valid: Tensor | None = None) -> Tensor:
     """Complexity as a share of the largest possible one, so that clips of different lengths compare.
 
@@ -117,6 +122,7 @@ def relative_complexity(mask: Tensor, valid: Tensor | None = None) -> Tensor:
     return _relative(_entropy(m, n), n)
 
 
+@metric("kept_area", "kept area", better="none", range="[0, 1]")
 def kept_area(mask: Tensor, valid: Tensor | None = None) -> Tensor:
     """Kept area: the mean of the mask over the valid bins.
 

@@ -1,9 +1,8 @@
 """All metrics of a batch at once, their summary over clips, and the table.
 
 :data:`METRICS` lists the metrics of every clip in the order of the table, :data:`LOCALISATION` those that need to know
-where the labelled sound is. A new one is a pure function in this package, an entry there and a line in
-:meth:`MetricSuite.__call__`. Scores of a method's own (see :class:`.Interpretation`) are the third part of a table;
-:func:`metric_info` says how to read any of them.
+where the labelled sound is. A new one is a decorated function (:func:`.metric`) in one of :data:`MODULES`. Scores of a
+method's own (see :class:`.Interpretation`) are the third part of a table; :func:`metric_info` says how to read any.
 """
 
 from __future__ import annotations
@@ -11,17 +10,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from interpretability.frontend import APPLY_DOMAINS, PLACES, apply_mask
-from interpretability.metrics import faithfulness as ff
-from interpretability.metrics import localisation as loc
-from interpretability.metrics import sparsity as sp
+from interpretability.frontend import APPLY_DOMAINS, PLACES, Frontend, Spectrogram, apply_mask
+from interpretability.metrics import faithfulness, localisation, sparsity
+from interpretability.metrics.registry import MetricInfo, measure, metrics_of
 from interpretability.metrics.statistics import Interval, summarise
 from interpretability.probabilities import class_probability, predicted_class
 
@@ -29,60 +26,15 @@ from interpretability.probabilities import class_probability, predicted_class
 SATURATION = 1e-3
 
 
-@dataclass(frozen=True)
-class MetricInfo:
-    """What a reader has to know about a metric.
+#: Where metrics are defined, in the order of the table. A new module of metrics is added here.
+MODULES = (faithfulness, sparsity, localisation)
+#: The metrics of every clip, in the order of the table.
+METRICS = {name: info for name, info in metrics_of(*MODULES).items() if "truth" not in info.needs}
+#: Those that need to know where the labelled sound is.
+LOCALISATION = {name: info for name, info in metrics_of(*MODULES).items() if "truth" in info.needs}
 
-    Attributes
-    ----------
-    name : str
-        Key in results.
-    label : str
-        Head of the column.
-    better : {"high", "low", "none"}
-        Direction.
-    range : str
-        Possible values of one clip.
-    unit : str
-        "%", "nats" or "".
-    """
-
-    name: str
-    label: str
-    better: str
-    range: str
-    unit: str = ""
-
-
-METRICS: dict[str, MetricInfo] = {
-    info.name: info
-    for info in (
-        MetricInfo("fid_in", "Fid-In", "high", "{0, 1}"),
-        MetricInfo("ff", "FF", "high", "[-1, 1]"),
-        MetricInfo("ff_in", "FF-In", "low", "[-1, 1]"),
-        MetricInfo("ad", "AD", "low", "[0, 100]", "%"),
-        MetricInfo("ai", "AI", "high", "{0, 100}", "%"),
-        MetricInfo("ag", "AG", "high", "[0, 100]", "%"),
-        MetricInfo("sps", "SPS", "high", "[0, 1 - 1/n]"),
-        MetricInfo("comp", "COMP", "low", "[0, ln n]", "nats"),
-        MetricInfo("comp_rel", "COMP / ln n", "low", "[0, 1]"),
-        MetricInfo("kept_area", "kept area", "none", "[0, 1]"),
-    )
-}
-
-#: Only where the truth is known, see :mod:`.localisation`.
-LOCALISATION: dict[str, MetricInfo] = {
-    info.name: info
-    for info in (
-        MetricInfo("energy_precision", "energy precision", "high", "[0, 1]"),
-        MetricInfo("auroc", "AUROC", "high", "[0, 1]"),
-        MetricInfo("pointing_game", "pointing game", "high", "[0, 1]"),
-        MetricInfo("iou", "IoU", "high", "[0, 1]"),
-    )
-}
-
-#: What else :class:`MetricSuite` says of a clip.
-FACTS = ("p", "o", "q", "silent", "saturated")
+#: What else :class:`MetricSuite` gives for a clip.
+DIAGNOSTICS = ("p", "o", "q", "silent", "saturated")
 
 _FIDELITY = re.compile(r"fid_top(\d+)")
 
@@ -108,143 +60,163 @@ def metric_info(name: str) -> MetricInfo:
     return MetricInfo(name, name.replace("_", " "), "none", "")
 
 
-# What silence has no say in: there is nothing to lose or to gain.
-_DROPS = ("ff", "ff_in", "ad", "ai", "ag")
+class MaskedLogits(Protocol):
+    """Logits [B, C] of In and of Out."""
+
+    inside: Tensor
+    outside: Tensor
+
+
+class MaskedClassifier(Protocol):
+    """What the suite asks of a classifier, which must be in evaluation mode.
+
+    ``task`` is "single" or "multi"; ``frontend`` is used for localisation at "waveform" only.
+    """
+
+    task: str
+    training: bool
+    frontend: Frontend
+
+    def classify_masked(self, spectrogram: Spectrogram, mask: Tensor, *, apply: str, place: str) -> MaskedLogits:
+        """Classify what the mask keeps and what it removes, at one place."""
 
 
 class MetricSuite:
-    """Every metric for a batch, from one batched classifier pass over In and Out.
+    """Every metric for a batch, from one batched classifier pass over In and Out for each place.
 
     Parameters
     ----------
     classifier
-        Has ``task`` ("single" or "multi") and ``classify_masked(spectrogram, mask, apply=..., place=...)``, which gives
-        an object with ``inside`` and ``outside``: logits [B, C] of In and of Out. It must be in evaluation mode. Where
-        the truth is known and the place is "waveform", its ``frontend`` is used too.
-    place : {"spectrogram", "waveform"}
-        Where In and Out are classified: as masked magnitudes, or as the audio made from them (what a listener hears).
+        See :class:`MaskedClassifier`.
     apply : {"log", "linear"}
         Domain in which the mask multiplies.
 
     Raises
     ------
     ValueError
-        If ``place`` or ``apply`` is not one of these.
+        If ``apply`` is not one of these.
     """
 
-    def __init__(self, classifier: Any, place: str = "spectrogram", apply: str = "log"):
-        if place not in PLACES:
-            raise ValueError(f"place is {place!r}, expected one of {', '.join(PLACES)}")
+    def __init__(self, classifier: MaskedClassifier, apply: str = "log"):
         if apply not in APPLY_DOMAINS:
             raise ValueError(f"apply is {apply!r}, expected one of {', '.join(APPLY_DOMAINS)}")
         self.classifier = classifier
-        self.place = place
         self.apply = apply
 
     @torch.no_grad()
     def __call__(
         self,
-        spectrogram: Any,
+        spectrogram: Spectrogram,
         output: Any,
         mask: Tensor,
         target: Tensor | None = None,
-        masked: Any = None,
+        masked: Mapping[str, MaskedLogits | None] | None = None,
         truth: Tensor | None = None,
         undefined: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Measure a batch.
+        places: Iterable[str] = ("spectrogram",),
+    ) -> dict[str, dict[str, Tensor]]:
+        """Measure a batch; what does not depend on the place is computed once for all places.
 
         Logits are taken in float32 and probabilities computed from them in float64. ``output`` should have been
         computed at the precision in force now, so that In with a mask of ones gives the same probability.
 
         Parameters
         ----------
-        spectrogram
-            ``magnitude`` [B, T, F] and ``valid`` [B, T] of bool (or None).
+        spectrogram : Spectrogram
         output
             The classifier's output for the unmasked input: ``logits`` [B, C].
         mask : Tensor [B, T, F]
             In [0, 1].
         target : Tensor [B], integer, optional
             Explained class; by default the class predicted from the unmasked input (ties: lowest index).
-        masked : optional
-            What ``classify_masked`` gave for this mask, if it is known already.
+        masked : mapping, optional
+            From a place to what ``classify_masked`` gave for this mask there, where it is known already.
         truth : Tensor [B, T, F] of bool, optional
             The bins in which the labelled source dominates, where that is known.
         undefined : Tensor [B] of bool, optional
             Clips for which the method has no explanation; none if not given.
+        places : iterable of {"spectrogram", "waveform"}
+            Where In and Out are classified: as masked magnitudes, or as the audio made from them (what a listener
+            hears).
 
         Returns
         -------
-        dict of str to Tensor [B], float64
-            The metrics of :data:`METRICS`; with ``truth`` those of :data:`LOCALISATION` (of these, energy precision
-            depends on the place: In at "waveform" is what an analysis of the masked sound finds); and ``p``, ``o``,
-            ``q`` (see :mod:`.faithfulness`), ``silent`` (1.0 where the magnitude is 0 on all valid bins; FF, FF-In,
-            AD, AI and AG are then 0) and ``saturated`` (1.0 where ``1 - p < 1e-3``). Of an undefined clip every metric,
-            ``o`` and ``q`` are NaN: a mask of zeros stands there, which nobody chose.
+        dict of str to dict of str to Tensor [B], float64
+            For each place the metrics of :data:`METRICS`; with ``truth`` those of :data:`LOCALISATION` (of these,
+            energy precision depends on the place: In at "waveform" is what an analysis of the masked sound gives); and
+            ``p``, ``o``, ``q`` (see :mod:`.faithfulness`), ``silent`` (1.0 where the magnitude is 0 on all valid bins;
+            FF, FF-In, AD, AI and AG are then 0) and ``saturated`` (1.0 where ``1 - p < 1e-3``). Of an undefined clip
+            every metric, ``o`` and ``q`` are NaN: its mask of zeros is a placeholder.
 
         Raises
         ------
         ValueError
-            If the mask is not finite, leaves [0, 1] or has another shape than the magnitude; if logits or target do
-            not fit; if the classifier is in training mode.
+            If a place is unknown; if the mask is not finite, leaves [0, 1] or has another shape than the magnitude; if
+            logits or target do not fit; if the classifier is in training mode.
         """
+        places = tuple(places)
+        unknown = [place for place in places if place not in PLACES]
+        if unknown:
+            raise ValueError(f"place is {unknown[0]!r}, expected one of {', '.join(PLACES)}")
         if getattr(self.classifier, "training", False):
             # Batch statistics would make each clip's metrics depend on its neighbours, and be overwritten.
             raise ValueError("the classifier is in training mode: call classifier.eval() before measuring")
-        magnitude, valid = spectrogram.magnitude, getattr(spectrogram, "valid", None)
+        magnitude, valid = spectrogram.magnitude, spectrogram.valid
         if mask.shape != magnitude.shape:
             raise ValueError(f"mask has shape {list(mask.shape)}, the magnitude has {list(magnitude.shape)}")
-        sp.check_range(mask, valid)
+        sparsity.check_range(mask, valid)
 
         logits = output.logits.float()
         if target is None:
             target = predicted_class(logits)
         whole = class_probability(logits, target, self.classifier.task)
-        if masked is None:
-            masked = self.classifier.classify_masked(spectrogram, mask, apply=self.apply, place=self.place)
-        inside, outside = masked.inside.float(), masked.outside.float()
+        metrics = [*METRICS.values(), *(LOCALISATION.values() if truth is not None else ())]
+        clip = {"p": whole.p, "p_rest": whole.rest, "target": target}
+        clip |= {"mask": mask, "magnitude": magnitude, "valid": valid, "truth": truth}
+        everywhere = measure((info for info in metrics if not info.depends_on_place), clip)
+        silent = _silent(magnitude, valid)
+        state = {"silent": silent.double(), "saturated": (whole.rest < SATURATION).double()}
+
+        results = {}
+        for place in places:
+            known = None if masked is None else masked.get(place)
+            here = self._classified(spectrogram, mask, logits, target, place, known)
+            if truth is not None:
+                here["inside_magnitude"] = self._inside(spectrogram, mask, place)
+            values = everywhere | measure((info for info in metrics if info.depends_on_place), clip | here)
+            # Of silence, no probability can be lost or gained.
+            values = {i.name: values[i.name].masked_fill(silent & ("p" in i.needs), 0.0) for i in metrics}
+            values |= {"p": whole.p, "o": here["o"], "q": here["q"]}
+            if undefined is not None:
+                values |= {name: x.masked_fill(undefined, math.nan) for name, x in values.items() if name != "p"}
+            results[place] = values | state
+        return results
+
+    def _classified(
+        self,
+        spectrogram: Spectrogram,
+        mask: Tensor,
+        logits: Tensor,
+        target: Tensor,
+        place: str,
+        known: MaskedLogits | None,
+    ) -> dict[str, Tensor]:
+        """Return the classifier's answers on In and Out at a place: the logits of In and both probabilities."""
+        if known is None:
+            known = self.classifier.classify_masked(spectrogram, mask, apply=self.apply, place=place)
+        inside, outside = known.inside.float(), known.outside.float()
         if inside.shape != logits.shape or outside.shape != logits.shape:
             raise ValueError(
                 f"logits of In and Out have shapes {list(inside.shape)} and {list(outside.shape)}, "
                 f"those of the input {list(logits.shape)}"
             )
-        p, o, q = (whole.p, *(class_probability(x, target, self.classifier.task).p for x in (inside, outside)))
+        o, q = (class_probability(part, target, self.classifier.task).p for part in (inside, outside))
+        return {"inside_logits": inside, "o": o, "q": q}
 
-        values = {
-            "fid_in": ff.input_fidelity(inside, target),
-            "ff": ff.faithfulness(p, q),
-            "ff_in": ff.faithfulness_in(p, o),
-            "ad": ff.average_drop(p, o),
-            "ai": ff.average_increase(p, o),
-            "ag": ff.average_gain(p, o, whole.rest),
-            "sps": sp.sparseness(mask, valid),
-            "comp": sp.complexity(mask, valid),
-            "comp_rel": sp.relative_complexity(mask, valid),
-            "kept_area": sp.kept_area(mask, valid),
-        }
-        if truth is not None:
-            values |= {
-                "energy_precision": loc.energy_precision(self._inside(spectrogram, mask), truth, valid),
-                "auroc": loc.energy_weighted_auroc(mask, truth, magnitude, valid),
-                "pointing_game": loc.pointing_game(mask, truth, valid),
-                "iou": loc.intersection_over_union(mask, truth, valid),
-            }
-        silent = _silent(magnitude, valid)
-        for name in _DROPS:
-            values[name] = values[name].masked_fill(silent, 0.0)
-        values |= {"p": p, "o": o, "q": q}
-        if undefined is not None:
-            values |= {name: x.masked_fill(undefined, math.nan) for name, x in values.items() if name != "p"}
-        return values | {
-            "silent": silent.double(),
-            "saturated": (whole.rest < SATURATION).double(),
-        }
-
-    def _inside(self, spectrogram: Any, mask: Tensor) -> Tensor:
-        """Return the magnitude of In [B, T, F] at the place of measurement."""
+    def _inside(self, spectrogram: Spectrogram, mask: Tensor, place: str) -> Tensor:
+        """Return the magnitude of In [B, T, F] at a place."""
         inside = apply_mask(spectrogram.magnitude, mask, self.apply)
-        if self.place == "spectrogram":
+        if place == "spectrogram":
             return inside
         # As the classifier's own way back to sound and forth, but of In alone: a quarter of the time of its pass.
         frontend = self.classifier.frontend
@@ -399,10 +371,8 @@ def format_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterabl
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _silent(magnitude: Tensor, valid: Tensor | None) -> Tensor:
-    peak = magnitude.abs().amax(dim=2)  # [B, T]
-    if valid is not None:
-        peak = peak.masked_fill(~valid, 0.0)
+def _silent(magnitude: Tensor, valid: Tensor) -> Tensor:
+    peak = magnitude.abs().amax(dim=2).masked_fill(~valid, 0.0)  # [B, T]
     return peak.amax(dim=1) == 0  # [B]
 
 

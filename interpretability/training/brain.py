@@ -390,7 +390,8 @@ class InterpreterBrain(ResumableBrain):
         self.count(terms, n_clips=len(now.target))
         if stage != sb.Stage.TRAIN:
             suite = MetricSuite(self.bare("classifier"), apply=self.interpreter.apply_domain)
-            measured = suite(now.spectrogram, now.output, now.prediction.mask, now.target, now.masked)
+            masked = {"spectrogram": now.masked}
+            measured = suite(now.spectrogram, now.output, now.prediction.mask, now.target, masked)["spectrogram"]
             # As in evaluation: silence has nothing to lose and is left out of the means.
             heard = measured["silent"] == 0
             self.count({name: value[heard] for name, value in measured.items() if name != "silent"})

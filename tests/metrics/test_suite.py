@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from interpretability.frontend import Frontend, apply_mask
+from interpretability.frontend import PLACES, Frontend, apply_mask
 from interpretability.metrics import (
     LOCALISATION,
     METRICS,
@@ -20,7 +20,9 @@ from interpretability.metrics import (
     pointing_game,
     summarise_clips,
 )
-from interpretability.metrics.suite import FACTS, columns
+from interpretability.metrics import suite as suite_module
+from interpretability.metrics.registry import measure
+from interpretability.metrics.suite import DIAGNOSTICS, columns
 
 
 class LinearClassifier:
@@ -50,6 +52,16 @@ class LinearClassifier:
         return SimpleNamespace(inside=inside, outside=outside)
 
 
+def suite_at(classifier, apply="log", place="spectrogram"):
+    """Return the suite as a function that measures at one place."""
+    suite = MetricSuite(classifier, apply)
+
+    def measure(*clips, masked=None, **more):
+        return suite(*clips, masked=masked and {place: masked}, places=[place], **more)[place]
+
+    return measure
+
+
 def spectrogram_of(magnitude, lengths=None):
     lengths = torch.tensor(lengths or [magnitude.shape[1]] * magnitude.shape[0])
     return SimpleNamespace(magnitude=magnitude, valid=torch.arange(magnitude.shape[1])[None] < lengths[:, None])
@@ -71,7 +83,7 @@ def test_worked_by_hand():
     """Two classes, one per band; A = [[2, 1]], M = [[0.5, 0]], linear: In = [[1, 0]], Out = [[1, 1]]."""
     classifier = LinearClassifier(torch.eye(2))
     spectrogram = spectrogram_of(torch.tensor([[[2.0, 1.0]]]))
-    values = MetricSuite(classifier, apply="linear")(spectrogram, classifier(spectrogram), torch.tensor([[[0.5, 0.0]]]))
+    values = suite_at(classifier, apply="linear")(spectrogram, classifier(spectrogram), torch.tensor([[[0.5, 0.0]]]))
     p = 1 / (1 + math.exp(-1))  # logits 2 and 1; In has the same difference, Out has none
     expected = {
         "fid_in": 1.0,
@@ -101,7 +113,7 @@ def test_worked_by_hand_in_the_log_domain_and_for_a_gain():
     """A = [[3, 1]], M = [[1, 0.5]]: In = [[3, sqrt(2) - 1]], Out = [[0, sqrt(2) - 1]]."""
     classifier = LinearClassifier(torch.eye(2))
     spectrogram = spectrogram_of(torch.tensor([[[3.0, 1.0]]]))
-    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), torch.tensor([[[1.0, 0.5]]]))
+    values = suite_at(classifier)(spectrogram, classifier(spectrogram), torch.tensor([[[1.0, 0.5]]]))
     p, o, q = (1 / (1 + math.exp(-d)) for d in (2.0, 4 - math.sqrt(2), 1 - math.sqrt(2)))
     for name, value in {"p": p, "o": o, "q": q, "ff": p - q, "ff_in": p - o, "ad": 0.0, "ai": 100.0}.items():
         assert values[name].item() == pytest.approx(value, abs=1e-6), name
@@ -112,7 +124,7 @@ def test_worked_by_hand_in_the_log_domain_and_for_a_gain():
 def test_formulas_clip_by_clip(seed):
     classifier, spectrogram, mask = random_case(seed)
     target = torch.tensor([0, 1, 2, 0, 1])
-    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), mask, target)
+    values = suite_at(classifier)(spectrogram, classifier(spectrogram), mask, target)
     for i in range(5):
         length = int(spectrogram.valid[i].sum())
         a, m = spectrogram.magnitude[i, :length], mask[i, :length]
@@ -138,7 +150,7 @@ def test_formulas_clip_by_clip(seed):
 def test_one_pass_or_none():
     classifier, spectrogram, mask = random_case()
     output = classifier(spectrogram)
-    suite = MetricSuite(classifier, place="waveform", apply="linear")
+    suite = suite_at(classifier, place="waveform", apply="linear")
     values = suite(spectrogram, output, mask)
     assert classifier.calls == [("linear", "waveform")]
     masked = classifier.classify_masked(spectrogram, mask, apply="linear", place="waveform")
@@ -153,7 +165,7 @@ def test_one_pass_or_none():
 def test_mask_of_ones(task, apply):
     classifier, spectrogram, mask = random_case()
     classifier.task = task
-    values = MetricSuite(classifier, apply=apply)(spectrogram, classifier(spectrogram), torch.ones_like(mask))
+    values = suite_at(classifier, apply=apply)(spectrogram, classifier(spectrogram), torch.ones_like(mask))
     assert torch.allclose(values["p"], values["o"], atol=1e-6)
     assert values["fid_in"].tolist() == [1.0] * 5
     assert values["ad"].tolist() == pytest.approx([0.0] * 5, abs=1e-3)
@@ -166,7 +178,7 @@ def test_mask_of_ones(task, apply):
 
 def test_mask_of_zeros():
     classifier, spectrogram, mask = random_case()
-    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), torch.zeros_like(mask))
+    values = suite_at(classifier)(spectrogram, classifier(spectrogram), torch.zeros_like(mask))
     assert values["ff"].tolist() == pytest.approx([0.0] * 5, abs=1e-6)
     for name in ("sps", "comp", "comp_rel"):
         assert torch.isnan(values[name]).all()
@@ -177,7 +189,7 @@ def test_the_complement_swaps_the_two_faithfulnesses_exactly():
     classifier, spectrogram, _ = random_case()
     # Multiples of 1/8, so that 1 - (1 - M) is M to the last bit.
     mask = torch.randint(0, 9, spectrogram.magnitude.shape, generator=torch.Generator().manual_seed(0)) / 8
-    suite, output = MetricSuite(classifier), classifier(spectrogram)
+    suite, output = suite_at(classifier), classifier(spectrogram)
     here, there = suite(spectrogram, output, mask), suite(spectrogram, output, 1 - mask)
     # Swapped, In and Out sit at each other's place in the stacked batch; the sums may round differently there.
     assert torch.allclose(here["ff"], there["ff_in"], rtol=0, atol=1e-6)
@@ -193,7 +205,7 @@ def test_certain_classifier():
     """p = 1 in float32: no gain, and the clip is flagged as saturated."""
     classifier = LinearClassifier(torch.eye(2))
     spectrogram = spectrogram_of(torch.tensor([[[40.0, 0.0]], [[1.0, 0.0]]]))
-    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), torch.full((2, 1, 2), 0.9))
+    values = suite_at(classifier)(spectrogram, classifier(spectrogram), torch.full((2, 1, 2), 0.9))
     assert values["ag"][0].item() == 0.0
     assert values["ai"][0].item() == 0.0
     assert values["saturated"].tolist() == [1.0, 0.0]
@@ -203,7 +215,7 @@ def test_drop_is_not_capped():
     """A second softmax would cap the drop at 63.2."""
     classifier = LinearClassifier(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
     spectrogram = spectrogram_of(torch.tensor([[[60.0, 30.0]]]))
-    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), torch.tensor([[[0.0, 1.0]]]))
+    values = suite_at(classifier)(spectrogram, classifier(spectrogram), torch.tensor([[[0.0, 1.0]]]))
     assert values["ad"].item() == pytest.approx(100.0, abs=1e-6)
     assert values["fid_in"].item() == 0.0
 
@@ -216,7 +228,7 @@ def test_silence_loses_nothing_and_is_flagged():
     magnitude[2, :2] = 0.0  # silent where it is valid; what lies in the padding does not count
     spectrogram = spectrogram_of(magnitude, [4, 4, 2])
     masked = SimpleNamespace(inside=torch.tensor([[0.0, 3.0]] * 3), outside=torch.tensor([[0.0, -3.0]] * 3))
-    values = MetricSuite(classifier)(
+    values = suite_at(classifier)(
         spectrogram, classifier(spectrogram), torch.rand(3, 4, 2), target=torch.tensor([1, 1, 1]), masked=masked
     )
     assert values["silent"].tolist() == [0.0, 1.0, 1.0]
@@ -228,7 +240,7 @@ def test_silence_loses_nothing_and_is_flagged():
 def test_default_target_takes_the_lowest_index_on_ties():
     classifier = LinearClassifier(torch.ones(3, 2))
     spectrogram = spectrogram_of(torch.rand(2, 3, 2))
-    suite, mask = MetricSuite(classifier), torch.rand(2, 3, 2)
+    suite, mask = suite_at(classifier), torch.rand(2, 3, 2)
     default = suite(spectrogram, classifier(spectrogram), mask)
     named = suite(spectrogram, classifier(spectrogram), mask, target=torch.tensor([0, 0]))
     assert all(torch.equal(default[name], named[name]) for name in default)
@@ -239,7 +251,7 @@ def test_default_target_takes_the_lowest_index_on_ties():
 def test_multi_label_uses_the_sigmoid_of_the_class():
     classifier = LinearClassifier(torch.eye(2), task="multi")
     spectrogram = spectrogram_of(torch.tensor([[[2.0, 1.0]]]))
-    values = MetricSuite(classifier, apply="linear")(
+    values = suite_at(classifier, apply="linear")(
         spectrogram, classifier(spectrogram), torch.tensor([[[0.5, 0.0]]]), target=torch.tensor([1])
     )
     p, o, q = (1 / (1 + math.exp(-x)) for x in (1.0, 0.0, 1.0))
@@ -249,7 +261,7 @@ def test_multi_label_uses_the_sigmoid_of_the_class():
 
 def test_batch_order_and_padding_do_not_matter():
     classifier, spectrogram, mask = random_case()
-    suite = MetricSuite(classifier)
+    suite = suite_at(classifier)
     whole = suite(spectrogram, classifier(spectrogram), mask)
     order = torch.tensor([4, 2, 0, 1, 3])
     cases = {"order": (order, slice(None), order)}
@@ -287,7 +299,7 @@ def test_nothing_of_the_callers_is_changed():
     mask.requires_grad_()
     output = SimpleNamespace(logits=module.layer(spectrogram.magnitude.sum(1)))
     before = [x.detach().clone() for x in (spectrogram.magnitude, spectrogram.valid, mask, output.logits)]
-    values = MetricSuite(module)(spectrogram, output, mask)
+    values = suite_at(module)(spectrogram, output, mask)
     assert not any(value.requires_grad for value in values.values())
     assert not module.training
     assert all(parameter.grad is None and parameter.requires_grad for parameter in module.parameters())
@@ -296,7 +308,7 @@ def test_nothing_of_the_callers_is_changed():
     after = (spectrogram.magnitude, spectrogram.valid, mask, output.logits)
     assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
     with pytest.raises(ValueError, match="training mode"):
-        MetricSuite(module.train())(spectrogram, output, mask)
+        suite_at(module.train())(spectrogram, output, mask)
 
 
 def test_of_clips_without_an_explanation_nothing_is_measured():
@@ -304,7 +316,7 @@ def test_of_clips_without_an_explanation_nothing_is_measured():
     truth = torch.rand(mask.shape, generator=torch.Generator().manual_seed(9)) < 0.5
     undefined = torch.tensor([False, True, False, False, True])
     mask[undefined] = 0
-    suite, output = MetricSuite(classifier), classifier(spectrogram)
+    suite, output = suite_at(classifier), classifier(spectrogram)
     whole = suite(spectrogram, output, mask, truth=truth)
     values = suite(spectrogram, output, mask, truth=truth, undefined=undefined)
     assert list(values) == list(whole)
@@ -325,7 +337,7 @@ def test_half_precision_logits():
     classifier, spectrogram, mask = random_case()
     output = SimpleNamespace(logits=classifier(spectrogram).logits.bfloat16())
     masked = SimpleNamespace(inside=output.logits, outside=output.logits)
-    values = MetricSuite(classifier)(spectrogram, output, mask, masked=masked)
+    values = suite_at(classifier)(spectrogram, output, mask, masked=masked)
     assert torch.equal(values["p"], values["o"])
 
 
@@ -337,7 +349,7 @@ def test_with_the_truth_known_localisation_is_measured_too(apply):
     classifier, spectrogram, mask = random_case()
     truth = torch.rand(mask.shape, generator=torch.Generator().manual_seed(9)) < 0.5
     magnitude, valid = spectrogram.magnitude, spectrogram.valid
-    suite, output = MetricSuite(classifier, apply=apply), classifier(spectrogram)
+    suite, output = suite_at(classifier, apply=apply), classifier(spectrogram)
     without, values = suite(spectrogram, output, mask), suite(spectrogram, output, mask, truth=truth)
     assert set(values) - set(without) == set(LOCALISATION)
     assert all(torch.equal(values[name], without[name]) for name in without)
@@ -361,10 +373,13 @@ def test_energy_precision_is_that_of_what_is_heard():
     truth = mask.bool()  # all that is kept lies in it, until it is heard
     classifier = LinearClassifier(torch.randn(2, 513, generator=torch.Generator().manual_seed(1)))
     classifier.frontend = frontend
-    values = {
-        place: MetricSuite(classifier, place)(spectrogram, classifier(spectrogram), mask, truth=truth)
-        for place in ("spectrogram", "waveform")
-    }
+    suite, output = MetricSuite(classifier), classifier(spectrogram)
+    values = suite(spectrogram, output, mask, truth=truth, places=PLACES)
+    for place in PLACES:  # together or one by one
+        alone = suite(spectrogram, output, mask, truth=truth, places=[place])
+        assert list(alone) == [place]
+        assert list(alone[place]) == list(values[place])
+        assert all(torch.equal(alone[place][name], values[place][name]) for name in alone[place])
     assert values["spectrogram"]["energy_precision"].tolist() == [1.0, 1.0]
     for i, length in enumerate((6000, 3600)):
         alone = frontend.analyse(wavs[i : i + 1, :length])
@@ -380,9 +395,9 @@ def test_energy_precision_is_that_of_what_is_heard():
 
 def test_bad_input():
     classifier, spectrogram, mask = random_case()
-    output, suite = classifier(spectrogram), MetricSuite(classifier)
+    output, suite = classifier(spectrogram), suite_at(classifier)
     with pytest.raises(ValueError, match="place is 'room', expected one of spectrogram, waveform"):
-        MetricSuite(classifier, place="room")
+        MetricSuite(classifier)(spectrogram, output, mask, places=["spectrogram", "room"])
     with pytest.raises(ValueError, match="apply is 'square', expected one of log, linear"):
         MetricSuite(classifier, apply="square")
     with pytest.raises(ValueError, match=r"mask has shape \[5, 5, 4\], the magnitude has \[5, 6, 4\]"):
@@ -405,10 +420,32 @@ def rows_of(values):
     return [{name: values[name][i].item() for name in values} for i in range(len(values["p"]))]
 
 
+def test_the_order_of_columns_and_results():
+    assert list(METRICS) == ["fid_in", "ff", "ff_in", "ad", "ai", "ag", "sps", "comp", "comp_rel", "kept_area"]
+    assert list(LOCALISATION) == ["energy_precision", "auroc", "pointing_game", "iou"]
+    assert [name for name, info in METRICS.items() if info.depends_on_place] == list(METRICS)[:6]
+    assert [name for name, info in LOCALISATION.items() if info.depends_on_place] == ["energy_precision"]
+
+
+def test_what_does_not_depend_on_the_place_is_computed_once(monkeypatch):
+    names = []
+
+    def listed(metrics, given):
+        values = measure(metrics, given)
+        names.extend(values)
+        return values
+
+    monkeypatch.setattr(suite_module, "measure", listed)
+    classifier, spectrogram, mask = random_case()
+    MetricSuite(classifier)(spectrogram, classifier(spectrogram), mask, places=PLACES)
+    assert classifier.calls == [("log", place) for place in PLACES]
+    assert [names.count(name) for name in METRICS] == [2] * 6 + [1] * 4
+
+
 def test_every_metric_is_registered_and_measured():
     classifier, spectrogram, mask = random_case()
-    values = MetricSuite(classifier)(spectrogram, classifier(spectrogram), mask)
-    assert set(values) == set(METRICS) | set(FACTS)
+    values = suite_at(classifier)(spectrogram, classifier(spectrogram), mask)
+    assert set(values) == set(METRICS) | set(DIAGNOSTICS)
     assert list(values)[: len(METRICS)] == list(METRICS)
     assert all(name == info.name and info.better in ("high", "low", "none") for name, info in METRICS.items())
 
@@ -446,7 +483,7 @@ def test_summary_of_nothing_but_silence():
 def test_summary_of_the_suite():
     classifier, spectrogram, mask = random_case()
     mask[2] = 0.0
-    rows = rows_of(MetricSuite(classifier)(spectrogram, classifier(spectrogram), mask))
+    rows = rows_of(suite_at(classifier)(spectrogram, classifier(spectrogram), mask))
     summary = summarise_clips(rows)
     assert summary["comp"]["undefined"] == 1
     assert summary["ff"]["n"] == 5
@@ -500,7 +537,7 @@ def test_what_settings_decide_is_not_ranked_in_the_table():
 
 def test_table_has_every_metric_with_its_direction():
     classifier, spectrogram, mask = random_case()
-    rows = rows_of(MetricSuite(classifier)(spectrogram, classifier(spectrogram), mask))
+    rows = rows_of(suite_at(classifier)(spectrogram, classifier(spectrogram), mask))
     lines = format_table([("one", summarise_clips(rows)), ("two", summarise_clips(rows))]).splitlines()
     assert len(lines) == 4
     assert {line.count("|") for line in lines} == {len(METRICS) + 3}
