@@ -1,4 +1,4 @@
-"""Clips of one length at a time, for what cannot hide padding: a padded clip gives what it gives alone."""
+"""Padded batches, where a clip gives what it gives alone: clips of one length at a time, means over valid frames."""
 
 from __future__ import annotations
 
@@ -46,3 +46,9 @@ def reassemble(indices: Sequence[Tensor], parts: Sequence[Tensor], axis: int, si
     # functional.pad counts axes from the last one.
     filled = [functional.pad(part, (0, 0) * (part.ndim - 1 - axis) + (0, size - part.shape[axis])) for part in parts]
     return torch.cat(filled)[torch.cat(tuple(indices)).argsort()]
+
+
+def mean_over_valid(values: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean of [B, T, F] over the valid bins of each clip, [B]."""
+    weights = valid[..., None].to(values.dtype)
+    return (values * weights).sum((1, 2)) / (weights.sum((1, 2)) * values.shape[2])

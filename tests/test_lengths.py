@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from interpretability.lengths import groups_of_equal_length, reassemble
+from interpretability.lengths import groups_of_equal_length, mean_over_valid, reassemble
 
 
 def test_groups_of_equal_length():
@@ -30,3 +30,9 @@ def test_a_single_group_of_flags():
     flags = torch.tensor([[True, True], [False, True]])
     whole = reassemble([torch.tensor([1, 0])], [flags], axis=1, size=3)
     assert whole.tolist() == [[False, True, False], [True, True, False]]
+
+
+def test_means_against_loops():
+    values, valid = torch.randn(2, 4, 3), torch.arange(4)[None] < torch.tensor([3, 2])[:, None]
+    wanted = [values[b][valid[b]].mean() for b in range(2)]
+    torch.testing.assert_close(mean_over_valid(values, valid), torch.stack(wanted))

@@ -59,7 +59,7 @@ SETTINGS = {
 }
 SETTINGS["lmac_finetune"] = SETTINGS["lmac"]
 #: Of a dictionary: what makes its learning tiny.
-DICTIONARY = {"n_components": 6, "dictionary": "{collect: {max_frames: 60}, learner: {n_iterations: 4}}"}
+DICTIONARY = {"n_components": 6, "dictionary": "{max_frames: 60, n_iterations: 4}"}
 SETTINGS["l2i"] = {**COMMON, **DICTIONARY, "n_examples": 0, "method": "{interpreter: {channels: 4}}"}
 SETTINGS["nmf"] = {**COMMON, **DICTIONARY, "n_examples": 1, "method": "{interpreter: {n_iterations: 4}}"}
 

@@ -19,6 +19,7 @@ import inspect
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,13 @@ from torch import Tensor
 from interpretability.classifiers import Classifier, open_classifier
 from interpretability.command_line import check_device, guarded
 from interpretability.data.audio import read_audio
-from interpretability.dictionary import Dictionary
+from interpretability.dictionary import Dictionary, DictionarySettings, collect_frames, learn_dictionary
 from interpretability.errors import UserError, first_line
 from interpretability.explanation import Explanation
 from interpretability.frontend import PLACES
 from interpretability.methods import METHODS, Interpreter, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
 from interpretability.metrics.suite import MetricSuite, clip_values
-from interpretability.training.dictionary import collect_frames, learn_dictionary
 
 SHORTEST, LONGEST = 0.1, 60.0  # seconds
 DEFAULT_METHOD = "integrated_gradients"
@@ -161,16 +161,15 @@ def make_interpreter(
 
 def own_dictionary(classifier: Classifier, wav: Tensor, sound: Path, n_components: Any) -> Dictionary:
     """Learn a dictionary from one sound: few components, at most as many as it has frames."""
-    if isinstance(n_components, bool) or not isinstance(n_components, int) or n_components < 1:
-        raise UserError(f"n_components is {n_components!r}, expected a whole number >= 1")
+    settings = DictionarySettings(n_components=n_components, max_frames=None)
     if not bool(wav.any()):
         raise UserError(f"{sound}: silence, from which no dictionary can be learned; give one: --settings dictionary=…")
-    frames = collect_frames([{"signal": wav}], classifier.frontend, progress=False)
+    frames = collect_frames([{"signal": wav}], classifier.frontend, settings, progress=False)
     return learn_dictionary(
         frames,
         classifier.frontend.settings,
         classifier.labels,
-        n_components=min(n_components, len(frames)),
+        replace(settings, n_components=min(n_components, len(frames))),
         progress=False,
         training={"data": {"name": "the explained sound itself", "source": str(sound)}},
     )

@@ -21,9 +21,9 @@ from interpretability.errors import UserError
 from interpretability.explanation import Interpretation
 from interpretability.frontend import Spectrogram
 from interpretability.grids import fit_frames, hold_last_row, interpolation_matrix
-from interpretability.lengths import groups_of_equal_length, reassemble
+from interpretability.lengths import groups_of_equal_length, mean_over_valid, reassemble
 from interpretability.methods.base import Interpreter
-from interpretability.methods.objectives import batch_mean, mean_over_valid
+from interpretability.methods.objectives import batch_mean
 from interpretability.networks.decoders import FeatureMerge, pad_for_cnn14
 
 # Width of the sigmoid that lends its slope to the selection; relevance runs from -1 to 1.

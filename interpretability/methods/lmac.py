@@ -17,15 +17,9 @@ from interpretability.classifiers.base import Classifier, ClassifierOutput, Mask
 from interpretability.errors import UserError
 from interpretability.frontend import Spectrogram
 from interpretability.grids import fit_frames, to_spectrogram_grid
-from interpretability.lengths import groups_of_equal_length, reassemble
+from interpretability.lengths import groups_of_equal_length, mean_over_valid, reassemble
 from interpretability.methods.base import Interpreter, hide_invalid
-from interpretability.methods.objectives import (
-    batch_mean,
-    masked_cross_entropy,
-    mean_over_valid,
-    reconstruction,
-    total_variation,
-)
+from interpretability.methods.objectives import batch_mean, masked_cross_entropy, reconstruction, total_variation
 from interpretability.networks.decoders import DecodingPath, FeatureMerge, MaskDecoder, pad_for_cnn14
 
 GUIDANCE = (None, "binary", "magnitude")

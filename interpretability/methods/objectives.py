@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interpretability.classifiers.base import MaskedLogits
+from interpretability.lengths import mean_over_valid
 
 
 @dataclass
@@ -46,12 +47,6 @@ def masked_cross_entropy(masked: MaskedLogits, target: Tensor, task: str, cap: f
 
     outside = cross_entropy(masked.outside)
     return MaskedCrossEntropy(cross_entropy(masked.inside), outside if cap is None else outside.clamp(max=cap))
-
-
-def mean_over_valid(values: Tensor, valid: Tensor) -> Tensor:
-    """Return the mean of [B, T, F] over the valid bins of each clip, [B]."""
-    weights = valid[..., None].to(values.dtype)
-    return (values * weights).sum((1, 2)) / (weights.sum((1, 2)) * values.shape[2])
 
 
 def total_variation(mask: Tensor, valid: Tensor) -> Tensor:

@@ -466,3 +466,52 @@ def spec_augment(magnitude: Tensor, settings: dict) -> Tensor:
     for _ in range(settings["frequency_masks"]):
         spectra = torchaudio.functional.mask_along_axis_iid(spectra, settings["frequency_mask_bins"], 0.0, axis=2)
     return spectra[:, 0].transpose(1, 2)
+
+
+class DictionaryBrain(ResumableBrain):
+    """Train an :class:`~interpretability.dictionary.AmortisedFactorisation`, the module named ``dictionary``.
+
+    Validation reports ``loss``, ``error`` and ``activity``, as defined by its ``objective``.
+    """
+
+    def compute_forward(self, batch, stage):
+        """Analyse a batch and factorise it."""
+        wavs, lengths = self.wavs_of(batch)
+        frontend = self.bare("dictionary").frontend
+        spectrogram = frontend.analyse(frontend.level(wavs, lengths), lengths)
+        log_magnitude = spectrogram.log_magnitude
+        return self.modules["dictionary"](log_magnitude, spectrogram.valid), log_magnitude, spectrogram.valid
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Return the mean loss.
+
+        Raises
+        ------
+        UserError
+            If training has diverged.
+        """
+        terms = self.bare("dictionary").objective(*predictions)
+        loss = terms["loss"].mean()
+        if not bool(loss.isfinite()):
+            raise UserError(f"epoch {self.epoch}: training has diverged (the loss is not finite): lower lr")
+        self.count(terms)
+        if stage == sb.Stage.VALID:
+            self.bare("dictionary").mark_in_use((predictions[0].activations > 0).any(2).any(0))
+        return loss
+
+    def on_stage_start(self, stage, epoch=None):
+        """Start counting, and note which components are in use."""
+        super().on_stage_start(stage, epoch)
+        if stage == sb.Stage.VALID:
+            self.bare("dictionary").begin_validation()
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Keep the validation loss with the weights that had it; then log and save."""
+        if stage == sb.Stage.VALID:
+            network = self.bare("dictionary")
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                in_use = network.in_use.int()
+                torch.distributed.all_reduce(in_use, torch.distributed.ReduceOp.MAX)
+                network.mark_in_use(in_use.bool())
+            network.end_validation(self.statistics()["loss"])
+        super().on_stage_end(stage, stage_loss, epoch)

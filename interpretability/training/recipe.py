@@ -113,8 +113,8 @@ class Run:
     @property
     def in_epochs(self) -> bool:
         """Whether the dictionary that the YAML describes is trained in epochs, as networks are."""
-        section = self.hparams.get("dictionary")
-        return isinstance(section, dict) and section.get("algorithm") == "amortised"
+        settings = self.hparams.get("dictionary")
+        return settings is not None and settings.in_epochs
 
     def archive(self) -> None:
         """Write down what was run: the resolved YAML, the script and the environment.

@@ -30,7 +30,7 @@ from interpretability.data.batches import make_datasets
 from interpretability.data.manifest import PreparedData
 from interpretability.data.noise import NoiseMixer
 from interpretability.dictionary import FILE as DICTIONARY
-from interpretability.dictionary import Dictionary
+from interpretability.dictionary import AmortisedFactorisation, Dictionary, collect_frames, learn_dictionary
 from interpretability.errors import UserError
 from interpretability.evaluation import evaluate
 from interpretability.files import atomic_folder, write_json
@@ -42,13 +42,13 @@ from interpretability.methods.folder import RUN_SUBFOLDER
 from interpretability.training.brain import (
     TRAIN_PREFIX,
     ClassifierBrain,
+    DictionaryBrain,
     InterpreterBrain,
     ResumableBrain,
     Selection,
     seed_step,
 )
 from interpretability.training.checkpoints import Stopwatch
-from interpretability.training.dictionary import DictionaryBrain, check_learner
 from interpretability.training.provenance import commit
 from interpretability.training.recipe import OWN_FOLDER, RUN_RECORD, Run, build, check_arguments, no_run, start
 from interpretability.weights import read_description
@@ -327,20 +327,16 @@ def _check_folds(dictionary: Dictionary, prepared: PreparedData, source: str | P
 
 def _learn_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) -> None:
     """Learn the dictionary that the YAML describes, in its folder inside the run's, unless it is there already."""
-    folder, section = run.output_folder / OWN_FOLDER["dictionary"], run["dictionary"]
-    algorithm, epochs = section["algorithm"], int(run["number_of_epochs"]) if run.in_epochs else None
-    parts = {name: section[name] for name in ("collect", "network" if run.in_epochs else "learner")}
-    if not run.in_epochs:
-        build("dictionary", partial(check_learner, **section["learner"].keywords))
+    folder, settings = run.output_folder / OWN_FOLDER["dictionary"], run["dictionary"]
+    epochs = int(run["number_of_epochs"]) if settings.in_epochs else None
     frontend = classifier.frontend
     record = {
         "job": "dictionary",
-        "algorithm": algorithm,
-        **{name: dict(factory.keywords) for name, factory in parts.items()},
+        "settings": settings.to_dict(),
         "labels": prepared.labels,
         "frontend": frontend.settings.to_dict(),
         "data": prepared.description,
-        **_settings(run, *ALWAYS, *((*SELECTION, *STEPS) if run.in_epochs else ())),
+        **_settings(run, *ALWAYS, *((*SELECTION, *STEPS) if settings.in_epochs else ())),
     }
     _keep_record(folder, record)
     if run.archive_folder == folder:
@@ -349,24 +345,24 @@ def _learn_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) 
     if path.is_file() and Dictionary.load(path).training.get("epochs") == epochs:
         print(f"already learned: {path} (give another output_folder to learn again)")
         return
-    splits = ("train", "valid") if run.in_epochs else ("train",)
+    splits = ("train", "valid") if settings.in_epochs else ("train",)
     datasets = _datasets(run, prepared, classifier, splits)
     training = {"data": _data(prepared, datasets), **_origin(run), "epochs": epochs}
-    if run.in_epochs:
-        _train_factorisation(run, prepared.labels, datasets, frontend, parts, path, training)
+    if settings.in_epochs:
+        _train_factorisation(run, prepared.labels, datasets, frontend, path, training)
     else:
         # One process learns; the others find the file.
-        run_on_main(lambda: _factorise(run, prepared.labels, datasets["train"], frontend, parts, path, training))
+        run_on_main(lambda: _factorise(run, prepared.labels, datasets["train"], frontend, path, training))
 
 
 def _train_factorisation(
-    run: Run, labels: list[str], datasets: dict, frontend: Frontend, parts: dict, path: Path, training: dict
+    run: Run, labels: list[str], datasets: dict, frontend: Frontend, path: Path, training: dict
 ) -> None:
     """Train an amortised factorisation in epochs; save the dictionary of the best one."""
     seed_step(run["seed"], "init")
-    network = build("dictionary", parts["network"], frontend.settings)
+    network = AmortisedFactorisation(frontend.settings, run["dictionary"])
     # Real frames to begin with; a checkpoint, if there is one, takes their place.
-    network.start_from(_spectra(run, parts, datasets["train"], frontend), run["seed"])
+    network.start_from(_spectra(run, datasets["train"], frontend), run["seed"])
     brain = _brain(DictionaryBrain, {"dictionary": network}, run, trained="dictionary")
     _fit(brain, datasets, run)
     meta, (_, seconds) = brain.load_best(), brain.progress()
@@ -375,19 +371,15 @@ def _train_factorisation(
         _save_learned(brain.bare("dictionary").dictionary(labels, {**training, **best}), path)
 
 
-def _factorise(
-    run: Run, labels: list[str], dataset: Any, frontend: Frontend, parts: dict, path: Path, training: dict
-) -> None:
+def _factorise(run: Run, labels: list[str], dataset: Any, frontend: Frontend, path: Path, training: dict) -> None:
     """Collect spectra and factorise them; save the dictionary."""
     state = path.with_name("state.pt")
     began = time.monotonic()
-    spectra = _spectra(run, parts, dataset, frontend)
-    learned = build(
-        "dictionary",
-        parts["learner"],
-        spectra.to(_device(run)),
+    learned = learn_dictionary(
+        _spectra(run, dataset, frontend).to(_device(run)),
         frontend.settings,
         labels,
+        run["dictionary"],
         seed=run["seed"],
         state_file=state,
         training=training,
@@ -398,10 +390,10 @@ def _factorise(
     state.unlink(missing_ok=True)
 
 
-def _spectra(run: Run, parts: dict, dataset: Any, frontend: Frontend) -> torch.Tensor:
+def _spectra(run: Run, dataset: Any, frontend: Frontend) -> torch.Tensor:
     """Collect the frames [n, F] that a dictionary is learned from."""
     progress = if_main_process() and not run.options.noprogressbar
-    return build("dictionary", parts["collect"], dataset, frontend, seed=run["seed"], progress=progress)
+    return collect_frames(dataset, frontend, run["dictionary"], run["seed"], progress)
 
 
 def _save_learned(learned: Dictionary, path: Path) -> None:

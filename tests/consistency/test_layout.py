@@ -107,7 +107,7 @@ MAY_IMPORT = {
         "weights",
     },
     "networks": {"blocks", "classifiers", "dictionary", "errors", "frontend", "grids", "lengths"},
-    "dictionary": {"errors", "files", "frontend"},
+    "dictionary": {"errors", "files", "frontend", "lengths", "settings"},
     "explanation": {"classifiers", "data", "dictionary", "errors", "files", "frontend"},
     "report": {"dictionary", "errors", "explanation", "files", "frontend", "metrics"},
     "methods": {

@@ -15,6 +15,7 @@ from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.dictionary import Dictionary
 from interpretability.errors import MissingError, UserError
 from interpretability.frontend import Frontend, FrontendSettings, Spectrogram
+from interpretability.lengths import mean_over_valid
 from interpretability.methods.l2i import (
     L2I,
     L2IPrediction,
@@ -24,7 +25,6 @@ from interpretability.methods.l2i import (
     in_top,
     relevance_of,
 )
-from interpretability.methods.objectives import mean_over_valid
 
 LABELS = ["cat", "dog", "rain"]
 HOP = 186

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from interpretability.classifiers.base import MaskedLogits
+from interpretability.lengths import mean_over_valid
 from interpretability.methods.objectives import (
     loud_bins,
     masked_cross_entropy,
-    mean_over_valid,
     reconstruction,
     squared_distance,
     total_variation,
@@ -35,12 +35,6 @@ def test_the_outside_term_is_capped_and_saturated_logits_stay_finite():
     assert pair.outside.tolist() == [10.0]
     (pair.inside - pair.outside).backward()
     assert torch.isfinite(logits.grad).all()
-
-
-def test_means_against_loops():
-    values = torch.randn(2, 4, 3)
-    wanted = [values[b][VALID[b]].mean() for b in range(2)]
-    torch.testing.assert_close(mean_over_valid(values, VALID), torch.stack(wanted))
 
 
 def test_total_variation_against_loops():

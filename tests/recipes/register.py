@@ -60,7 +60,7 @@ AST = {
 #: Instead of the published weights, which are on the hub.
 AT_RANDOM = {"source": "null"}
 INTERPRETER = {"codebook_size": 20, "n_examples": 1}
-DICTIONARY = {"n_components": 6, "dictionary": "{collect: {max_frames: 60}, learner: {n_iterations: 3}}"}
+DICTIONARY = {"n_components": 6, "dictionary": "{max_frames: 60, n_iterations: 3}"}
 L2I = {"n_examples": 1, "method": "{interpreter: {channels: 4}}", **DICTIONARY}
 NMF = {"n_examples": 1, "method": "{interpreter: {n_iterations: 3}}", **DICTIONARY}
 GRADIENTS = {"n_examples": 1, "method": "{interpreter: {n_steps: 2, n_copies: 2}}"}

@@ -3,10 +3,16 @@
 import math
 
 import pytest
+import speechbrain as sb
 import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.epoch_loop import EpochCounter
 
+from interpretability.dictionary import AmortisedFactorisation, DictionarySettings, collect_frames
 from interpretability.errors import UserError
+from interpretability.frontend import FrontendSettings
 from interpretability.training.brain import (
+    DictionaryBrain,
     ResumableBrain,
     Selection,
     classification_loss,
@@ -17,6 +23,9 @@ from interpretability.training.brain import (
     shift_in_time,
     spec_augment,
 )
+from interpretability.training.checkpoints import AtomicCheckpointer, Stopwatch
+
+TINY = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
 
 
 class TestOneCycle:
@@ -148,3 +157,105 @@ def test_selection():
     assert Selection("loss", "min").key_argument() == {"min_key": "loss"}
     with pytest.raises(UserError, match="selection_mode is 'best'"):
         Selection("loss", "best")
+
+
+class TestDictionaryBrain:
+    N_EPOCHS = 20
+
+    @staticmethod
+    def dataset(n_clips=24):
+        """Mixtures of three tones, of two lengths."""
+        generator = torch.Generator().manual_seed(0)
+
+        def clip(index):
+            n = 1600 if index % 2 else 1280
+            seconds = torch.arange(n) / 8000
+            shares = torch.rand(3, generator=generator)
+            frequencies = torch.tensor([500.0, 1500.0, 3000.0])
+            return shares @ torch.sin(2 * torch.pi * frequencies[:, None] * seconds)
+
+        clips = {str(i): {"wav": clip(i)} for i in range(n_clips)}
+        dataset = DynamicItemDataset(clips)
+        dataset.add_dynamic_item(lambda wav: wav, takes="wav", provides="signal")
+        dataset.set_output_keys(["id", "signal"])
+        return dataset
+
+    def fit(self, folder, n_epochs=N_EPOCHS, stop_after=None, lr=0.01):
+        torch.manual_seed(0)
+        network = AmortisedFactorisation(TINY, DictionarySettings("amortised", 6, max_frames=None, hidden=(32, 16)))
+        counter, stopwatch = EpochCounter(limit=n_epochs), Stopwatch()
+        checkpointer = AtomicCheckpointer(folder, {"dictionary": network, "stopwatch": stopwatch, "counter": counter})
+        brain = DictionaryBrain(
+            modules={"dictionary": network},
+            opt_class=lambda parameters: torch.optim.AdamW(parameters, weight_decay=0.0),
+            hparams={
+                "seed": 1,
+                "lr": lr,
+                "number_of_epochs": n_epochs,
+                "selection": Selection("loss", "min"),
+                "train_logger": None,
+                "tensorboard_logger": None,
+                "stopwatch": stopwatch,
+            },
+            run_opts={"device": "cpu", "noprogressbar": True},
+            checkpointer=checkpointer,
+        )
+        data = self.dataset()
+        train = brain.make_dataloader(data, sb.Stage.TRAIN, batch_size=4, shuffle=True)
+        valid = brain.make_dataloader(data, sb.Stage.VALID, ckpt_prefix=None, batch_size=4)
+        if stop_after is not None:
+            fit_batch = brain.fit_batch
+
+            def fit_and_stop(batch):
+                if brain.epoch > stop_after:
+                    raise KeyboardInterrupt
+                return fit_batch(batch)
+
+            brain.fit_batch = fit_and_stop
+            with pytest.raises(KeyboardInterrupt):
+                brain.fit(counter, train, valid)
+        else:
+            brain.fit(counter, train, valid)
+        return brain, network
+
+    def test_it_learns_and_beats_the_mean(self, tmp_path):
+        brain, network = self.fit(tmp_path / "save")
+        assert len(network.losses) == self.N_EPOCHS
+        assert network.losses[-1] < 0.2 * network.losses[0]
+        brain.load_best()
+        learned = network.dictionary(["a", "b"], {"seed": 1})
+        assert (learned.algorithm, learned.labels, learned.frontend) == ("amortised", ["a", "b"], TINY)
+        assert learned.training == {"seed": 1, "algorithm": "amortised", "n_components": 6, "sparsity": 0.0}
+        assert learned.loss_curve[-1] == min(network.losses)
+        assert (learned.matrix >= 0).all()
+        torch.testing.assert_close(learned.matrix.norm(dim=0), torch.ones(learned.n_components))
+        frames = collect_frames(self.dataset(), network.frontend, network.settings, progress=False)
+        mean = frames.mean(0)
+        mean = (mean / mean.norm())[:, None]
+        made = network(frames[None], torch.ones(1, len(frames), dtype=torch.bool)).reconstruction[0].detach()
+        errors = [float((frames - drawn).square().mean()) for drawn in (made, (frames @ mean) @ mean.T)]
+        assert errors[0] < 0.5 * errors[1], errors
+
+    def test_resumed_equals_uninterrupted_losses_included(self, tmp_path):
+        _, whole = self.fit(tmp_path / "whole", 3)
+        self.fit(tmp_path / "killed", 3, stop_after=2)
+        _, resumed = self.fit(tmp_path / "killed", 3)
+        assert resumed.losses == whole.losses
+        for name, value in whole.state_dict().items():
+            assert torch.equal(resumed.state_dict()[name], value), name
+
+    def test_validation_finds_what_is_used(self, tmp_path):
+        brain, network = self.fit(tmp_path / "save", 1)
+        with torch.no_grad():
+            network.encoder[-1].weight[1] = 0
+            network.encoder[-1].bias[1] = -1.0
+        brain.on_stage_start(sb.Stage.VALID, 1)
+        valid = brain.make_dataloader(self.dataset(), sb.Stage.VALID, ckpt_prefix=None, batch_size=4)
+        for batch in valid:
+            brain.evaluate_batch(batch, sb.Stage.VALID)
+        assert not network.in_use[1]
+        assert network.in_use.any()
+
+    def test_divergence_is_reported(self, tmp_path):
+        with pytest.raises(UserError, match="training has diverged"):
+            self.fit(tmp_path / "save", 1, lr=1e30)

@@ -234,7 +234,7 @@ class TestDictionaries:
         assert "already learned" in tiny.run("dictionary", tiny_esc50, run, **settings).out
         assert (run / "dictionary" / "dictionary.pt").read_bytes() == before
         said = tiny.run("dictionary", tiny_esc50, run, **settings, n_components=5).line
-        assert "another learner" in said
+        assert "another settings" in said
         evaluated = tiny.run("evaluate", tiny_esc50, run, self.NMF, **settings)
         assert evaluated.code == 0, evaluated.err
         assert "| nmf | 6 |" in evaluated.out

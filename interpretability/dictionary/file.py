@@ -1,16 +1,10 @@
-"""Dictionaries of non-negative spectra: the file that holds one, decomposition with one, masks of its components.
-
-Conventions. Log magnitudes X = log1p(A) [B, T, F] of levelled clips are approximated as ``X^T = W H`` with a dictionary
-W [F, K] >= 0, whose columns have unit L2 norm, and activations H [B, K, T] >= 0. A frame's activations depend on that
-frame alone, so padding and the length of a clip change nothing. How dictionaries are learned is the business of
-:mod:`interpretability.training.dictionary`.
-"""
+"""A dictionary of spectra and its file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,8 +16,6 @@ from interpretability.frontend import FrontendSettings
 
 FILE = "dictionary.pt"
 RUN_SUBFOLDER = "dictionary"
-DIVERGENCES = ("euclidean", "kl")
-EPSILON = 1e-10
 
 
 @dataclass
@@ -86,8 +78,10 @@ class Dictionary:
         UserError
             With each setting that differs.
         """
-        own, wanted = self.frontend.to_dict(), frontend.to_dict()
-        different = [f"{name} {own[name]} (needed: {wanted[name]})" for name in own if own[name] != wanted[name]]
+        learned, needed = self.frontend.to_dict(), frontend.to_dict()
+        different = [
+            f"{name} {value} (needed: {needed[name]})" for name, value in learned.items() if value != needed[name]
+        ]
         if different:
             raise UserError(
                 f"{user}: the dictionary was learned with {', '.join(different)}, which is not the front end of the "
@@ -125,15 +119,14 @@ class Dictionary:
         MissingError
             If there is none.
         UserError
-            If the file is damaged, or is no dictionary.
+            If the file is damaged, or does not hold a dictionary.
         """
         path = Path(path)
-        places = [path, path / FILE, path / RUN_SUBFOLDER / FILE]
-        found = next((place for place in places if place.is_file()), None)
-        if found is None:
+        file = next((f for f in (path, path / FILE, path / RUN_SUBFOLDER / FILE) if f.is_file()), None)
+        if file is None:
             raise MissingError(f"no dictionary at {path}: learn one with train_nmf.py, or pass its file or run folder")
         try:
-            content = torch.load(found, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
             known = content["description"]
             loaded = cls(
                 content["matrix"],
@@ -145,12 +138,12 @@ class Dictionary:
             )
         except UserError:
             raise
-        except Exception as error:  # torch raises many types for files that are no checkpoints
+        except Exception as error:  # torch raises many types for files that it did not write
             raise UserError(
-                f"{found}: not a dictionary file ({type(error).__name__}); learn one with train_nmf.py"
+                f"{file}: not a dictionary file ({type(error).__name__}); learn one with train_nmf.py"
             ) from error
         if loaded.describe()["sha256"] != known.get("sha256"):
-            raise UserError(f"{found}: damaged: its SHA-256 is not the one in its description; copy it again")
+            raise UserError(f"{file}: damaged: its SHA-256 is not the one in its description; copy it again")
         return loaded
 
 
@@ -164,7 +157,7 @@ def dictionary_of(source: Dictionary | str | Path | dict, frontend: FrontendSett
     frontend : FrontendSettings
         Of the classifier.
     user : str
-        Who asks, for messages.
+        Name of the method, for messages.
 
     Raises
     ------
@@ -178,117 +171,3 @@ def dictionary_of(source: Dictionary | str | Path | dict, frontend: FrontendSett
     dictionary = source if isinstance(source, Dictionary) else Dictionary.load(source)
     dictionary.check(frontend, user)
     return dictionary.matrix.clone(), dictionary.describe()
-
-
-@torch.no_grad()
-def decompose(
-    log_magnitude: Tensor,
-    matrix: Tensor,
-    n_iterations: int = 50,
-    divergence: str = "euclidean",
-    sparsity: float = 0.0,
-) -> Tensor:
-    """Return the activations of spectra on a fixed dictionary, by multiplicative updates.
-
-    Parameters
-    ----------
-    log_magnitude : Tensor [B, T, F]
-        X >= 0.
-    matrix : Tensor [F, K]
-        W >= 0.
-    n_iterations : int
-        Each lowers the objective, or leaves it as it is.
-    divergence : {"euclidean", "kl"}
-        Half the squared distance, or the generalised Kullback-Leibler divergence D(X || WH).
-    sparsity : float
-        Weight of the L1 norm of H.
-
-    Returns
-    -------
-    Tensor [B, K, T]
-        H >= 0; zero in silent frames.
-
-    References
-    ----------
-    Lee and Seung, "Algorithms for non-negative matrix factorization", NIPS 2000.
-    """
-    if divergence not in DIVERGENCES:
-        raise UserError(f"divergence is {divergence!r}, expected one of {DIVERGENCES}")
-    target = log_magnitude.float().transpose(1, 2)  # [B, F, T]
-    matrix = matrix.to(target)
-    projected = matrix.T @ target  # [B, K, T]
-    # Of the right size from the start: the best single scale of the projection, frame by frame.
-    drawn = matrix @ projected
-    scale = (drawn * target).sum(1, keepdim=True) / drawn.square().sum(1, keepdim=True).clamp(min=EPSILON)
-    activations = projected * scale
-    gram, column_sums = matrix.T @ matrix, matrix.sum(0)[:, None]
-    for _ in range(n_iterations):
-        if divergence == "euclidean":
-            activations = activations * projected / (gram @ activations + sparsity + EPSILON)
-        else:
-            ratio = target / (matrix @ activations + EPSILON)
-            activations = activations * (matrix.T @ ratio) / (column_sums + sparsity + EPSILON)
-    return activations
-
-
-def component_mask(matrix: Tensor, activations: Tensor, kept: Tensor) -> Tensor:
-    """Return ``M = sum_kept W_k H_k / (W H + eps)``, 0 where W H is 0.
-
-    Parameters
-    ----------
-    matrix : Tensor [F, K]
-    activations : Tensor [B, K, T]
-    kept : Tensor [B, K]
-        Which components: ones and zeros, or shares in [0, 1].
-
-    Returns
-    -------
-    Tensor [B, T, F]
-        Values in [0, 1].
-    """
-    whole = activations.transpose(1, 2) @ matrix.T  # [B, T, F]
-    part = (activations * kept.to(activations)[..., None]).transpose(1, 2) @ matrix.T
-    return (part / (whole + EPSILON)).clamp(0, 1)
-
-
-@dataclass
-class Components:
-    """What a method that explains by components says of a batch.
-
-    Attributes
-    ----------
-    matrix : Tensor [F, K]
-        The dictionary W.
-    activations : Tensor [B, K, T]
-        H; zero in frames that are not valid.
-    relevance : Tensor [B, K]
-        How much each component speaks for the explained class: 1 for the one that does most, negative against it.
-    selected : Tensor [B, K], bool
-        The components that the explanation keeps.
-    """
-
-    matrix: Tensor
-    activations: Tensor
-    relevance: Tensor
-    selected: Tensor
-
-    def clip(self, index: int, n_frames: int) -> Components:
-        """Return those of one clip, as a batch of one, cut to its frames."""
-        one = slice(index, index + 1)
-        return replace(
-            self,
-            activations=self.activations[one, :, :n_frames],
-            relevance=self.relevance[one],
-            selected=self.selected[one],
-        )
-
-    def ranked(self, index: int = 0) -> list[int]:
-        """Return the selected components of a clip, the most relevant first."""
-        order = self.relevance[index].argsort(descending=True, stable=True).tolist()
-        return [k for k in order if bool(self.selected[index, k])]
-
-    def mask_of(self, component: int) -> Tensor:
-        """Return the mask [B, T, F] of one component alone."""
-        kept = torch.zeros_like(self.relevance)
-        kept[:, component] = 1
-        return component_mask(self.matrix, self.activations, kept)

@@ -1,30 +1,24 @@
-"""Dictionary learning: objective, known factors, scikit-learn, the amortised encoder, resuming, drawing of frames."""
+"""Dictionary learning: settings, objective, known factors, scikit-learn, resuming, drawing of frames."""
 
 from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 import pytest
-import speechbrain as sb
 import torch
 from sklearn.decomposition import MiniBatchNMF
-from speechbrain.dataio.dataset import DynamicItemDataset
-from speechbrain.utils.epoch_loop import EpochCounter
 
-from interpretability.dictionary import Dictionary, decompose
+from interpretability.dictionary import (
+    Dictionary,
+    DictionarySettings,
+    collect_frames,
+    decompose,
+    learn_dictionary,
+    learning,
+)
+from interpretability.dictionary.learning import objective, update
 from interpretability.errors import UserError
 from interpretability.frontend import Frontend, FrontendSettings
-from interpretability.training import dictionary as learning
-from interpretability.training.brain import Selection
-from interpretability.training.checkpoints import AtomicCheckpointer, Stopwatch
-from interpretability.training.dictionary import (
-    AmortisedFactorisation,
-    DictionaryBrain,
-    collect_frames,
-    learn_dictionary,
-    objective,
-    update,
-)
 
 TINY = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
 F = TINY.n_bins
@@ -32,6 +26,11 @@ F = TINY.n_bins
 
 def random(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def learn(spectra, algorithm="euclidean", n_components=5, n_iterations=200, sparsity=0.0, batch_size=1024, **others):
+    settings = DictionarySettings(algorithm, n_components, sparsity, n_iterations=n_iterations, batch_size=batch_size)
+    return learn_dictionary(spectra, TINY, ["cat"], settings, progress=False, **others)
 
 
 def separable(n_components=4, n_frames=300, seed=0):
@@ -127,7 +126,7 @@ class TestLearning:
         known, activations = separable(seed=seed)
         spectra = activations @ known.T
         settings = {"n_iterations": 30, "batch_size": 100} if algorithm == "minibatch" else {"n_iterations": 400}
-        learned = learn_dictionary(spectra, TINY, ["a"], algorithm, 4, seed=seed, progress=False, **settings)
+        learned = learn(spectra, algorithm, 4, seed=seed, **settings)
         assert cosines(learned.matrix, known).min() > 0.99
         assert cosines(known, learned.matrix).min() > 0.99  # up to permutation: none is found twice
         assert cosines(random(F, 4), known).min() < 0.9  # what chance gives
@@ -137,19 +136,17 @@ class TestLearning:
     @each_divergence
     def test_the_curve_falls_and_ends_at_the_objective_of_the_result(self, divergence):
         spectra = random(60, F)
-        curve = learn_dictionary(spectra, TINY, [], divergence, 5, 40, 0.1, progress=False).loss_curve
+        curve = learn(spectra, divergence, 5, 40, 0.1).loss_curve
         assert len(curve) == 40
         assert all(after <= before * (1 + 1e-6) for before, after in pairwise(curve))
-        learned = learn_dictionary(spectra, TINY, [], divergence, 5, 300, 0.1, progress=False)
+        learned = learn(spectra, divergence, 5, 300, 0.1)
         found = decompose(spectra[None], learned.matrix, 2000, divergence, 0.1)[0].T
         value = textbook(spectra, learned.matrix, found, divergence, 0.1) / 60
         assert learned.loss_curve[-1] == pytest.approx(value, rel=1e-3)
 
     def test_what_the_dictionary_says_of_itself(self, tmp_path):
         spectra = random(40, F)
-        learned = learn_dictionary(
-            spectra, TINY, ["cat"], "kl", 5, 3, seed=7, training={"commit": "abc"}, progress=False
-        )
+        learned = learn(spectra, "kl", 5, 3, seed=7, training={"commit": "abc"})
         again = Dictionary.load(learned.save(tmp_path / "d.pt"))
         assert (again.labels, again.algorithm, again.frontend) == (["cat"], "kl", TINY)
         assert again.training == {
@@ -165,29 +162,29 @@ class TestLearning:
     def test_the_seed_decides(self):
         spectra = random(60, F)
 
-        def learn(algorithm, seed):
-            return learn_dictionary(spectra, TINY, [], algorithm, 5, 3, batch_size=20, seed=seed, progress=False).matrix
+        def matrix(algorithm, seed):
+            return learn(spectra, algorithm, 5, 3, batch_size=20, seed=seed).matrix
 
         for algorithm in ("euclidean", "kl", "minibatch"):
-            assert torch.equal(learn(algorithm, 1), learn(algorithm, 1))
-            assert not torch.allclose(learn(algorithm, 1), learn(algorithm, 2))
+            assert torch.equal(matrix(algorithm, 1), matrix(algorithm, 1))
+            assert not torch.allclose(matrix(algorithm, 1), matrix(algorithm, 2))
 
     def test_more_sparsity_fewer_activations(self):
         spectra = random(100, F) ** 2
         used = []
         for sparsity in (0.0, 0.5):
-            learned = learn_dictionary(spectra, TINY, [], "euclidean", 8, 100, sparsity, progress=False)
+            learned = learn(spectra, "euclidean", 8, 100, sparsity)
             found = decompose(spectra[None], learned.matrix, 200, "euclidean", sparsity)
             used.append(float(found.sum()))
         assert used[1] < 0.9 * used[0]
 
-    def test_dead_components_are_dropped_and_told(self, tmp_path, caplog):
+    def test_dead_components_are_dropped_with_a_warning(self, tmp_path, caplog):
         spectra, state = random(40, F), tmp_path / "state.pt"
-        learn_dictionary(spectra, TINY, [], "euclidean", 5, 3, state_file=state, progress=False)
+        learn(spectra, "euclidean", 5, 3, state_file=state)
         content = torch.load(state, weights_only=True)
         content["activations"][:, 2] = 0
         torch.save(content, state)
-        learned = learn_dictionary(spectra, TINY, [], "euclidean", 5, 30, state_file=state, progress=False)
+        learned = learn(spectra, "euclidean", 5, 30, state_file=state)
         assert learned.n_components == 4
         assert learned.training["n_components"] == 5
         assert "1 of 5 components are not used and are dropped" in caplog.text
@@ -196,15 +193,15 @@ class TestLearning:
 
     def test_a_weight_that_kills_all(self):
         with pytest.raises(UserError, match="lower it"):
-            learn_dictionary(random(20, F), TINY, [], "euclidean", 3, 100, 1e6, progress=False)
+            learn(random(20, F), "euclidean", 3, 100, 1e6)
 
     @pytest.mark.parametrize("algorithm", ["euclidean", "kl", "minibatch"])
     def test_as_many_components_as_frames_and_one_frame(self, algorithm):
         for n in (1, 3):
-            learned = learn_dictionary(random(n, F), TINY, [], algorithm, n, 50, progress=False)
+            learned = learn(random(n, F), algorithm, n, 50)
             torch.testing.assert_close(learned.matrix.norm(dim=0), torch.ones(learned.n_components))
         # One frame, one component: its spectrum.
-        one = learn_dictionary(random(1, F), TINY, [], algorithm, 1, 100, progress=False)
+        one = learn(random(1, F), algorithm, 1, 100)
         torch.testing.assert_close(one.matrix[:, 0], random(1, F)[0] / random(1, F).norm(), atol=1e-3, rtol=0)
 
     @pytest.mark.parametrize(
@@ -225,13 +222,13 @@ class TestLearning:
     )
     def test_what_is_refused(self, spectra, settings, message):
         with pytest.raises(UserError, match=message):
-            learn_dictionary(spectra, TINY, [], **{"n_components": 5, "progress": False, **settings})
+            learn(spectra, **settings)
 
 
 class TestMiniBatch:
     def test_one_batch_a_pass_is_scikit_learns_own_result(self):
         spectra = random(40, F)
-        learned = learn_dictionary(spectra, TINY, [], "minibatch", 4, 5, 0.02, batch_size=40, seed=3, progress=False)
+        learned = learn(spectra, "minibatch", 4, 5, 0.02, batch_size=40, seed=3)
         model = MiniBatchNMF(4, batch_size=40, alpha_W=0.02 / F, l1_ratio=1.0, forget_factor=0.7, random_state=3)
         for number in range(5):
             order = np.random.default_rng((3, number)).permutation(40)
@@ -247,7 +244,7 @@ class TestMiniBatch:
             found = decompose(spectra[None], matrix, 300)[0].T
             return float((spectra - found @ matrix.T).square().sum())
 
-        learned = learn_dictionary(spectra, TINY, [], "minibatch", 6, 30, batch_size=100, progress=False)
+        learned = learn(spectra, "minibatch", 6, 30, batch_size=100)
         model = MiniBatchNMF(6, batch_size=100, max_iter=30, tol=0, random_state=0).fit(spectra.numpy())
         theirs = torch.from_numpy(model.components_.T)
         assert error(learned.matrix) < 1.1 * error(theirs / theirs.norm(dim=0))
@@ -255,24 +252,11 @@ class TestMiniBatch:
 
 
 class TestResuming:
-    SETTINGS: ClassVar[dict] = {
-        "n_components": 4,
-        "sparsity": 0.05,
-        "batch_size": 15,
-        "seed": 3,
-        "progress": False,
-    }
+    SETTINGS: ClassVar[dict] = {"n_components": 4, "sparsity": 0.05, "batch_size": 15, "seed": 3}
 
     def learn(self, algorithm, n_iterations, state_file=None, **settings):
-        return learn_dictionary(
-            random(40, F),
-            TINY,
-            [],
-            algorithm,
-            n_iterations=n_iterations,
-            state_file=state_file,
-            **{**self.SETTINGS, **settings},
-        )
+        known = {**self.SETTINGS, **settings}
+        return learn(random(40, F), algorithm, n_iterations=n_iterations, state_file=state_file, **known)
 
     @pytest.mark.parametrize("algorithm", ["euclidean", "kl", "minibatch"])
     def test_killed_and_resumed_equals_uninterrupted(self, algorithm, tmp_path, monkeypatch):
@@ -281,11 +265,11 @@ class TestResuming:
         kind = learning._MiniBatch if algorithm == "minibatch" else learning._Updates
         iterate, calls = kind.iterate, []
 
-        def iterate_and_die(self):
-            calls.append(None)
+        def iterate_and_die(self, number):
+            calls.append(number)
             if len(calls) == 6:
                 raise KeyboardInterrupt
-            return iterate(self)
+            return iterate(self, number)
 
         state = tmp_path / "state.pt"
         with monkeypatch.context() as patch:
@@ -296,13 +280,13 @@ class TestResuming:
         assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
         calls.clear()
 
-        def count(self):
-            calls.append(None)
-            return iterate(self)
+        def count(self, number):
+            calls.append(number)
+            return iterate(self, number)
 
         monkeypatch.setattr(kind, "iterate", count)
         resumed = self.learn(algorithm, 12, state)
-        assert len(calls) == 7
+        assert calls == list(range(5, 12))
         assert torch.equal(resumed.matrix, whole.matrix)
         assert resumed.loss_curve == whole.loss_curve
         # Finished: nothing is done again.
@@ -331,7 +315,7 @@ class TestResuming:
         with pytest.raises(UserError, match="another algorithm"):
             self.learn("kl", 4, state)
         with pytest.raises(UserError, match="another spectra"):
-            learn_dictionary(random(41, F), TINY, [], "euclidean", n_iterations=4, state_file=state, **self.SETTINGS)
+            learn(random(41, F), "euclidean", n_iterations=4, state_file=state, **self.SETTINGS)
         with pytest.raises(UserError, match="ask for at least 4"):
             self.learn("euclidean", 3, state)
         state.write_bytes(b"nothing")
@@ -359,201 +343,45 @@ class TestCollectFrames:
             for k, n in enumerate(lengths)
         ]
 
+    def collect(self, clips, max_frames, *seed):
+        return collect_frames(clips, self.FRONTEND, DictionarySettings(max_frames=max_frames), *seed, progress=False)
+
     def origins(self, frames):
         """Which clip each frame is from."""
         return ((frames.argmax(1) - 3).double() / 5).round().long()
 
     def test_every_clip_gives_as_many_frames_and_no_more_than_it_has(self):
-        frames = collect_frames(self.tones(), self.FRONTEND, 40, progress=False)
+        frames = self.collect(self.tones(), 40)
         assert frames.shape == (8 * 4 + 3, F)  # the last one has 3 frames
         assert torch.bincount(self.origins(frames)).tolist() == [8, 8, 8, 8, 3]
-        uneven = torch.bincount(self.origins(collect_frames(self.tones(), self.FRONTEND, 13, progress=False)))
+        uneven = torch.bincount(self.origins(self.collect(self.tones(), 13)))
         assert uneven.sum() == 13
         assert set(uneven.tolist()) <= {2, 3}
 
     def test_they_are_log_magnitudes_of_levelled_clips(self):
         clips = self.tones((640, 320))
-        frames = collect_frames(clips, self.FRONTEND, None, progress=False)
+        frames = self.collect(clips, None)
         wanted = [self.FRONTEND.analyse(clip["signal"][None] / clip["signal"].abs().max()) for clip in clips]
         wanted = torch.cat([torch.log1p(spectrogram.magnitude[0]) for spectrogram in wanted])
         torch.testing.assert_close(frames, wanted)
 
     def test_seeded(self):
-        first, second, other = (
-            collect_frames(self.tones(), self.FRONTEND, 20, seed, progress=False) for seed in (1, 1, 2)
-        )
+        first, second, other = (self.collect(self.tones(), 20, seed) for seed in (1, 1, 2))
         assert torch.equal(first, second)
         assert not torch.equal(first, other)
 
     def test_fewer_frames_than_clips(self):
-        frames = collect_frames(self.tones(), self.FRONTEND, 3, progress=False)
+        frames = self.collect(self.tones(), 3)
         assert len(self.origins(frames).unique()) == len(frames) == 3
 
     def test_silence_gives_nothing(self):
         silent = {"signal": torch.zeros(640)}
         half = {"signal": torch.cat([torch.zeros(640), torch.ones(640)])}
-        frames = collect_frames([silent, half], self.FRONTEND, None, progress=False)
+        frames = self.collect([silent, half], None)
         assert 0 < len(frames) <= 23
         assert (frames.amax(1) > 0).all()
         for clips in ([silent, silent], []):
             with pytest.raises(UserError, match="look at the data"):
-                collect_frames(clips, self.FRONTEND, 10, progress=False)
+                self.collect(clips, 10)
         with pytest.raises(UserError, match="max_frames is 0"):
-            collect_frames([half], self.FRONTEND, 0, progress=False)
-
-
-class TestAmortised:
-    N_EPOCHS = 20
-
-    @staticmethod
-    def dataset(n_clips=24):
-        """Mixtures of three tones, of two lengths."""
-        generator = torch.Generator().manual_seed(0)
-
-        def clip(index):
-            n = 1600 if index % 2 else 1280
-            seconds = torch.arange(n) / 8000
-            shares = torch.rand(3, generator=generator)
-            frequencies = torch.tensor([500.0, 1500.0, 3000.0])
-            return shares @ torch.sin(2 * torch.pi * frequencies[:, None] * seconds)
-
-        clips = {str(i): {"wav": clip(i)} for i in range(n_clips)}
-        dataset = DynamicItemDataset(clips)
-        dataset.add_dynamic_item(lambda wav: wav, takes="wav", provides="signal")
-        dataset.set_output_keys(["id", "signal"])
-        return dataset
-
-    def fit(self, folder, n_epochs=N_EPOCHS, stop_after=None, lr=0.01, **settings):
-        torch.manual_seed(0)
-        network = AmortisedFactorisation(TINY, **{"n_components": 6, "hidden": (32, 16), **settings})
-        counter, stopwatch = EpochCounter(limit=n_epochs), Stopwatch()
-        checkpointer = AtomicCheckpointer(folder, {"dictionary": network, "stopwatch": stopwatch, "counter": counter})
-        brain = DictionaryBrain(
-            modules={"dictionary": network},
-            opt_class=lambda parameters: torch.optim.AdamW(parameters, weight_decay=0.0),
-            hparams={
-                "seed": 1,
-                "lr": lr,
-                "number_of_epochs": n_epochs,
-                "selection": Selection("loss", "min"),
-                "train_logger": None,
-                "tensorboard_logger": None,
-                "stopwatch": stopwatch,
-            },
-            run_opts={"device": "cpu", "noprogressbar": True},
-            checkpointer=checkpointer,
-        )
-        data = self.dataset()
-        train = brain.make_dataloader(data, sb.Stage.TRAIN, batch_size=4, shuffle=True)
-        valid = brain.make_dataloader(data, sb.Stage.VALID, ckpt_prefix=None, batch_size=4)
-        if stop_after is not None:
-            fit_batch = brain.fit_batch
-
-            def fit_and_stop(batch):
-                if brain.epoch > stop_after:
-                    raise KeyboardInterrupt
-                return fit_batch(batch)
-
-            brain.fit_batch = fit_and_stop
-            with pytest.raises(KeyboardInterrupt):
-                brain.fit(counter, train, valid)
-        else:
-            brain.fit(counter, train, valid)
-        return brain, network
-
-    def test_it_learns_and_beats_the_mean(self, tmp_path):
-        brain, network = self.fit(tmp_path / "save")
-        assert len(network.losses) == self.N_EPOCHS
-        assert network.losses[-1] < 0.2 * network.losses[0]
-        brain.load_best()
-        learned = network.dictionary(["a", "b"], {"seed": 1})
-        assert (learned.algorithm, learned.labels, learned.frontend) == ("amortised", ["a", "b"], TINY)
-        assert learned.training == {"seed": 1, "algorithm": "amortised", "n_components": 6, "sparsity": 0.0}
-        assert learned.loss_curve[-1] == min(network.losses)
-        assert (learned.matrix >= 0).all()
-        torch.testing.assert_close(learned.matrix.norm(dim=0), torch.ones(learned.n_components))
-        frames = collect_frames(self.dataset(), network.frontend, None, progress=False)
-        mean = frames.mean(0)
-        mean = (mean / mean.norm())[:, None]
-        made = network(frames[None], torch.ones(1, len(frames), dtype=torch.bool)).reconstruction[0].detach()
-        errors = [float((frames - drawn).square().mean()) for drawn in (made, (frames @ mean) @ mean.T)]
-        assert errors[0] < 0.5 * errors[1], errors
-
-    def test_resumed_equals_uninterrupted_losses_included(self, tmp_path):
-        _, whole = self.fit(tmp_path / "whole", 3)
-        self.fit(tmp_path / "killed", 3, stop_after=2)
-        _, resumed = self.fit(tmp_path / "killed", 3)
-        assert resumed.losses == whole.losses
-        for name, value in whole.state_dict().items():
-            assert torch.equal(resumed.state_dict()[name], value), name
-
-    def test_it_can_begin_at_frames_of_the_data(self):
-        spectra = random(40, F) ** 4
-        spectra[:, 3] = 0
-        network = AmortisedFactorisation(TINY, 5)
-        network.start_from(spectra, seed=2)
-        assert cosines(network.matrix().detach(), spectra.T).topk(5).values.min() > 0.99
-        with pytest.raises(UserError, match="there are 4 frames"):
-            network.start_from(spectra[:4])
-
-    def test_no_component_dies_for_good(self):
-        network = AmortisedFactorisation(TINY, 3, hidden=(8, 8))
-        with torch.no_grad():
-            network.encoder[-1].weight.zero_()
-            network.encoder[-1].bias.copy_(torch.tensor([-1.0, -1.0, 0.01]))
-        spectra, valid = random(1, 9, F) + 0.1, torch.ones(1, 9, dtype=torch.bool)
-        made = network(spectra, valid)
-        assert not made.activations[0, :2].any()
-        network.objective(made, spectra, valid)["loss"].mean().backward()
-        assert (network.encoder[-1].bias.grad < 0).all()  # a step of descent raises all three
-        # Where less is wanted, what is off stays as it is.
-        network.zero_grad()
-        network(spectra, valid).activations.sum().backward()
-        assert network.encoder[-1].bias.grad[:2].tolist() == [0.0, 0.0]
-        assert network.encoder[-1].bias.grad[2] > 0
-
-    def test_loss_by_hand_and_padding(self):
-        torch.manual_seed(0)
-        network = AmortisedFactorisation(TINY, 5, sparsity=0.3, hidden=(8, 8))
-        spectra = random(2, 9, F)
-        valid = torch.ones(2, 9, dtype=torch.bool)
-        valid[1, 6:] = False
-        spectra[1, 6:] = 0
-        with torch.no_grad():
-            made = network(spectra, valid)
-            terms = network.objective(made, spectra, valid)
-            alone = network(spectra[1:, :6], valid[1:, :6])
-            expected = network.objective(alone, spectra[1:, :6], valid[1:, :6])
-        torch.testing.assert_close(made.activations[1:, :, :6], alone.activations)
-        assert not made.activations[1, :, 6:].any()
-        for name in ("loss", "error", "activity"):
-            torch.testing.assert_close(terms[name][1:], expected[name])
-        error = (spectra[1, :6] - made.activations[1, :, :6].T @ network.matrix().detach().T).square().mean()
-        assert float(terms["error"][1]) == pytest.approx(float(error), rel=1e-5)
-        activity = made.activations[1, :, :6].mean()
-        assert float(terms["loss"][1]) == pytest.approx(float(error + 0.3 * activity), rel=1e-5)
-
-    def test_unused_components_are_dropped(self, caplog):
-        network = AmortisedFactorisation(TINY, 5)
-        network.in_use[2] = False
-        assert network.dictionary([]).n_components == 4
-        assert "1 of 5 components" in caplog.text
-        network.in_use.zero_()
-        with pytest.raises(UserError, match="lower it"):
-            network.dictionary([])
-
-    def test_validation_finds_what_is_used(self, tmp_path):
-        brain, network = self.fit(tmp_path / "save", 1)
-        with torch.no_grad():
-            network.encoder[-1].weight[1] = 0
-            network.encoder[-1].bias[1] = -1.0
-        brain.on_stage_start(sb.Stage.VALID, 1)
-        valid = brain.make_dataloader(self.dataset(), sb.Stage.VALID, ckpt_prefix=None, batch_size=4)
-        for batch in valid:
-            brain.evaluate_batch(batch, sb.Stage.VALID)
-        assert not network.in_use[1]
-        assert network.in_use.any()
-
-    def test_divergence_is_told(self, tmp_path):
-        with pytest.raises(UserError, match="training has diverged"):
-            self.fit(tmp_path / "save", 1, lr=1e30)
+            self.collect([half], 0)
