@@ -32,10 +32,10 @@ from interpretability.metrics.suite import (
     METRICS,
     MetricSuite,
     clip_values,
-    format_table,
     metric_info,
     summarise_clips,
 )
+from interpretability.report.tables import evaluation_document
 
 logger = logging.getLogger(__name__)
 
@@ -290,7 +290,6 @@ def _finish(
         "places": {},
         "paired": {},
     }
-    parts = []
     for place in header["places"]:
         results = {}
         for name in header["methods"]:
@@ -301,11 +300,7 @@ def _finish(
                 results[name]["fixed"] = header["fixed"][name]
         summary["places"][place] = results
         summary["paired"][place] = _paired(rows, header, place)
-        where = "masked spectrogram" if place == "spectrogram" else "masked sound, analysed again (what is heard)"
-        parts.append(f"**Measured on the {where}**\n\n{format_table(list(results.items()))}\n")
-    if header["notes"]:
-        parts.append(format_notes(header["notes"]))
-    table = "\n".join([caption(header["provenance"], summary), *parts])
+    table = evaluation_document(summary)
     lines = [json.dumps({**row, **_row_provenance(header, row["method"])}) + "\n" for row in rows]
     write_text(folder / "clips.jsonl", "".join(lines))
     write_json(folder / "summary.json", summary)
@@ -355,36 +350,6 @@ def _notes(interpreter: Interpreter) -> list[str]:
     verb, them = ("is", "it") if len(fixed) == 1 else ("are", "them")
     said = f"{', '.join(fixed)} {verb} decided by its settings, whatever it explains: do not rank it by {them}"
     return [*interpreter.notes, said]
-
-
-def format_notes(notes: Mapping[str, Iterable[str]]) -> str:
-    """Return what stands below tables: a line for each row that needs a word, from its name to its notes.
-
-    Examples
-    --------
-    >>> print(format_notes({"amt": ["class-agnostic"]}), end="")
-    **Notes**
-    <BLANKLINE>
-    - amt: class-agnostic.
-    """
-    lines = [f"- {name}: {'; '.join(said)}.\n" for name, said in notes.items()]
-    return "**Notes**\n\n" + "".join(lines)
-
-
-def caption(provenance: dict, summary: dict) -> str:
-    """Return the line above a table: data, fold, n, seed, classifier, commit."""
-    data, accuracy = provenance.get("data", {}), summary.get("accuracy")
-    known = {
-        "data": data.get("name"),
-        "test folds": ", ".join(map(str, data.get("folds", {}).get("test", []))) or None,
-        "n": summary["n"],
-        "seed": provenance.get("seed"),
-        "classifier": (provenance.get("classifier") or "")[:12] or None,
-        "classifier's accuracy on these clips": None if accuracy is None else f"{accuracy:.3f}",
-        "commit": provenance.get("commit", "")[:12] or None,
-    }
-    said = "; ".join(f"{name}: {value}" for name, value in known.items() if value is not None)
-    return f"{said}. Means over clips with 95 % bootstrap intervals.\n"
 
 
 def _row_provenance(header: dict, method: str) -> dict:

@@ -22,6 +22,7 @@ from interpretability.classifiers.folder import DESCRIPTION
 from interpretability.command_line import guarded
 from interpretability.errors import MissingError, UserError
 from interpretability.files import write_json, write_text
+from interpretability.report.tables import markdown_table
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "ESC50"
 FOLDS = (1, 2, 3, 4, 5)
@@ -84,9 +85,7 @@ def cross_validate(yaml: str, out: Path, arguments: Sequence[str]) -> dict:
             command += [f"--{name}", str(folds)]
         print(f"fold {fold}: {' '.join(command[1:])}", flush=True)
         if subprocess.run(command, cwd=RECIPE).returncode:
-            raise UserError(
-                f"the rotation that tests on fold {fold} failed: mend that, then run the same command again"
-            )
+            raise UserError(f"the rotation that tests on fold {fold} failed: fix that, then run the same command again")
         description = json.loads((folder / "classifier" / DESCRIPTION).read_text(encoding="utf-8"))
         results.append({"fold": fold, "classifier": description["classifier"], **description["training"]})
     accuracies = [result["test_accuracy"] for result in results]
@@ -95,23 +94,27 @@ def cross_validate(yaml: str, out: Path, arguments: Sequence[str]) -> dict:
         "standard_deviation": statistics.stdev(accuracies),
         "rotations": results,
     }
-    lines = [
-        f"{results[0]['classifier']}, {results[0]['data']['name']}, seed {results[0]['seed']}, "
-        f"{results[0]['epochs']} epochs, commit {results[0]['commit'][:12]}",
-        "",
-        "| test fold | selected on | n | validation accuracy | test accuracy | best epoch | training (s) |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    head = ["test fold", "selected on", "n", "validation accuracy", "test accuracy", "best epoch", "training (s)"]
+    rows = [
+        [
+            str(result["fold"]),
+            str(result["data"]["folds"]["valid"][0]),
+            str(result["n_test"]),
+            f"{result['valid_accuracy']:.3f}",
+            f"{result['test_accuracy']:.3f}",
+            str(result["best_epoch"]),
+            f"{result['seconds']:.0f}",
+        ]
+        for result in results
     ]
-    for result in results:
-        selected = result["data"]["folds"]["valid"][0]
-        lines.append(
-            f"| {result['fold']} | {selected} | {result['n_test']} | {result['valid_accuracy']:.3f} | "
-            f"{result['test_accuracy']:.3f} | {result['best_epoch']} | {result['seconds']:.0f} |"
-        )
-    lines.append(f"| mean ± s.d. | | | | {summary['mean']:.3f} ± {summary['standard_deviation']:.3f} | | |")
+    rows.append(["mean ± s.d.", "", "", "", f"{summary['mean']:.3f} ± {summary['standard_deviation']:.3f}", "", ""])
+    text = (
+        f"{results[0]['classifier']}, {results[0]['data']['name']}, seed {results[0]['seed']}, "
+        f"{results[0]['epochs']} epochs, commit {results[0]['commit'][:12]}\n\n{markdown_table(head, rows, left=())}"
+    )
     write_json(out / "summary.json", summary)
-    write_text(out / "table.md", "\n".join(lines) + "\n")
-    print("\n".join(lines))
+    write_text(out / "table.md", f"{text}\n")
+    print(text)
     return summary
 
 

@@ -23,13 +23,11 @@ from typing import Any
 
 from interpretability.command_line import guarded
 from interpretability.errors import MissingError, UserError
-from interpretability.evaluation import caption, format_notes
 from interpretability.files import write_text
 from interpretability.methods.floors import matched_floors
-from interpretability.metrics.suite import columns, format_table
+from interpretability.report.tables import MISSING, caption, markdown_table, notes_list, section, titled
 
 SUMMARY = Path("evaluation") / "summary.json"
-PLACES = {"spectrogram": "the masked spectrogram", "waveform": "the masked sound, analysed again (what is heard)"}
 #: The row of an evaluation that stands beneath its method.
 BENEATH = next(iter(matched_floors(seed=0)))
 
@@ -150,31 +148,27 @@ def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
     # The commit may differ between runs, and stands in the last table.
     left_out = {"commit", "classifier"} if any_classifier else {"commit"}
     shared = {key: value for key, value in first.provenance.items() if key not in left_out}
-    summary = first.summary if not any_classifier else {**first.summary, "accuracy": None}
-    parts = [caption(shared, summary)]
+    parts = [caption(shared, first.summary["n"], None if any_classifier else first.summary["accuracy"])]
     if any_classifier:
         parts.append(f"{_classifiers(runs)}\n")
-    for place in first.summary["places"]:
-        rows = _rows(runs, place, floors=not any_classifier)
-        names = columns(summary for _, summary in rows)
-        parts.append(f"**Measured on {PLACES.get(place, place)}**\n\n{format_table(rows, names)}\n")
-    notes = {run.name: said for run in runs if (said := (run.summary.get("notes") or {}).get(run.row))}
+    parts += [section(place, _rows(runs, place, floors=not any_classifier)) for place in first.summary["places"]]
+    notes = {run.name: remarks for run in runs if (remarks := (run.summary.get("notes") or {}).get(run.row))}
     if notes:
-        parts.append(format_notes(notes))
-    parts.append(f"**What each method took**\n\n{_costs(runs)}\n")
+        parts.append(notes_list(notes))
+    parts.append(titled("What each method took", _costs(runs)))
     return "\n".join(parts)
 
 
 def _classifiers(runs: Sequence[Measured]) -> str:
-    """The classifiers that are explained: their accuracy on the clips, and by which runs."""
-    lines = ["| classifier | accuracy on these clips | explained by |", "| :--- | ---: | :--- |"]
+    """Return the table of the classifiers that are explained: their accuracy on the clips, and by which runs."""
     by_hash: dict[str, list[Measured]] = {}
     for run in runs:
-        by_hash.setdefault(run.provenance.get("classifier") or "–", []).append(run)
-    for digest, own in by_hash.items():
-        names = ", ".join(run.name.replace("|", "\\|") for run in own)
-        lines.append(f"| {digest[:12]} | {own[0].summary['accuracy']:.3f} | {names} |")
-    return "\n".join(lines)
+        by_hash.setdefault(run.provenance.get("classifier") or MISSING, []).append(run)
+    rows = [
+        [digest[:12], f"{group[0].summary['accuracy']:.3f}", ", ".join(run.name for run in group)]
+        for digest, group in by_hash.items()
+    ]
+    return markdown_table(["classifier", "accuracy on these clips", "explained by"], rows, left=(0, 2))
 
 
 def _rows(runs: Sequence[Measured], place: str, floors: bool = True) -> list[tuple[str, dict]]:
@@ -195,43 +189,43 @@ def _rows(runs: Sequence[Measured], place: str, floors: bool = True) -> list[tup
 
 
 def _costs(runs: Sequence[Measured]) -> str:
-    lines = [
-        "| method | epochs | best epoch | training (s) | explaining a clip (ms) | kept area "
-        "| commit of training | commit of evaluation |",
-        "| :--- | ---: | ---: | ---: | ---: | ---: | :--- | :--- |",
-    ]
+    """Return the table of what each method took to train and to explain."""
+    head = ["method", "epochs", "best epoch", "training (s)", "explaining a clip (ms)", "kept area"]
+    head += ["commit of training", "commit of evaluation"]
+    rows = []
     for run in runs:
         training = run.training
         seconds = (run.summary.get("seconds_per_clip") or {}).get(run.row)
         area = next(iter(run.summary["places"].values()))[run.row]["kept_area"]["mean"]
-        cells = [
-            run.name.replace("|", "\\|"),
-            _cell(training.get("epochs"), str),
-            _cell(training.get("best_epoch"), str),
-            _training_time(training),
-            _cell(seconds, lambda s: f"{1000 * s:.1f}"),
-            _cell(area, lambda a: f"{a:.2f}"),
-            _cell(training.get("commit"), lambda c: c[:12]),
-            _cell(run.provenance.get("commit"), lambda c: c[:12]),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(
+            [
+                run.name,
+                _cell(training.get("epochs"), str),
+                _cell(training.get("best_epoch"), str),
+                _training_time(training),
+                _cell(seconds, lambda s: f"{1000 * s:.1f}"),
+                _cell(area, lambda a: f"{a:.2f}"),
+                _cell(training.get("commit"), lambda c: c[:12]),
+                _cell(run.provenance.get("commit"), lambda c: c[:12]),
+            ]
+        )
+    return markdown_table(head, rows, left=(0, 6, 7))
 
 
 def _training_time(training: dict[str, Any]) -> str:
     """The seconds of training, and before them those of the dictionary or of what a method was fine-tuned from."""
     parts = [
-        (training.get(name) or {}).get("seconds", "–")
+        (training.get(name) or {}).get("seconds", MISSING)
         for name in ("dictionary", "finetuned_from")
         if training.get(name) is not None
     ]
     if training.get("seconds") is not None or not parts:
-        parts.append(training.get("seconds", "–"))
+        parts.append(training.get("seconds", MISSING))
     return " + ".join(_cell(part, lambda s: s if isinstance(s, str) else f"{s:.0f}") for part in parts)
 
 
 def _cell(value: Any, write: Callable[[Any], str]) -> str:
-    return "–" if value is None else write(value)
+    return MISSING if value is None else write(value)
 
 
 def _short(value: Any, limit: int = 40) -> str:

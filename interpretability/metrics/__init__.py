@@ -35,7 +35,6 @@ from interpretability.metrics.suite import (
     LOCALISATION,
     METRICS,
     MetricSuite,
-    format_table,
     metric_info,
     summarise_clips,
 )
@@ -55,7 +54,6 @@ __all__ = [
     "energy_precision",
     "energy_weighted_auroc",
     "faithfulness_in",
-    "format_table",
     "input_fidelity",
     "intersection_over_union",
     "keep_count",

@@ -1,4 +1,4 @@
-"""All metrics of a batch at once, their summary over clips, and the table.
+"""All metrics of a batch at once, and their summary over clips.
 
 :data:`METRICS` lists the metrics of every clip in the order of the table, :data:`LOCALISATION` those that need to know
 where the labelled sound is. A new one is a decorated function (:func:`.metric`) in one of :data:`MODULES`. Scores of a
@@ -19,7 +19,7 @@ from torch import Tensor
 from interpretability.frontend import APPLY_DOMAINS, PLACES, Frontend, Spectrogram, apply_mask
 from interpretability.metrics import faithfulness, localisation, sparsity
 from interpretability.metrics.registry import MetricInfo, measure, metrics_of
-from interpretability.metrics.statistics import Interval, summarise
+from interpretability.metrics.statistics import summarise
 from interpretability.probabilities import class_probability, predicted_class
 
 #: Below this 1 - p the average gain divides by so little that it is noise.
@@ -289,116 +289,6 @@ def summarise_clips(
     }
 
 
-def columns(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The metrics of a table: all of :data:`METRICS`, those of :data:`LOCALISATION` with a value, then own scores.
-
-    Parameters
-    ----------
-    summaries : iterable of mappings
-        Of :func:`summarise_clips` (also when read back from JSON).
-
-    Returns
-    -------
-    list of str
-        A metric that needs the truth is named if a clip of some summary has a value; a score of a method's own, if some
-        summary has it.
-
-    Examples
-    --------
-    >>> columns([{"clips": 1, "iou": {"mean": 0.5}, "auroc": {"mean": None}, "fid_top1": {"mean": 1.0}}])[-3:]
-    ['kept_area', 'iou', 'fid_top1']
-    """
-    summaries = list(summaries)
-    located = [name for name in LOCALISATION if any(_defined(summary.get(name)) for summary in summaries)]
-    own = dict.fromkeys(
-        name
-        for summary in summaries
-        for name, value in summary.items()
-        if isinstance(value, Mapping | Interval) and name not in METRICS and name not in LOCALISATION
-    )
-    return [*METRICS, *located, *own]
-
-
-def format_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterable[str] | None = None) -> str:
-    """A Markdown table, one row per method.
-
-    Parameters
-    ----------
-    rows : sequence of (str, summary)
-        Name of the method and what :func:`summarise_clips` gave for it (also when read back from JSON).
-    metrics : iterable of str, optional
-        Columns, by default those of :func:`columns`.
-
-    Returns
-    -------
-    str
-        Columns: method, n (clips in the means; silent ones apart), and ``mean [low, high]`` of each metric, with the
-        number of undefined clips if there are any; "–" where a summary lacks what not every one has; "fixed" for the
-        metrics that a summary names under ``fixed``, those that the method's settings decide, by which it must not be
-        ranked. An arrow in the head says which direction is better.
-
-    Raises
-    ------
-    ValueError
-        If a metric is unknown, or one of :data:`METRICS` missing from a summary.
-
-    Examples
-    --------
-    >>> ad = {"mean": 6.42, "low": 5.0, "high": 8.18, "n": 40, "undefined": 0}
-    >>> print(format_table([("PIQ", {"clips": 40, "silent": 0, "ad": ad})], ["ad"]))
-    | method | n | AD (%) ↓ |
-    | :--- | ---: | ---: |
-    | PIQ | 40 | 6.4 [5.0, 8.2] |
-    """
-    summaries = [summary for _, summary in rows]
-    known = columns(summaries)
-    names = list(known if metrics is None else metrics)
-    unknown = [name for name in names if name not in known and name not in LOCALISATION]
-    if unknown:
-        raise ValueError(f"unknown metrics {', '.join(unknown)}, expected some of {', '.join(known)}")
-    lines = [
-        ["method", "n", *(_head(metric_info(name)) for name in names)],
-        [":---", "---:", *("---:" for _ in names)],
-    ]
-    for method, summary in rows:
-        missing = [name for name in names if name in METRICS and name not in summary]
-        if missing:
-            raise ValueError(f"the summary of {method} has no {', '.join(missing)}")
-        count = f"{summary['clips']} (+{summary['silent']} silent)" if summary.get("silent") else f"{summary['clips']}"
-        fixed = summary.get("fixed", ())
-        cells = [_cell(metric_info(name), summary[name], name in fixed) if name in summary else "–" for name in names]
-        lines.append([method.replace("|", "\\|"), count, *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _silent(magnitude: Tensor, valid: Tensor) -> Tensor:
     peak = magnitude.abs().amax(dim=2).masked_fill(~valid, 0.0)  # [B, T]
     return peak.amax(dim=1) == 0  # [B]
-
-
-def _head(info: MetricInfo) -> str:
-    arrow = {"high": " ↑", "low": " ↓", "none": ""}[info.better]
-    return f"{info.label}{f' ({info.unit})' if info.unit else ''}{arrow}"
-
-
-def _defined(value: Mapping[str, Any] | Interval | None) -> bool:
-    if isinstance(value, Interval):
-        value = value.as_dict()
-    return value is not None and value["mean"] is not None and not math.isnan(value["mean"])
-
-
-def _cell(info: MetricInfo, value: Mapping[str, Any] | Interval, fixed: bool = False) -> str:
-    if isinstance(value, Interval):
-        value = value.as_dict()
-    undefined = f" ({value['undefined']} undefined)" if value["undefined"] else ""
-    if not _defined(value):
-        return f"–{undefined}"
-    if fixed:
-        return f"fixed{undefined}"
-    digits = 1 if info.unit == "%" else 2
-    mean, low, high = (_number(value[key], digits) for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]{undefined}"
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0

@@ -39,6 +39,7 @@ from interpretability.methods import Interpreter, load_interpreter, save_interpr
 from interpretability.methods.floors import floors, matched_floors
 from interpretability.methods.folder import DESCRIPTION as INTERPRETER_DESCRIPTION
 from interpretability.methods.folder import RUN_SUBFOLDER
+from interpretability.report.tables import short_table
 from interpretability.training.brain import (
     TRAIN_PREFIX,
     ClassifierBrain,
@@ -223,7 +224,7 @@ def evaluate_interpreter(run: Run) -> None:
         progress=not run.options.noprogressbar,
         companions=matched_floors(run["seed"]),
     )
-    print(f"{result.table}\nwritten to {result.folder}")
+    print(f"\n{short_table(result.summary)}\nAll metrics and rows, with intervals: {result.folder / 'table.md'}")
     if run["n_examples"]:
         _save_examples(interpreter, datasets["test"], run.output_folder / "examples", run["n_examples"])
 

@@ -125,7 +125,7 @@ MAY_IMPORT = {
         "settings",
         "weights",
     },
-    "evaluation": {"classifiers", "data", "errors", "explanation", "files", "frontend", "methods", "metrics"},
+    "evaluation": {"classifiers", "data", "errors", "explanation", "files", "frontend", "methods", "metrics", "report"},
     "published": {"classifiers", "errors", "methods", "weights"},
     "training": {
         "classifiers",
@@ -139,6 +139,7 @@ MAY_IMPORT = {
         "frontend",
         "methods",
         "metrics",
+        "report",
         "settings",
         "weights",
     },
@@ -257,6 +258,14 @@ def test_only_the_front_end_has_an_inverse_transform():
         names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.alias)}
         assert str(module) == "frontend.py" or not names & inverse, f"interpretability/{module}: {names & inverse}"
+
+
+def test_only_the_module_of_tables_writes_markdown():
+    for path in [*(PACKAGE / module for module in modules()), *(REPOSITORY / "tools").glob("*.py")]:
+        if path != PACKAGE / "report" / "tables.py":
+            text = path.read_text(encoding="utf-8")
+            assert "---:" not in text, f"{path.relative_to(REPOSITORY)} makes a table"
+            assert "**\\n" not in text, f"{path.relative_to(REPOSITORY)} makes a title"
 
 
 def test_nothing_imports_a_script():

@@ -14,7 +14,6 @@ from interpretability.metrics import (
     MetricSuite,
     energy_precision,
     energy_weighted_auroc,
-    format_table,
     intersection_over_union,
     metric_info,
     pointing_game,
@@ -22,7 +21,7 @@ from interpretability.metrics import (
 )
 from interpretability.metrics import suite as suite_module
 from interpretability.metrics.registry import measure
-from interpretability.metrics.suite import DIAGNOSTICS, columns
+from interpretability.metrics.suite import DIAGNOSTICS
 
 
 class LinearClassifier:
@@ -477,7 +476,6 @@ def test_summary_of_nothing_but_silence():
     assert summary["ad"]["mean"] is None
     assert summary["median_ag"] is None
     assert summary["share_saturated"] is None
-    assert "| – |" in format_table([("PIQ", summary)])
 
 
 def test_summary_of_the_suite():
@@ -488,92 +486,6 @@ def test_summary_of_the_suite():
     assert summary["comp"]["undefined"] == 1
     assert summary["ff"]["n"] == 5
     assert summary["ff"]["mean"] == pytest.approx(sum(row["ff"] for row in rows) / 5)
-
-
-def interval(mean, low, high, undefined=0, n=40):
-    return {"mean": mean, "low": low, "high": high, "n": n, "undefined": undefined}
-
-
-def test_table_golden():
-    piq = {
-        "clips": 39,
-        "silent": 1,
-        "fid_in": interval(0.944, 0.9, 1.0),
-        "ad": interval(6.42, 4.96, 8.0),
-        "ff": interval(-0.001, -0.02, 0.5),
-        "sps": interval(0.7, 0.6, 0.8, undefined=2, n=37),
-        "kept_area": interval(0.2, 0.2, 0.2),
-    }
-    zeros = piq | {"silent": 0, "clips": 40, "sps": interval(None, None, None, undefined=40, n=0)}
-    table = format_table([("PIQ", piq), ("M = 0 | floor", zeros)], ["fid_in", "ff", "ad", "sps", "kept_area"])
-    assert table.splitlines() == [
-        "| method | n | Fid-In ↑ | FF ↑ | AD (%) ↓ | SPS ↑ | kept area |",
-        "| :--- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| PIQ | 39 (+1 silent) | 0.94 [0.90, 1.00] | 0.00 [-0.02, 0.50] | 6.4 [5.0, 8.0] "
-        "| 0.70 [0.60, 0.80] (2 undefined) | 0.20 [0.20, 0.20] |",
-        "| M = 0 \\| floor | 40 | 0.94 [0.90, 1.00] | 0.00 [-0.02, 0.50] | 6.4 [5.0, 8.0] "
-        "| – (40 undefined) | 0.20 [0.20, 0.20] |",
-    ]
-
-
-def test_what_settings_decide_is_not_ranked_in_the_table():
-    amt = {
-        "clips": 40,
-        "silent": 0,
-        "ad": interval(6.42, 4.96, 8.0),
-        "sps": interval(0.8, 0.8, 0.8, undefined=2),
-        "comp": interval(9.7, 9.7, 9.7),
-        "kept_area": interval(0.2, 0.2, 0.2),
-        "fixed": ["sps", "comp"],
-    }
-    nowhere = {**amt, "sps": interval(None, None, None, undefined=40, n=0), "fixed": ["sps"]}
-    table = format_table([("AMT", amt), ("nowhere", nowhere)], ["ad", "sps", "comp", "kept_area"])
-    assert table.splitlines()[2:] == [
-        "| AMT | 40 | 6.4 [5.0, 8.0] | fixed (2 undefined) | fixed | 0.20 [0.20, 0.20] |",
-        "| nowhere | 40 | 6.4 [5.0, 8.0] | – (40 undefined) | 9.70 [9.70, 9.70] | 0.20 [0.20, 0.20] |",
-    ]
-    assert "fixed" not in columns([summary_of(fixed=["sps"])])
-
-
-def test_table_has_every_metric_with_its_direction():
-    classifier, spectrogram, mask = random_case()
-    rows = rows_of(suite_at(classifier)(spectrogram, classifier(spectrogram), mask))
-    lines = format_table([("one", summarise_clips(rows)), ("two", summarise_clips(rows))]).splitlines()
-    assert len(lines) == 4
-    assert {line.count("|") for line in lines} == {len(METRICS) + 3}
-    for info in METRICS.values():
-        assert info.label in lines[0]
-    assert lines[0].count("↑") == sum(info.better == "high" for info in METRICS.values())
-    assert lines[0].count("↓") == sum(info.better == "low" for info in METRICS.values())
-    with pytest.raises(ValueError, match="unknown metrics auc"):
-        format_table([], ["auc"])
-    with pytest.raises(ValueError, match="the summary of one has no ad"):
-        format_table([("one", {"clips": 1})], ["ad"])
-
-
-# ---- Columns beyond the common ones ----
-
-
-def summary_of(**more):
-    return {"clips": 40, "silent": 0, **{name: interval(0.5, 0.4, 0.6) for name in METRICS}, **more}
-
-
-def test_localisation_is_shown_where_it_is_defined_and_own_scores_where_there_are_any():
-    plain = summary_of()
-    nowhere = summary_of(iou=interval(None, None, None, undefined=40, n=0))
-    l2i = summary_of(fid_top1=interval(0.9, 0.8, 1.0), n_components=interval(3, 2, 4))
-    located = summary_of(auroc=interval(0.75, 0.7, 0.8), median_ag=3.0)
-    assert columns([plain]) == columns([nowhere]) == columns([]) == list(METRICS)
-    assert columns([plain, l2i, located]) == [*METRICS, "auroc", "fid_top1", "n_components"]
-    lines = format_table([("plain", plain), ("L2I", l2i), ("located", located), ("nowhere", nowhere)]).splitlines()
-    assert lines[0].endswith("| kept area | AUROC ↑ | top-1 fidelity ↑ | n components |")
-    assert [line.split(" | ", len(METRICS) + 2)[-1] for line in lines[2:]] == [
-        "– | – | – |",
-        "– | 0.90 [0.80, 1.00] | 3.00 [2.00, 4.00] |",
-        "0.75 [0.70, 0.80] | – | – |",
-        "– | – | – |",
-    ]
-    assert "IoU ↑ |" in format_table([("nowhere", nowhere)], ["iou"])
 
 
 def test_every_metric_says_how_to_read_it():

@@ -1,0 +1,236 @@
+"""All tables: Markdown for files and documents, and a short one of plain text for the terminal.
+
+A *summary* of rows is what :func:`.summarise_clips` gives for one method at one place, also when read back from JSON.
+The summary of an evaluation (``summary.json``) holds one for each place and row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from interpretability.metrics.registry import MetricInfo
+from interpretability.metrics.suite import LOCALISATION, METRICS, metric_info
+
+#: The places of measurement in words.
+PLACES = {"spectrogram": "masked spectrogram", "waveform": "masked sound, analysed again (what is heard)"}
+#: Columns of the short table; those without a value are left out.
+SHORT_METRICS = ("fid_in", "ad", "ai", "kept_area", "energy_precision")
+#: Columns of characters that a terminal has.
+TERMINAL_WIDTH = 80
+
+MISSING = "–"
+_ARROWS = {"high": " ↑", "low": " ↓", "none": ""}
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[int] = (0,)) -> str:
+    """Return a Markdown table; a cell may hold any text.
+
+    Parameters
+    ----------
+    head : sequence of str
+    rows : iterable of sequences of str
+        As many cells each as the head has.
+    left : iterable of int
+        The columns that are aligned to the left; all others are aligned to the right.
+
+    Examples
+    --------
+    >>> print(markdown_table(["method", "n"], [["a|b", "40"]]))
+    | method | n |
+    | :--- | ---: |
+    | a\\|b | 40 |
+    """
+    left = set(left)
+    alignment = [":---" if column in left else "---:" for column in range(len(head))]
+    lines = [head, alignment, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join("|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in lines)
+
+
+def columns(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The metrics of a table: all of :data:`METRICS`, those of :data:`LOCALISATION` with a value, then own scores.
+
+    Parameters
+    ----------
+    summaries : iterable of mappings
+
+    Returns
+    -------
+    list of str
+        A metric that needs the truth is named if a clip of some summary has a value; a score of a method's own, if some
+        summary has it.
+
+    Examples
+    --------
+    >>> columns([{"clips": 1, "iou": {"mean": 0.5}, "auroc": {"mean": None}, "fid_top1": {"mean": 1.0}}])[-3:]
+    ['kept_area', 'iou', 'fid_top1']
+    """
+    summaries = list(summaries)
+    located = [name for name in LOCALISATION if any(_is_defined(summary.get(name)) for summary in summaries)]
+    scores = dict.fromkeys(
+        name
+        for summary in summaries
+        for name, value in summary.items()
+        if isinstance(value, Mapping) and name not in METRICS and name not in LOCALISATION
+    )
+    return [*METRICS, *located, *scores]
+
+
+def metrics_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterable[str] | None = None) -> str:
+    """Return a Markdown table of metrics, one row per method.
+
+    Parameters
+    ----------
+    rows : sequence of (str, summary)
+        Name of the method and its summary.
+    metrics : iterable of str, optional
+        Columns, by default those of :func:`columns`.
+
+    Returns
+    -------
+    str
+        Columns: method, n (clips in the means; silent ones apart), and ``mean [low, high]`` of each metric, with the
+        number of undefined clips if there are any; "–" where a summary lacks what not every one has; "fixed" for the
+        metrics that a summary names under ``fixed``, those that the method's settings decide, by which it must not be
+        ranked. An arrow in the head says which direction is better.
+
+    Raises
+    ------
+    ValueError
+        If a metric is unknown, or one of :data:`METRICS` missing from a summary.
+
+    Examples
+    --------
+    >>> ad = {"mean": 6.42, "low": 5.0, "high": 8.18, "n": 40, "undefined": 0}
+    >>> print(metrics_table([("PIQ", {"clips": 40, "silent": 0, "ad": ad})], ["ad"]))
+    | method | n | AD (%) ↓ |
+    | :--- | ---: | ---: |
+    | PIQ | 40 | 6.4 [5.0, 8.2] |
+    """
+    known = columns(summary for _, summary in rows)
+    names = list(known if metrics is None else metrics)
+    unknown = [name for name in names if name not in known and name not in LOCALISATION]
+    if unknown:
+        raise ValueError(f"unknown metrics {', '.join(unknown)}, expected some of {', '.join(known)}")
+    lines = []
+    for method, summary in rows:
+        missing = [name for name in names if name in METRICS and name not in summary]
+        if missing:
+            raise ValueError(f"the summary of {method} has no {', '.join(missing)}")
+        count = f"{summary['clips']} (+{summary['silent']} silent)" if summary.get("silent") else f"{summary['clips']}"
+        lines.append([method, count, *(_cell(name, summary) for name in names)])
+    return markdown_table(["method", "n", *(_head(metric_info(name)) for name in names)], lines)
+
+
+def section(place: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """Return the table of one place of measurement under its title."""
+    return titled(f"Measured on the {PLACES.get(place, place)}", metrics_table(rows))
+
+
+def titled(title: str, text: str) -> str:
+    """Return a block of a document under a bold title."""
+    return f"**{title}**\n\n{text}\n"
+
+
+def notes_list(notes: Mapping[str, Iterable[str]]) -> str:
+    """Return what stands below tables: a line for each row that needs a remark, from its name to its notes.
+
+    Examples
+    --------
+    >>> print(notes_list({"amt": ["class-agnostic"]}), end="")
+    **Notes**
+    <BLANKLINE>
+    - amt: class-agnostic.
+    """
+    return titled("Notes", "\n".join(f"- {name}: {'; '.join(remarks)}." for name, remarks in notes.items()))
+
+
+def caption(provenance: Mapping[str, Any], n: int, accuracy: float | None) -> str:
+    """Return the line above a table: data, fold, n, seed, classifier, commit."""
+    data = provenance.get("data", {})
+    known = {
+        "data": data.get("name"),
+        "test folds": ", ".join(map(str, data.get("folds", {}).get("test", []))) or None,
+        "n": n,
+        "seed": provenance.get("seed"),
+        "classifier": (provenance.get("classifier") or "")[:12] or None,
+        "classifier's accuracy on these clips": None if accuracy is None else f"{accuracy:.3f}",
+        "commit": provenance.get("commit", "")[:12] or None,
+    }
+    text = "; ".join(f"{name}: {value}" for name, value in known.items() if value is not None)
+    return f"{text}. Means over clips with 95 % bootstrap intervals.\n"
+
+
+def evaluation_document(summary: Mapping[str, Any]) -> str:
+    """Return the whole of an evaluation in Markdown: a caption, a table for each place, notes.
+
+    Parameters
+    ----------
+    summary : mapping
+        Of the evaluation, as in its ``summary.json``.
+    """
+    parts = [caption(summary["provenance"], summary["n"], summary["accuracy"])]
+    parts += [section(place, list(rows.items())) for place, rows in summary["places"].items()]
+    if summary["notes"]:
+        parts.append(notes_list(summary["notes"]))
+    return "\n".join(parts)
+
+
+def short_table(summary: Mapping[str, Any]) -> str:
+    """Return the means that matter most, for the terminal: the method and its baselines of the same area.
+
+    Parameters
+    ----------
+    summary : mapping
+        Of an evaluation, as in its ``summary.json``.
+
+    Returns
+    -------
+    str
+        For each place a table of plain text, at most 80 characters wide. The columns are Fid-In, AD, AI, kept area and,
+        where the truth is known, energy precision. Without baselines of the same area, every row is shown.
+    """
+    parts = []
+    for place, rows in summary["places"].items():
+        first = next(iter(rows))
+        shown = {name: rows[name] for name in (first, *summary["companions"])} if summary["companions"] else rows
+        names = [name for name in SHORT_METRICS if any(_is_defined(row.get(name)) for row in shown.values())]
+        table = [["", *(_head(metric_info(name)) for name in names)]]
+        table += [[method, *(_cell(name, row, with_interval=False) for name in names)] for method, row in shown.items()]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        widths[0] = min(widths[0], TERMINAL_WIDTH - sum(width + 2 for width in widths[1:]))
+        parts.append(f"Means over {rows[first]['clips']} clips, {PLACES.get(place, place)}:")
+        for method, *cells in table:
+            label = method if len(method) <= widths[0] else f"{method[: widths[0] - 1]}…"
+            numbers = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+            parts.append("  ".join([f"{label:<{widths[0]}}", *numbers]).rstrip())
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _head(info: MetricInfo) -> str:
+    return f"{info.label}{f' ({info.unit})' if info.unit else ''}{_ARROWS[info.better]}"
+
+
+def _is_defined(value: Mapping[str, Any] | None) -> bool:
+    return value is not None and value["mean"] is not None and not math.isnan(value["mean"])
+
+
+def _cell(name: str, summary: Mapping[str, Any], with_interval: bool = True) -> str:
+    """Return the mean of a metric, with its interval and the number of undefined clips, if asked for."""
+    if name not in summary:
+        return MISSING
+    value = summary[name]
+    undefined = f" ({value['undefined']} undefined)" if with_interval and value["undefined"] else ""
+    if not _is_defined(value):
+        return f"{MISSING}{undefined}"
+    if name in summary.get("fixed", ()):
+        return f"fixed{undefined}"
+    digits = 1 if metric_info(name).unit == "%" else 2
+    mean, low, high = (_number(value[key], digits) for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]{undefined}" if with_interval else mean
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0

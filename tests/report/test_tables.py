@@ -1,0 +1,203 @@
+"""Tables: Markdown to the letter, and a short one that fits a terminal."""
+
+import pytest
+
+from interpretability.metrics import METRICS
+from interpretability.report.tables import (
+    TERMINAL_WIDTH,
+    caption,
+    columns,
+    evaluation_document,
+    markdown_table,
+    metrics_table,
+    notes_list,
+    section,
+    short_table,
+)
+
+
+def interval(mean, low, high, undefined=0, n=40):
+    return {"mean": mean, "low": low, "high": high, "n": n, "undefined": undefined}
+
+
+def summary_of(**more):
+    return {"clips": 40, "silent": 0, **{name: interval(0.5, 0.4, 0.6) for name in METRICS}, **more}
+
+
+def test_table_golden():
+    piq = {
+        "clips": 39,
+        "silent": 1,
+        "fid_in": interval(0.944, 0.9, 1.0),
+        "ad": interval(6.42, 4.96, 8.0),
+        "ff": interval(-0.001, -0.02, 0.5),
+        "sps": interval(0.7, 0.6, 0.8, undefined=2, n=37),
+        "kept_area": interval(0.2, 0.2, 0.2),
+    }
+    zeros = piq | {"silent": 0, "clips": 40, "sps": interval(None, None, None, undefined=40, n=0)}
+    table = metrics_table([("PIQ", piq), ("M = 0 | floor", zeros)], ["fid_in", "ff", "ad", "sps", "kept_area"])
+    assert table.splitlines() == [
+        "| method | n | Fid-In ↑ | FF ↑ | AD (%) ↓ | SPS ↑ | kept area |",
+        "| :--- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| PIQ | 39 (+1 silent) | 0.94 [0.90, 1.00] | 0.00 [-0.02, 0.50] | 6.4 [5.0, 8.0] "
+        "| 0.70 [0.60, 0.80] (2 undefined) | 0.20 [0.20, 0.20] |",
+        "| M = 0 \\| floor | 40 | 0.94 [0.90, 1.00] | 0.00 [-0.02, 0.50] | 6.4 [5.0, 8.0] "
+        "| – (40 undefined) | 0.20 [0.20, 0.20] |",
+    ]
+
+
+def test_a_summary_of_nothing_but_silence():
+    nothing = {name: interval(None, None, None, n=0) for name in METRICS}
+    row = metrics_table([("PIQ", {"clips": 0, "silent": 1, **nothing})]).splitlines()[-1]
+    assert row == f"| PIQ | 0 (+1 silent) |{' – |' * len(METRICS)}"
+
+
+def test_what_settings_decide_is_not_ranked_in_the_table():
+    amt = {
+        "clips": 40,
+        "silent": 0,
+        "ad": interval(6.42, 4.96, 8.0),
+        "sps": interval(0.8, 0.8, 0.8, undefined=2),
+        "comp": interval(9.7, 9.7, 9.7),
+        "kept_area": interval(0.2, 0.2, 0.2),
+        "fixed": ["sps", "comp"],
+    }
+    nowhere = {**amt, "sps": interval(None, None, None, undefined=40, n=0), "fixed": ["sps"]}
+    table = metrics_table([("AMT", amt), ("nowhere", nowhere)], ["ad", "sps", "comp", "kept_area"])
+    assert table.splitlines()[2:] == [
+        "| AMT | 40 | 6.4 [5.0, 8.0] | fixed (2 undefined) | fixed | 0.20 [0.20, 0.20] |",
+        "| nowhere | 40 | 6.4 [5.0, 8.0] | – (40 undefined) | 9.70 [9.70, 9.70] | 0.20 [0.20, 0.20] |",
+    ]
+    assert "fixed" not in columns([summary_of(fixed=["sps"])])
+
+
+def test_table_has_every_metric_with_its_direction():
+    lines = metrics_table([("one", summary_of()), ("two", summary_of())]).splitlines()
+    assert len(lines) == 4
+    assert {line.count("|") for line in lines} == {len(METRICS) + 3}
+    for info in METRICS.values():
+        assert info.label in lines[0]
+    assert lines[0].count("↑") == sum(info.better == "high" for info in METRICS.values())
+    assert lines[0].count("↓") == sum(info.better == "low" for info in METRICS.values())
+    with pytest.raises(ValueError, match="unknown metrics auc"):
+        metrics_table([], ["auc"])
+    with pytest.raises(ValueError, match="the summary of one has no ad"):
+        metrics_table([("one", {"clips": 1})], ["ad"])
+
+
+def test_localisation_is_shown_where_it_is_defined_and_own_scores_where_there_are_any():
+    plain = summary_of()
+    nowhere = summary_of(iou=interval(None, None, None, undefined=40, n=0))
+    l2i = summary_of(fid_top1=interval(0.9, 0.8, 1.0), n_components=interval(3, 2, 4))
+    located = summary_of(auroc=interval(0.75, 0.7, 0.8), median_ag=3.0)
+    assert columns([plain]) == columns([nowhere]) == columns([]) == list(METRICS)
+    assert columns([plain, l2i, located]) == [*METRICS, "auroc", "fid_top1", "n_components"]
+    lines = metrics_table([("plain", plain), ("L2I", l2i), ("located", located), ("nowhere", nowhere)]).splitlines()
+    assert lines[0].endswith("| kept area | AUROC ↑ | top-1 fidelity ↑ | n components |")
+    assert [line.split(" | ", len(METRICS) + 2)[-1] for line in lines[2:]] == [
+        "– | – | – |",
+        "– | 0.90 [0.80, 1.00] | 3.00 [2.00, 4.00] |",
+        "0.75 [0.70, 0.80] | – | – |",
+        "– | – | – |",
+    ]
+    assert "IoU ↑ |" in metrics_table([("nowhere", nowhere)], ["iou"])
+
+
+# ---- Documents ----
+
+
+def evaluation_of(located=True, **rows):
+    """The summary of an evaluation in two places, the second with other numbers."""
+    rows = rows or {"piq": 0.95, "energy, same area": 0.6, "M = 1": 1.0}
+    more = {"energy_precision": interval(0.8, 0.7, 0.9)} if located else {}
+    shifted = {"spectrogram": 0.0, "waveform": -0.1}
+    return {
+        "provenance": {
+            "commit": "e" * 40,
+            "seed": 7,
+            "classifier": "c" * 64,
+            "data": {"name": "ESC-10", "folds": {"train": [1], "test": [4, 5]}},
+        },
+        "n": 40,
+        "accuracy": 0.9,
+        "companions": ["energy, same area"] if "energy, same area" in rows else [],
+        "notes": {"piq": ["one", "two"]},
+        "places": {
+            place: {name: summary_of(fid_in=interval(x + shift, 0, 1), **more) for name, x in rows.items()}
+            for place, shift in shifted.items()
+        },
+    }
+
+
+def test_markdown_to_the_letter():
+    assert markdown_table(["a", "b"], [["x|y", ""], ["", "1"]], left=(1,)).splitlines() == [
+        "| a | b |",
+        "| ---: | :--- |",
+        "| x\\|y | |",
+        "| | 1 |",
+    ]
+
+
+def test_caption_names_what_is_known():
+    line = caption(evaluation_of()["provenance"], n=40, accuracy=0.9)
+    assert line == (
+        "data: ESC-10; test folds: 4, 5; n: 40; seed: 7; classifier: cccccccccccc; "
+        "classifier's accuracy on these clips: 0.900; commit: eeeeeeeeeeee. "
+        "Means over clips with 95 % bootstrap intervals.\n"
+    )
+    assert caption({}, n=3, accuracy=None) == "n: 3. Means over clips with 95 % bootstrap intervals.\n"
+
+
+def test_the_document_of_an_evaluation():
+    summary = evaluation_of()
+    rows = {place: list(rows.items()) for place, rows in summary["places"].items()}
+    assert evaluation_document(summary) == "\n".join(
+        [
+            caption(summary["provenance"], 40, 0.9),
+            f"**Measured on the masked spectrogram**\n\n{metrics_table(rows['spectrogram'])}\n",
+            section("waveform", rows["waveform"]),
+            "**Notes**\n\n- piq: one; two.\n",
+        ]
+    )
+    assert "**Measured on the masked sound, analysed again (what is heard)**" in evaluation_document(summary)
+    assert "Notes" not in evaluation_document({**summary, "notes": {}})
+    assert notes_list(summary["notes"]) in evaluation_document(summary)
+
+
+# ---- The short table ----
+
+
+def test_short_table_to_the_letter():
+    assert short_table(evaluation_of()).splitlines() == [
+        "Means over 40 clips, masked spectrogram:",
+        "                   Fid-In ↑  AD (%) ↓  AI (%) ↑  kept area  energy precision ↑",
+        "piq                    0.95       0.5       0.5       0.50                0.80",
+        "energy, same area      0.60       0.5       0.5       0.50                0.80",
+        "",
+        "Means over 40 clips, masked sound, analysed again (what is heard):",
+        "                   Fid-In ↑  AD (%) ↓  AI (%) ↑  kept area  energy precision ↑",
+        "piq                    0.85       0.5       0.5       0.50                0.80",
+        "energy, same area      0.50       0.5       0.5       0.50                0.80",
+    ]
+
+
+def test_short_table_without_the_truth_or_baselines_of_the_same_area():
+    text = short_table(evaluation_of(located=False))
+    assert "energy precision" not in text
+    assert "M = 1" not in text
+    text = short_table(evaluation_of(**{"amt": 0.5, "M = 1": 1.0}))
+    assert [line.split()[0] for line in text.splitlines() if line.endswith("0.80")] == ["amt", "M"] * 2
+
+
+def test_short_table_fits_a_terminal_and_says_what_is_fixed_or_undefined():
+    summary = evaluation_of(**{"a method with a very long name of its own": 0.5, "energy, same area": 0.4})
+    for rows in summary["places"].values():
+        first, other = rows.values()
+        first["fixed"] = ["kept_area"]
+        first["ad"] = interval(None, None, None, undefined=40, n=0)
+        del other["energy_precision"]
+    lines = short_table(summary).splitlines()
+    assert max(map(len, lines)) == TERMINAL_WIDTH
+    assert lines[2].startswith("a method with a ve…")
+    assert lines[2].split()[-5:] == ["0.50", "–", "0.5", "fixed", "0.80"]
+    assert lines[3].split()[-5:] == ["0.40", "0.5", "0.5", "0.50", "–"]
