@@ -14,6 +14,7 @@ from interpretability.frontend import PLACES, Frontend, FrontendSettings, Spectr
 from interpretability.grids import Grid
 from interpretability.lengths import groups_of_equal_length, reassemble
 from interpretability.probabilities import TASKS, predicted_class
+from interpretability.settings import Settings
 
 
 @dataclass
@@ -90,11 +91,17 @@ class Classifier(nn.Module):
         The front end it is trained with.
     task : {"single", "multi"}
         Softmax over classes, or one sigmoid a class.
+    **settings
+        Fields of the class's :attr:`Settings`.
 
     Attributes
     ----------
     NAME : str
         Name in the registry and in saved folders.
+    Settings : type of Settings
+        What can be chosen of it.
+    settings : Settings
+        What was chosen, made whole by what follows from it.
     feature_channels : tuple of int
         Channels of the feature maps, finest first.
     feature_strides : tuple of int or float
@@ -104,6 +111,7 @@ class Classifier(nn.Module):
     """
 
     NAME = ""
+    Settings: type[Settings] = Settings
     ACTIVATIONS: tuple[str, ...] = ()
     feature_channels: tuple[int, ...] = ()
     feature_strides: tuple[float, ...] = ()
@@ -113,8 +121,10 @@ class Classifier(nn.Module):
         labels: Sequence[str],
         frontend: FrontendSettings | dict | None = None,
         task: str = "single",
+        **settings: Any,
     ):
         super().__init__()
+        self.settings = self.Settings.make(self.NAME, settings)
         labels = [str(label) for label in labels]
         if len(labels) < 2 or len(set(labels)) != len(labels):
             double = sorted({label for label in labels if labels.count(label) > 1})
@@ -124,13 +134,12 @@ class Classifier(nn.Module):
             raise UserError(f"task is {task!r}, expected one of {TASKS}")
         self.labels = labels
         self.task = task
-        settings = FrontendSettings(**frontend) if isinstance(frontend, dict) else frontend
-        self.frontend = Frontend(settings)
+        self.frontend = Frontend(FrontendSettings(**frontend) if isinstance(frontend, dict) else frontend)
         self.frozen = False
 
     def architecture(self) -> dict:
-        """Return the constructor's own keyword arguments (without labels, frontend, task), for saved folders."""
-        raise NotImplementedError
+        """Return the settings as plain values, for saved folders: with them the constructor builds the same again."""
+        return self.settings.to_dict()
 
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
         """Classify linear magnitudes.

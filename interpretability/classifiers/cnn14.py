@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from speechbrain.lobes.models.Cnn14 import Cnn14, ConvBlock
@@ -12,15 +14,27 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
-from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, whole_windows, window_centres
+from interpretability.settings import Settings, setting
 
 # Five halvings need this many frames, and as many mel bands; shorter clips are padded with silence.
 MIN_FRAMES = 32
 # Of the lobe, which has no settings for them: dropout after every block, channels of the first one.
 DROPOUT = 0.2
 PUBLISHED_CHANNELS = 64
+
+
+@dataclass(frozen=True)
+class Cnn14Settings(Settings):
+    """Settings of ``cnn14``."""
+
+    n_mels: int = setting(80, "mel bands, halved five times; published: 80", least=MIN_FRAMES)
+    emb_dim: int = setting(2048, "channels of the last block, and size of the embedding; published: 2048", least=1)
+    base_channels: int = setting(
+        PUBLISHED_CHANNELS, "channels of the first block; each of the next four has twice as many", least=1
+    )
+    logit_scale: float = setting(1.0, "factor of the head's output; 1 is right for training with cross-entropy")
 
 
 class Cnn14Classifier(Classifier):
@@ -35,67 +49,43 @@ class Cnn14Classifier(Classifier):
     ----------
     labels, frontend, task
         As in :class:`~interpretability.classifiers.base.Classifier`.
-    n_mels : int
-        Mel bands, from 0 Hz to half the sampling rate; at least 32. Published: 80.
-    emb_dim : int
-        Channels of the last block, and values of the embedding; published: 2048.
-    base_channels : int
-        Channels of the first block; each of the next four has twice as many. Published, and fixed in the lobe: 64.
-    logit_scale : float
-        Factor of the head's output. 1 is right for training with cross-entropy; the published checkpoint was trained
-        with a softmax of scale 30.
-
-    Raises
-    ------
-    UserError
-        For fewer than 32 mel bands: the last map would have no column.
+    **settings
+        Fields of :class:`Cnn14Settings`. Mel bands run from 0 Hz to half the sampling rate. The published checkpoint
+        was trained with a softmax of scale 30: its ``logit_scale`` is 30.
     """
 
     NAME = "cnn14"
+    Settings = Cnn14Settings
 
     def __init__(
         self,
         labels: Sequence[str],
         frontend: FrontendSettings | dict | None = None,
         task: str = "single",
-        n_mels: int = 80,
-        emb_dim: int = 2048,
-        base_channels: int = 64,
-        logit_scale: float = 1.0,
+        **settings: Any,
     ):
-        super().__init__(labels, frontend, task)
-        self.n_mels, self.emb_dim, self.logit_scale = int(n_mels), int(emb_dim), float(logit_scale)
-        self.base_channels = int(base_channels)
-        if self.n_mels < MIN_FRAMES:
-            raise UserError(f"cnn14: n_mels is {self.n_mels}, expected at least {MIN_FRAMES}: it is halved five times")
-        self.feature_channels = (*(self.base_channels * 2**block for block in range(5)), self.emb_dim)
+        super().__init__(labels, frontend, task, **settings)
+        n_mels, emb_dim = self.settings.n_mels, self.settings.emb_dim
+        self.feature_channels = (*(self.settings.base_channels * 2**block for block in range(5)), emb_dim)
         self.feature_strides = (2, 4, 8, 16, 32, 32)
-        settings = self.frontend.settings
+        rate = self.frontend.settings.sample_rate
         filters = Filterbank(
-            n_mels=self.n_mels,
-            f_max=settings.sample_rate // 2,  # 8000 Hz in the published model
-            n_fft=settings.n_fft,
-            sample_rate=settings.sample_rate,
+            n_mels=n_mels,
+            f_max=rate // 2,  # 8000 Hz in the published model
+            n_fft=self.frontend.settings.n_fft,
+            sample_rate=rate,
             log_mel=False,
         )
-        # The lobe makes its matrix anew at every call, on the CPU; it is linear, so what it makes of the unit vectors
-        # is that matrix. Neither belongs to the published state.
-        self.register_buffer("mel_weights", filters(torch.eye(settings.n_bins)[None])[0], persistent=False)  # [F, mels]
+        # The lobe builds its matrix in every call, on the CPU. It is linear: what it gives for the unit vectors is that
+        # matrix, which is not part of the published state.
+        weights = filters(torch.eye(self.frontend.settings.n_bins)[None])[0]  # [F, n_mels]
+        self.register_buffer("mel_weights", weights, persistent=False)
         self._mel_hertz = filters.f_central.double()
-        self.embedding_model = Cnn14(mel_bins=self.n_mels, emb_dim=self.emb_dim, norm_type="bn", return_reps=True)
-        if self.base_channels != PUBLISHED_CHANNELS:
+        self.embedding_model = Cnn14(mel_bins=n_mels, emb_dim=emb_dim, norm_type="bn", return_reps=True)
+        if self.settings.base_channels != PUBLISHED_CHANNELS:
             for number, (before, after) in enumerate(pairwise((1, *self.feature_channels)), 1):
                 setattr(self.embedding_model, f"conv_block{number}", ConvBlock(before, after, "bn"))
-        self.classifier = nn.Linear(self.emb_dim, len(self.labels))
-
-    def architecture(self) -> dict:
-        """Return the architecture's settings."""
-        return {
-            "n_mels": self.n_mels,
-            "emb_dim": self.emb_dim,
-            "base_channels": self.base_channels,
-            "logit_scale": self.logit_scale,
-        }
+        self.classifier = nn.Linear(emb_dim, len(self.labels))
 
     def log_mel(self, magnitude: Tensor) -> Tensor:
         """Return ``log1p(mel(A))``, [B, T, n_mels]."""
@@ -111,7 +101,7 @@ class Cnn14Classifier(Classifier):
         rows = self.feature_rows(n_frames)[1:]
         grids = []
         for count, stride in zip(rows, self.feature_strides, strict=True):
-            places = window_centres(self.n_mels // stride, stride)  # in mel bands, half-way between two
+            places = window_centres(self.settings.n_mels // stride, stride)  # in mel bands, half-way between two
             below = places.floor().long()
             bins = torch.lerp(bands[below], bands[below + 1], places - below)
             grids.append(Grid(window_centres(count, stride), bins))
@@ -153,5 +143,5 @@ class Cnn14Classifier(Classifier):
             maps = functional.dropout(feature_maps[-1], DROPOUT, self.training)
         over_time = maps.mean(dim=3)  # [B, emb_dim, T']
         embedding = over_time.amax(dim=2) + over_time.mean(dim=2)  # [B, emb_dim]
-        logits = self.logit_scale * self.classifier(embedding)
+        logits = self.settings.logit_scale * self.classifier(embedding)
         return ClassifierOutput(logits, embedding, tuple(feature_maps))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torchaudio
@@ -13,6 +15,19 @@ from interpretability.blocks import ConvBlock
 from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, hide_padding
+from interpretability.settings import Settings, setting
+
+
+@dataclass(frozen=True)
+class CompactSettings(Settings):
+    """Settings of ``compact``."""
+
+    n_mels: int = setting(64, "mel bands", least=1)
+    channels: tuple[int, ...] = setting(
+        (32, 64, 128, 256), "channels of the stages, whose strides are 2, 4, 8, …", least=1
+    )
+    gain: float = setting(100.0, "factor of the mel energies before log1p: how far below the peak a sound still counts")
+    dropout: float = setting(0.2, "dropout on the embedding in training", least=0, most=1)
 
 
 class CompactClassifier(Classifier):
@@ -22,14 +37,8 @@ class CompactClassifier(Classifier):
     ----------
     labels, frontend, task
         As in :class:`~interpretability.classifiers.base.Classifier`.
-    n_mels : int
-        Mel bands.
-    channels : sequence of 4 int
-        Channels of the stages, whose strides are 2, 4, 8 and 16.
-    gain : float
-        Scale of the mel energies before ``log1p``: how far below the peak a sound still counts.
-    dropout : float
-        On the embedding, in training.
+    **settings
+        Fields of :class:`CompactSettings`.
 
     Notes
     -----
@@ -37,49 +46,37 @@ class CompactClassifier(Classifier):
     """
 
     NAME = "compact"
+    Settings = CompactSettings
 
     def __init__(
         self,
         labels: Sequence[str],
         frontend: FrontendSettings | dict | None = None,
         task: str = "single",
-        n_mels: int = 64,
-        channels: Sequence[int] = (32, 64, 128, 256),
-        gain: float = 100.0,
-        dropout: float = 0.2,
+        **settings: Any,
     ):
-        super().__init__(labels, frontend, task)
-        self.n_mels, self.gain, self.dropout = int(n_mels), float(gain), float(dropout)
-        self.feature_channels = tuple(int(count) for count in channels)
+        super().__init__(labels, frontend, task, **settings)
+        self.feature_channels = self.settings.channels
         self.feature_strides = tuple(2 ** (level + 1) for level in range(len(self.feature_channels)))
-        settings = self.frontend.settings
+        n_mels, rate = self.settings.n_mels, self.frontend.settings.sample_rate
         self.register_buffer(
             "mel_weights",
             torchaudio.functional.melscale_fbanks(
-                settings.n_bins, 0.0, settings.sample_rate / 2, self.n_mels, settings.sample_rate, mel_scale="slaney"
+                self.frontend.settings.n_bins, 0.0, rate / 2, n_mels, rate, mel_scale="slaney"
             ),
             persistent=False,
         )  # [F, n_mels]
-        self.input_norm = nn.BatchNorm1d(self.n_mels)
+        self.input_norm = nn.BatchNorm1d(n_mels)
         widths = (1, *self.feature_channels)
         self.stages = nn.ModuleList(
             nn.Sequential(ConvBlock(a, b, stride=2), ConvBlock(b, b)) for a, b in pairwise(widths)
         )
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = nn.Dropout(self.settings.dropout)
         self.head = nn.Linear(2 * self.feature_channels[-1], len(self.labels))
-
-    def architecture(self) -> dict:
-        """Return the architecture's settings."""
-        return {
-            "n_mels": self.n_mels,
-            "channels": list(self.feature_channels),
-            "gain": self.gain,
-            "dropout": self.dropout,
-        }
 
     def log_mel(self, magnitude: Tensor) -> Tensor:
         """Return ``log1p(gain * mel(A))``, [B, T, n_mels]."""
-        return torch.log1p(self.gain * (magnitude @ self.mel_weights))
+        return torch.log1p(self.settings.gain * (magnitude @ self.mel_weights))
 
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
         """See :meth:`Classifier.forward`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
@@ -13,9 +15,20 @@ from torch.nn import functional
 from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, whole_windows, window_centres
+from interpretability.settings import Settings, setting
 
 # Four strided convolutions and the interpreters' halving need this many frames; shorter clips are padded with zeros.
 MIN_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Conv2dSettings(Settings):
+    """Settings of ``conv2d``."""
+
+    dim: int = setting(256, "channels of the encoder; published: 256", least=1)
+    lin_blocks: int = setting(1, "hidden layers of the head; published: 1", least=0)
+    lin_neurons: int = setting(192, "width of the head's hidden layers; published: 192", least=1)
+    logit_scale: float = setting(30.0, "factor of the head's cosines, as in the softmax of training; published: 30")
 
 
 class Conv2dClassifier(Classifier):
@@ -28,45 +41,33 @@ class Conv2dClassifier(Classifier):
     ----------
     labels, frontend, task
         As in :class:`~interpretability.classifiers.base.Classifier`.
-    dim : int
-        Channels of the encoder; 256 in the published model.
-    lin_blocks, lin_neurons : int
-        Blocks and width of the head's hidden layers; published: 1 and 192.
-    logit_scale : float
-        The head gives cosines in [-1, 1]; logits are cosines times this scale. Training with an (angular-margin)
-        softmax of scale 30 is the published way, and so is the default: probabilities are those of training.
+    **settings
+        Fields of :class:`Conv2dSettings`. The head gives cosines in [-1, 1]; logits are cosines times ``logit_scale``.
+        Published models are trained with an (angular-margin) softmax of scale 30: with the same scale, probabilities
+        are those of training.
     """
 
     NAME = "conv2d"
+    Settings = Conv2dSettings
 
     def __init__(
         self,
         labels: Sequence[str],
         frontend: FrontendSettings | dict | None = None,
         task: str = "single",
-        dim: int = 256,
-        lin_blocks: int = 1,
-        lin_neurons: int = 192,
-        logit_scale: float = 30.0,
+        **settings: Any,
     ):
-        super().__init__(labels, frontend, task)
-        self.dim, self.lin_blocks, self.lin_neurons = int(dim), int(lin_blocks), int(lin_neurons)
-        self.logit_scale = float(logit_scale)
-        self.feature_channels = (self.dim,) * 4
+        super().__init__(labels, frontend, task, **settings)
+        dim = self.settings.dim
+        self.feature_channels = (dim,) * 4
         self.feature_strides = (2, 4, 8, 16)
-        self.embedding_model = Conv2dEncoder_v2(dim=self.dim)
+        self.embedding_model = Conv2dEncoder_v2(dim=dim)
         self.classifier = CosineHead(
-            self.dim, lin_blocks=self.lin_blocks, lin_neurons=self.lin_neurons, out_neurons=len(self.labels)
+            dim,
+            lin_blocks=self.settings.lin_blocks,
+            lin_neurons=self.settings.lin_neurons,
+            out_neurons=len(self.labels),
         )
-
-    def architecture(self) -> dict:
-        """Return the architecture's settings."""
-        return {
-            "dim": self.dim,
-            "lin_blocks": self.lin_blocks,
-            "lin_neurons": self.lin_neurons,
-            "logit_scale": self.logit_scale,
-        }
 
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
         """See :meth:`Classifier.forward`. In training mode a batch is one padded whole (batch norm needs it)."""
@@ -107,5 +108,5 @@ class Conv2dClassifier(Classifier):
             feature_maps.append(maps)
         feature_maps[-1] = encoder.resblock(maps)
         embedding = feature_maps[-1].mean(dim=(2, 3))  # [B, dim]
-        logits = self.logit_scale * self.classifier(embedding)[:, 0]
+        logits = self.settings.logit_scale * self.classifier(embedding)[:, 0]
         return ClassifierOutput(logits, embedding, tuple(feature_maps))

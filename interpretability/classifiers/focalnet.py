@@ -27,7 +27,7 @@ class FocalNetClassifier(ImageClassifier):
 
     Parameters
     ----------
-    labels, frontend, task, and others
+    labels, frontend, task, **settings
         As in :class:`~interpretability.classifiers.image.ImageClassifier`.
     """
 

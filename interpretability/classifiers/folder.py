@@ -12,9 +12,9 @@ from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
+from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.vit import ViTClassifier
-from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.errors import UserError
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.weights import load_weights, read_description, save_weights
@@ -29,7 +29,7 @@ CLASSIFIERS: dict[str, type[Classifier]] = {
         FocalNetClassifier,
         HuggingFaceClassifier,
         SpeechBrainClassifier,
-        WaveformClassifier,
+        ModuleClassifier,
     )
 }
 DESCRIPTION, WEIGHTS = "classifier.json", "weights.pt"

@@ -6,12 +6,14 @@ here in PyTorch: batched, differentiable, and equal to the original.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torchaudio
@@ -24,6 +26,7 @@ from interpretability.classifiers.waveform import (
     DEFAULT_LAYERS,
     FeatureLayer,
     WaveformClassifier,
+    WaveformSettings,
     evenly_spaced,
     frontend_for,
     mel,
@@ -31,6 +34,7 @@ from interpretability.classifiers.waveform import (
 from interpretability.errors import MissingError, UserError, first_line
 from interpretability.frontend import FrontendSettings, Spectrogram
 from interpretability.grids import Grid
+from interpretability.settings import setting
 
 logger = logging.getLogger(__name__)
 
@@ -235,6 +239,16 @@ class WhisperExtractor(Extractor):
 EXTRACTORS: dict[str, type[Extractor]] = {kind.KIND: kind for kind in (AstExtractor, RawExtractor, WhisperExtractor)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class HuggingFaceSettings(WaveformSettings):
+    """Settings of ``huggingface``."""
+
+    config: dict = setting(dataclasses.MISSING, "model_type, and settings of its configuration in transformers")
+    extractor: dict | None = setting(
+        None, "feature_extractor_type and its settings; others follow from config, or are that type's defaults"
+    )
+
+
 class HuggingFaceClassifier(WaveformClassifier):
     """A model for audio classification of transformers, with eager attention.
 
@@ -244,15 +258,10 @@ class HuggingFaceClassifier(WaveformClassifier):
         As in :class:`~interpretability.classifiers.base.Classifier`.
     frontend : FrontendSettings or dict, optional
         At the extractor's sampling rate; without a level rule if not given.
-    config : dict
-        ``model_type`` and the arguments of that type's configuration in transformers.
-    extractor : dict, optional
-        ``feature_extractor_type`` and its settings; what is not given is that class's default, or follows from the
-        configuration.
-    layers, scale
-        As in :class:`~interpretability.classifiers.waveform.WaveformClassifier`.
     model : torch.nn.Module, optional
-        The model itself, if it is already there; else one with random weights is built.
+        The model itself; one with random weights is built if not given.
+    **settings
+        Fields of :class:`HuggingFaceSettings`.
 
     Raises
     ------
@@ -266,36 +275,36 @@ class HuggingFaceClassifier(WaveformClassifier):
     """
 
     NAME = "huggingface"
+    Settings = HuggingFaceSettings
 
     def __init__(
         self,
         labels: Sequence[str],
         frontend: FrontendSettings | dict | None = None,
         task: str = "single",
-        config: Mapping | None = None,
-        extractor: Mapping | None = None,
-        layers: Sequence[str | Mapping] | None = None,
-        scale: str = "mel",
+        *,
         model: nn.Module | None = None,
+        **settings: Any,
     ):
-        if not isinstance(config, Mapping) or "model_type" not in config:
-            raise UserError(f"config is {config!r}, expected a dict with model_type")
-        config = {key: value for key, value in config.items() if key not in NOT_ARCHITECTURE}
-        settings = dict(extractor or {})
-        kind = settings.pop("feature_extractor_type", None) or default_extractor(config["model_type"])
+        given = self.Settings.make(self.NAME, settings)
+        if "model_type" not in given.config:
+            raise UserError(f"{self.NAME}: config is {given.config!r}, expected a dict with model_type")
+        config = {key: value for key, value in given.config.items() if key not in NOT_ARCHITECTURE}
+        wanted = dict(given.extractor or {})
+        kind = wanted.pop("feature_extractor_type", None) or default_extractor(config["model_type"])
         if kind not in EXTRACTORS:
             raise UserError(f"feature extractor {kind!r} is not known, expected one of {sorted(EXTRACTORS)}")
         full = configuration(config, [str(label) for label in labels], task)
         rate = None
         if frontend is not None:
             rate = frontend["sample_rate"] if isinstance(frontend, dict) else frontend.sample_rate
-            settings.setdefault("sampling_rate", rate)
+            wanted.setdefault("sampling_rate", rate)
         try:
-            features = EXTRACTORS[kind](_complete(kind, settings, full))
+            features = EXTRACTORS[kind](_complete(kind, wanted, full))
         except UserError:
             raise
         except Exception as error:  # numbers that are none, or that no filter bank can be made of
-            raise UserError(f"extractor: {kind} cannot be made of {settings} ({first_line(error)})") from error
+            raise UserError(f"extractor: {kind} cannot be made of {wanted} ({first_line(error)})") from error
         _check_fit(features, full)
         if rate not in (None, features.sample_rate):
             raise UserError(
@@ -303,11 +312,12 @@ class HuggingFaceClassifier(WaveformClassifier):
                 "give both the same sampling rate"
             )
         frontend = frontend_for(features.sample_rate) if frontend is None else frontend
-        self._config, self._said = config, False
+        self._warned = False
         # In a tuple, so that torch does not register it: nothing of it is learned or saved. It is moved in _apply.
         self._extractor = (features,)
-        module = build_model(full) if model is None else model
-        super().__init__(labels, frontend, task, module=module, layers=layers, scale=scale)
+        settings["config"] = config
+        settings["extractor"] = {"feature_extractor_type": kind, **features.settings}
+        super().__init__(labels, frontend, task, model=build_model(full) if model is None else model, **settings)
         if full.model_type == AST and self.layers:
             self.ACTIVATIONS = ("last", "mean", "rollout", "gradient")
         self.train()
@@ -395,18 +405,17 @@ class HuggingFaceClassifier(WaveformClassifier):
         kind = extractor.get("feature_extractor_type")
         known = EXTRACTORS[kind].DEFAULTS if kind in EXTRACTORS else {}
         described = {"feature_extractor_type": kind} | {key: extractor[key] for key in known if key in extractor}
-        plain = known_settings(config.to_diff_dict())
         rate = described.get("sampling_rate", known.get("sampling_rate", 16000))
-        return cls(labels, frontend_for(rate, level), task, plain, described, layers, scale, model)
-
-    def architecture(self) -> dict:
-        """Return what the model is built from again."""
-        return {
-            "config": self._config,
-            "extractor": {"feature_extractor_type": self.extractor.KIND, **self.extractor.settings},
-            "layers": self.layer_settings(),
-            "scale": self.scale,
-        }
+        return cls(
+            labels,
+            frontend_for(rate, level),
+            task,
+            model=model,
+            config=known_settings(config.to_diff_dict()),
+            extractor=described,
+            layers=layers,
+            scale=scale,
+        )
 
     @property
     def extractor(self) -> Extractor:
@@ -434,8 +443,12 @@ class HuggingFaceClassifier(WaveformClassifier):
     def hear(self, wavs: Tensor, lengths: Tensor, n_frames: int) -> ClassifierOutput:
         """See :meth:`WaveformClassifier.hear`."""
         longest = self.extractor.longest
-        if longest is not None and not self._said and int(lengths.max()) > longest + self.frontend.settings.hop_length:
-            self._said = True
+        if (
+            longest is not None
+            and not self._warned
+            and int(lengths.max()) > longest + self.frontend.settings.hop_length
+        ):
+            self._warned = True
             logger.warning(
                 "%s hears %.4g s: of longer clips the first part, and nothing of the rest",
                 type(self.module).__name__,

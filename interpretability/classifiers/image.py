@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,8 +17,27 @@ from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.errors import MissingError, UserError, first_line
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, hide_padding
+from interpretability.settings import Settings, setting
 
-HEADS = ("cosine", "linear")
+
+@dataclass(frozen=True)
+class ImageSettings(Settings):
+    """Settings of classifiers that look at images."""
+
+    config: dict = setting({}, "settings of the network's configuration in Transformers, in place of a small network's")
+    image_frames: int = setting(431, "length of one image; 431 (5 s) in the published recipes", unit="frames", least=1)
+    lin_blocks: int = setting(1, "hidden layers of the cosine head; published: 1", least=0)
+    lin_neurons: int = setting(192, "width of the cosine head's hidden layers; published: 192", least=1)
+    logit_scale: float = setting(30.0, "factor of the head's cosines, as in the softmax of training; published: 30")
+    gain: float = setting(
+        1.0, "factor of the magnitudes before log1p: how far below the peak a sound still counts; published: 1", above=0
+    )
+    input_norm: bool = setting(False, "normalise the pixels (one learned mean and variance) first; not as published")
+    head: str = setting(
+        "cosine",
+        "SpeechBrain's head of cosines, as published, or one linear layer, which learns faster from random weights",
+        choices=("cosine", "linear"),
+    )
 
 
 @dataclass(frozen=True)
@@ -98,23 +117,8 @@ class ImageClassifier(Classifier):
     ----------
     labels, frontend, task
         As in :class:`~interpretability.classifiers.base.Classifier`.
-    config : dict, optional
-        Settings of the network's configuration (:attr:`CONFIG`), in place of those of :attr:`SMALL`.
-    image_frames : int
-        Frames of one image; 431 in the published recipes, 5 s.
-    lin_blocks, lin_neurons : int
-        Blocks and width of the head's hidden layers; published: 1 and 192.
-    logit_scale : float
-        The head gives cosines in [-1, 1]; logits are cosines times this scale. Training with an (angular-margin)
-        softmax of scale 30 is the published way, and so is the default.
-    gain : float
-        Of the magnitudes A before ``log1p``: how far below the peak a sound still counts. Published: 1.
-    input_norm : bool
-        Whether the pixels are normalised (one mean, one variance, learned in training) before the network sees them.
-        Off in published models.
-    head : {"cosine", "linear"}
-        SpeechBrain's head of cosines, as published, or one linear layer, which learns sooner from random weights; the
-        settings of the other are not looked at then.
+    **settings
+        Fields of :class:`ImageSettings`. ``config`` has settings of :attr:`CONFIG`, in place of those of :attr:`SMALL`.
 
     Raises
     ------
@@ -131,6 +135,7 @@ class ImageClassifier(Classifier):
         Arguments that the network is built with.
     """
 
+    Settings = ImageSettings
     CONFIG = ""
     NETWORK = ""
     SMALL: Mapping[str, Any] = {}
@@ -141,29 +146,14 @@ class ImageClassifier(Classifier):
         labels: Sequence[str],
         frontend: FrontendSettings | dict | None = None,
         task: str = "single",
-        config: dict | None = None,
-        image_frames: int = 431,
-        lin_blocks: int = 1,
-        lin_neurons: int = 192,
-        logit_scale: float = 30.0,
-        gain: float = 1.0,
-        input_norm: bool = False,
-        head: str = "cosine",
+        **settings: Any,
     ):
-        super().__init__(labels, frontend, task)
-        self.gain = float(gain)
-        if not self.gain > 0:
-            raise UserError(f"gain is {gain}, expected a number > 0")
-        self.input_norm = nn.BatchNorm2d(1) if input_norm else None
-        if head not in HEADS:
-            raise UserError(f"head is {head!r}, expected one of {HEADS}")
-        self.head = head
-        self.image_frames = int(image_frames)
-        if self.image_frames < 1:
-            raise UserError(f"image_frames is {image_frames}, expected at least 1")
-        self.lin_blocks, self.lin_neurons = int(lin_blocks), int(lin_neurons)
-        self.logit_scale = float(logit_scale)
-        configuration = self.configuration({**self.SMALL, **(config or {})})
+        super().__init__(labels, frontend, task, **settings)
+        self.input_norm = nn.BatchNorm2d(1) if self.settings.input_norm else None
+        self.image_frames = self.settings.image_frames
+        configuration = self.configuration({**self.SMALL, **self.settings.config})
+        whole = {name: plain(getattr(configuration, name)) for name in settings_of(type(configuration))}
+        self.settings = replace(self.settings, config=whole)
         self.image_size = pair(configuration.image_size)
         self.n_channels = int(configuration.num_channels)
         self.embedding_model = self.build(configuration)
@@ -171,26 +161,15 @@ class ImageClassifier(Classifier):
         self.feature_channels = tuple(level.channels for level in self.levels)
         self.feature_strides = tuple(self.image_frames / level.rows for level in self.levels)
         width = self.feature_channels[-1]
-        if head == "linear":
+        if self.settings.head == "linear":
             self.classifier = nn.Linear(width, len(self.labels))
         else:
             self.classifier = CosineHead(
-                width, lin_blocks=self.lin_blocks, lin_neurons=self.lin_neurons, out_neurons=len(self.labels)
+                width,
+                lin_blocks=self.settings.lin_blocks,
+                lin_neurons=self.settings.lin_neurons,
+                out_neurons=len(self.labels),
             )
-
-    def architecture(self) -> dict:
-        """Return the architecture's settings, the configuration's whole."""
-        configuration = self.embedding_model.config
-        return {
-            "config": {name: plain(getattr(configuration, name)) for name in settings_of(type(configuration))},
-            "image_frames": self.image_frames,
-            "lin_blocks": self.lin_blocks,
-            "lin_neurons": self.lin_neurons,
-            "logit_scale": self.logit_scale,
-            "gain": self.gain,
-            "input_norm": self.input_norm is not None,
-            "head": self.head,
-        }
 
     # ------------------------------------------------------------------------------------------------- the network
 
@@ -268,7 +247,7 @@ class ImageClassifier(Classifier):
             If it is of another kind, or lacks a weight of the network.
         """
         if source is None:
-            return cls(labels, frontend, task, config=config, **settings)
+            return cls(labels, frontend, task, config=config or {}, **settings)
         settings_here = {**cls.settings_at(source), **(config or {})}
         classifier = cls(labels, frontend, task, config=settings_here, **settings)
         classifier._load_network(source)
@@ -347,7 +326,7 @@ class ImageClassifier(Classifier):
             valid = magnitude.new_ones(n_clips, n_frames, dtype=torch.bool)
         n_images = max(1, -(-n_frames // self.image_frames))
         silence = n_images * self.image_frames - n_frames
-        log_magnitude = torch.log1p(self.gain * magnitude) * valid[..., None].to(magnitude.dtype)
+        log_magnitude = torch.log1p(self.settings.gain * magnitude) * valid[..., None].to(magnitude.dtype)
         log_magnitude = functional.pad(log_magnitude, (0, 0, 0, silence))
         starts = torch.arange(n_images, device=valid.device) * self.image_frames
         frames = (valid.sum(1, keepdim=True) - starts).clamp(0, self.image_frames)  # [B, K]
@@ -371,9 +350,9 @@ class ImageClassifier(Classifier):
 
     def logits(self, embedding: Tensor) -> Tensor:
         """Return the logits [B, C] of clips' embeddings [B, D]."""
-        if self.head == "linear":
+        if self.settings.head == "linear":
             return self.classifier(embedding)
-        return self.logit_scale * self.classifier(embedding)[:, 0]
+        return self.settings.logit_scale * self.classifier(embedding)[:, 0]
 
     def side_by_side(self, maps: Tensor, images: Images, level: int) -> Tensor:
         """Join maps of images [n, C, rows, columns] in time, [B, C, T_l, F_l]; zeros beyond the end of a clip."""

@@ -11,8 +11,9 @@ import torch
 from interpretability.classifiers.base import Classifier
 from interpretability.classifiers.folder import load_classifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
+from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
-from interpretability.classifiers.waveform import WaveformClassifier, frontend_for
+from interpretability.classifiers.waveform import frontend_for
 from interpretability.errors import MissingError, UserError, first_line
 
 
@@ -80,7 +81,7 @@ def open_torch(
     scale: str = "mel",
     arguments: Mapping | None = None,
     weights: str | Path | None = None,
-) -> WaveformClassifier:
+) -> ModuleClassifier:
     """Build a module of PyTorch and load its weights.
 
     Parameters
@@ -92,7 +93,7 @@ def open_torch(
     sample_rate : int
         In Hz; 16000 if not given.
     task, layers, scale
-        As in :class:`~interpretability.classifiers.waveform.WaveformClassifier`.
+        As in :class:`~interpretability.classifiers.module.ModuleClassifier`.
     level : {"none", "peak"}
         The front end's level rule.
     arguments : dict, optional
@@ -103,7 +104,9 @@ def open_torch(
     if labels is None:
         raise UserError(f"torch:{place} does not say what its classes are: give labels, in the order of the logits")
     frontend = frontend_for(16000 if sample_rate is None else sample_rate, level)
-    classifier = WaveformClassifier(labels, frontend, task, place, arguments or {}, layers, scale)
+    classifier = ModuleClassifier(
+        labels, frontend, task, module=place, arguments=arguments or {}, layers=layers, scale=scale
+    )
     if weights is not None:
         load_state(classifier.module, Path(weights))
     return classifier

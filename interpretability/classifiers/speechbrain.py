@@ -25,6 +25,7 @@ import io
 import pydoc
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,18 @@ from speechbrain.processing.features import InputNormalization, spectral_magnitu
 from speechbrain.utils.parameter_transfer import Pretrainer
 from torch import Tensor, nn
 
+from interpretability.classifiers.importing import fetches
 from interpretability.classifiers.waveform import (
     DEFAULT_LAYERS,
-    FETCHING,
     FeatureLayer,
     WaveformClassifier,
+    WaveformSettings,
     evenly_spaced,
     frontend_for,
 )
 from interpretability.errors import MissingError, UserError, first_line
 from interpretability.frontend import FrontendSettings
+from interpretability.settings import setting
 
 HYPERPARAMS = "hyperparams.yaml"
 #: Modules that the two classes of SpeechBrain call, in their order.
@@ -77,19 +80,26 @@ VALUES = {"!", "!tuple"} | {
 REFERENCES = {"!ref", "!copy", "!PLACEHOLDER"}
 
 
+@dataclass(frozen=True)
+class SpeechBrainSettings(WaveformSettings):
+    """Settings of ``speechbrain``."""
+
+    hyperparams: str = setting("", "YAML of the model's modules: what is kept of hyperparams.yaml")
+    statistics: dict = setting({}, "module -> shape of its global statistics, which are saved with the weights")
+    logit_scale: float | None = setting(
+        None, "factor of the model's outputs; null: 30 for a cosine head, 1 for others", above=0
+    )
+
+
 class SpeechBrainClassifier(WaveformClassifier):
     """A classifier of SpeechBrain: ``EncoderClassifier`` or ``AudioClassifier``; see :meth:`from_folder`.
 
     Parameters
     ----------
-    labels, frontend, task, layers, scale
+    labels, frontend, task
         As in :class:`~interpretability.classifiers.waveform.WaveformClassifier`.
-    hyperparams : str
-        The YAML of its modules: what :meth:`from_folder` keeps of ``hyperparams.yaml``.
-    statistics : dict, optional
-        Module -> shape of the global statistics that it normalises with; they are saved with the weights.
-    logit_scale : float, optional
-        What the model's outputs are multiplied with. If not given, 30 for a cosine head, else 1.
+    **settings
+        Fields of :class:`SpeechBrainSettings`.
 
     Raises
     ------
@@ -98,25 +108,20 @@ class SpeechBrainClassifier(WaveformClassifier):
     """
 
     NAME = "speechbrain"
+    Settings = SpeechBrainSettings
 
     def __init__(
         self,
         labels: Sequence[str],
         frontend: FrontendSettings | dict | None = None,
         task: str = "single",
-        hyperparams: str = "",
-        statistics: Mapping[str, Sequence[int]] | None = None,
-        logit_scale: float | None = None,
-        layers: Sequence[str | Mapping] | None = None,
-        scale: str = "mel",
+        **settings: Any,
     ):
-        model = SpeechBrainModel(hyperparams, statistics or {})
-        if logit_scale is None:
-            logit_scale = COSINE_SCALE if isinstance(model["classifier"], CosineHead) else 1.0
-        if not 0 < logit_scale < float("inf"):
-            raise UserError(f"logit_scale is {logit_scale}, expected a number above 0")
-        self.logit_scale = float(logit_scale)  # before the base class, which runs the model
-        super().__init__(labels, frontend, task, model, layers=layers, scale=scale)
+        given = self.Settings.make(self.NAME, settings)
+        model = SpeechBrainModel(given.hyperparams, given.statistics)
+        if given.logit_scale is None:
+            settings["logit_scale"] = COSINE_SCALE if isinstance(model["classifier"], CosineHead) else 1.0
+        super().__init__(labels, frontend, task, model=model, **settings)
 
     @classmethod
     def from_folder(
@@ -171,20 +176,19 @@ class SpeechBrainClassifier(WaveformClassifier):
             for name, module in found["modules"].items()
             if isinstance(module, InputNormalization) and module.norm_type == "global"
         }
-        made = cls(labels, frontend_for(rate, level), task, _dump(kept), statistics, logit_scale, layers, scale)
+        classifier = cls(
+            labels,
+            frontend_for(rate, level),
+            task,
+            hyperparams=_dump(kept),
+            statistics=statistics,
+            logit_scale=logit_scale,
+            layers=layers,
+            scale=scale,
+        )
         with torch.no_grad():
-            made.module.take(found["modules"])
-        return made
-
-    def architecture(self) -> dict:
-        """Return what the model is built from again."""
-        return {
-            "hyperparams": self.module.hyperparams,
-            "statistics": self.module.statistics,
-            "logit_scale": self.logit_scale,
-            "layers": self.layer_settings(),
-            "scale": self.scale,
-        }
+            classifier.module.take(found["modules"])
+        return classifier
 
     def default_layers(self, layers: Sequence[FeatureLayer]) -> list[str]:
         """Choose evenly among the blocks of an ECAPA-TDNN or x-vector, which are all of one resolution."""
@@ -195,7 +199,7 @@ class SpeechBrainClassifier(WaveformClassifier):
 
     def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         """See :meth:`WaveformClassifier.logits_of`."""
-        return self.logit_scale * self.module(wavs, lengths.to(wavs) / wavs.shape[1])
+        return self.settings.logit_scale * self.module(wavs, lengths.to(wavs) / wavs.shape[1])
 
 
 class SpeechBrainModel(nn.ModuleDict):
@@ -213,10 +217,9 @@ class SpeechBrainModel(nn.ModuleDict):
         found = _build(hyperparams, "hyperparams")
         names = _modules_of(found, "hyperparams")
         super().__init__({name: found["modules"][name] for name in names})
-        self.hyperparams, self.encodes = hyperparams, names == ENCODER
-        self.statistics = {name: list(shape) for name, shape in statistics.items()}
+        self.encodes, self.statistics = names == ENCODER, tuple(statistics)
         self.power, self.use_mel = float(found.get("spec_mag_power", 1.0)), bool(found.get("use_melspectra", True))
-        for name, shape in self.statistics.items():
+        for name, shape in statistics.items():
             # As buffers they move and are saved with the rest; as plain attributes, which they are, they do not.
             for attribute, value in (("glob_mean", 0.0), ("glob_std", 1.0)):
                 delattr(self[name], attribute)
@@ -346,7 +349,7 @@ def _check_class(tag: str, where: str) -> None:
         return
     kind, _, place = tag.partition(":")
     # What is not on the list is not even imported.
-    listed = place.startswith(NETWORKS) and not any(word in place for word in FETCHING)
+    listed = place.startswith(NETWORKS) and not fetches(place)
     listed |= place in {f"{helper.__module__}.{helper.__qualname__}" for helper in HELPERS}
     try:
         found = pydoc.locate(place) if listed and kind in ("!new", "!name") else None
@@ -355,7 +358,7 @@ def _check_class(tag: str, where: str) -> None:
     # Where it was defined, not where it is found: a module has all it imports as attributes.
     origin = getattr(found, "__module__", "") + "."
     network = inspect.isclass(found) and issubclass(found, nn.Module) and origin.startswith(NETWORKS)
-    if found in HELPERS or (network and not any(word in origin.lower() for word in FETCHING)):
+    if found in HELPERS or (network and not fetches(origin)):
         return
     raise UserError(
         f"{where}: {tag!r} is refused: expected networks of {', '.join(package + '*' for package in NETWORKS)} that "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +15,7 @@ from interpretability.classifiers.base import ActivationMap, ClassifierOutput
 from interpretability.classifiers.image import (
     ImageClassifier,
     Images,
+    ImageSettings,
     Level,
     Seen,
     check_eager,
@@ -24,10 +26,21 @@ from interpretability.classifiers.image import (
 )
 from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings, Spectrogram
+from interpretability.settings import setting
 
-POOLINGS = ("mean", "cls")
 #: Feature maps at most.
 MAPS = 4
+
+
+@dataclass(frozen=True)
+class ViTSettings(ImageSettings):
+    """Settings of ``vit``."""
+
+    pooling: str = setting(
+        "mean",
+        "embedding of an image: mean of all tokens, the class token included (published), or the class token alone",
+        choices=("mean", "cls"),
+    )
 
 
 class ViTClassifier(ImageClassifier):
@@ -39,10 +52,10 @@ class ViTClassifier(ImageClassifier):
 
     Parameters
     ----------
-    labels, frontend, task, and others
-        As in :class:`~interpretability.classifiers.image.ImageClassifier`.
-    pooling : {"mean", "cls"}
-        An image's embedding: the mean of all its tokens, the class token among them (published), or that one alone.
+    labels, frontend, task
+        As in :class:`~interpretability.classifiers.base.Classifier`.
+    **settings
+        Fields of :class:`ViTSettings`.
 
     Raises
     ------
@@ -51,6 +64,7 @@ class ViTClassifier(ImageClassifier):
     """
 
     NAME = "vit"
+    Settings = ViTSettings
     ACTIVATIONS = ("last", "mean", "rollout", "gradient")
     CONFIG, NETWORK = "ViTConfig", "ViTModel"
     BUILD = MappingProxyType({"add_pooling_layer": False})
@@ -70,13 +84,9 @@ class ViTClassifier(ImageClassifier):
         labels: Sequence[str],
         frontend: FrontendSettings | dict | None = None,
         task: str = "single",
-        pooling: str = "mean",
         **settings: Any,
     ):
-        if pooling not in POOLINGS:
-            raise UserError(f"pooling is {pooling!r}, expected one of {POOLINGS}")
         super().__init__(labels, frontend, task, **settings)
-        self.pooling = pooling
         self._check_attention()
 
     @classmethod
@@ -84,10 +94,6 @@ class ViTClassifier(ImageClassifier):
         """Return the network with eager attention, whatever this version of Transformers would choose."""
         configuration._attn_implementation = "eager"
         return super().build(configuration)
-
-    def architecture(self) -> dict:
-        """Return the architecture's settings."""
-        return {**super().architecture(), "pooling": self.pooling}
 
     def find_levels(self) -> tuple[Level, ...]:
         """See :meth:`ImageClassifier.find_levels`."""
@@ -111,7 +117,7 @@ class ViTClassifier(ImageClassifier):
         layers = [self.embedding_model.layers[number - 1] for number in self.map_layers[:-1]]
         with watching(layers, keep=lambda output: output) as states, self._watching_attention(class_row) as rows:
             last = self.embedding_model(pixels).last_hidden_state  # [n, 1 + patches, D]
-        embedding = last.mean(1) if self.pooling == "mean" else last[:, 0]
+        embedding = last.mean(1) if self.settings.pooling == "mean" else last[:, 0]
         maps = tuple(self._on_grid(state[:, 1:].transpose(1, 2)) for state in (*states, last))
         return Seen(embedding, maps, self._on_grid(torch.stack(rows, dim=1)))
 
@@ -146,13 +152,13 @@ class ViTClassifier(ImageClassifier):
         with torch.enable_grad(), self._watching_attention(lambda weights: weights) as layers:
             # Something has to want a gradient: the parameters of a frozen classifier do not.
             last = self.embedding_model(images.pixels.detach().requires_grad_()).last_hidden_state
-            embedding = last.mean(1) if self.pooling == "mean" else last[:, 0]
+            embedding = last.mean(1) if self.settings.pooling == "mean" else last[:, 0]
             logits = self.logits(self.embedding_of_clips(embedding, images))
             score = logits.gather(1, target[:, None]).sum()
             gradients = torch.autograd.grad(score, layers)
         with torch.no_grad():
             found = relevance([weights.detach() for weights in layers], gradients)  # [n, tokens, tokens]
-            return (found.mean(1) if self.pooling == "mean" else found[:, 0])[:, 1:]
+            return (found.mean(1) if self.settings.pooling == "mean" else found[:, 0])[:, 1:]
 
     def check_activation(self, variant: str) -> None:
         """See :meth:`Classifier.check_activation`; attention has to be eager, too."""

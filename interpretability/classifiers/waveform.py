@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from interpretability.errors import UserError, first_line
 from interpretability.frontend import FrontendSettings, Spectrogram
 from interpretability.grids import Grid, window_centres
 from interpretability.lengths import reassemble
+from interpretability.settings import Settings, setting
 
 SCALES = ("mel", "linear")
 #: Columns of the input grid: the resolution in frequency at which masks are drawn.
@@ -33,8 +34,6 @@ DEFAULT_LAYERS = 4
 PROBE_SECONDS = (1.0, 2.0, 4.0, 8.0)
 #: A map may have that many rows more or less than its grid says; what is too few is repeated, what is too many cut.
 SPARE_ROWS = 2
-#: Parts of SpeechBrain with networks that fetch models when they are built, some of them with code.
-FETCHING = ("huggingface", "fairseq", "beats", "discrete", "integrations", "inference")
 AXES = {
     3: {0: "TBC", 1: "BTC", 2: "BCT"},
     # Time second: channels last, as SpeechBrain's convolutions have them.
@@ -120,10 +119,20 @@ class LayerInfo:
     default: bool
 
 
-class WaveformClassifier(Classifier):
-    """A model from waveforms [B, N] to logits [B, C], unchanged.
+@dataclass(frozen=True)
+class WaveformSettings(Settings):
+    """Settings of every classifier that takes waveforms."""
 
-    Base class of the adapters to models of other libraries; used as it is for a module of PyTorch.
+    layers: tuple[str | dict, ...] | None = setting(
+        None, "names of the layers whose outputs are feature maps, in any order; sensible ones if null"
+    )
+    scale: str = setting(
+        "mel", "where columns of maps with a frequency axis lie, lowest first: evenly on this scale", choices=SCALES
+    )
+
+
+class WaveformClassifier(Classifier):
+    """A model from waveforms [B, N] to logits [B, C], unchanged: what the adapters to other libraries share.
 
     Parameters
     ----------
@@ -131,15 +140,10 @@ class WaveformClassifier(Classifier):
         As in :class:`~interpretability.classifiers.base.Classifier`.
     frontend : FrontendSettings or dict, optional
         At the model's sampling rate; that of 16 kHz without a level rule if not given. See :func:`frontend_for`.
-    module : torch.nn.Module or str
-        The model. ``"package.module:Class"`` is imported and called with ``arguments``.
-    arguments : dict, optional
-        Plain values with which the module's class builds it. Without them an instance cannot be saved.
-    layers : sequence of str or dict, optional
-        Names of the layers whose outputs are feature maps, in any order. Sensible ones if not given. A dict is a
-        :class:`FeatureLayer` as :meth:`architecture` writes it: then the model is not run to find out about it.
-    scale : {"mel", "linear"}
-        Where the columns of maps with a frequency axis lie, lowest first: evenly on that scale.
+    model : torch.nn.Module
+    **settings
+        Fields of the class's settings. A dict among ``layers`` is a :class:`FeatureLayer` as :meth:`architecture`
+        writes it: then the model is not run to measure it.
 
     Attributes
     ----------
@@ -157,7 +161,7 @@ class WaveformClassifier(Classifier):
     Frozen, as everything that is explained: the model's parameters, modes and buffers stay as they are.
     """
 
-    NAME = "torch"
+    Settings = WaveformSettings
     takes_lengths = False
 
     def __init__(
@@ -165,22 +169,14 @@ class WaveformClassifier(Classifier):
         labels: Sequence[str],
         frontend: FrontendSettings | dict | None = None,
         task: str = "single",
-        module: nn.Module | str | None = None,
-        arguments: Mapping | None = None,
-        layers: Sequence[str | Mapping] | None = None,
-        scale: str = "mel",
+        *,
+        model: nn.Module,
+        **settings: Any,
     ):
-        super().__init__(labels, frontend_for(16000) if frontend is None else frontend, task)
-        if scale not in SCALES:
-            raise UserError(f"scale is {scale!r}, expected one of {SCALES}")
-        if isinstance(module, str):
-            module, arguments = build_module(module, arguments or {}), arguments or {}
-        if not isinstance(module, nn.Module):
-            raise UserError(f"module is {type(module).__name__}, expected a torch.nn.Module or 'package.module:Class'")
-        self.module = module
-        self.scale = scale
-        self._arguments = None if arguments is None else dict(arguments)
-        self.layers = self._layers(layers)
+        super().__init__(labels, frontend_for(16000) if frontend is None else frontend, task, **settings)
+        self.module = model
+        self.layers = self._layers(self.settings.layers)
+        self.settings = dataclasses.replace(self.settings, layers=tuple(map(dataclasses.asdict, self.layers)))
 
     # ------------------------------------------------------------------------------------------------ the contract
 
@@ -193,29 +189,6 @@ class WaveformClassifier(Classifier):
     def feature_strides(self) -> tuple[float, ...]:
         """Strides of the feature maps in frames of the spectrogram."""
         return tuple(layer.stride / self.frontend.settings.hop_length for layer in self.layers)
-
-    def architecture(self) -> dict:
-        """Return what the model is built from again.
-
-        Raises
-        ------
-        UserError
-            If it was given as an instance without arguments, or its class cannot be imported.
-        """
-        kind = type(self.module)
-        place = f"{kind.__module__}:{kind.__qualname__}"
-        if self._arguments is None:
-            raise UserError(
-                f"{place} was given as an instance, and cannot be built again: pass arguments=, what its class was "
-                "called with, to save it"
-            )
-        if imported_class(place) is not kind:
-            raise UserError(f"{place} is not the class of the model: define it at the top of a module of its own")
-        return {"module": place, "arguments": self._arguments, "layers": self.layer_settings(), "scale": self.scale}
-
-    def layer_settings(self) -> list[dict]:
-        """Return the layers as plain values, for :meth:`architecture`."""
-        return [dataclasses.asdict(layer) for layer in self.layers]
 
     def inputs(self, spectrogram: Spectrogram) -> tuple:
         """Return the arguments of :meth:`forward`: what it takes to go back to sound."""
@@ -339,8 +312,7 @@ class WaveformClassifier(Classifier):
 
         ``lengths`` [b] are in samples. They are all N, except where ``takes_lengths``, or in training.
         """
-        said = self.module(wavs)
-        return said.logits if hasattr(said, "logits") else tensor_of(said)
+        raise NotImplementedError
 
     def hear_together(self, wavs: Tensor, lengths: Tensor) -> ClassifierOutput:
         """Classify sounds [b, N] that run in one pass.
@@ -401,7 +373,7 @@ class WaveformClassifier(Classifier):
         n_bins = self.frontend.settings.n_bins
         if layer.columns == 1:
             return torch.tensor([(n_bins - 1) / 2], dtype=torch.float64)
-        if self.scale == "mel":
+        if self.settings.scale == "mel":
             return self.band_centres(layer.columns)
         return (window_centres(layer.columns, 1) + 0.5) / layer.columns * (n_bins - 1)
 
@@ -685,46 +657,6 @@ def tensor_of(output: object) -> object:
     elif isinstance(output, (tuple, list)):
         output = output[0] if output else None
     return output
-
-
-def imported_class(place: str) -> type[nn.Module]:
-    """Import ``package.module:Class``; a subclass of :class:`torch.nn.Module` and nothing else.
-
-    Raises
-    ------
-    UserError
-        If it cannot be imported, or is anything but such a class: saved folders name it, and run no other code.
-    """
-    module_name, _, class_name = place.partition(":")
-    if not module_name or not class_name:
-        raise UserError(f"module is {place!r}, expected 'package.module:Class'")
-    try:
-        found: object = importlib.import_module(module_name)
-        for part in class_name.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # the module's own code may raise anything
-        raise UserError(
-            f"module {place!r} cannot be imported ({first_line(error)}): install its package, or put the folder that "
-            "it lies in on PYTHONPATH"
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise UserError(f"module {place!r} is no class of torch.nn.Module: functions are not run, name the class")
-    origin = found.__module__.lower()
-    if origin.startswith("speechbrain.") and any(word in origin for word in FETCHING):
-        raise UserError(
-            f"module {place!r} is refused: it fetches models when it is built, which may hold code. Name a class of "
-            "your own around it, or open the model with hf: or speechbrain:"
-        )
-    return found
-
-
-def build_module(place: str, arguments: Mapping) -> nn.Module:
-    """Build the model that ``package.module:Class`` and arguments name; a :class:`UserError` if they do not fit."""
-    kind = imported_class(place)
-    try:
-        return kind(**arguments)
-    except Exception as error:  # the class may raise anything at arguments that it was not made for
-        raise UserError(f"module {place!r} cannot be built with {dict(arguments)} ({first_line(error)})") from error
 
 
 def _resolution(layer: FeatureLayer) -> tuple[float, int]:

@@ -14,9 +14,9 @@ from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
+from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.vit import ViTClassifier
-from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.errors import UserError
 from interpretability.frontend import Spectrogram, apply_mask
 
@@ -74,7 +74,7 @@ CASES = {
     # Images of 87 frames: the clips here are shorter, as long, and longer.
     "vit": lambda: ViTClassifier(LABELS, config=VIT, image_frames=87),
     "focalnet": lambda: FocalNetClassifier(LABELS, config=FOCALNET, image_frames=87),
-    "torch": lambda: WaveformClassifier(LABELS, module=Strides(), layers=["first", "second"]),
+    "torch": lambda: ModuleClassifier(LABELS, module=Strides(), layers=["first", "second"]),
     "huggingface": lambda: HuggingFaceClassifier(LABELS, config=WAV2VEC2),
     "speechbrain": lambda: SpeechBrainClassifier(
         LABELS, hyperparams=XVECTOR, layers=["embedding_model.blocks.0", "embedding_model.blocks.3"]

@@ -214,7 +214,7 @@ def test_its_folder_brings_it_back(classifier, tmp_path):
 
 
 def test_too_few_bands_for_five_halvings():
-    with pytest.raises(UserError, match="n_mels is 31, expected at least 32"):
+    with pytest.raises(UserError, match="n_mels is 31, expected a whole number >= 32"):
         Cnn14Classifier(LABELS, n_mels=31)
 
 

@@ -41,7 +41,7 @@ def test_all_of_it_comes_back(classifier, tmp_path):
 def test_the_same_weights_have_the_same_hash_wherever_they_are_saved(classifier, tmp_path):
     first = save_classifier(classifier, tmp_path / "one")
     assert save_classifier(load_classifier(tmp_path / "one"), tmp_path / "elsewhere" / "two") == first
-    other = CompactClassifier(["a", "b", "d"], classifier.frontend.settings, "multi", 16, (2, 4, 4, 8), 7.0)
+    other = CompactClassifier(["a", "b", "d"], classifier.frontend.settings, "multi", **classifier.architecture())
     other.load_state_dict(classifier.state_dict())
     assert save_classifier(other, tmp_path / "three") != first  # other classes: another classifier
     with torch.no_grad():

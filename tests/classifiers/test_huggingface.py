@@ -649,7 +649,8 @@ def test_in_training_blocks_may_be_left_out(kind):
 
 def test_settings_that_do_not_fit():
     for settings, said in (
-        ({"config": None}, "a dict with model_type"),
+        ({"config": None}, "huggingface: config is None, expected a mapping"),
+        ({"config": {}}, "a dict with model_type"),
         ({"config": {"model_type": "bert"}}, "model_type is 'bert', expected one of audio-spectrogram-transformer"),
         ({"config": {**AST_CONFIG, "n_heads": 2}}, "no setting 'n_heads'"),
         ({"config": {**AST_CONFIG, "hidden_size": "wide"}}, "refuses its settings"),

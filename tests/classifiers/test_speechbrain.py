@@ -191,7 +191,7 @@ class TestEqualToSpeechBrain:
         # SpeechBrain adds noise of up to 9e-5 to the mean that x-vectors pool.
         torch.testing.assert_close(said, out_prob, rtol=1e-5, atol=2e-4 if kind == "xvector" else 1e-5)
         # Through analysis and synthesis of the sound.
-        torch.testing.assert_close(heard.logits / ours.logit_scale, out_prob, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(heard.logits / ours.settings.logit_scale, out_prob, rtol=1e-3, atol=1e-3)
         assert heard.predicted.tolist() == index.flatten().tolist()
         assert [ours.labels[i] for i in heard.predicted] == [t[0] if isinstance(t, list) else t for t in text]
         assert ours.labels == LABELS
@@ -212,8 +212,8 @@ class TestEqualToSpeechBrain:
             torch.testing.assert_close(logits.exp().sum(1), torch.ones(2))
             torch.testing.assert_close(logits.softmax(1), logits.exp())
             cosines = loaded["ecapa"].module(wavs, torch.ones(2))
-        assert loaded["xvector"].logit_scale == 1.0
-        assert loaded["ecapa"].logit_scale == 30.0
+        assert loaded["xvector"].settings.logit_scale == 1.0
+        assert loaded["ecapa"].settings.logit_scale == 30.0
         assert cosines.abs().max() <= 1
 
     def test_the_folder_is_only_read(self, folders):
@@ -330,7 +330,7 @@ class TestContract:
         made = SpeechBrainClassifier.from_folder(
             folder, ["a", "b", "c"], "multi", ["embedding_model.blocks.1"], logit_scale=2.0
         )
-        assert (made.labels, made.task, made.logit_scale) == (["a", "b", "c"], "multi", 2.0)
+        assert (made.labels, made.task, made.settings.logit_scale) == (["a", "b", "c"], "multi", 2.0)
         assert [layer.name for layer in made.layers] == ["embedding_model.blocks.1"]
         assert made.frontend.settings.sample_rate == RATE
         assert made.frontend.settings.level == "none"

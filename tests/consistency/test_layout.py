@@ -158,7 +158,7 @@ SHARED_BY_METHODS = ("base", "objectives", "floors")
 REGISTRY_OF_METHODS = ("folder", "__init__")
 
 #: Modules of classifiers/ that hold what classifiers share; each may import those before it.
-SHARED_BY_CLASSIFIERS = ("base", "image", "waveform")
+SHARED_BY_CLASSIFIERS = ("base", "importing", "image", "waveform")
 #: Those that know every classifier, and that no classifier knows.
 REGISTRY_OF_CLASSIFIERS = ("folder", "sources", "__init__")
 

@@ -1,0 +1,81 @@
+"""``torch``: a module of PyTorch from waveforms to logits, named by its class or given as it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from interpretability.classifiers.importing import build_module, imported_class
+from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, tensor_of
+from interpretability.errors import UserError
+from interpretability.frontend import FrontendSettings
+from interpretability.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleSettings(WaveformSettings):
+    """Settings of ``torch``."""
+
+    module: str = setting(dataclasses.MISSING, "class of the model: package.module:Class")
+    arguments: dict | None = setting(None, "plain values that the class is called with")
+
+
+class ModuleClassifier(WaveformClassifier):
+    """A module of PyTorch from waveforms [B, N] to logits [B, C], or to an output with ``logits``.
+
+    Parameters
+    ----------
+    labels, frontend, task
+        As in :class:`~interpretability.classifiers.waveform.WaveformClassifier`.
+    module : str or torch.nn.Module
+        ``"package.module:Class"``, which is imported and called with ``arguments``; or the module itself, which can be
+        saved only if ``arguments`` say what it was built with.
+    **settings
+        The other fields of :class:`ModuleSettings`.
+    """
+
+    NAME = "torch"
+    Settings = ModuleSettings
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        frontend: FrontendSettings | dict | None = None,
+        task: str = "single",
+        *,
+        module: nn.Module | str,
+        **settings: Any,
+    ):
+        if isinstance(module, nn.Module):
+            model, place = module, f"{type(module).__module__}:{type(module).__qualname__}"
+        else:
+            settings["arguments"] = settings.get("arguments") or {}
+            place, model = module, build_module(module, settings["arguments"])
+        super().__init__(labels, frontend, task, model=model, module=place, **settings)
+
+    def architecture(self) -> dict:
+        """Return the settings as plain values.
+
+        Raises
+        ------
+        UserError
+            If the model was given as an instance without arguments, or its class cannot be imported.
+        """
+        place = self.settings.module
+        if self.settings.arguments is None:
+            raise UserError(
+                f"{place} was given as an instance, and cannot be built again: pass arguments=, what its class was "
+                "called with, to save it"
+            )
+        if imported_class(place) is not type(self.module):
+            raise UserError(f"{place} is not the class of the model: define it at the top level of a module")
+        return super().architecture()
+
+    def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
+        """See :meth:`WaveformClassifier.logits_of`."""
+        output = self.module(wavs)
+        return output.logits if hasattr(output, "logits") else tensor_of(output)

@@ -1,0 +1,52 @@
+"""Only classes of modules are imported by name: no functions, nothing that downloads."""
+
+import sys
+
+import pytest
+import tiny
+from torch import nn
+
+from interpretability.classifiers.importing import build_module, imported_class
+from interpretability.errors import UserError
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A user's package with a model and a function."""
+    (tmp_path / "someones_models.py").write_text(tiny.NETWORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "someones_models"
+    sys.modules.pop("someones_models", None)
+
+
+def test_folders_name_classes_of_models_and_nothing_else(package):
+    assert imported_class("torch.nn:Linear") is nn.Linear
+    for bad, said in (
+        (f"{package}:make", "functions are not run"),
+        ("os:system", "functions are not run"),
+        ("builtins:dict", "functions are not run"),
+        ("nowhere_at_all:Net", "cannot be imported"),
+        (f"{package}:Nut", "cannot be imported"),
+        ("just_a_name", "package.module:Class"),
+    ):
+        with pytest.raises(UserError, match=said):
+            imported_class(bad)
+    for settings in ({"colour": 3}, {"width": -1}):
+        with pytest.raises(UserError, match="cannot be built with"):
+            build_module(f"{package}:Net", settings)
+
+
+def test_modules_that_fail_when_they_are_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "half_written.py").write_text("def (:\n")
+    (tmp_path / "needs_a_key.py").write_text("raise RuntimeError('no key')\n")
+    for place in ("half_written:Net", "needs_a_key:Net", ".relative:Net"):
+        with pytest.raises(UserError, match=f"'{place}' cannot be imported"):
+            imported_class(place)
+
+
+def test_networks_that_fetch_models_when_they_are_built_are_refused():
+    place = "speechbrain.integrations.huggingface.huggingface:HFTransformersInterface"
+    with pytest.raises(UserError, match="is refused: building it downloads models"):
+        build_module(place, {"source": "someone/model", "save_path": "here", "trust_remote_code": True})
+    assert imported_class("speechbrain.nnet.linear:Linear").__name__ == "Linear"
