@@ -19,7 +19,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interpretability.classifiers.base import Classifier
-from interpretability.data.batches import collate
 from interpretability.errors import UserError
 from interpretability.files import write_json, write_text
 from interpretability.frontend import PLACES, Frontend, Spectrogram
@@ -172,7 +171,7 @@ def evaluate(
     ):
         for start in range(0, len(waiting), batch_size):
             names = waiting[start : start + batch_size]
-            batch = collate([dataset[index[name]] for name in names])
+            batch = PaddedBatch([dataset[index[name]] for name in names])
             new = _measure(classifier, methods, companions, batch, places, device, seconds)
             stream.write("".join(json.dumps(row) + "\n" for row in new))
             stream.flush()

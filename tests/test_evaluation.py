@@ -11,8 +11,9 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from interpretability.data.batches import make_datasets
-from interpretability.data.synthetic import LABELS as SYNTHETIC_LABELS
-from interpretability.data.synthetic import make_clip, prepare_synthetic
+from interpretability.data.sounds import LABELS as SYNTHETIC_LABELS
+from interpretability.data.sounds import make_clip
+from interpretability.data.synthetic import prepare_synthetic
 from interpretability.errors import UserError
 from interpretability.evaluation import evaluate
 from interpretability.frontend import PLACES

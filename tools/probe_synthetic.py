@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""How far the mean spectrum alone gets on the Synthetic data: a linear probe.
+"""How well the mean spectrum alone separates the classes of the Synthetic data: a linear probe.
 
     python tools/probe_synthetic.py --data_folder results/data/synthetic
 
 The data set is made if the folder is empty or absent. Logistic regression on the log of each clip's mean magnitude
 spectrum, standardised, is fitted on the training split and scored once on the test split. A classifier that uses time
-should do far better; what the probe reaches is what no explanation has to account for.
+should do far better.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def mean_log_spectrum(x: torch.Tensor) -> np.ndarray:
     return mean.clamp_min(_FLOOR).log().numpy()
 
 
-def probe(prepared: PreparedData, sample_rate: int = 16000) -> tuple[float, int, int]:
-    """Fit the probe on the training split; return its test accuracy and the numbers of training and test clips."""
+def probe(prepared: PreparedData, sample_rate: int = 16000) -> float:
+    """Fit the probe on the training split; return its accuracy on the test split."""
     parts = {}
     for split in ("train", "test"):
         manifest = read_manifest(prepared.manifests[split], prepared.data_root, prepared.labels)
@@ -60,7 +60,7 @@ def probe(prepared: PreparedData, sample_rate: int = 16000) -> tuple[float, int,
         parts[split] = features, [clip["label"] for clip in clips]
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
     model.fit(*parts["train"])
-    return model.score(*parts["test"]), len(parts["train"][1]), len(parts["test"][1])
+    return model.score(*parts["test"])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,10 +84,10 @@ def _report(options: argparse.Namespace) -> None:
             n_valid=options.n_valid,
             n_test=options.n_test,
         )
-        accuracy, n_train, n_test = probe(prepared)
+        accuracy = probe(prepared)
     print(
         f"linear probe on the mean spectrum: test accuracy {accuracy:.3f} "
-        f"(seed {options.seed}, {n_train} training clips, {n_test} test clips)"
+        f"(seed {options.seed}, {options.n_train} training clips, {options.n_test} test clips)"
     )
 
 

@@ -1,1 +1,1 @@
-"""Sounds and data sets: reading and caching audio, the one manifest schema, one prepare function per data set."""
+"""Sounds and data sets: audio files, the one manifest schema, one prepare function per data set, noise, batches."""

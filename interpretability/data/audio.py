@@ -210,7 +210,7 @@ class ClipCache:
             with atomic_path(entry) as temporary, open(temporary, "wb") as stream:
                 np.save(stream, wav.numpy())
         except OSError as error:
-            # The clip itself is in memory: a full or read-only disk makes the run slower, it need not end it.
+            # The clip itself is in memory: a full or read-only disk makes the run slower, but does not end it.
             self._can_write = False
             logger.warning("clip cache %s cannot be written (%s): going on without it", self.folder, error)
 

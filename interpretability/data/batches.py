@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from torch import Tensor
 from torch.nn import functional
@@ -12,8 +11,6 @@ from torch.nn import functional
 from interpretability.data.audio import ClipCache
 from interpretability.data.manifest import PreparedData, decodable, read_manifest, speechbrain_dataset
 from interpretability.errors import UserError
-
-collate = PaddedBatch
 
 
 def make_datasets(
@@ -61,7 +58,7 @@ def make_datasets(
         are); if targets are asked for that the data set does not have.
     """
     if fixed_length and not clip_seconds:
-        raise UserError("fixed_length is True but clip_seconds is not set: say how long the clips are")
+        raise UserError("fixed_length is True but clip_seconds is not set: give the length of the clips")
     cache = ClipCache(cache_folder, sample_rate, clip_seconds)
     n_fixed = round(clip_seconds * sample_rate) if fixed_length else None
 

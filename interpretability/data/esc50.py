@@ -25,14 +25,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
-from interpretability.data.manifest import DATA_ROOT, BadClips, PreparedData, write_manifest
+from interpretability.data.manifest import DATA_ROOT, SPLITS, BadClips, PreparedData, write_manifests
 from interpretability.errors import MissingError, UserError
-from interpretability.files import atomic_folder, sha256, write_json_if_changed
+from interpretability.files import atomic_folder, sha256
 
 logger = logging.getLogger(__name__)
 
 ARCHIVE_URL = "https://github.com/karolpiczak/ESC-50/archive/master.zip"
-SPLITS = ("train", "valid", "test")
 _CSV = PurePosixPath("meta/esc50.csv")
 _TIMEOUT = 30  # seconds without a byte
 
@@ -94,7 +93,7 @@ def prepare_esc50(
         If the folder holds something else; if the CSV lacks columns or has impossible values; if folds overlap, are
         empty or are not in the CSV; if a clip is bad; if the archive is damaged, unsafe or not ESC-50.
     """
-    # Settings come first: nobody should wait for a download to hear about a typing error.
+    # Settings are checked first: a typing error should not cost a download.
     folds = {
         split: parse_folds(value, f"{split}_folds")
         for split, value in zip(SPLITS, (train_folds, valid_folds, test_folds), strict=True)
@@ -114,22 +113,8 @@ def prepare_esc50(
     split_of = {fold: split for split, chosen in folds.items() for fold in chosen}
     entries, skipped = _scan([row for row in rows if row.fold in split_of], root, skip_bad_clips)
     by_split = {split: [entry for entry in entries if split_of[entry["fold"]] == split] for split in SPLITS}
-    for split, members in by_split.items():
-        if not members:
-            raise UserError(f"{root}: no good clip is left in {split}_folds {folds[split]}; check the data folder")
-
-    manifest_folder = Path(manifest_folder)
-    manifests = {split: manifest_folder / f"{split}.json" for split in SPLITS}
-    for split, members in by_split.items():
-        write_manifest(manifests[split], members)
-    write_json_if_changed(manifest_folder / "labels.json", labels)
-    description = {
-        "name": "ESC-10" if esc10_only else "ESC-50",
-        "folds": folds,
-        "n_clips": {split: len(members) for split, members in by_split.items()},
-        "n_skipped": len(skipped),
-    }
-    return PreparedData(manifests=manifests, data_root=root, labels=labels, description=description, skipped=skipped)
+    description = {"name": "ESC-10" if esc10_only else "ESC-50", "folds": folds}
+    return write_manifests(manifest_folder, root, labels, by_split, description, skipped)
 
 
 def parse_folds(value: Iterable[int] | str | int, name: str = "folds") -> list[int]:
@@ -159,7 +144,7 @@ def parse_folds(value: Iterable[int] | str | int, name: str = "folds") -> list[i
 
 def _whole(value: int | str) -> int:
     if isinstance(value, bool):
-        raise TypeError("a truth value is not a fold")
+        raise TypeError("a fold is a number")
     return int(value) if isinstance(value, str) else operator.index(value)
 
 
@@ -224,11 +209,13 @@ def _labels(rows: list[_Row], table: Path) -> list[str]:
     names: dict[int, str] = {}
     for row in rows:
         if names.setdefault(row.target, row.category) != row.category:
-            raise UserError(f"{table}: target {row.target} is both {names[row.target]!r} and {row.category!r}; mend it")
+            raise UserError(
+                f"{table}: target {row.target} is both {names[row.target]!r} and {row.category!r}; correct it"
+            )
     labels = [names[target] for target in sorted(names)]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        raise UserError(f"{table}: the category {twice[0]!r} has more than one target; mend it")
+        raise UserError(f"{table}: the category {twice[0]!r} has more than one target; correct it")
     return labels
 
 
@@ -264,18 +251,20 @@ def _scan(rows: list[_Row], root: Path, skip_bad_clips: bool) -> tuple[list[dict
 
 
 def _find_or_download(root: Path, download: bool, url: str, checksum: str | None) -> None:
-    """Return when ``root`` holds ESC-50; download it only to a folder that is absent or empty."""
+    """Make sure that ``root`` holds ESC-50; download it only to a folder that is absent or empty."""
     if (root / _CSV).is_file():
         return
     if root.exists() and not root.is_dir():
         raise UserError(f"{root}: is a file, expected the folder that holds {_CSV} and audio/")
     if root.is_dir() and any(root.iterdir()):
         inner = next((folder for folder in sorted(root.iterdir()) if (folder / _CSV).is_file()), None)
-        todo = f"give {inner}" if inner else f"give another --data_folder, or an empty one to download to (from {url})"
-        raise MissingError(f"{root}: has no {_CSV}, and holds other things, so nothing is downloaded to it; {todo}")
+        advice = (
+            f"give {inner}" if inner else f"give another --data_folder, or an empty one to download to (from {url})"
+        )
+        raise MissingError(f"{root}: has no {_CSV}, and holds other things, so nothing is downloaded to it; {advice}")
     if not download:
-        raise _do_it_by_hand(root, url, "and downloading is switched off")
-    # A link to an empty folder on a larger disk is meant: the folder is replaced, not the link.
+        raise _not_available(root, url, "and downloading is switched off")
+    # Of a link (to a larger disk, say) the folder is replaced, not the link.
     folder = root.resolve()
     if os.path.ismount(folder):
         # A mount point cannot be renamed, so the data could not take its place in one step.
@@ -288,14 +277,14 @@ def _download(folder: Path, root: Path, url: str, checksum: str | None) -> None:
     try:
         response = urllib.request.urlopen(url, timeout=_TIMEOUT)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _do_it_by_hand(root, url, f"and cannot be downloaded ({_why(error)})") from error
+        raise _not_available(root, url, f"and cannot be downloaded ({_reason(error)})") from error
     with response:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.download.", dir=folder.parent) as temporary:
             archive = Path(temporary) / "archive.zip"
             _fetch(response, archive, root, url)
-            # GitHub packs 'master' anew whenever it likes, so that archive has no fixed hash: without a hash in the
-            # settings, the checksums inside the zip and the table that it has to hold are what is verified.
+            # GitHub packs 'master' anew now and then, so that its archive has no fixed hash: without one in the
+            # settings, only the checksums inside the zip and the table that it has to hold are verified.
             if checksum is not None and sha256(archive) != checksum.strip().lower():
                 raise UserError(
                     f"{url}: its SHA-256 is {sha256(archive)}, expected {checksum}: "
@@ -312,25 +301,25 @@ def _fetch(response: http.client.HTTPResponse, archive: Path, root: Path, url: s
         tqdm(desc="ESC-50: download", total=total, unit="B", unit_scale=True, disable=None) as progress,
     ):
         while True:
-            # Only the network is excused here: that the disk is full is another matter, and says so itself.
+            # Only errors of the network are handled here: a full disk has a message of its own.
             try:
                 block = response.read(1 << 16)
             except (OSError, http.client.HTTPException) as error:
-                raise _do_it_by_hand(root, url, f"and the download broke off ({_why(error)})") from error
+                raise _not_available(root, url, f"and the download broke off ({_reason(error)})") from error
             if not block:
                 break
             stream.write(block)
             progress.update(len(block))
         got = stream.tell()
     if total is not None and got != total:
-        raise _do_it_by_hand(root, url, f"and the download broke off ({got} of {total} bytes)")
+        raise _not_available(root, url, f"and the download broke off ({got} of {total} bytes)")
 
 
 def _unpack(archive: Path, folder: Path, url: str) -> None:
-    """Unpack what is wanted of the archive to ``folder``: all of it, or nothing."""
+    """Unpack the data set from the archive to ``folder``: all of it, or nothing."""
     try:
         with zipfile.ZipFile(archive) as content:
-            members = _wanted(content, url)
+            members = _members_to_unpack(content, url)
             size = sum(member.file_size for member, _ in members)
             free = shutil.disk_usage(folder.parent).free
             if size > free:
@@ -349,7 +338,7 @@ def _unpack(archive: Path, folder: Path, url: str) -> None:
         raise UserError(f"{url}: the archive is damaged or not a zip file ({error}): try the download again") from error
 
 
-def _wanted(content: zipfile.ZipFile, url: str) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
+def _members_to_unpack(content: zipfile.ZipFile, url: str) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
     """Return the members to unpack, with their paths below the data folder; refuse an archive that is not safe."""
     members = [member for member in content.infolist() if not member.is_dir()]
     for member in members:
@@ -365,10 +354,10 @@ def _wanted(content: zipfile.ZipFile, url: str) -> list[tuple[zipfile.ZipInfo, P
         for member, path in zip(members, paths, strict=True)
         if path.is_relative_to(root)
     ]
-    return [(member, name) for member, name in inside if _is_wanted(name)]
+    return [(member, name) for member, name in inside if _is_part_of_esc50(name)]
 
 
-def _is_wanted(name: PurePosixPath) -> bool:
+def _is_part_of_esc50(name: PurePosixPath) -> bool:
     if len(name.parts) == 1:
         return name.name.upper().startswith(("LICENSE", "README"))
     return name.parts[0] in ("meta", "audio")
@@ -384,13 +373,13 @@ def _refuse_unsafe(member: zipfile.ZipInfo, url: str) -> None:
         raise UserError(f"{url}: the archive has a member {name!r} that is a link or no plain file: do not use it")
 
 
-def _do_it_by_hand(root: Path, url: str, reason: str) -> MissingError:
+def _not_available(root: Path, url: str, reason: str) -> MissingError:
     return MissingError(
         f"ESC-50 is not in {root} {reason}: download {url}, unpack it, and put its meta and audio folders in {root}"
     )
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError):

@@ -33,6 +33,7 @@ from interpretability.files import write_json_if_changed
 logger = logging.getLogger(__name__)
 
 DATA_ROOT = "{data_root}"
+SPLITS = ("train", "valid", "test")
 NEEDED_KEYS = ("wav", "duration", "sample_rate", "label")
 
 
@@ -99,7 +100,7 @@ class PreparedData:
 
 
 class BadClips:
-    """What a bad clip does: it stops the run, or it is left out, counted and listed.
+    """Bad clips stop the run, or are left out, counted and listed.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ class BadClips:
         self.skipped: list[tuple[str, str]] = []
 
     def add(self, clip_id: str, reason: str) -> None:
-        """Take note of a bad clip.
+        """Add a bad clip.
 
         Raises
         ------
@@ -151,7 +152,7 @@ class BadClips:
 def write_manifest(path: str | Path, entries: Iterable[dict[str, Any]]) -> bool:
     """Write a manifest, atomically, unless the file already says the same.
 
-    A file that would not change is not touched, so that a resumed run does not take it for new data.
+    A file that would not change is not touched.
 
     Parameters
     ----------
@@ -187,6 +188,43 @@ def write_manifest(path: str | Path, entries: Iterable[dict[str, Any]]) -> bool:
     return write_json_if_changed(path, content)
 
 
+def write_manifests(
+    folder: str | Path,
+    data_root: Path,
+    labels: list[str],
+    entries: dict[str, list[dict[str, Any]]],
+    description: dict[str, Any],
+    skipped: list[tuple[str, str]],
+) -> PreparedData:
+    """Write the manifests of all splits, and ``labels.json``: how a ``prepare_*`` function ends.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to; made when needed.
+    data_root, labels, skipped
+        As in :class:`PreparedData`.
+    entries : dict
+        Split -> its clips, as of :func:`write_manifest`.
+    description : dict
+        Name of the data set and how it was made; the numbers of clips, good and skipped, are added.
+
+    Raises
+    ------
+    UserError
+        If a split has no clip, or one does not fit the schema.
+    """
+    for split, clips in entries.items():
+        if not clips:
+            raise UserError(f"{data_root}: no good clip is left in the {split} split; check the data folder")
+    manifests = {split: Path(folder) / f"{split}.json" for split in entries}
+    for split, clips in entries.items():
+        write_manifest(manifests[split], clips)
+    write_json_if_changed(Path(folder) / "labels.json", labels)
+    counts = {"n_clips": {split: len(clips) for split, clips in entries.items()}, "n_skipped": len(skipped)}
+    return PreparedData(manifests, data_root, labels, {**description, **counts}, skipped)
+
+
 def read_manifest(
     path: str | Path,
     data_root: str | Path,
@@ -196,7 +234,7 @@ def read_manifest(
 ) -> Manifest:
     """Read and validate a manifest.
 
-    Audio is checked by its header only: a damaged body and samples that are NaN come to light when a clip is decoded
+    Audio is checked by its header only: a damaged body and samples that are NaN show when a clip is decoded
     (:func:`decodable`).
 
     Parameters
@@ -374,11 +412,10 @@ def _checked_entry(members: Any, data_root: Path, labels: set[str] | None, check
         entry = _map_text(members, lambda text: text.format_map({"data_root": str(data_root)}))
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise UserError(
-            f"a text has braces that stand for nothing ({error}); the only name is {DATA_ROOT}, "
-            "other braces are doubled"
+            f"a text has braces without a meaning ({error}); the only name is {DATA_ROOT}, other braces are doubled"
         ) from error
     if labels is not None and entry["label"] not in labels:
-        raise UserError(f"the label {entry['label']!r} is not one of the {len(labels)} classes {_some(labels)}")
+        raise UserError(f"the label {entry['label']!r} is not one of the {len(labels)} classes {_shortened(labels)}")
     for key in ("wav", "target_wav"):
         if key in entry:
             if not Path(entry[key]).is_absolute():
@@ -427,6 +464,6 @@ def _map_text(value: Any, change: Callable[[str], str]) -> Any:
     return value
 
 
-def _some(names: Iterable[str], n: int = 10) -> str:
+def _shortened(names: Iterable[str], n: int = 10) -> str:
     names = sorted(names)
     return ", ".join(names[:n]) + (", ..." if len(names) > n else "")

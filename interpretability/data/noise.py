@@ -1,7 +1,7 @@
 """Noise to train with: from a folder of sounds, or, where there is none, the other clips of the batch.
 
 A folder in WHAM!'s layout (``tr`` and ``tt``) keeps its own split. In any other one every fifth file, by a checksum
-of its name, is kept apart for testing, so that nobody is tested on noise that was trained with.
+of its name, is kept apart for testing: no noise serves in both.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ def noise_files(folder: str | Path, part: str = "train") -> list[Path]:
         raise MissingError(f"no noise folder at {folder}: pass a folder of sounds, or null to mix with other clips")
     wham = all((folder / name).is_dir() for name in PARTS.values())
     root = folder / PARTS[part] if wham else folder
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not wham:
-        found = [path for path in found if _for_testing(path.relative_to(root)) == (part == "test")]
-    if not found:
+        files = [path for path in files if _is_for_testing(path.relative_to(root)) == (part == "test")]
+    if not files:
         raise UserError(
             f"noise: no sounds ({', '.join(SUFFIXES)}) for the {part} part in {root}"
             + ("" if wham else ", where one in five files is kept for testing")
             + ": pass another folder, or null to mix with other clips"
         )
-    for path in found:
-        audio_header(path)  # a bad file is told now, and not in the middle of an epoch
-    return found
+    for path in files:
+        audio_header(path)  # a bad file is reported now, and not in the middle of an epoch
+    return files
 
 
-def _for_testing(name: Path) -> bool:
+def _is_for_testing(name: Path) -> bool:
     return zlib.crc32(name.as_posix().encode()) % TEST_SHARE == 0
 
 
@@ -107,7 +107,7 @@ class NoiseMixer:
         self._root = None if folder is None else Path(folder)
 
     def describe(self) -> dict:
-        """Return plain values for a run's record: another set of files is another noise, wherever it lies."""
+        """Return plain values for a run's record; the names of the files tell sets of noise apart, not their place."""
         settings = {"snr_db": self.snr_db, "probability": self.probability}
         if not self.files:
             return {"source": "other clips", **settings}
@@ -133,14 +133,13 @@ class NoiseMixer:
         mixed = wavs.clone()
         for clip in chosen.nonzero()[:, 0].tolist():
             noise = self._noise_for(clip, wavs, counts)
-            count = int(counts[clip])
-            own = wavs[clip, :count]
             if noise is None:
                 continue
-            noise = _fit(noise, count).to(own)
-            level, power = own.square().mean().sqrt(), noise.square().mean().sqrt()
-            if level > 0 and power > 0:
-                mixed[clip, :count] = own + noise * (level / power) * 10 ** (-self.snr_db / 20)
+            sound = wavs[clip, : int(counts[clip])]
+            noise = _fit(noise, len(sound)).to(sound)
+            level, noise_level = sound.square().mean().sqrt(), noise.square().mean().sqrt()
+            if level > 0 and noise_level > 0:
+                mixed[clip, : len(sound)] += noise * (level / noise_level) * 10 ** (-self.snr_db / 20)
         return mixed
 
     def _noise_for(self, clip: int, wavs: Tensor, counts: Tensor) -> Tensor | None:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from speechbrain.dataio.batch import PaddedBatch
 
 from interpretability.data import audio
-from interpretability.data.batches import collate, make_datasets
+from interpretability.data.batches import make_datasets
 from interpretability.data.manifest import PreparedData, write_manifest
 from interpretability.errors import UserError
 
@@ -37,7 +38,7 @@ def prepared(tmp_path):
 
 def test_native_lengths_are_padded_with_relative_lengths(prepared):
     data = make_datasets(prepared, ["cat", "dog"], RATE)["train"]
-    batch = collate([data[0], data[1]])
+    batch = PaddedBatch([data[0], data[1]])
     assert batch.signal.data.shape == (2, 12000)
     assert batch.signal.lengths.tolist() == pytest.approx([4000 / 12000, 1.0])
     assert not batch.signal.data[0, 4000:].any()
@@ -56,7 +57,7 @@ def test_fixed_length_pads_with_silence_that_belongs_to_the_clip(prepared, tmp_p
     data = make_datasets(prepared, ["cat", "dog"], RATE, 1.0, fixed_length=True, cache_folder=tmp_path / "cache")[
         "test"
     ]
-    batch = collate([data[0], data[1]])
+    batch = PaddedBatch([data[0], data[1]])
     assert batch.signal.data.shape == (2, 8000)
     assert batch.signal.lengths.tolist() == [1.0, 1.0]
     assert not batch.signal.data[0, 4000:].any()

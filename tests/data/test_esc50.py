@@ -264,7 +264,7 @@ def test_a_file_listed_twice(data, tmp_path):
 def test_a_split_with_no_good_clip(data, tmp_path):
     for path in (data / "audio").glob("5-*"):
         path.unlink()
-    assert_refused(tmp_path, data, "no good clip is left in test_folds [5]", skip_bad_clips=True)
+    assert_refused(tmp_path, data, "no good clip is left in the test split", skip_bad_clips=True)
 
 
 def test_no_audio_folder(data, tmp_path):

@@ -12,6 +12,7 @@ from interpretability.metrics import (
     intersection_over_union,
     pointing_game,
 )
+from interpretability.metrics.localisation import true_mask
 
 LENGTHS = [7, 1, 4, 6]
 
@@ -237,3 +238,14 @@ def test_bad_input():
         energy_weighted_auroc(mask, truth, magnitude.index_fill(0, torch.tensor([0]), math.inf), valid)
     with pytest.raises(ValueError, match="truth is"):
         energy_weighted_auroc(mask, truth.long(), magnitude, valid)
+
+
+def test_true_mask_is_strict_and_keeps_shape():
+    target, rest = torch.rand(2, 5, 7), torch.rand(2, 5, 7)
+    rest[0, 0] = target[0, 0]
+    mask = true_mask(target, rest)
+    assert mask.dtype == torch.bool
+    assert torch.equal(mask, torch.from_numpy(target.numpy() > rest.numpy()))
+    assert not mask[0, 0].any()
+    with pytest.raises(ValueError, match="one shape"):
+        true_mask(target, rest[:, :4])
