@@ -1,4 +1,4 @@
-"""The SpeechBrain Brains: one base for resuming, schedules, statistics and selection, two jobs on top of it."""
+"""The SpeechBrain Brains: one base for resuming, schedules, statistics and selection, and three kinds on top of it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ from types import MappingProxyType
 import numpy as np
 import speechbrain as sb
 import torch
-import torchaudio
 import yaml
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 from torch import Tensor
 from torch.nn import functional
 
-from interpretability.classifiers.base import Classifier, MaskedLogits
+from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits
 from interpretability.errors import UserError
-from interpretability.frontend import Spectrogram, sample_counts
+from interpretability.frontend import Spectrogram
 from interpretability.methods.base import Interpreter
 from interpretability.metrics.suite import MetricSuite
+from interpretability.training.augmentation import (
+    AugmentationSettings,
+    crop_in_time,
+    mask_stripes,
+    mix_up,
+    shift_in_time,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -101,15 +107,15 @@ def seed_step(*parts: int | str) -> None:
 # The totals are gathered over processes while saving: every one of them has to take part.
 @partial(register_checkpoint_hooks, save_on_main_only=False)
 class ResumableBrain(sb.Brain):
-    """What both jobs share.
+    """What all kinds of training share.
 
     - Every training step is seeded from (seed, epoch, step, rank), and the learning rate is a function of progress:
       a run killed in the middle of an epoch and started again gives what it would have given.
     - Statistics are means over clips (not over batches), plain floats, gathered over processes.
     - The best checkpoint by a named validation scalar is kept, and the last one.
 
-    Hyperparameters it reads: ``seed``, ``lr``, ``number_of_epochs``, ``selection`` (:class:`Selection`),
-    ``train_logger``, ``stopwatch`` and optional ``tensorboard_logger``.
+    Hyperparameters it reads: ``seed``, ``lr``, ``number_of_epochs``, ``selection`` (:class:`Selection`) and
+    ``stopwatch``.
     """
 
     epoch = 0
@@ -117,8 +123,8 @@ class ResumableBrain(sb.Brain):
     # Sums and counts of the first part of an epoch, from a checkpoint in its middle.
     _carried: Mapping[str, list[float]] = MappingProxyType({})
 
-    def fit(self, epoch_counter, train_set, valid_set=None, progressbar=None, **kwargs):
-        """See :meth:`speechbrain.Brain.fit`.
+    def fit(self, epoch_counter, train_set, valid_set=None, progressbar=None, loggers=(), **kwargs):
+        """See :meth:`speechbrain.Brain.fit`; ``loggers``: SpeechBrain's train loggers, told each epoch's statistics.
 
         Raises
         ------
@@ -127,6 +133,8 @@ class ResumableBrain(sb.Brain):
         """
         self.steps_per_epoch = max(1, len(train_set))
         self._epoch_counter = epoch_counter
+        self._loggers = loggers
+        self.hparams.stopwatch.start()
         super().fit(epoch_counter, train_set, valid_set, progressbar, **kwargs)
 
     def on_fit_start(self):
@@ -214,10 +222,9 @@ class ResumableBrain(sb.Brain):
                 "lower lr, or look at the data"
             )
         where = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
-        for log in (self.hparams.train_logger, self.hparams.tensorboard_logger):
-            if log is not None:
-                # Every process calls it: SpeechBrain lets the main one write, and makes the others wait for it.
-                log.log_stats(where, train_stats=self.train_stats, valid_stats=stats)
+        for log in self._loggers:
+            # Every process calls it: SpeechBrain lets the main one write, and makes the others wait for it.
+            log.log_stats(where, train_stats=self.train_stats, valid_stats=stats)
         meta = {
             "epoch": float(epoch),
             "seconds": self.hparams.stopwatch.seconds,
@@ -234,14 +241,14 @@ class ResumableBrain(sb.Brain):
         UserError
             If there is none.
         """
-        found = self.checkpointer.find_checkpoint(**self.hparams.selection.key_argument())
-        if found is None:
+        best = self.checkpointer.find_checkpoint(**self.hparams.selection.key_argument())
+        if best is None:
             raise UserError(
                 f"no checkpoint with a validation {self.hparams.selection.key!r} in "
                 f"{self.checkpointer.checkpoints_dir}; train first, or pass the output_folder of a finished run"
             )
-        self.checkpointer.load_checkpoint(found)
-        return dict(found.meta)
+        self.checkpointer.load_checkpoint(best)
+        return dict(best.meta)
 
     def progress(self) -> tuple[int, float]:
         """Return how many whole epochs the checkpoints hold, and how many seconds of training they took."""
@@ -270,7 +277,7 @@ class ResumableBrain(sb.Brain):
     def bare(self, name: str) -> torch.nn.Module:
         """Return a module without the wrapper of parallel training: for attributes, never for its ``forward``."""
         module = self.modules[name]
-        # By its type: a classifier that wraps a model of somebody else's may have an attribute of that name, too.
+        # By its type: a classifier that wraps a third-party model may have an attribute of that name, too.
         return module.module if isinstance(module, WRAPPERS) else module
 
     def wavs_of(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
@@ -279,11 +286,19 @@ class ResumableBrain(sb.Brain):
         return batch.signal.data.float(), batch.signal.lengths
 
 
+@dataclass(frozen=True)
+class ClassifiedBatch:
+    """A classifier's ``output`` on a batch, the ``index`` [B] of each clip's class and the ``shares`` [B, C] of all."""
+
+    output: ClassifierOutput
+    index: Tensor
+    shares: Tensor
+
+
 class ClassifierBrain(ResumableBrain):
     """Train a classifier: mixup, random time shift, SpecAugment; cross-entropy with label smoothing.
 
-    Further hyperparameters: ``augmentation``, with ``mixup_alpha``, ``time_shift`` (share of the clip), ``time_masks``,
-    ``time_mask_frames``, ``frequency_masks``, ``frequency_mask_bins`` and ``label_smoothing``.
+    Further hyperparameter: ``augmentation`` (:class:`~interpretability.training.augmentation.AugmentationSettings`).
     """
 
     def compute_forward(self, batch, stage):
@@ -293,16 +308,15 @@ class ClassifierBrain(ResumableBrain):
         frontend = classifier.frontend
         wavs = frontend.level(wavs, lengths)
         index = torch.tensor([classifier.target_index(label) for label in batch.label], device=self.device)
-        goal = functional.one_hot(index, len(classifier.labels)).float()
+        shares = functional.one_hot(index, len(classifier.labels)).float()
+        settings: AugmentationSettings = self.hparams.augmentation
         if stage == sb.Stage.TRAIN:
-            settings = self.hparams.augmentation
-            wavs = shift_in_time(wavs, lengths, settings["time_shift"])
-            wavs, lengths, goal = mix_up(wavs, lengths, goal, settings["mixup_alpha"])
-            wavs = frontend.level(wavs, lengths)
+            mixed = mix_up(shift_in_time(wavs, lengths, settings.time_shift), lengths, shares, settings.mixup_alpha)
+            wavs, lengths, shares = frontend.level(mixed.wavs, mixed.lengths), mixed.lengths, mixed.shares
         spectrogram = frontend.analyse(wavs, lengths)
         if stage == sb.Stage.TRAIN:
-            spectrogram = replace(spectrogram, magnitude=spec_augment(spectrogram.magnitude, settings))
-        return self.modules["classifier"](*classifier.inputs(spectrogram)), index, goal
+            spectrogram = replace(spectrogram, magnitude=mask_stripes(spectrogram.magnitude, settings))
+        return ClassifiedBatch(self.modules["classifier"](*classifier.inputs(spectrogram)), index, shares)
 
     def compute_objectives(self, predictions, batch, stage):
         """Return the mean cross-entropy.
@@ -312,13 +326,13 @@ class ClassifierBrain(ResumableBrain):
         UserError
             If training has diverged.
         """
-        output, index, goal = predictions
-        logits = output.logits.float()
+        now: ClassifiedBatch = predictions
+        logits = now.output.logits.float()
         if not bool(logits.isfinite().all()):
             raise UserError(f"epoch {self.epoch}: training has diverged (logits are not finite): lower lr")
-        smoothing = self.hparams.augmentation["label_smoothing"] if stage == sb.Stage.TRAIN else 0.0
-        loss = classification_loss(logits, goal, self.bare("classifier").task, smoothing)
-        self.count({"loss": loss, "accuracy": (output.predicted == index).double()})
+        smoothing = self.hparams.augmentation.label_smoothing if stage == sb.Stage.TRAIN else 0.0
+        loss = classification_loss(logits, now.shares, self.bare("classifier").task, smoothing)
+        self.count({"loss": loss, "accuracy": (now.output.predicted == now.index).double()})
         return loss.mean()
 
     @torch.no_grad()
@@ -403,71 +417,6 @@ class InterpreterBrain(ResumableBrain):
         return self.bare("interpreter")
 
 
-def classification_loss(logits: Tensor, goal: Tensor, task: str, smoothing: float = 0.0) -> Tensor:
-    """Return the loss of each clip, [B] in nats: cross-entropy over classes, or one binary cross-entropy a class.
-
-    Parameters
-    ----------
-    logits : Tensor [B, C]
-    goal : Tensor [B, C]
-        Shares of the classes, in [0, 1].
-    task : {"single", "multi"}
-    smoothing : float
-        Label smoothing: that much of the goal is spread evenly (``multi``: drawn towards one half).
-    """
-    if task == "single":
-        return functional.cross_entropy(logits, goal, label_smoothing=smoothing, reduction="none")
-    goal = goal * (1 - smoothing) + smoothing / 2
-    return functional.binary_cross_entropy_with_logits(logits, goal, reduction="none").mean(dim=1)
-
-
-def shift_in_time(wavs: Tensor, lengths: Tensor, share: float) -> Tensor:
-    """Roll each clip of [B, N] within its own length by a random part of ``share`` of it, both ways."""
-    if share <= 0:
-        return wavs
-    counts = sample_counts(wavs, lengths)  # [B]
-    shift = ((torch.rand(len(wavs)) * 2 - 1) * share).to(counts.device) * counts
-    positions = torch.arange(wavs.shape[1], device=wavs.device)[None].expand_as(wavs)
-    rolled = (positions - shift.long()[:, None]) % counts[:, None]
-    return wavs.gather(1, torch.where(positions < counts[:, None], rolled, positions))
-
-
-def crop_in_time(wavs: Tensor, lengths: Tensor, n_samples: int) -> tuple[Tensor, Tensor]:
-    """Keep a random stretch of at most ``n_samples`` samples of each clip of [B, N].
-
-    Returns
-    -------
-    wavs : Tensor [B, min(N, n_samples)]
-    lengths : Tensor [B] in (0, 1]
-        Shorter clips are kept whole.
-    """
-    n_samples = min(n_samples, wavs.shape[1])
-    counts = sample_counts(wavs, lengths)  # [B]
-    start = (torch.rand(len(wavs)).to(counts.device) * ((counts - n_samples).clamp(min=0) + 1)).long()
-    positions = start[:, None] + torch.arange(n_samples, device=wavs.device)[None]
-    return wavs.gather(1, positions), counts.clamp(max=n_samples) / n_samples
-
-
-def mix_up(wavs: Tensor, lengths: Tensor, goal: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Mix each clip with another of the batch, sound and goal alike, by a share drawn from Beta(alpha, alpha)."""
-    if alpha <= 0:
-        return wavs, lengths, goal
-    share = torch.distributions.Beta(alpha, alpha).sample((len(wavs),)).to(wavs)[:, None]  # [B, 1]
-    partner = torch.randperm(len(wavs)).to(wavs.device)
-    mixed = share * wavs + (1 - share) * wavs[partner]
-    return mixed, torch.maximum(lengths, lengths[partner]), share * goal + (1 - share) * goal[partner]
-
-
-def spec_augment(magnitude: Tensor, settings: dict) -> Tensor:
-    """Silence random stripes of time and of frequency of [B, T, F] (SpecAugment, arXiv 1904.08779)."""
-    spectra = magnitude[:, None].transpose(2, 3)  # [B, 1, F, T]
-    for _ in range(settings["time_masks"]):
-        spectra = torchaudio.functional.mask_along_axis_iid(spectra, settings["time_mask_frames"], 0.0, axis=3)
-    for _ in range(settings["frequency_masks"]):
-        spectra = torchaudio.functional.mask_along_axis_iid(spectra, settings["frequency_mask_bins"], 0.0, axis=2)
-    return spectra[:, 0].transpose(1, 2)
-
-
 class DictionaryBrain(ResumableBrain):
     """Train an :class:`~interpretability.dictionary.AmortisedFactorisation`, the module named ``dictionary``.
 
@@ -515,3 +464,21 @@ class DictionaryBrain(ResumableBrain):
                 network.mark_in_use(in_use.bool())
             network.end_validation(self.statistics()["loss"])
         super().on_stage_end(stage, stage_loss, epoch)
+
+
+def classification_loss(logits: Tensor, shares: Tensor, task: str, smoothing: float = 0.0) -> Tensor:
+    """Return the loss of each clip, [B] in nats: cross-entropy over classes, or one binary cross-entropy a class.
+
+    Parameters
+    ----------
+    logits : Tensor [B, C]
+    shares : Tensor [B, C]
+        Shares of the classes, in [0, 1].
+    task : {"single", "multi"}
+    smoothing : float
+        Label smoothing: that much of the shares is spread evenly (``multi``: drawn towards one half).
+    """
+    if task == "single":
+        return functional.cross_entropy(logits, shares, label_smoothing=smoothing, reduction="none")
+    shares = shares * (1 - smoothing) + smoothing / 2
+    return functional.binary_cross_entropy_with_logits(logits, shares, reduction="none").mean(dim=1)

@@ -228,6 +228,12 @@ def test_the_exceptions_are_all_in_use_and_lazy():
         assert name not in ours(imports_of(path, top_level_only=True)), f"{module} imports {name} at its top"
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    names = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in modules()}
+    graph = {name: ours(imports_of(PACKAGE / path, top_level_only=True)) - {name} for name, path in names.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises on a circle
+
+
 def test_methods_do_not_import_each_other():
     for path in (PACKAGE / "methods").glob("*.py"):
         if path.stem in REGISTRY_OF_METHODS:

@@ -1,10 +1,13 @@
-"""What the Brains do to a batch: schedule, seeds, augmentation, statistics, selection."""
+"""What the Brains share: schedule, seeds, statistics, selection, loss."""
 
+import json
 import math
 
 import pytest
 import speechbrain as sb
+import tiny
 import torch
+import yaml
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.epoch_loop import EpochCounter
 
@@ -16,12 +19,8 @@ from interpretability.training.brain import (
     ResumableBrain,
     Selection,
     classification_loss,
-    crop_in_time,
-    mix_up,
     one_cycle,
     seed_step,
-    shift_in_time,
-    spec_augment,
 )
 from interpretability.training.checkpoints import AtomicCheckpointer, Stopwatch
 
@@ -52,67 +51,6 @@ def test_a_step_draws_the_same_again_and_another_step_does_not():
     assert torch.equal(draw(1, 2, 3), draw(1, 2, 3))
     assert not torch.equal(draw(1, 2, 3), draw(1, 2, 4))
     assert not torch.equal(draw(1, 2, 3), draw(12, 3))  # parts do not run together
-
-
-def test_shift_rolls_within_each_clips_own_length():
-    torch.manual_seed(0)
-    wavs = torch.zeros(64, 10)
-    wavs[:, :6] = torch.arange(1.0, 7.0)
-    shifted = shift_in_time(wavs, torch.full((64,), 0.6), 0.5)
-    assert not shifted[:, 6:].any()
-    first = shifted[:, 0].long()
-    for row, start in zip(shifted[:, :6], first.tolist(), strict=True):
-        assert row.tolist() == [float((start - 1 + i) % 6 + 1) for i in range(6)]
-    assert len(first.unique()) >= 5  # up to half the clip, both ways
-    assert torch.equal(shift_in_time(wavs, torch.full((64,), 0.6), 0.0), wavs)
-
-
-def test_crops_are_random_stretches_of_each_clips_own_length():
-    torch.manual_seed(0)
-    wavs = torch.zeros(300, 10)
-    wavs[:, :6] = torch.arange(1.0, 7.0)
-    wavs[0, :2], wavs[0, 2:] = torch.tensor([1.0, 2.0]), 0.0
-    lengths = torch.full((300,), 0.6)
-    lengths[0] = 0.2
-    cropped, kept = crop_in_time(wavs, lengths, 4)
-    assert cropped.shape == (300, 4)
-    assert cropped[0].tolist() == [1.0, 2.0, 0.0, 0.0]  # shorter ones stay whole
-    assert kept.tolist() == [0.5] + [1.0] * 299
-    starts = cropped[1:, 0]
-    assert sorted(starts.unique().tolist()) == [1.0, 2.0, 3.0]  # never beyond the clip's own end
-    assert torch.equal(cropped[1:] - starts[:, None], torch.arange(4.0).expand(299, 4))
-    whole, same = crop_in_time(wavs, lengths, 20)
-    assert torch.equal(whole, wavs)
-    torch.testing.assert_close(same, lengths)
-
-
-def test_mix_up_mixes_sound_goal_and_length_alike():
-    torch.manual_seed(0)
-    wavs = torch.eye(8)
-    mixed, lengths, goal = mix_up(wavs, torch.linspace(0.3, 1.0, 8), torch.eye(8), 0.4)
-    torch.testing.assert_close(mixed, goal)  # the same shares of the same partners
-    torch.testing.assert_close(goal.sum(1), torch.ones(8))
-    for row, length in zip(goal, lengths, strict=True):
-        assert float(length) == pytest.approx(float(torch.linspace(0.3, 1.0, 8)[row > 0].max()))
-    assert mix_up(wavs, torch.ones(8), torch.eye(8), 0.0)[0] is wavs
-
-
-def test_spec_augment_silences_stripes_and_nothing_else():
-    torch.manual_seed(0)
-    magnitude = torch.rand(4, 50, 40) + 1
-    settings = {"time_masks": 2, "time_mask_frames": 8, "frequency_masks": 1, "frequency_mask_bins": 6}
-    before = magnitude.clone()
-    augmented = spec_augment(magnitude, settings)
-    assert torch.equal(magnitude, before)
-    changed = augmented != magnitude
-    assert changed.any()
-    assert not augmented[changed].any()
-    for clip in changed:
-        frames, bins = clip.all(1), clip.all(0)
-        assert frames.sum() <= 16
-        assert bins.sum() <= 6
-        assert torch.equal(clip, frames[:, None] | bins[None])
-    assert len({tuple(clip.all(1).tolist()) for clip in changed}) > 1  # each clip its own stripes
 
 
 class TestClassificationLoss:
@@ -159,6 +97,50 @@ def test_selection():
         Selection("loss", "best")
 
 
+def test_checkpoint_metadata_are_plain_numbers_and_best_and_last_are_kept(tiny_piq_run):
+    # As any YAML reader sees them: no Python objects.
+    metas = [yaml.safe_load(path.read_text()) for path in (tiny_piq_run / "save").glob("CKPT+*/CKPT.yaml")]
+    assert 1 <= len(metas) <= 2
+    for meta in metas:
+        assert all(type(value) in (bool, float, int) for value in meta.values()), meta
+    assert max(meta["epoch"] for meta in metas) == 3
+    log = (tiny_piq_run / "train_log.txt").read_text().splitlines()
+    losses = [float(line.split("valid loss: ")[1].split(",")[0]) for line in log]
+    best = min(metas, key=lambda meta: meta["loss"])
+    assert best["loss"] == pytest.approx(min(losses), rel=1e-2)
+    training = json.loads((tiny_piq_run / "interpreter" / "interpreter.json").read_text())["training"]
+    assert training["best_epoch"] == best["epoch"]
+    assert losses[int(best["epoch"]) - 1] == min(losses)  # the log rounds, so there may be several
+    assert training["epochs"] == 3
+
+
+def test_selection_by_something_that_is_not_reported(tiny_esc50, tmp_path):
+    said = tiny.run("classifier", tiny_esc50, tmp_path / "run", selection_key="fidelity").line
+    assert "'fidelity'" in said
+    assert "accuracy" in said
+    assert "loss" in said
+
+
+def test_validation_leaves_the_networks_as_they_are(tiny_esc50, tiny_classifier_folder, tmp_path, monkeypatch):
+    """Metric passes touch neither the interpreter's batch statistics nor the classifier."""
+    seen = []
+
+    def watch(self, valid_set, epoch, enable, fit_valid=ResumableBrain._fit_valid):
+        def state():
+            return {name: value.clone() for name, value in self.modules.state_dict().items()}
+
+        before = state()
+        fit_valid(self, valid_set, epoch, enable)
+        after = state()
+        seen.append(all(torch.equal(after[name], value) for name, value in before.items()))
+        assert all(parameter.grad is None for parameter in self.modules["classifier"].parameters())
+
+    monkeypatch.setattr(ResumableBrain, "_fit_valid", watch)
+    outcome = tiny.run("interpreter", tiny_esc50, tmp_path / "run", classifier_folder=tiny_classifier_folder)
+    assert outcome.code == 0, outcome.err
+    assert seen == [True]
+
+
 class TestDictionaryBrain:
     N_EPOCHS = 20
 
@@ -193,8 +175,6 @@ class TestDictionaryBrain:
                 "lr": lr,
                 "number_of_epochs": n_epochs,
                 "selection": Selection("loss", "min"),
-                "train_logger": None,
-                "tensorboard_logger": None,
                 "stopwatch": stopwatch,
             },
             run_opts={"device": "cpu", "noprogressbar": True},

@@ -496,12 +496,3 @@ def test_a_damaged_description_of_a_run(tiny_esc50, tiny_classifier_folder, out,
     shutil.copytree(tiny_classifier_folder.parent, out)
     os.truncate(out / name, 20)
     refuse(tiny.run("classifier", tiny_esc50, out, number_of_epochs=3), out / name, "not valid JSON")
-
-
-# ---- As a process ----
-
-
-def test_a_script_says_one_line_and_gives_its_status(tiny_esc50, out):
-    line = tiny.arguments("interpreter", tiny_esc50, out, no_such_key=3)
-    refuse(tiny.run_process(["train_piq.py", *line]), "'no_such_key'")
-    assert not out.exists()

@@ -1,0 +1,150 @@
+"""What jobs are put together from: manifests, data sets, Brains, and the training itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import speechbrain as sb
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.distributed import if_main_process, run_on_main
+
+from interpretability.classifiers import Classifier
+from interpretability.data.batches import make_datasets
+from interpretability.data.manifest import PreparedData
+from interpretability.errors import UserError
+from interpretability.training.brain import ResumableBrain, Selection
+from interpretability.training.checkpoints import Stopwatch
+from interpretability.training.recipe import Run, check_arguments
+
+Result = TypeVar("Result")
+AnyBrain = TypeVar("AnyBrain", bound=ResumableBrain)
+
+
+def prepare(run: Run) -> PreparedData:
+    """Make the manifests."""
+    make = run["prepare"]
+    check_arguments("prepare", make)
+    return _main_process_first(make)
+
+
+def load_datasets(
+    run: Run,
+    prepared: PreparedData,
+    classifier: Classifier,
+    splits: tuple[str, ...] = ("train", "valid", "test"),
+    with_targets: bool = False,
+) -> dict[str, DynamicItemDataset]:
+    """Return a data set for each split, at the classifier's sample rate."""
+    return _main_process_first(
+        lambda: make_datasets(
+            prepared,
+            classifier.labels,
+            classifier.frontend.settings.sample_rate,
+            clip_seconds=run["clip_seconds"],
+            fixed_length=run["fixed_length"],
+            cache_folder=run["cache_folder"],
+            skip_bad_clips=run["skip_bad_clips"],
+            splits=splits,
+            with_targets=with_targets,
+            progress=shows_progress(run),
+        )
+    )
+
+
+def describe_data(prepared: PreparedData, datasets: dict[str, DynamicItemDataset]) -> dict[str, Any]:
+    """Return what results say of the data: its description, less the clips that turned out bad when decoded."""
+    counts = prepared.description.get("n_clips", {})
+    left = {split: len(dataset) for split, dataset in datasets.items() if split in counts}
+    lost = sum(counts[split] - n for split, n in left.items())
+    if not lost:
+        return prepared.description
+    skipped = prepared.description.get("n_skipped", 0) + lost
+    return {**prepared.description, "n_clips": {**counts, **left}, "n_skipped": skipped}
+
+
+def device_of(run: Run) -> str:
+    """Return the device that was asked for, or the best that is there."""
+    return run.options.device or sb.utils.distributed.infer_device()
+
+
+def shows_progress(run: Run) -> bool:
+    """Tell whether this process shows progress bars."""
+    return if_main_process() and not run.options.noprogressbar
+
+
+def make_brain(
+    kind: type[AnyBrain], run: Run, modules: dict[str, torch.nn.Module], trained: str, **hparams: Any
+) -> AnyBrain:
+    """Return a Brain over the run's checkpoints.
+
+    Parameters
+    ----------
+    kind : subclass of ResumableBrain
+    run : Run
+    modules : dict of Module
+    trained : str
+        The module that is trained and goes through the checkpoints.
+    hparams
+        What this kind of Brain reads besides what every one does.
+    """
+    training, stopwatch = run["training"], Stopwatch()
+    check_arguments("optimizer", training["optimizer"], [])
+    checkpointer = training["checkpointer"]
+    checkpointer.add_recoverables({trained: modules[trained], "stopwatch": stopwatch})
+    return kind(
+        modules=modules,
+        opt_class=training["optimizer"],
+        hparams={
+            "seed": run["seed"],
+            "lr": float(run["lr"]),
+            "number_of_epochs": int(run["number_of_epochs"]),
+            "selection": Selection(run["selection_key"], run["selection_mode"]),
+            "stopwatch": stopwatch,
+            **hparams,
+        },
+        run_opts=run.options,
+        checkpointer=checkpointer,
+    )
+
+
+def fit(brain: ResumableBrain, run: Run, datasets: dict[str, DynamicItemDataset]) -> None:
+    """Train on ``train`` and select on ``valid``, from where the checkpoints stop."""
+    training, batch_size, workers = run["training"], run["batch_size"], run["num_workers"]
+    loggers = [training["train_logger"]]
+    if run["tensorboard"]:
+        loggers.append(_tensorboard(run))
+    train = brain.make_dataloader(
+        datasets["train"],
+        sb.Stage.TRAIN,
+        batch_size=batch_size,
+        shuffle=True,
+        # Batch statistics of one leftover clip would be noise.
+        drop_last=len(datasets["train"]) >= batch_size,
+        num_workers=workers,
+    )
+    valid = brain.make_dataloader(
+        datasets["valid"], sb.Stage.VALID, ckpt_prefix=None, batch_size=batch_size, num_workers=workers
+    )
+    brain.fit(training["epoch_counter"], train, valid, loggers=loggers)
+
+
+def _tensorboard(run: Run) -> Any:
+    """Return SpeechBrain's logger for TensorBoard, whose package is optional."""
+    try:
+        from speechbrain.utils.train_logger import TensorboardLogger
+
+        return TensorboardLogger(str(run.output_folder / "tensorboard"))
+    except ImportError as error:
+        raise UserError(
+            f"tensorboard is True, but the package tensorboard cannot be used ({error}): pip install tensorboard, or "
+            "set it to False"
+        ) from error
+
+
+def _main_process_first(make: Callable[[], Result]) -> Result:
+    """Call ``make`` on the main process, then on the others, which find on disk what the first has written there."""
+    results: list[Result] = []
+    run_on_main(lambda: results.append(make()))
+    return results[0] if results else make()

@@ -1,0 +1,1 @@
+"""The jobs of the recipe scripts, one a module; each may use those before it: dictionary, interpreter, evaluate."""

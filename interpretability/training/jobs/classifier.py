@@ -1,0 +1,72 @@
+"""The job behind ``train_classifier.py``."""
+
+from __future__ import annotations
+
+import speechbrain as sb
+from speechbrain.utils.distributed import if_main_process
+
+from interpretability.classifiers import Classifier, save_classifier
+from interpretability.classifiers.folder import DESCRIPTION
+from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
+from interpretability.training.brain import ClassifierBrain, seed_step
+from interpretability.training.provenance import commit
+from interpretability.training.recipe import Run, build
+from interpretability.training.record import ALWAYS, SELECTION, STEPS, is_trained, keep_record, settings_of
+
+
+def train_classifier(run: Run) -> None:
+    """Train a classifier, measure it once on the test split, save its folder."""
+    folder = run.output_folder / "classifier"
+    epochs = int(run["number_of_epochs"])
+    prepared = prepare(run)
+    seed_step(run["seed"], "init")
+    classifier: Classifier = build(
+        "classifier", run["classifier"]["model"], labels=prepared.labels, frontend=run["frontend"]["settings"]
+    )
+    augmentation = run["augmentation"]
+    record = {
+        "job": "classifier",
+        "classifier": classifier.NAME,
+        "architecture": classifier.architecture(),
+        "labels": classifier.labels,
+        "frontend": classifier.frontend.settings.to_dict(),
+        "data": prepared.description,
+        **settings_of(run, *ALWAYS, *SELECTION, *STEPS),
+        "augmentation": augmentation.to_dict(),
+    }
+    keep_record(run.output_folder, record)
+    run.archive()
+    if is_trained(folder, DESCRIPTION, epochs):
+        return
+    datasets = load_datasets(run, prepared, classifier)
+    brain = make_brain(ClassifierBrain, run, {"classifier": classifier}, "classifier", augmentation=augmentation)
+    fit(brain, run, datasets)
+    meta, (_, seconds) = brain.load_best(), brain.progress()
+    # Every process measures the whole split: it is small, and the number needs no gathering.
+    accuracies = {
+        name: brain.accuracy(brain.make_dataloader(datasets[name], sb.Stage.TEST, None, batch_size=run["batch_size"]))
+        for name in ("valid", "test")
+    }
+    if if_main_process():
+        save_classifier(
+            brain.bare("classifier"),
+            folder,
+            {
+                "data": describe_data(prepared, datasets),
+                "seed": run["seed"],
+                "epochs": epochs,
+                "best_epoch": int(meta["epoch"]),
+                "valid_accuracy": accuracies["valid"],
+                "test_accuracy": accuracies["test"],
+                "n_test": len(datasets["test"]),
+                "clip_seconds": run["clip_seconds"],
+                "fixed_length": run["fixed_length"],
+                "seconds": seconds,
+                "commit": commit(),
+            },
+        )
+        print(
+            f"classifier {classifier.NAME}: test accuracy {accuracies['test']:.3f} (n = {len(datasets['test'])}), "
+            f"validation {accuracies['valid']:.3f}, best epoch {int(meta['epoch'])} of {epochs}, "
+            f"{seconds:.0f} s, seed {run['seed']}\nsaved in {folder}"
+        )

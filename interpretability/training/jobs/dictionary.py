@@ -1,0 +1,119 @@
+"""The job behind ``train_nmf.py``, which interpreters that need a dictionary run too."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.distributed import if_main_process, run_on_main
+from torch import Tensor
+
+from interpretability.classifiers import Classifier, load_classifier
+from interpretability.data.manifest import PreparedData
+from interpretability.dictionary import FILE, AmortisedFactorisation, Dictionary, collect_frames, learn_dictionary
+from interpretability.frontend import Frontend
+from interpretability.training.assembly import (
+    describe_data,
+    device_of,
+    fit,
+    load_datasets,
+    make_brain,
+    prepare,
+    shows_progress,
+)
+from interpretability.training.brain import DictionaryBrain, seed_step
+from interpretability.training.recipe import OWN_FOLDER, Run
+from interpretability.training.record import ALWAYS, SELECTION, STEPS, keep_record, origin, settings_of
+
+
+def train_dictionary(run: Run) -> None:
+    """Learn a dictionary of spectra from the training clips, behind the classifier's front end."""
+    learn_own_dictionary(run, prepare(run), load_classifier(run["classifier_folder"]))
+
+
+def learn_own_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) -> None:
+    """Learn the dictionary that the YAML describes, in its folder inside the run's, unless it is there already."""
+    folder, settings = run.output_folder / OWN_FOLDER["dictionary"], run["dictionary"]
+    epochs = int(run["number_of_epochs"]) if settings.in_epochs else None
+    frontend = classifier.frontend
+    record = {
+        "job": "dictionary",
+        "settings": settings.to_dict(),
+        "labels": prepared.labels,
+        "frontend": frontend.settings.to_dict(),
+        "data": prepared.description,
+        **settings_of(run, *ALWAYS, *((*SELECTION, *STEPS) if settings.in_epochs else ())),
+    }
+    keep_record(folder, record)
+    if run.archive_folder == folder:
+        run.archive()
+    path = folder / FILE
+    if path.is_file() and Dictionary.load(path).training.get("epochs") == epochs:
+        print(f"already learned: {path} (give another output_folder to learn again)")
+        return
+    datasets = load_datasets(run, prepared, classifier, ("train", "valid") if settings.in_epochs else ("train",))
+    training = {"data": describe_data(prepared, datasets), **origin(run), "epochs": epochs}
+    if settings.in_epochs:
+        _train_factorisation(run, prepared.labels, datasets, frontend, path, training)
+    else:
+        # One process learns; the others find the file.
+        run_on_main(lambda: _factorise(run, prepared.labels, datasets["train"], frontend, path, training))
+
+
+def _train_factorisation(
+    run: Run,
+    labels: list[str],
+    datasets: dict[str, DynamicItemDataset],
+    frontend: Frontend,
+    path: Path,
+    training: dict[str, Any],
+) -> None:
+    """Train an amortised factorisation in epochs; save the dictionary of the best one."""
+    seed_step(run["seed"], "init")
+    network = AmortisedFactorisation(frontend.settings, run["dictionary"])
+    # Real frames to begin with; a checkpoint, if there is one, takes their place.
+    network.start_from(_collect_frames(run, datasets["train"], frontend), run["seed"])
+    brain = make_brain(DictionaryBrain, run, {"dictionary": network}, "dictionary")
+    fit(brain, run, datasets)
+    meta, (_, seconds) = brain.load_best(), brain.progress()
+    if if_main_process():
+        best = {"best_epoch": int(meta["epoch"]), "seconds": seconds}
+        _save_dictionary(brain.bare("dictionary").dictionary(labels, {**training, **best}), path)
+
+
+def _factorise(
+    run: Run, labels: list[str], dataset: DynamicItemDataset, frontend: Frontend, path: Path, training: dict[str, Any]
+) -> None:
+    """Collect frames and factorise them; save the dictionary."""
+    state = path.with_name("state.pt")
+    began = time.monotonic()
+    learned = learn_dictionary(
+        _collect_frames(run, dataset, frontend).to(device_of(run)),
+        frontend.settings,
+        labels,
+        run["dictionary"],
+        seed=run["seed"],
+        state_file=state,
+        training=training,
+        progress=shows_progress(run),
+    )
+    learned.training["seconds"] = time.monotonic() - began  # of this call: an interrupted one is not counted
+    _save_dictionary(learned, path)
+    state.unlink(missing_ok=True)
+
+
+def _collect_frames(run: Run, dataset: DynamicItemDataset, frontend: Frontend) -> Tensor:
+    """Return the frames [n, F] that a dictionary is learned from."""
+    return collect_frames(dataset, frontend, run["dictionary"], run["seed"], shows_progress(run))
+
+
+def _save_dictionary(learned: Dictionary, path: Path) -> None:
+    """Save a dictionary; the user is told where."""
+    learned.save(path)
+    print(
+        f"dictionary of {learned.n_components} components ({learned.algorithm}), objective "
+        f"{learned.loss_curve[0]:.4g} -> {learned.loss_curve[-1]:.4g}, {learned.training['seconds']:.0f} s; "
+        f"saved in {path}"
+    )

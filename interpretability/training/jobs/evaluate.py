@@ -1,0 +1,90 @@
+"""The job behind ``evaluate.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.distributed import if_main_process
+
+from interpretability.evaluation import evaluate
+from interpretability.files import atomic_folder
+from interpretability.methods import Interpreter
+from interpretability.methods.floors import floors, matched_floors
+from interpretability.report.tables import short_table
+from interpretability.training.assembly import describe_data, device_of, load_datasets, prepare, shows_progress
+from interpretability.training.jobs.interpreter import (
+    assemble,
+    load_explained_classifier,
+    make_interpreter_brain,
+    save_best,
+    save_in_run,
+)
+from interpretability.training.provenance import commit
+from interpretability.training.recipe import OWN_FOLDER, Run
+from interpretability.training.record import ALWAYS, SELECTION, keep_record, origin, settings_of
+
+
+def evaluate_interpreter(run: Run) -> None:
+    """Reload the best checkpoint of a run and measure it, with the floors, on the test split.
+
+    A method that is not trained has neither run nor checkpoint: it is measured as the YAML makes it.
+    """
+    prepared = prepare(run)
+    classifier = load_explained_classifier(run, prepared)
+    assembled = assemble(run, prepared, classifier)
+    interpreter, record = assembled.interpreter, assembled.record
+    brain = make_interpreter_brain(run, interpreter) if run.trainable else None
+    guarded_settings = (*ALWAYS, *SELECTION) if run.trainable else ALWAYS
+    keep_record(run.output_folder, {**record, **settings_of(run, *guarded_settings)}, must_exist=run.trainable)
+    run.archive()
+    if brain is None:
+        made_by = origin(run, assembled.dictionary_training)
+        training = save_in_run(interpreter, run, {"data": prepared.description, **made_by})
+    else:
+        training = save_best(brain, run, prepared.description, assembled.dictionary_training)
+    datasets = load_datasets(run, prepared, classifier, ("test",), with_targets=prepared.has_targets("test"))
+    if not if_main_process():
+        return
+    apply = interpreter.apply_domain
+    provenance = {
+        "commit": commit(),
+        "seed": run["seed"],
+        "classifier": record["classifier"],
+        "data": describe_data(prepared, datasets),
+        "clip_seconds": run["clip_seconds"],
+        "fixed_length": run["fixed_length"],
+        "suite": "clean",
+        "apply": apply,
+        "method": record["method"],
+        "settings": record["settings"],
+        "training": training,
+    }
+    result = evaluate(
+        classifier,
+        {interpreter.NAME: interpreter, **floors(classifier, run["seed"], apply)},
+        datasets["test"],
+        run.output_folder / OWN_FOLDER["evaluate"],
+        provenance,
+        batch_size=run["batch_size"],
+        device=device_of(run),
+        progress=shows_progress(run),
+        companions=matched_floors(run["seed"]),
+    )
+    print(f"\n{short_table(result.summary)}\nAll metrics and rows, with intervals: {result.folder / 'table.md'}")
+    if run["n_examples"]:
+        _save_examples(interpreter, datasets["test"], run.output_folder / "examples", run["n_examples"])
+
+
+@torch.no_grad()
+def _save_examples(interpreter: Interpreter, dataset: DynamicItemDataset, folder: Path, n_examples: int) -> None:
+    """Save explanations of test clips spread over the split: wavs, figure, description."""
+    device = next(iter(interpreter.classifier.parameters())).device
+    count = min(n_examples, len(dataset))
+    with atomic_folder(folder) as temporary:  # all of them or none: a part would look like the whole
+        for position in [round(k * (len(dataset) - 1) / max(count - 1, 1)) for k in range(count)]:
+            item = dataset[position]
+            explanation = interpreter.explain(item["signal"][None].to(device))
+            explanation.save(temporary / item["id"], true_label=item["label"])
+    print(f"{count} examples (input, explanation and residual as wav, figure) in {folder}")

@@ -1,0 +1,270 @@
+"""The job behind the ``train_*.py`` of methods, and what an evaluation takes from it: the same interpreter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from speechbrain.utils.distributed import if_main_process
+
+from interpretability.classifiers import Classifier, load_classifier
+from interpretability.data.manifest import PreparedData
+from interpretability.data.noise import NoiseMixer
+from interpretability.dictionary import FILE as DICTIONARY_FILE
+from interpretability.dictionary import Dictionary
+from interpretability.errors import UserError
+from interpretability.methods import Interpreter, load_interpreter, save_interpreter
+from interpretability.methods.folder import DESCRIPTION, RUN_SUBFOLDER
+from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
+from interpretability.training.brain import TRAIN_PREFIX, InterpreterBrain, seed_step
+from interpretability.training.jobs.dictionary import learn_own_dictionary
+from interpretability.training.recipe import OWN_FOLDER, RUN_RECORD, Run, build
+from interpretability.training.record import (
+    ALWAYS,
+    SELECTION,
+    STEPS,
+    is_trained,
+    keep_record,
+    origin,
+    read_record,
+    settings_of,
+)
+from interpretability.weights import read_description
+
+
+def train_interpreter(run: Run) -> None:
+    """Train an interpreter on a frozen classifier, and save its folder."""
+    prepared = prepare(run)
+    classifier = load_explained_classifier(run, prepared)
+    noise = _make_noise(run, classifier)
+    assembled = assemble(run, prepared, classifier, learn=True)
+    record = {
+        **assembled.record,
+        "noise": None if noise is None else noise.describe(),
+        "crop_seconds": run.hparams.get("crop_seconds"),
+        "finetuned_from": _start_from(run, assembled.interpreter),
+    }
+    brain = make_interpreter_brain(run, assembled.interpreter, noise)
+    keep_record(run.output_folder, {**record, **settings_of(run, *ALWAYS, *SELECTION, *STEPS)})
+    run.archive()
+    if is_trained(run.output_folder / RUN_SUBFOLDER, DESCRIPTION, int(run["number_of_epochs"])):
+        return
+    datasets = load_datasets(run, prepared, classifier)
+    fit(brain, run, datasets)
+    save_best(brain, run, describe_data(prepared, datasets), assembled.dictionary_training)
+
+
+def load_explained_classifier(run: Run, prepared: PreparedData) -> Classifier:
+    """Load the classifier that is explained, which has to know the classes of the data."""
+    classifier = load_classifier(run["classifier_folder"])
+    unknown = sorted(set(prepared.labels) - set(classifier.labels))
+    if unknown:
+        raise UserError(
+            f"the data set has classes that the classifier in {run['classifier_folder']} does not know: "
+            f"{', '.join(unknown)}; it knows {', '.join(classifier.labels)}: train a classifier on this data set, or "
+            "use sounds of the classes that it knows"
+        )
+    return classifier
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """An interpreter as the YAML makes it.
+
+    Attributes
+    ----------
+    interpreter : Interpreter
+    record : dict
+        What its run's record says of it.
+    dictionary_training : dict or None
+        How the dictionary that it was given was learned; None if it was given none.
+    """
+
+    interpreter: Interpreter
+    record: dict[str, Any]
+    dictionary_training: dict[str, Any] | None
+
+
+def assemble(run: Run, prepared: PreparedData, classifier: Classifier, learn: bool = False) -> Assembled:
+    """Build the interpreter; ``learn``: and learn its dictionary first, if it needs one and is given none."""
+    factory: Callable = run.method
+    dictionary = None
+    if "dictionary" in getattr(factory, "keywords", {}):
+        dictionary = _find_dictionary(run, prepared, classifier, learn)
+        factory = partial(factory, dictionary=dictionary)
+    seed_step(run["seed"], "init")
+    interpreter: Interpreter = build("method", factory, classifier)
+    record = {
+        "job": "interpreter",
+        "method": interpreter.NAME,
+        "settings": interpreter.settings,
+        "classifier": classifier.description["sha256"],
+        "labels": classifier.labels,
+        "frontend": classifier.frontend.settings.to_dict(),
+        "data": prepared.description,
+    }
+    return Assembled(interpreter, record, dictionary.training if isinstance(dictionary, Dictionary) else None)
+
+
+def make_interpreter_brain(run: Run, interpreter: Interpreter, noise: NoiseMixer | None = None) -> InterpreterBrain:
+    """Return the Brain that trains an interpreter, or loads its checkpoints."""
+    modules = {"interpreter": interpreter, "classifier": interpreter.classifier}
+    crop_seconds = run.hparams.get("crop_seconds")
+    return make_brain(InterpreterBrain, run, modules, "interpreter", noise=noise, crop_seconds=crop_seconds)
+
+
+def save_best(
+    brain: InterpreterBrain, run: Run, data: dict[str, Any], dictionary_training: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Load the best checkpoint and save the interpreter with it; return what it says of its training."""
+    meta = brain.load_best()
+    record = read_record(run.output_folder)
+    # Of the checkpoints, not of the YAML: an unfinished run can be evaluated, and is then still unfinished.
+    epochs, seconds = brain.progress()
+    training = {
+        "data": data,
+        **origin(run, dictionary_training),
+        "epochs": epochs,
+        "best_epoch": int(meta["epoch"]),
+        "selection": run["selection_key"],
+        "validation": {
+            name: value
+            for name, value in meta.items()
+            if isinstance(value, float) and not name.startswith(TRAIN_PREFIX)
+        },
+        "seconds": seconds,
+        **{name: record.get(name) for name in ("noise", "crop_seconds", "finetuned_from")},
+    }
+    saved = save_in_run(brain.interpreter, run, training)
+    if if_main_process():
+        print(
+            f"interpreter {brain.interpreter.NAME}: best epoch {training['best_epoch']} by validation "
+            f"{run['selection_key']} = {meta[run['selection_key']]:.4f}; saved in {run.output_folder / RUN_SUBFOLDER}"
+        )
+        if "gate" in meta:
+            counts = data.get("n_clips", {})
+            print(
+                f"fine-tuning gate, in that epoch: {meta.get(f'{TRAIN_PREFIX}gate', math.nan):.1%} of "
+                f"{counts.get('train', '?')} training clips pass (as augmented), {meta['gate']:.1%} of "
+                f"{counts.get('valid', '?')} validation clips (as they are)"
+            )
+    return saved
+
+
+def save_in_run(interpreter: Interpreter, run: Run, training: dict[str, Any]) -> dict[str, Any]:
+    """Save the interpreter in the run's folder, unless it is there already, of the same epochs.
+
+    Returns
+    -------
+    dict
+        What the saved interpreter says of its training. What was measured or passed on before stays what it was, to
+        the byte.
+    """
+    folder = run.output_folder / RUN_SUBFOLDER
+    interpreter.eval()
+    if (folder / DESCRIPTION).is_file():
+        known = read_description(folder, DESCRIPTION, "interpreter", "delete the folder to save it again")
+        saved = known.get("training", {})
+        if all(saved.get(name) == training.get(name) for name in ("epochs", "best_epoch")):
+            return saved
+    if if_main_process():
+        save_interpreter(interpreter, folder, training)
+    return training
+
+
+def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, learn: bool) -> Dictionary | dict:
+    """Return the dictionary that the YAML names, or else the run's own, which is learned first if ``learn``.
+
+    Of a trained run that is only measured, only its description is known: the matrix lies in the checkpoints.
+    """
+    source = run.method.keywords["dictionary"]
+    if source is None and run.trainable and not learn:
+        return read_record(run.output_folder)["settings"]["dictionary"]
+    if source is None:
+        source = run.output_folder / OWN_FOLDER["dictionary"]
+        if learn and "dictionary" in run.hparams:
+            if run.in_epochs:
+                raise UserError(
+                    "the algorithm amortised trains a dictionary in epochs of its own: run train_nmf.py with it, and "
+                    "pass its run folder as dictionary_file"
+                )
+            if not source.is_dir() and (run.output_folder / RUN_RECORD).is_file():
+                raise UserError(
+                    f"{run.output_folder} holds a run that was given its dictionary: pass the same dictionary_file, or "
+                    "another output_folder"
+                )
+            if not (source / DICTIONARY_FILE).is_file():
+                print(f"no dictionary given (dictionary_file): learning one first, in {source}")
+            learn_own_dictionary(run, prepared, classifier)
+    dictionary = Dictionary.load(source)
+    _check_folds(dictionary, prepared, source)
+    return dictionary
+
+
+def _check_folds(dictionary: Dictionary, prepared: PreparedData, source: str | Path) -> None:
+    """Refuse a dictionary that was learned from clips that are selected by, or measured, here."""
+    learned, here = dictionary.training.get("data", {}), prepared.description
+    if learned.get("name") != here.get("name"):
+        return
+    kept = {fold for split in ("valid", "test") for fold in here.get("folds", {}).get(split, [])}
+    shared = sorted(kept & set(learned.get("folds", {}).get("train", [])))
+    if shared:
+        raise UserError(
+            f"the dictionary in {source} was learned from folds {shared} of {here['name']}, which are validation or "
+            "test folds here: learn one from these training folds with train_nmf.py"
+        )
+
+
+def _make_noise(run: Run, classifier: Classifier) -> NoiseMixer | None:
+    """Return what mixes noise into the training clips; None if the YAML does not ask for it."""
+    factory = run.hparams.get("noise")
+    if factory is None:
+        return None
+    mixer: NoiseMixer = build("noise", factory, sample_rate=classifier.frontend.settings.sample_rate)
+    if mixer.files and if_main_process():
+        print(f"noise: {len(mixer.files)} sounds train; those of the other part are left for testing")
+    return mixer
+
+
+def _start_from(run: Run, interpreter: Interpreter) -> dict[str, Any] | None:
+    """Give the interpreter the weights that ``finetune_from`` names; return what the record says of them, or None.
+
+    A resumed run takes its checkpoint's weights after that.
+
+    Raises
+    ------
+    UserError
+        If they are of another method or classifier, do not fit, or lie in the folder of this very run.
+    """
+    source = run.hparams.get("finetune_from")
+    if source is None:
+        return None
+    if Path(source).resolve() in (run.output_folder.resolve(), (run.output_folder / RUN_SUBFOLDER).resolve()):
+        raise UserError(
+            f"finetune_from is {source}, the folder of this run, which would be trained for no epoch more: give the "
+            "fine-tuning an output_folder of its own"
+        )
+    start = load_interpreter(source)
+    ours, theirs = interpreter.classifier.description["sha256"], start.description["classifier_sha256"]
+    if (start.NAME, theirs) != (interpreter.NAME, ours):
+        raise UserError(
+            f"finetune_from is {source}, which holds {start.NAME} on classifier {theirs[:12]}; expected "
+            f"{interpreter.NAME} on classifier {ours[:12]}: pass a run of the same method and classifier_folder"
+        )
+    if start.settings.get("dictionary") != interpreter.settings.get("dictionary"):
+        raise UserError(
+            f"finetune_from is {source}, which was trained on another dictionary: pass that run as dictionary_file too"
+        )
+    try:
+        interpreter.load_state_dict(start.state_dict())
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"finetune_from is {source}, whose network has other sizes ({reason}): give the method the settings that "
+            "run was made with"
+        ) from error
+    return {"sha256": start.description["sha256"], "seconds": start.description["training"].get("seconds")}

@@ -1,0 +1,85 @@
+"""What a run is: the record in its folder, which refuses to go on with other settings, and what results say of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from speechbrain.utils.distributed import if_main_process
+
+from interpretability.errors import UserError
+from interpretability.files import write_json
+from interpretability.training.provenance import commit
+from interpretability.training.recipe import RUN_RECORD, Run, no_run
+from interpretability.weights import read_description
+
+# Settings that a record guards. The number of epochs may grow, and is not among them.
+ALWAYS = ("seed", "clip_seconds", "fixed_length")
+SELECTION = ("selection_key", "selection_mode")
+STEPS = ("lr", "weight_decay", "batch_size")  # of the training alone: an evaluation may have other batches
+
+
+def settings_of(run: Run, *names: str) -> dict[str, Any]:
+    """Return those settings of the run's YAML."""
+    return {name: run[name] for name in names}
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of the run in a folder."""
+    return read_description(folder, RUN_RECORD, "run", "train in another output_folder")
+
+
+def keep_record(folder: Path, record: dict[str, Any], must_exist: bool = False) -> None:
+    """Write what a run is into its folder, or refuse to go on with a folder that belongs to another one.
+
+    Raises
+    ------
+    UserError
+        If the folder holds a run with another record; if it holds none, and ``must_exist``.
+    """
+    path = folder / RUN_RECORD
+    record = json.loads(json.dumps(record))
+    if path.is_file():
+        known = read_record(folder)
+        different = sorted(key for key in record if known.get(key) != record[key])
+        if different:
+            changes = "; ".join(f"{key}: {_change(known.get(key), record[key])}" for key in different)
+            raise UserError(
+                f"{folder} holds a run with another {', '.join(different)} ({changes}): "
+                "give another output_folder, or the settings and the classifier it was made with"
+            )
+    elif must_exist:
+        raise no_run(folder)
+    elif if_main_process():
+        write_json(path, record)
+
+
+def is_trained(folder: Path, description: str, epochs: int) -> bool:
+    """Tell whether a folder holds a model of that many epochs already; if so, the user is told."""
+    if not (folder / description).is_file():
+        return False
+    content = read_description(folder, description, "model", "train again in another output_folder")
+    if content.get("training", {}).get("epochs") != epochs:
+        return False
+    print(f"already trained for {epochs} epochs: {folder} (give another output_folder to train again)")
+    return True
+
+
+def origin(run: Run, dictionary_training: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return what a saved interpreter or dictionary says of the run that made it."""
+    learned = {"dictionary": dictionary_training} if dictionary_training else {}
+    return {**settings_of(run, *ALWAYS), "commit": commit(), **learned}
+
+
+def _change(old: Any, new: Any) -> str:
+    """Return in words how two values differ; of objects, only the members that do."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        old, new = ({name: value[name] for name in changed if name in value} for value in (old, new))
+    return f"{_short(old)}, now {_short(new)}"
+
+
+def _short(value: Any, limit: int = 80) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

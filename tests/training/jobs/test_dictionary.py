@@ -1,0 +1,71 @@
+"""Dictionaries learned by a script of their own, once, with every algorithm."""
+
+import tiny
+import torch
+
+from interpretability.classifiers import load_classifier
+from interpretability.dictionary import Dictionary
+from interpretability.methods import load_interpreter
+
+NMF = tiny.RECIPE / "hparams" / "nmf.yaml"
+
+
+def test_learned_once_and_explained_with(tiny_esc50, tiny_classifier_folder, tmp_path):
+    run, settings = tmp_path / "run", {"classifier_folder": tiny_classifier_folder}
+    said = tiny.run("evaluate", tiny_esc50, tmp_path / "absent", NMF, **settings).line
+    assert "train_nmf.py" in said
+    outcome = tiny.run("dictionary", tiny_esc50, run, **settings)
+    assert outcome.code == 0, outcome.err
+    assert "dictionary of 6 components (euclidean)" in outcome.out
+    dictionary = Dictionary.load(run)
+    assert dictionary.labels == ["low", "middle", "high"]
+    assert dictionary.frontend == load_classifier(tiny_classifier_folder).frontend.settings
+    assert dictionary.training["data"]["folds"]["train"] == [1]
+    assert dictionary.training["n_frames"] == 60
+    assert dictionary.training["seconds"] > 0
+    assert len(dictionary.loss_curve) == 4
+    assert sorted(path.name for path in run.iterdir()) == ["dictionary", "manifests"]
+    assert {"run.json", "hyperparams.yaml", "train_nmf.py", "dictionary.pt"} <= {
+        path.name for path in (run / "dictionary").iterdir()
+    }
+    assert not list(run.rglob("state.pt"))
+    before = (run / "dictionary" / "dictionary.pt").read_bytes()
+    assert "already learned" in tiny.run("dictionary", tiny_esc50, run, **settings).out
+    assert (run / "dictionary" / "dictionary.pt").read_bytes() == before
+    said = tiny.run("dictionary", tiny_esc50, run, **settings, n_components=5).line
+    assert "another settings" in said
+    evaluated = tiny.run("evaluate", tiny_esc50, run, NMF, **settings)
+    assert evaluated.code == 0, evaluated.err
+    assert "\nnmf  " in evaluated.out
+    assert next((run / "examples").glob("*/components.png")).stat().st_size > 5000
+    saved = load_interpreter(run)
+    assert saved.settings["dictionary"] == dictionary.describe()
+    assert torch.equal(saved.dictionary, dictionary.matrix)
+    assert saved.description["training"]["dictionary"] == dictionary.training
+    # Results belong to the dictionary that they were made with.
+    other = tmp_path / "other"
+    assert tiny.run("dictionary", tiny_esc50, other, **settings, seed=7).code == 0
+    said = tiny.run("evaluate", tiny_esc50, run, NMF, **settings, dictionary_file=other).line
+    assert "another settings" in said
+
+
+def test_settings_that_cannot_be_leave_no_record_that_is_in_the_way(tiny_esc50, tiny_classifier_folder, tmp_path):
+    settings = {"classifier_folder": tiny_classifier_folder}
+    said = tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, algorithm="KL").line
+    assert "algorithm is 'KL'" in said
+    assert tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, algorithm="kl").code == 0
+
+
+def test_the_algorithms(tiny_esc50, tiny_classifier_folder, tmp_path):
+    for algorithm in ("kl", "minibatch", "amortised"):
+        run = tmp_path / algorithm
+        settings = {"classifier_folder": tiny_classifier_folder, "algorithm": algorithm, "number_of_epochs": 2}
+        outcome = tiny.run("dictionary", tiny_esc50, run, **settings)
+        assert outcome.code == 0, outcome.err
+        learned = Dictionary.load(run)
+        assert learned.algorithm == algorithm
+        assert len(learned.loss_curve) == (2 if algorithm == "amortised" else 4)
+        assert "already learned" in tiny.run("dictionary", tiny_esc50, run, **settings).out
+    more = tiny.run("dictionary", tiny_esc50, run, **{**settings, "number_of_epochs": 3})
+    assert more.code == 0, more.err
+    assert Dictionary.load(run).training["epochs"] == 3

@@ -1,0 +1,230 @@
+"""What an evaluation measures, leaves alone, goes on with, and refuses; methods without anything to train."""
+
+import json
+import re
+import shutil
+
+import pytest
+import tiny
+
+from interpretability import evaluation
+from interpretability.explanation import Explanation
+from interpretability.methods import load_interpreter
+from interpretability.training import recipe, runner
+from interpretability.training.brain import ResumableBrain
+from interpretability.training.jobs import evaluate as job
+
+ARCHIVE = ("hyperparams.yaml", "evaluate.py", "log.txt", "env.log")
+
+
+def test_an_evaluation_writes_no_tensorboard_events(tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path):
+    run = shutil.copytree(tiny_piq_run, tmp_path / "run")
+    outcome = tiny.run("evaluate", tiny_esc50, run, classifier_folder=tiny_classifier_folder, tensorboard=True)
+    assert outcome.code == 0, outcome.err
+    assert not (run / "tensorboard").exists()
+
+
+def test_an_evaluation_leaves_the_training_as_it_is(piq_job):
+    shutil.copytree(piq_job.reference, piq_job.folder)
+    before = piq_job.contents()
+    log = (piq_job.folder / "log.txt").read_bytes()
+    times = {path: path.stat().st_mtime_ns for path in (piq_job.folder / "interpreter").rglob("*")}
+    # Other batches, rates and worker processes are no other evaluation.
+    outcome = piq_job.evaluate(batch_size=3, lr=0.5, weight_decay=0.5, num_workers=1)
+    assert outcome.code == 0, outcome.err
+    after = piq_job.contents()
+    assert {path: after[path] for path in before} == before
+    assert (piq_job.folder / "log.txt").read_bytes() == log
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    evaluation_folder = piq_job.folder / "evaluation"
+    assert {path.parent for path in after.keys() - before.keys()} == {evaluation_folder}
+    assert {path.name for path in evaluation_folder.iterdir()} == {*ARCHIVE, "clips.jsonl", "summary.json", "table.md"}
+    assert "\nlr: 0.5" in (evaluation_folder / "hyperparams.yaml").read_text("utf-8")
+    provenance = json.loads((evaluation_folder / "summary.json").read_text("utf-8"))["provenance"]
+    assert (provenance["clip_seconds"], provenance["fixed_length"]) == (5.0, False)
+    description = json.loads((piq_job.folder / "interpreter" / "interpreter.json").read_text("utf-8"))
+    assert provenance["training"] == description["training"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"seed": 7}, "seed: 1234, now 7"),
+        ({"selection_key": "fid_in"}, 'selection_key: "loss", now "fid_in"'),
+        ({"clip_seconds": 0.3}, "clip_seconds: 5.0, now 0.3"),
+        ({"fixed_length": True}, "fixed_length: false, now true"),
+        ({"codebook_size": 15}, 'settings: {"codebook_size": 12}, now {"codebook_size": 15}'),
+        ({"test_folds": 2, "valid_folds": 3}, "data: "),
+    ],
+)
+def test_an_evaluation_of_something_else_is_refused(piq_job, settings, said):
+    shutil.copytree(piq_job.reference, piq_job.folder)
+    assert piq_job.evaluate().code == 0
+    before = piq_job.contents()
+    refused = piq_job.evaluate(**settings)
+    assert refused.code == 2
+    assert said in refused.line
+    assert piq_job.contents() == before
+
+
+def test_an_interpreter_of_fewer_epochs_is_saved_again(piq_job):
+    shutil.copytree(piq_job.reference, piq_job.folder)
+    description = piq_job.folder / "interpreter" / "interpreter.json"
+    content = json.loads(description.read_text("utf-8"))
+    content["training"]["epochs"] -= 1
+    description.write_text(json.dumps(content), "utf-8")
+    assert piq_job.evaluate().code == 0
+    assert json.loads(description.read_text("utf-8"))["training"]["epochs"] == piq_job.EPOCHS
+    shutil.rmtree(description.parent)
+    assert piq_job.evaluate().code == 0
+    tiny.assert_same_run(piq_job.folder, piq_job.reference)
+
+
+def test_examples_appear_together(piq_job, monkeypatch):
+    shutil.copytree(piq_job.reference, piq_job.folder)
+    save, calls = Explanation.save, []
+
+    def stop_at_second(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return save(*args, **kwargs)
+
+    monkeypatch.setattr(Explanation, "save", stop_at_second)
+    assert piq_job.evaluate(n_examples=2).code == 130
+    assert not (piq_job.folder / "examples").exists()
+    assert tiny.leftovers(piq_job.folder) == []
+    assert piq_job.evaluate(n_examples=2).code == 0
+    assert len(list((piq_job.folder / "examples").iterdir())) == 2
+
+
+def test_evaluating_an_unfinished_run_leaves_it_unfinished(piq_job, monkeypatch):
+    def stop(self, batch, fit_batch=ResumableBrain.fit_batch):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+        return fit_batch(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableBrain, "fit_batch", stop)
+        assert piq_job.run().code == 130
+    evaluated = piq_job.evaluate(number_of_epochs=40)
+    assert evaluated.code == 0, evaluated.err
+    description = json.loads((piq_job.folder / "interpreter" / "interpreter.json").read_text("utf-8"))
+    assert description["training"]["epochs"] == 1
+    resumed = piq_job.run()
+    assert "already trained" not in resumed.out
+    tiny.assert_same_run(piq_job.folder, piq_job.reference)
+
+
+def test_an_interrupted_evaluation_goes_on(piq_job, monkeypatch):
+    monkeypatch.setattr(job, "commit", lambda: "0" * 40)
+    folder = piq_job.folder
+    shutil.copytree(piq_job.reference, folder)
+
+    measure, calls = evaluation._measure, []
+
+    def stop_at_second(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return measure(*args)
+
+    whole = piq_job.evaluate()
+    assert whole.code == 0, whole.err
+    expected = {name: (folder / "evaluation" / name).read_bytes() for name in ("table.md", "clips.jsonl")}
+    shutil.rmtree(folder / "evaluation")
+
+    monkeypatch.setattr(evaluation, "_measure", stop_at_second)
+    stopped = piq_job.evaluate()
+    assert stopped.code == 130
+    assert stopped.line.startswith("interrupted:")
+    assert {path.name for path in (folder / "evaluation").iterdir()} == {*ARCHIVE, "clips.partial.jsonl"}
+    # A kill can also cut the last line.
+    with open(folder / "evaluation" / "clips.partial.jsonl", "a", encoding="utf-8") as stream:
+        stream.write('{"clip": "hi')
+    resumed = piq_job.evaluate()
+    assert resumed.code == 0, resumed.err
+    assert len(calls) == 2 + 2  # 3 batches, of which the first was not measured again
+    assert {name: (folder / "evaluation" / name).read_bytes() for name in expected} == expected
+    assert not (folder / "evaluation" / "clips.partial.jsonl").exists()
+
+
+# ---- Methods without anything to train ----
+
+
+@pytest.fixture
+def untrained_yaml(tmp_path):
+    """A YAML of a method that is not trained: the recipe's own, with another method and no key of the training."""
+    text = (tiny.RECIPE / "hparams" / "piq.yaml").read_text("utf-8")
+    method = "method:\n    interpreter: !name:interpretability.methods.floors.EnergyMask\n        area: 0.2\n"
+    text = re.sub(r"^method: .*\n(    .*\n)*", method, text, flags=re.MULTILINE)
+    text = re.sub(r"^training: .*\n(    .*\n)*", "", text, flags=re.MULTILINE)
+    trained_only = [*recipe.TRAINED, "weight_decay", "num_workers", "tensorboard", "codebook_size"]
+    for key in (*trained_only, "faithfulness_weight"):
+        text = re.sub(rf"^{key}:.*\n", "", text, flags=re.MULTILINE)
+    path = tmp_path / "energy.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+@pytest.fixture
+def untrained(untrained_yaml, tiny_esc50, tiny_classifier_folder, tmp_path):
+    """Run a job with that YAML."""
+
+    def run(job, **settings):
+        settings = {
+            # (No device is named, as on most command lines.)
+            **{key: value for key, value in tiny.COMMON.items() if key not in ("number_of_epochs", "device")},
+            "data_folder": tiny_esc50,
+            "output_folder": tmp_path / "run",
+            "cache_folder": tmp_path / "cache",
+            "classifier_folder": tiny_classifier_folder,
+            "n_examples": 1,
+            **settings,
+        }
+        line = [str(untrained_yaml)]
+        for name, value in settings.items():
+            line += [f"--{name}"] if value is None else [f"--{name}", str(value)]
+        return tiny.call(runner.main, job, str(tiny.RECIPE / tiny.SCRIPTS[job]), line)
+
+    return run
+
+
+def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path):
+    outcome = untrained("evaluate")
+    assert outcome.code == 0, outcome.err
+    run = tmp_path / "run"
+    assert {path.name for path in run.iterdir()} == {"run.json", "interpreter", "evaluation", "examples", "manifests"}
+    interpreter = load_interpreter(run)
+    assert (interpreter.NAME, interpreter.settings) == ("energy", {"apply": "log", "area": 0.2})
+    assert interpreter.description["training"]["seed"] == 1234
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    assert (record["method"], record["seed"], record["clip_seconds"]) == ("energy", 1234, 5.0)
+    assert "lr" not in record
+    places = json.loads((run / "evaluation" / "summary.json").read_text("utf-8"))["places"]
+    # It is one of the floors, and measured just like it.
+    assert all(place["energy"] == place["energy top 20%"] for place in places.values())
+    assert (run / "evaluation" / "evaluate.py").is_file()
+
+    before = {path: path.stat().st_mtime_ns for path in (run / "interpreter").rglob("*")}
+    again = untrained("evaluate", batch_size=5)
+    assert again.code == 0, again.err
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "seed: 1234, now 7" in untrained("evaluate", seed=7).line
+    assert "another settings" in untrained("evaluate", method="{interpreter: {area: 0.3}}").line
+
+
+def test_a_method_that_is_not_trained_cannot_be_trained(untrained, tmp_path):
+    outcome = untrained("interpreter")
+    assert outcome.code == 2
+    assert "EnergyMask has nothing to train" in outcome.line
+    assert "run evaluate.py" in outcome.line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_yaml_without_a_method(untrained, untrained_yaml):
+    text = untrained_yaml.read_text("utf-8")
+    untrained_yaml.write_text(text.replace("    interpreter: !name:", "    interpret: !name:"), "utf-8")
+    assert "method has no 'interpreter'" in untrained("evaluate").line
+    untrained_yaml.write_text(text[: text.index("method:")], "utf-8")
+    assert "the YAML has no 'method'" in untrained("evaluate").line

@@ -1,0 +1,278 @@
+"""How an interpreter is trained: on the frozen classifier, its dictionary, other weights, crops and noise."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import pytest
+import tiny
+import torch
+import yaml
+
+from interpretability.classifiers import load_classifier
+from interpretability.dictionary import Dictionary
+from interpretability.methods import load_interpreter
+from interpretability.methods.lmac import LMAC
+from interpretability.training import brain as brains
+
+
+def test_the_frozen_classifier_is_the_one_that_was_saved(tiny_piq_run, tiny_classifier_folder):
+    inside = load_interpreter(tiny_piq_run).classifier
+    for name, value in load_classifier(tiny_classifier_folder).state_dict().items():
+        assert torch.equal(inside.state_dict()[name], value), name
+
+
+def test_two_processes_train_one_interpreter(tiny_esc50, tiny_classifier_folder, tmp_path):
+    line = tiny.arguments(
+        "interpreter",
+        tiny_esc50,
+        tmp_path / "run",
+        classifier_folder=tiny_classifier_folder,
+        distributed_backend="gloo",
+        batch_size=1,
+    )
+    outcome = tiny.run_process(
+        ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train_piq.py", *line]
+    )
+    assert outcome.code == 0, outcome.err
+    (checkpoint,) = (tmp_path / "run" / "save").glob("CKPT+*/CKPT.yaml")
+    meta = yaml.safe_load(checkpoint.read_text())
+    assert meta["epoch"] == 1
+    # Saved without the wrapper of parallel training, and written once.
+    assert load_interpreter(tmp_path / "run").description["training"]["epochs"] == 1
+    assert len((tmp_path / "run" / "train_log.txt").read_text().splitlines()) == 1
+
+
+class TestDictionaries:
+    L2I = tiny.RECIPE / "hparams" / "l2i.yaml"
+
+    def test_l2i_learns_its_own_and_says_so(self, tiny_esc50, tiny_classifier_folder, tmp_path):
+        run, settings = tmp_path / "run", {"classifier_folder": tiny_classifier_folder}
+        outcome = tiny.run("interpreter", tiny_esc50, run, self.L2I, **settings)
+        assert outcome.code == 0, outcome.err
+        assert "no dictionary given" in outcome.out
+        assert torch.equal(load_interpreter(run).dictionary, Dictionary.load(run).matrix)
+        evaluated = tiny.run("evaluate", tiny_esc50, run, self.L2I, **settings)
+        assert evaluated.code == 0, evaluated.err
+        assert "\nl2i  " in evaluated.out
+        summary = json.loads((run / "evaluation" / "summary.json").read_text())
+        assert {"fid_in", "fid_top1", "fid_top3"} <= summary["places"]["spectrogram"]["l2i"].keys()
+        # The same dictionary, given, makes the same interpreter.
+        given = tiny.run("interpreter", tiny_esc50, tmp_path / "given", self.L2I, **settings, dictionary_file=run)
+        assert given.code == 0, given.err
+        assert "learning one" not in given.out
+        tiny.assert_same_run(tmp_path / "given", run)
+        said = tiny.run("interpreter", tiny_esc50, tmp_path / "given", self.L2I, **settings).line
+        assert "pass the same dictionary_file" in said
+        # It has the dictionary in itself: an evaluation need not be told where that lies.
+        evaluated = tiny.run("evaluate", tiny_esc50, tmp_path / "given", self.L2I, **settings)
+        assert evaluated.code == 0, evaluated.err
+        assert torch.equal(load_interpreter(tmp_path / "given").dictionary, Dictionary.load(run).matrix)
+        again = tiny.run("interpreter", tiny_esc50, run, self.L2I, **settings, number_of_epochs=2)
+        assert again.code == 0, again.err
+        assert "already learned" in again.out
+
+    def test_what_l2i_refuses(self, tiny_esc50, tiny_classifier_folder, tmp_path):
+        settings = {"classifier_folder": tiny_classifier_folder}
+        said = tiny.run("interpreter", tiny_esc50, tmp_path / "a", self.L2I, **settings, algorithm="amortised").line
+        assert "train_nmf.py" in said
+        frontend = dataclasses.replace(load_classifier(tiny_classifier_folder).frontend.settings, sample_rate=44100)
+        matrix = torch.ones(frontend.n_bins, 4) / frontend.n_bins**0.5
+        path = Dictionary(matrix, frontend, ["low"], "kl").save(tmp_path / "elsewhere.pt")
+        said = tiny.run("interpreter", tiny_esc50, tmp_path / "b", self.L2I, **settings, dictionary_file=path).line
+        assert "sample_rate 44100 (needed: 8000)" in said
+        assert not (tmp_path / "b" / "run.json").exists()
+
+    def test_a_dictionary_of_clips_that_are_measured_is_refused(self, tiny_esc50, tiny_classifier_folder, tmp_path):
+        settings = {"classifier_folder": tiny_classifier_folder}
+        assert tiny.run("dictionary", tiny_esc50, tmp_path / "nmf", **settings).code == 0
+        folds = {"train_folds": 3, "test_folds": 1, "dictionary_file": tmp_path / "nmf"}
+        said = tiny.run("interpreter", tiny_esc50, tmp_path / "run", self.L2I, **settings, **folds).line
+        assert "learned from folds [1]" in said
+
+    def test_fine_tuning_does_not_bring_another_dictionary(self, tiny_esc50, tiny_classifier_folder, tmp_path):
+        yaml = tmp_path / "l2i.yaml"
+        text = self.L2I.read_text().replace("../../../hparams", str(tiny.REPOSITORY / "hparams"))
+        yaml.write_text(text.replace("cache_folder:", "finetune_from: null\ncache_folder:", 1))
+        settings = {"classifier_folder": tiny_classifier_folder, "number_of_epochs": 1}
+        for name, seed in (("first", 1), ("second", 2)):
+            outcome = tiny.run("interpreter", tiny_esc50, tmp_path / name, yaml, **settings, seed=seed)
+            assert outcome.code == 0, outcome.err
+        tuned = {**settings, "finetune_from": tmp_path / "first"}
+        said = tiny.run(
+            "interpreter", tiny_esc50, tmp_path / "a", yaml, **tuned, dictionary_file=tmp_path / "second"
+        ).line
+        assert "another dictionary" in said
+        outcome = tiny.run("interpreter", tiny_esc50, tmp_path / "b", yaml, **tuned, dictionary_file=tmp_path / "first")
+        assert outcome.code == 0, outcome.err
+
+
+class TestFineTuning:
+    YAML = tiny.RECIPE / "hparams" / "lmac_finetune.yaml"
+
+    def tune(self, data, folder, source, classifier, **settings):
+        return tiny.run(
+            "interpreter", data, folder, self.YAML, finetune_from=source, classifier_folder=classifier, **settings
+        )
+
+    def test_it_starts_from_those_weights_in_a_folder_of_its_own(
+        self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
+    ):
+        before = {path: path.read_bytes() for path in tiny_lmac_run.rglob("*") if path.is_file()}
+        # With a learning rate of 0 what it starts from is what it ends in, but for the batch statistics.
+        outcome = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, lr=0.0)
+        assert outcome.code == 0, outcome.err
+        start, end = tiny.weights(tiny_lmac_run), tiny.weights(tmp_path / "run")
+        for name, value in start.items():
+            if "running" not in name and "num_batches" not in name:
+                assert torch.equal(end[name], value), name
+        assert {path: path.read_bytes() for path in tiny_lmac_run.rglob("*") if path.is_file()} == before
+        training = load_interpreter(tmp_path / "run").description["training"]
+        assert training["finetuned_from"]["sha256"] == load_interpreter(tiny_lmac_run).description["sha256"]
+        assert training["finetuned_from"]["seconds"] > 0
+
+    def test_it_really_trains_reports_the_gate_and_is_evaluated(
+        self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
+    ):
+        settings = {"lr": 0.01, "number_of_epochs": 2}
+        outcome = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, **settings)
+        assert outcome.code == 0, outcome.err
+        assert tiny.log_epochs(tmp_path / "run") == [1, 2]
+        start, end = tiny.weights(tiny_lmac_run), tiny.weights(tmp_path / "run")
+        assert any(not torch.equal(end[name], value) for name, value in start.items() if name.endswith("conv.weight"))
+        passed = re.search(r"gate, in that epoch: ([\d.]+)% of 6 training .* ([\d.]+)% of 6 valid", outcome.out)
+        assert passed, outcome.out
+        # Shares of 6 whole clips.
+        assert all(
+            float(share) * 6 / 100 == pytest.approx(round(float(share) * 6 / 100), abs=0.01)
+            for share in passed.groups()
+        )
+        evaluated = tiny.run(
+            "evaluate", tiny_esc50, tmp_path / "run", self.YAML, lr=0.01, classifier_folder=tiny_classifier_folder
+        )
+        assert evaluated.code == 0, evaluated.err
+        assert "\nlmac  " in evaluated.out
+        # The same command again: it is done, and says so.
+        again = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, **settings)
+        assert "already trained for 2 epochs" in again.out
+
+    def test_what_it_cannot_start_from(self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tiny_piq_run, tmp_path):
+        said = self.tune(tiny_esc50, tmp_path / "run", tmp_path / "absent", tiny_classifier_folder).line
+        assert "no run folder" in said
+        said = self.tune(tiny_esc50, tmp_path / "run", tiny_piq_run, tiny_classifier_folder).line
+        assert "holds piq" in said
+        assert "expected lmac" in said
+        wider = {"method": "{interpreter: {channels: 12, decoder_channels: [4]}}"}
+        said = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, **wider).line
+        assert "other sizes" in said
+        classifier = tmp_path / "classifier"
+        assert tiny.run("classifier", tiny_esc50, classifier, seed=5).code == 0
+        said = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, classifier / "classifier").line
+        assert "holds lmac on classifier" in said
+        copy = shutil.copytree(tiny_lmac_run, tmp_path / "same")
+        said = self.tune(tiny_esc50, copy, copy, tiny_classifier_folder).line
+        assert "output_folder of its own" in said
+        assert not (tmp_path / "run" / "run.json").exists()
+
+    def test_a_finished_run_is_not_mistaken_for_a_fine_tuned_one(
+        self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
+    ):
+        copy = shutil.copytree(tiny_lmac_run, tmp_path / "copy")
+        said = self.tune(tiny_esc50, copy, tiny_lmac_run, tiny_classifier_folder, number_of_epochs=2).line
+        assert "finetuned_from" in said
+
+
+def test_killed_and_started_again_it_ends_as_if_it_had_not_been(
+    tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
+):
+    """With noise, crops and a start from other weights: all of them come back."""
+    yaml = TestFineTuning.YAML
+    settings = {
+        "finetune_from": tiny_lmac_run,
+        "classifier_folder": tiny_classifier_folder,
+        "crop_seconds": 0.3,
+        "number_of_epochs": 2,
+    }
+    whole = tiny.run("interpreter", tiny_esc50, tmp_path / "whole", yaml, **settings)
+    assert whole.code == 0, whole.err
+    line = tiny.arguments("interpreter", tiny_esc50, tmp_path / "killed", yaml, **settings)
+    assert tiny.run_and_hit("fit", 2, 2, 9, "interpreter", line).code == -9
+    again = tiny.run_process(["-c", tiny.WRAPPER, "never", "0", "0", "0", "interpreter", *line])
+    assert again.code == 0, again.err
+    assert tiny.log_epochs(tmp_path / "killed") == [1, 2]
+    tiny.assert_same_run(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_a_training_step_sees_a_stretch_of_each_clip_and_validation_the_whole(
+    tiny_esc50, tiny_classifier_folder, tmp_path, monkeypatch
+):
+    seen = {"TRAIN": [], "VALID": []}
+
+    def watch(self, batch, stage, forward=brains.InterpreterBrain.compute_forward):
+        now = forward(self, batch, stage)
+        seen[stage.name].append((now.spectrogram.n_samples, batch.signal.data.shape[1]))
+        return now
+
+    monkeypatch.setattr(brains.InterpreterBrain, "compute_forward", watch)
+    outcome = tiny.run(
+        "interpreter",
+        tiny_esc50,
+        tmp_path / "run",
+        tiny.RECIPE / "hparams" / "lmac.yaml",
+        classifier_folder=tiny_classifier_folder,
+        crop_seconds=0.25,
+    )
+    assert outcome.code == 0, outcome.err
+    assert {n_samples for n_samples, _ in seen["TRAIN"]} == {0.25 * tiny.RATE}
+    assert all(n_samples == given > 0.25 * tiny.RATE for n_samples, given in seen["VALID"])
+
+
+def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_folder, tmp_path, monkeypatch):
+    seen = []
+
+    def watch(self, batch, stage, forward=brains.InterpreterBrain.compute_forward):
+        now = forward(self, batch, stage)
+        seen.append((stage.name, now))
+        return now
+
+    def listen(self, *given, objective=LMAC.objective):
+        heard.append(given[-1])
+        return objective(self, *given)
+
+    heard = []
+    monkeypatch.setattr(brains.InterpreterBrain, "compute_forward", watch)
+    monkeypatch.setattr(LMAC, "objective", listen)
+    outcome = tiny.run(
+        "interpreter",
+        tiny_esc50,
+        tmp_path / "run",
+        tiny.RECIPE / "hparams" / "lmac.yaml",
+        classifier_folder=tiny_classifier_folder,
+        noise_probability=1.0,
+    )
+    assert outcome.code == 0, outcome.err
+    assert {stage for stage, _ in seen} == {"TRAIN", "VALID"}
+    # The objective hears the clean sound too.
+    assert all(clean is now.clean for clean, (_, now) in zip(heard, seen, strict=True))
+    frontend = load_classifier(tiny_classifier_folder).frontend
+    for stage, now in seen:
+        if stage == "VALID":
+            assert now.clean is None
+            continue
+        sounds = [frontend.resynthesise(part, part.magnitude) for part in (now.spectrogram, now.clean)]
+        # The noisy sound is levelled, and the noise is as loud as the clip, at the same gain.
+        assert sounds[0].abs().amax(1).tolist() == pytest.approx([1.0] * len(sounds[0]), abs=1e-3)
+        ratio = (sounds[0] - sounds[1]).square().sum(1) / sounds[1].square().sum(1)
+        assert ratio.tolist() == pytest.approx([1.0] * len(ratio), rel=1e-2)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["noise"] == {"source": "other clips", "snr_db": 0.0, "probability": 1.0}
+    said = tiny.run(
+        "interpreter",
+        tiny_esc50,
+        tmp_path / "run",
+        tiny.RECIPE / "hparams" / "lmac.yaml",
+        classifier_folder=tiny_classifier_folder,
+        noise_probability=0.25,
+    ).line
+    assert "another noise" in said
