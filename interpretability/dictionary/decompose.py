@@ -51,8 +51,10 @@ def decompose(
     matrix = matrix.to(target)
     projected = matrix.T @ target  # [B, K, T]
     # Start at the best single scale of the projection, frame by frame.
-    drawn = matrix @ projected
-    scale = (drawn * target).sum(1, keepdim=True) / drawn.square().sum(1, keepdim=True).clamp(min=EPSILON)
+    approximation = matrix @ projected
+    scale = (approximation * target).sum(1, keepdim=True) / approximation.square().sum(1, keepdim=True).clamp(
+        min=EPSILON
+    )
     activations = projected * scale
     gram, column_sums = matrix.T @ matrix, matrix.sum(0)[:, None]
     for _ in range(n_iterations):

@@ -10,8 +10,7 @@ activations take the scale (Marmin, Goulart and Févotte, "Majorization-minimiza
 factorization with the beta-divergence", arXiv 2207.06316; without sparsity it is Lee and Seung, NIPS 2000).
 
 **Dead components.** Sparsity can leave a component without any activation. Its column then stays as it is, of unit norm
-and without effect on the objective, and it is dropped at the end: a component that is not used explains nothing, and
-what K was asked for is in the settings.
+and without effect on the objective, and it is dropped at the end: a component that is not used explains nothing.
 """
 
 from __future__ import annotations
@@ -54,15 +53,15 @@ EVALUATED_FRAMES = 2048
 class DictionarySettings(Settings):
     """How a dictionary is learned."""
 
-    algorithm: str = setting("euclidean", "how it is learned; amortised: in epochs", choices=ALGORITHMS)
-    n_components: int = setting(64, "K, before those that are not used are dropped", least=1)
-    sparsity: float = setting(0.0, "weight of the L1 norm of the activations; of amortised, of their mean", least=0)
+    algorithm: str = setting("euclidean", "how it is learned; amortised is trained in epochs", choices=ALGORITHMS)
+    n_components: int = setting(64, "number of components; those that are never used are dropped", least=1)
+    sparsity: float = setting(0.0, "weight of the L1 norm of the activations (amortised: of their mean)", least=0)
     max_frames: int | None = setting(
-        20000, "drawn evenly from all clips, null for all; amortised only begins at some of them", least=1
+        20000, "frames to learn from, drawn evenly from all clips; null: all (amortised only starts from them)", least=1
     )
-    n_iterations: int = setting(200, "updates; of minibatch: passes over all frames, of which 20 are plenty", least=1)
-    batch_size: int = setting(1024, "of minibatch", unit="frames", least=1)
-    hidden: tuple[int, ...] = setting((256, 128), "widths of the encoder's hidden layers, of amortised", least=1)
+    n_iterations: int = setting(200, "updates (minibatch: passes over all frames, of which 20 are plenty)", least=1)
+    batch_size: int = setting(1024, "batch of minibatch", unit="frames", least=1)
+    hidden: tuple[int, ...] = setting((256, 128), "widths of the encoder's hidden layers (amortised)", least=1)
 
     @property
     def in_epochs(self) -> bool:
@@ -164,7 +163,7 @@ def learn_dictionary(
         Where the state is kept, every 10 s and at the end. If it is there already, learning goes on from it, and ends
         as if it had never stopped. The caller deletes it once the dictionary is saved.
     training : dict, optional
-        What else is worth knowing of its making: data, folds, commit. Plain values.
+        What else to record: data, folds, commit. Plain values.
     progress : bool
         Show a progress bar, on a terminal.
 
@@ -257,8 +256,8 @@ def update(
         changed = matrix * up / (matrix @ covariance + sparsity * totals * matrix + EPSILON)
     else:
         # The positive root of sparsity * total * w² + total * w - w_old * up = 0.
-        goal = matrix * up
-        changed = 2 * goal / (totals + (totals.square() + 4 * sparsity * totals * goal).sqrt() + EPSILON)
+        product = matrix * up
+        changed = 2 * product / (totals + (totals.square() + 4 * sparsity * totals * product).sqrt() + EPSILON)
     norms = changed.norm(dim=0)
     alive = norms > EPSILON
     scale = torch.where(alive, norms, 1.0)
@@ -277,11 +276,11 @@ def objective(
     """
     total = sparsity * float(activations.double().sum())
     for part, active in zip(spectra.split(CHUNK), activations.split(CHUNK), strict=True):
-        drawn = active @ matrix.T  # [n, F]
+        approximation = active @ matrix.T  # [n, F]
         if divergence == "euclidean":
-            values = 0.5 * (part - drawn).square()
+            values = 0.5 * (part - approximation).square()
         else:
-            values = torch.xlogy(part, part / (drawn + EPSILON)) - part + drawn
+            values = torch.xlogy(part, part / (approximation + EPSILON)) - part + approximation
         total += float(values.sum(dtype=torch.float64))
     return total / len(spectra)
 
@@ -387,7 +386,7 @@ class _StateFile:
         self._saved_at = time.monotonic()
 
     def save(self, learner: _Updates | _MiniBatch, losses: list[float], final: bool) -> None:
-        """Save, if it is time for it; atomically."""
+        """Save atomically, if the last time is long enough ago."""
         if not final and time.monotonic() - self._saved_at < SAVE_EVERY:
             return
         try:

@@ -14,12 +14,12 @@ MATRIX = functional.normalize(torch.rand(201, 5, generator=torch.Generator().man
 
 def objective(target, matrix, activations, divergence, sparsity):
     """The textbook objective, written out on its own."""
-    drawn = (matrix @ activations).double()
+    approximation = (matrix @ activations).double()
     target = target.transpose(1, 2).double()
     if divergence == "euclidean":
-        fit = 0.5 * (target - drawn).square().sum()
+        fit = 0.5 * (target - approximation).square().sum()
     else:
-        fit = (torch.xlogy(target, target / (drawn + 1e-10)) - target + drawn).sum()
+        fit = (torch.xlogy(target, target / (approximation + 1e-10)) - target + approximation).sum()
     return float(fit + sparsity * activations.double().sum())
 
 
@@ -46,17 +46,17 @@ class TestDecompose:
         matrix = functional.normalize(matrix, dim=0)
         known = torch.rand(1, 4, 25, generator=torch.Generator().manual_seed(0)) + 0.1
         target = (matrix @ known).transpose(1, 2)
-        found = decompose(target, matrix, 1000, divergence)
-        torch.testing.assert_close(found, known, atol=1e-3, rtol=1e-3)
+        activations = decompose(target, matrix, 1000, divergence)
+        torch.testing.assert_close(activations, known, atol=1e-3, rtol=1e-3)
 
     def test_non_negative_and_zero_in_silence(self):
         target = torch.rand(1, 10, 201)
         target[:, 4] = 0
         for divergence in ("euclidean", "kl"):
-            found = decompose(target, MATRIX, 20, divergence)
-            assert bool((found >= 0).all())
-            assert bool(found.isfinite().all())
-            assert not found[:, :, 4].any()
+            activations = decompose(target, MATRIX, 20, divergence)
+            assert bool((activations >= 0).all())
+            assert bool(activations.isfinite().all())
+            assert not activations[:, :, 4].any()
 
     def test_frames_do_not_depend_on_each_other(self):
         target = torch.rand(2, 12, 201)

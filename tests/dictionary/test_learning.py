@@ -38,9 +38,9 @@ def separable(n_components=4, n_frames=300, seed=0):
     matrix = 0.3 * random(F, n_components, seed=seed)
     matrix[torch.arange(F) % n_components != 0] *= 0.5
     for k in range(n_components):
-        own = torch.arange(F) // (F // n_components + 1) == k
-        matrix[own] = 0
-        matrix[own, k] = 1 + random(int(own.sum()), seed=seed + k)
+        bins = torch.arange(F) // (F // n_components + 1) == k
+        matrix[bins] = 0
+        matrix[bins, k] = 1 + random(int(bins.sum()), seed=seed + k)
     matrix = matrix / matrix.norm(dim=0)
     activations = random(n_frames, n_components, seed=seed + 100)
     for k in range(n_components):
@@ -60,9 +60,9 @@ def textbook(spectra, matrix, activations, divergence, sparsity):
     return fit + sparsity * float(activations.double().sum())
 
 
-def cosines(found, known):
-    """The best cosine with a found column, for each known one."""
-    return ((found / found.norm(dim=0)).T @ (known / known.norm(dim=0))).amax(0)
+def cosines(learned, known):
+    """The best cosine with a learned column, for each known one."""
+    return ((learned / learned.norm(dim=0)).T @ (known / known.norm(dim=0))).amax(0)
 
 
 each_divergence = pytest.mark.parametrize("divergence", ["euclidean", "kl"])
@@ -140,8 +140,8 @@ class TestLearning:
         assert len(curve) == 40
         assert all(after <= before * (1 + 1e-6) for before, after in pairwise(curve))
         learned = learn(spectra, divergence, 5, 300, 0.1)
-        found = decompose(spectra[None], learned.matrix, 2000, divergence, 0.1)[0].T
-        value = textbook(spectra, learned.matrix, found, divergence, 0.1) / 60
+        activations = decompose(spectra[None], learned.matrix, 2000, divergence, 0.1)[0].T
+        value = textbook(spectra, learned.matrix, activations, divergence, 0.1) / 60
         assert learned.loss_curve[-1] == pytest.approx(value, rel=1e-3)
 
     def test_what_the_dictionary_says_of_itself(self, tmp_path):
@@ -174,8 +174,8 @@ class TestLearning:
         used = []
         for sparsity in (0.0, 0.5):
             learned = learn(spectra, "euclidean", 8, 100, sparsity)
-            found = decompose(spectra[None], learned.matrix, 200, "euclidean", sparsity)
-            used.append(float(found.sum()))
+            activations = decompose(spectra[None], learned.matrix, 200, "euclidean", sparsity)
+            used.append(float(activations.sum()))
         assert used[1] < 0.9 * used[0]
 
     def test_dead_components_are_dropped_with_a_warning(self, tmp_path, caplog):
@@ -188,8 +188,10 @@ class TestLearning:
         assert learned.n_components == 4
         assert learned.training["n_components"] == 5
         assert "1 of 5 components are not used and are dropped" in caplog.text
-        found = decompose(spectra[None], learned.matrix, 300)[0].T
-        assert textbook(spectra, learned.matrix, found, "euclidean", 0) / 40 <= learned.loss_curve[-1] * (1 + 1e-5)
+        activations = decompose(spectra[None], learned.matrix, 300)[0].T
+        assert textbook(spectra, learned.matrix, activations, "euclidean", 0) / 40 <= learned.loss_curve[-1] * (
+            1 + 1e-5
+        )
 
     def test_a_weight_that_kills_all(self):
         with pytest.raises(UserError, match="lower it"):
@@ -241,8 +243,8 @@ class TestMiniBatch:
         spectra = activations @ known.T + 0.05 * random(500, F, seed=9)
 
         def error(matrix):
-            found = decompose(spectra[None], matrix, 300)[0].T
-            return float((spectra - found @ matrix.T).square().sum())
+            activations = decompose(spectra[None], matrix, 300)[0].T
+            return float((spectra - activations @ matrix.T).square().sum())
 
         learned = learn(spectra, "minibatch", 6, 30, batch_size=100)
         model = MiniBatchNMF(6, batch_size=100, max_iter=30, tol=0, random_state=0).fit(spectra.numpy())
