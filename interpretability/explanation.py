@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -228,23 +229,35 @@ class Explanation:
             What was written: ``input``, ``explanation``, ``residual``, ``figure`` and ``description``; with components
             ``components`` (the figure of them) and ``component_37`` and so on.
         """
-        from interpretability.report.figures import (  # matplotlib is slow to import
-            save_components_figure,
-            save_explanation_figure,
-        )
+        from interpretability.report import figures  # matplotlib is slow to import
 
         folder = Path(folder)
         clip = self[index]
         paths = {name: folder / f"{name}.wav" for name in ("input", "explanation", "residual")}
         for path, wav in zip(paths.values(), (clip.sound, clip.listenable, clip.residual), strict=True):
             write_wav(path, wav[0].detach().cpu(), self.frontend.sample_rate)
-        paths["figure"] = save_explanation_figure(clip, folder / "figure.png", true_label)
         said = {**self.describe(index), "true": true_label}
+        title, seconds = figures.headline(said, true_label), said["seconds"]
+        drawn = (clip.spectrogram.magnitude, clip.masked_magnitude(), clip.mask)
+        figure = figures.plot_explanation(
+            *map(_array, drawn), self.frontend, seconds, title, said["undefined"], self.notes
+        )
+        paths["figure"] = figures.save_figure(figure, folder / "figure.png")
         for path in [folder / f"{COMPONENTS}.png", *(folder / COMPONENTS).glob("*_component_*.wav")]:
             path.unlink(missing_ok=True)
         if clip.components is not None:
-            figure = folder / f"{COMPONENTS}.png"
-            paths[COMPONENTS] = save_components_figure(clip, figure, true_label, max_components)
+            components, ranked = clip.components, clip.components.ranked()
+            figure = figures.plot_components(
+                _array(components.relevance),
+                ranked,
+                components.matrix.detach().cpu().numpy(),
+                _array(components.activations),
+                self.frontend,
+                seconds,
+                title,
+                max_components,
+            )
+            paths[COMPONENTS] = figures.save_figure(figure, folder / f"{COMPONENTS}.png")
             said[COMPONENTS] = [
                 {"component": k, "relevance": float(clip.components.relevance[0, k]), "sound": None}
                 for k in clip.components.ranked()
@@ -291,3 +304,8 @@ class Explanation:
         """Return what the mask keeps as linear magnitude [B, T, F]."""
         with torch.no_grad():
             return apply_mask(self.spectrogram.magnitude, self.mask, self.apply)
+
+
+def _array(values: Tensor) -> np.ndarray:
+    """Return what a batch of one clip holds of it."""
+    return values[0].detach().cpu().numpy()

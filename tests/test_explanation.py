@@ -1,12 +1,13 @@
 """Explanation: one clip of a batch at its own length, sounds that say what the mask says, saved as a whole."""
 
+import inspect
 import json
 import math
 
 import pytest
 import soundfile
 import torch
-from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.dictionary import Components, component_mask, decompose
@@ -48,9 +49,19 @@ class Words(Interpreter):
 
 @pytest.fixture
 def quick_figures(monkeypatch):
-    """Empty figures, for tests that look at sounds and lists: drawing takes longer than all the rest."""
-    for name in ("plot_explanation", "plot_components"):
-        monkeypatch.setattr(figures, name, lambda clip, true_label=None, limit=None: pyplot.figure(figsize=(1, 1)))
+    """Empty figures, for tests that look at sounds and lists: drawing takes long. Gives what would have been drawn."""
+    drawn = {"plot_explanation": [], "plot_components": []}
+
+    def recorded(function, calls):
+        def plot(*arguments):
+            calls.append(inspect.signature(function).bind(*arguments).arguments)
+            return Figure(figsize=(1, 1))
+
+        return plot
+
+    for name, calls in drawn.items():
+        monkeypatch.setattr(figures, name, recorded(getattr(figures, name), calls))
+    return drawn
 
 
 def noise(*shape):
@@ -86,8 +97,7 @@ class Doubtful(EnergyMask):
         return said
 
 
-@pytest.mark.usefixtures("quick_figures")
-def test_a_clip_without_an_explanation_says_so(interpreter, tmp_path):
+def test_a_clip_without_an_explanation_says_so(interpreter, tmp_path, quick_figures):
     doubtful = Doubtful(interpreter.classifier, 0.2)
     explanation = doubtful.explain(noise(2, 8000), torch.tensor([1.0, 0.5]))
     assert explanation.undefined.tolist() == [False, True]
@@ -97,8 +107,18 @@ def test_a_clip_without_an_explanation_says_so(interpreter, tmp_path):
     said = json.loads(paths["description"].read_text("utf-8"))
     assert (said["undefined"], said["notes"], said["kept_area"]) == (True, ["class-agnostic", "a test"], 0.0)
     assert not soundfile.read(paths["explanation"])[0].any()
-    plain = interpreter.explain(noise(1, 4000)).describe()
-    assert (plain["undefined"], plain["notes"]) == (False, [])
+    plain = interpreter.explain(noise(1, 4000))
+    said = plain.describe()
+    assert (said["undefined"], said["notes"]) == (False, [])
+    plain.save(tmp_path / "plain", true_label="cat")
+    marked, unmarked = quick_figures["plot_explanation"]
+    assert (marked["undefined"], marked["notes"]) == (True, ("class-agnostic", "a test"))
+    assert (unmarked["undefined"], unmarked["notes"]) == (False, ())
+    assert marked["mask"].shape == marked["magnitude"].shape == (1 + 4000 // 186, 513)
+    assert (marked["seconds"], marked["frontend"]) == (0.25, explanation.frontend)
+    assert unmarked["title"].startswith(f"true: cat   predicted: {said['predicted']} (p = ")
+    assert torch.equal(torch.tensor(unmarked["mask"]), plain.mask[0])
+    assert torch.equal(torch.tensor(unmarked["kept"]), plain.masked_magnitude()[0])
 
 
 def test_a_mask_where_there_is_said_to_be_none_is_refused(interpreter):
@@ -183,14 +203,19 @@ class TestComponents:
         assert snr_db(whole, sum(parts)) > 60
         assert all(snr_db(whole, part) < 20 for part in parts)  # and each is only a part
 
-    @pytest.mark.usefixtures("quick_figures")
-    def test_only_so_many_become_sounds_but_all_are_listed(self, tmp_path):
+    def test_only_so_many_become_sounds_but_all_are_listed(self, tmp_path, quick_figures):
         explanation = Words(self.RELEVANCE).explain(noise(1, 4000))
         paths = explanation.save(tmp_path, max_components=2)
         said = json.loads(paths["description"].read_text())["components"]
         assert [entry["component"] for entry in said] == list(self.RANKED)
         assert [entry["sound"] is not None for entry in said] == [True, True, False, False]
         assert len(list((tmp_path / "components").iterdir())) == 2
+        (drawn,) = quick_figures["plot_components"]
+        assert (drawn["ranked"], drawn["limit"]) == (list(self.RANKED), 2)
+        components = explanation.components
+        for name, values in (("relevance", components.relevance[0]), ("activations", components.activations[0])):
+            assert torch.equal(torch.tensor(drawn[name]), values), name
+        assert torch.equal(torch.tensor(drawn["matrix"]), components.matrix)
         many = Words([0.5] * 12).explain(noise(1, 4000))
         many.save(tmp_path / "many")
         assert len(list((tmp_path / "many" / "components").iterdir())) == 12

@@ -1,20 +1,21 @@
-"""Figures of explanations: input, mask and explanation; components; axes in seconds and Hz."""
+"""Figures of explanations: input, mask and explanation; components; axes in seconds and Hz.
+
+They are drawn from arrays and plain values, through Matplotlib's object interface: no screen is needed, and nothing of
+Matplotlib's global state is touched.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import numpy as np
-import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")  # figures go to files; no screen is needed
-
-from matplotlib import pyplot as plt
-
-from interpretability.errors import UserError
-from interpretability.explanation import Explanation
 from interpretability.files import atomic_path
+from interpretability.frontend import FrontendSettings
 
 FLOOR_DB = -80.0
 #: Components that get a row of their own.
@@ -22,77 +23,97 @@ MAX_ROWS = 12
 KEPT, LEFT_OUT = "tab:orange", "lightgrey"  # of components in the explanation, and of all others
 
 
-def plot_explanation(clip: Explanation, true_label: str | None = None) -> plt.Figure:
+def plot_explanation(
+    magnitude: np.ndarray,
+    kept: np.ndarray,
+    mask: np.ndarray,
+    frontend: FrontendSettings,
+    seconds: float,
+    title: str = "",
+    undefined: bool = False,
+    notes: Sequence[str] = (),
+) -> Figure:
     """Draw one clip's explanation: input spectrogram, mask, explanation.
 
     Parameters
     ----------
-    clip : Explanation
-        Of one clip (index a batch's explanation first).
-    true_label : str, optional
-        Shown in the title beside the predicted class.
+    magnitude, kept : array [T, F]
+        Linear magnitudes of the input and of what the mask keeps.
+    mask : array [T, F]
+        Values in [0, 1].
+    frontend : FrontendSettings
+        Of the spectrogram.
+    seconds : float
+        Length of the clip.
+    title : str
+        See :func:`headline`.
+    undefined : bool
+        There is no explanation: the mask is empty and means nothing.
+    notes : sequence of str
+        What has to be known to read the explanation; stands below.
 
     Returns
     -------
     matplotlib Figure
-        Time in seconds, frequency in Hz; levels in dB below the input's loudest bin. What has to be known to read the
-        explanation stands below.
+        Time in seconds, frequency in Hz; levels in dB below the input's loudest bin.
     """
-    said = clip.describe()
-    magnitude = clip.spectrogram.magnitude[0].cpu()
-    kept = clip.masked_magnitude()[0].cpu()
     reference = float(magnitude.max()) or 1.0
-    rate, frames = clip.frontend.sample_rate, magnitude.shape[0]
+    rate, frames = frontend.sample_rate, magnitude.shape[0]
     # Frame i is centred on i hops: cells reach half a hop to both sides, bins half a bin.
-    hop, bin_hz = clip.frontend.hop_length / rate, rate / clip.frontend.n_fft
+    hop, bin_hz = frontend.hop_length / rate, rate / frontend.n_fft
     extent = (-hop / 2, (frames - 0.5) * hop, -bin_hz / 2, rate / 2 + bin_hz / 2)
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4), sharex=True, sharey=True, layout="constrained")
-    for axis, picture, title in (
+    figure = _figure(13, 4)
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    for axis, picture, name in (
         (axes[0], _decibels(magnitude, reference), "input"),
         (axes[2], _decibels(kept, reference), "explanation (what the mask keeps)"),
     ):
         levels = axis.imshow(picture, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=FLOOR_DB, vmax=0)
-        axis.set_title(title)
+        axis.set_title(name)
     figure.colorbar(levels, ax=axes[2], label="level (dB)")
-    shown = axes[1].imshow(
-        clip.mask[0].detach().cpu().numpy().T,
-        origin="lower",
-        aspect="auto",
-        extent=extent,
-        cmap="viridis",
-        vmin=0,
-        vmax=1,
+    shown = axes[1].imshow(mask.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", vmin=0, vmax=1)
+    area = mask.mean(dtype=np.float64)
+    axes[1].set_title(
+        f"mask ({'undefined: there is no explanation' if undefined else f'keeps {area:.0%} of the area'})"
     )
-    kept_area = (
-        "undefined: there is no explanation" if said["undefined"] else f"keeps {said['kept_area']:.0%} of the area"
-    )
-    axes[1].set_title(f"mask ({kept_area})")
     figure.colorbar(shown, ax=axes[1], label="mask")
     for axis in axes:
         axis.set_xlabel("time (s)")
     axes[0].set_ylabel("frequency (Hz)")
     axes[0].set_ylim(0, rate / 2)
-    axes[0].set_xlim(0, max(said["seconds"], hop))
-    figure.suptitle(_title(clip, true_label))
-    if clip.notes:
-        figure.supxlabel("; ".join(clip.notes), fontsize="small")
+    axes[0].set_xlim(0, max(seconds, hop))
+    figure.suptitle(title)
+    if notes:
+        figure.supxlabel("; ".join(notes), fontsize="small")
     return figure
 
 
-def save_explanation_figure(clip: Explanation, path: str | Path, true_label: str | None = None) -> Path:
-    """Draw one clip's explanation into a file, atomically; return its path."""
-    return _save(plot_explanation(clip, true_label), path)
-
-
-def plot_components(clip: Explanation, true_label: str | None = None, limit: int | None = None) -> plt.Figure:
+def plot_components(
+    relevance: np.ndarray,
+    ranked: Sequence[int],
+    matrix: np.ndarray,
+    activations: np.ndarray,
+    frontend: FrontendSettings,
+    seconds: float,
+    title: str = "",
+    limit: int | None = None,
+) -> Figure:
     """Draw the components of one clip's explanation: their relevance, and spectra and activations of the selected.
 
     Parameters
     ----------
-    clip : Explanation
-        Of one clip, by a method that explains by components.
-    true_label : str, optional
-        Shown in the title beside the predicted class.
+    relevance : array [K]
+    ranked : sequence of int
+        The selected components, the most relevant first.
+    matrix : array [F, K]
+        The dictionary.
+    activations : array [K, T]
+    frontend : FrontendSettings
+        Of the spectrogram.
+    seconds : float
+        Length of the clip.
+    title : str
+        See :func:`headline`.
     limit : int, optional
         Draw at most so many of the selected components; all if not given.
 
@@ -103,28 +124,18 @@ def plot_components(clip: Explanation, true_label: str | None = None, limit: int
         the most relevant first, up to 12: its column of the dictionary over frequency in Hz, and its activation (of
         which the two make up the log magnitude) over time in seconds. All rows have one scale. If there are more, all
         of them follow as two pictures, a row each.
-
-    Raises
-    ------
-    UserError
-        If the method does not explain by components.
     """
-    if clip.components is None:
-        raise UserError(f"{clip.method} does not explain by components: there are none to draw")
-    components, said = clip.components, clip.describe()
-    relevance = components.relevance[0].detach().double().cpu().numpy()
-    selected = components.selected[0].cpu().numpy()
-    ranked = components.ranked()
     chosen = ranked[:limit]
     shown = chosen[:MAX_ROWS]
     n_rows = max(1, len(shown))
     heights = [2.6, 1.1 * n_rows + 0.6]  # inches
     if len(chosen) > len(shown):
         heights.append(4.0)
-    figure = plt.figure(figsize=(13, sum(heights)), layout="constrained")
+    figure = _figure(13, sum(heights))
     upper, lower, *rest = figure.subfigures(len(heights), 1, height_ratios=heights)
     bars = upper.subplots()
-    bars.bar(np.arange(len(relevance)), relevance, color=np.where(selected, KEPT, LEFT_OUT), width=0.8)
+    numbers = np.arange(len(relevance))
+    bars.bar(numbers, relevance, color=np.where(np.isin(numbers, ranked), KEPT, LEFT_OUT), width=0.8)
     bars.axhline(0, color="black", linewidth=0.8)
     bars.set(xlabel="component", ylabel="relevance", xlim=(-0.5, len(relevance) - 0.5))
     bars.xaxis.get_major_locator().set_params(integer=True)
@@ -134,27 +145,26 @@ def plot_components(clip: Explanation, true_label: str | None = None, limit: int
         else f"; the {len(chosen)} most relevant are below, {len(ranked) - len(chosen)} more are not"
     )
     bars.set_title(f"{len(ranked)} of {len(relevance)} components selected (coloured){more}")
-    figure.suptitle(_title(clip, true_label))
+    figure.suptitle(title)
     if not shown:
         lower.text(0.5, 0.5, "no component is selected: the explanation is silent", ha="center", va="center")
         return figure
-    rate = clip.frontend.sample_rate
-    hertz = np.arange(components.matrix.shape[0]) * rate / clip.frontend.n_fft
-    words = components.matrix[:, chosen].detach().cpu().numpy()
-    levels = components.activations[0, chosen].detach().cpu().numpy()
-    seconds = np.arange(levels.shape[1]) * clip.frontend.hop_length / rate
+    rate = frontend.sample_rate
+    hertz = np.arange(len(matrix)) * rate / frontend.n_fft
+    words, levels = matrix[:, chosen], activations[chosen]
+    times = np.arange(levels.shape[1]) * frontend.hop_length / rate
     axes = lower.subplots(n_rows, 2, squeeze=False, sharex="col", sharey="col")
     for row, k in enumerate(shown):
         spectrum, activation = axes[row]
         spectrum.fill_between(hertz, words[:, row], color="tab:purple", linewidth=0.5)
         # A single frame is a point, which a line would not show.
-        activation.fill_between(seconds, levels[row], color="tab:blue", alpha=0.4)
-        activation.plot(seconds, levels[row], color="tab:blue", linewidth=1, marker="." if len(seconds) == 1 else "")
+        activation.fill_between(times, levels[row], color="tab:blue", alpha=0.4)
+        activation.plot(times, levels[row], color="tab:blue", linewidth=1, marker="." if len(times) == 1 else "")
         spectrum.set_ylabel(f"component {k}\nrelevance {relevance[k]:.2f}", rotation=0, ha="right", va="center")
     axes[0, 0].set_title("spectrum (dictionary column, norm 1)")
     axes[0, 1].set_title("activation (log magnitude)")
     axes[0, 0].set(xlim=(0, rate / 2), ylim=(0, 1.05 * (float(words.max()) or 1.0)))
-    axes[0, 1].set(xlim=(0, max(said["seconds"], seconds[-1], 1 / rate)), ylim=(0, 1.05 * (float(levels.max()) or 1.0)))
+    axes[0, 1].set(xlim=(0, max(seconds, times[-1], 1 / rate)), ylim=(0, 1.05 * (float(levels.max()) or 1.0)))
     axes[-1, 0].set_xlabel("frequency (Hz)")
     axes[-1, 1].set_xlabel("time (s)")
     if rest:
@@ -173,33 +183,37 @@ def plot_components(clip: Explanation, true_label: str | None = None, limit: int
     return figure
 
 
-def save_components_figure(
-    clip: Explanation, path: str | Path, true_label: str | None = None, limit: int | None = None
-) -> Path:
-    """Draw the components of one clip's explanation into a file, atomically; return its path."""
-    return _save(plot_components(clip, true_label, limit), path)
+def headline(description: Mapping[str, Any], true_label: str | None = None) -> str:
+    """Return classes, probabilities and method of a clip in one line.
+
+    Parameters
+    ----------
+    description : mapping
+        ``title``, ``predicted``, ``predicted_probability``, ``explained`` and ``explained_probability``, as in
+        ``explanation.json``.
+    true_label : str, optional
+        Stands beside the predicted class.
+    """
+    text = "" if true_label is None else f"true: {true_label}   "
+    text += f"predicted: {description['predicted']} (p = {description['predicted_probability']:.3f})"
+    if description["explained"] != description["predicted"]:
+        text += f"   explained: {description['explained']} (p = {description['explained_probability']:.3f})"
+    return f"{text}   [{description['title']}]"
 
 
-def _title(clip: Explanation, true_label: str | None) -> str:
-    """Return classes, probabilities and method of a clip in one line."""
-    said = clip.describe()
-    title = "" if true_label is None else f"true: {true_label}   "
-    title += f"predicted: {said['predicted']} (p = {said['predicted_probability']:.3f})"
-    if said["explained"] != said["predicted"]:
-        title += f"   explained: {said['explained']} (p = {said['explained_probability']:.3f})"
-    return f"{title}   [{said['title']}]"
-
-
-def _save(figure: plt.Figure, path: str | Path) -> Path:
-    """Write a figure into a file, atomically, and close it; return the path."""
-    try:
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=110)
-    finally:
-        plt.close(figure)
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write a figure into a PNG file, atomically; return its path."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
     return Path(path)
 
 
-def _decibels(magnitude: torch.Tensor, reference: float) -> np.ndarray:
-    level = 20 * torch.log10((magnitude.double() / reference).clamp(min=10 ** (FLOOR_DB / 20)))
-    return level.numpy().T
+def _figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches, which belongs to no window and to no list of open figures."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _decibels(magnitude: np.ndarray, reference: float) -> np.ndarray:
+    return 20 * np.log10(np.maximum(magnitude.astype(np.float64) / reference, 10 ** (FLOOR_DB / 20))).T

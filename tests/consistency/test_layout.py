@@ -109,7 +109,7 @@ MAY_IMPORT = {
     "networks": {"blocks", "classifiers", "dictionary", "errors", "frontend", "grids", "lengths"},
     "dictionary": {"errors", "files", "frontend", "lengths", "settings"},
     "explanation": {"classifiers", "data", "dictionary", "errors", "files", "frontend"},
-    "report": {"dictionary", "errors", "explanation", "files", "frontend", "metrics"},
+    "report": {"errors", "files", "frontend", "metrics"},
     "methods": {
         "classifiers",
         "dictionary",

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from matplotlib import pyplot as plt
 from torch.nn import functional
 
 from interpretability.classifiers.base import ActivationMap, Classifier, ClassifierOutput
@@ -19,7 +18,6 @@ from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid
 from interpretability.methods.amt import AMT, CLASS_AGNOSTIC
 from interpretability.metrics import complexity, relative_complexity, sparseness
-from interpretability.report.figures import plot_explanation
 
 SMALL = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
 HOP, BINS = 32, 33
@@ -175,9 +173,6 @@ class TestConstantMaps:
         assert said["undefined"] is True
         assert said["notes"] == [CLASS_AGNOSTIC]
         assert not soundfile.read(paths["explanation"])[0].any()
-        figure = plot_explanation(explanation)
-        assert "mask (undefined: there is no explanation)" in [axis.get_title() for axis in figure.axes]
-        plt.close(figure)
 
 
 class TestGrids:
