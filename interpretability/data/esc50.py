@@ -42,6 +42,7 @@ class _Row:
     fold: int
     target: int
     category: str
+    in_esc10: bool
 
 
 def prepare_esc50(
@@ -111,10 +112,11 @@ def prepare_esc50(
             raise UserError(f"{split}_folds names {unknown}, but {table} has only the folds {sorted(available)}")
 
     split_of = {fold: split for split, chosen in folds.items() for fold in chosen}
-    entries, skipped = _scan([row for row in rows if row.fold in split_of], root, skip_bad_clips)
+    bad = BadClips(table, skip_bad_clips)
+    entries = _good_entries([row for row in rows if row.fold in split_of], root, bad)
     by_split = {split: [entry for entry in entries if split_of[entry["fold"]] == split] for split in SPLITS}
     description = {"name": "ESC-10" if esc10_only else "ESC-50", "folds": folds}
-    return write_manifests(manifest_folder, root, labels, by_split, description, skipped)
+    return write_manifests(manifest_folder, root, labels, by_split, description, bad.skipped)
 
 
 def parse_folds(value: Iterable[int] | str | int, name: str = "folds") -> list[int]:
@@ -176,14 +178,14 @@ def _read_csv(table: Path, esc10_only: bool) -> list[_Row]:
             rows = [_row(record, f"{table}, line {reader.line_num}", needed) for record in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table}: is not a CSV file ({error}): use the meta/esc50.csv of the data set") from error
-    kept = [row for row, in_esc10 in rows if in_esc10 or not esc10_only]
+    kept = [row for row in rows if row.in_esc10 or not esc10_only]
     if not kept:
         which = "lists no clip that is part of ESC-10" if rows else "lists no clips"
         raise UserError(f"{table}: {which}: use the meta/esc50.csv of the data set")
     return kept
 
 
-def _row(record: dict[str, str | None], where: str, needed: list[str]) -> tuple[_Row, bool]:
+def _row(record: dict[str, str | None], where: str, needed: list[str]) -> _Row:
     value = {column: (record[column] or "").strip() for column in needed}
     empty = [column for column in needed if not value[column]]
     if empty:
@@ -201,7 +203,7 @@ def _row(record: dict[str, str | None], where: str, needed: list[str]) -> tuple[
     in_esc10 = value.get("esc10", "false").lower()
     if in_esc10 not in ("true", "false", "1", "0"):
         raise UserError(f"{where}: esc10 is {value['esc10']!r}, expected True or False")
-    return _Row(filename, numbers["fold"], numbers["target"], value["category"]), in_esc10 in ("true", "1")
+    return _Row(filename, numbers["fold"], numbers["target"], value["category"], in_esc10 in ("true", "1"))
 
 
 def _labels(rows: list[_Row], table: Path) -> list[str]:
@@ -219,11 +221,10 @@ def _labels(rows: list[_Row], table: Path) -> list[str]:
     return labels
 
 
-def _scan(rows: list[_Row], root: Path, skip_bad_clips: bool) -> tuple[list[dict], list[tuple[str, str]]]:
-    """Return the manifest entries of all good clips, and (id, reason) of the others."""
+def _good_entries(rows: list[_Row], root: Path, bad: BadClips) -> list[dict]:
+    """Return the manifest entries of all good clips; add the others to ``bad``."""
     if not (root / "audio").is_dir():
         raise MissingError(f"{root}: has {_CSV} but no audio folder; put the clips in {root / 'audio'}")
-    bad = BadClips(root / _CSV, skip_bad_clips)
     entries: dict[str, dict] = {}
     for row in tqdm(rows, desc="ESC-50: checking clips", unit="clip", disable=None, leave=False):
         clip_id = Path(row.filename).stem
@@ -244,7 +245,7 @@ def _scan(rows: list[_Row], root: Path, skip_bad_clips: bool) -> tuple[list[dict
             "fold": row.fold,
         }
     bad.report(len(entries))
-    return list(entries.values()), bad.skipped
+    return list(entries.values())
 
 
 # ---- The download ----
