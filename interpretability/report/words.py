@@ -1,0 +1,200 @@
+"""One explanation in plain sentences: what is heard, what the explanation carries of it, when and in which band.
+
+Example: "Heard as chirp_down (0.97). The explanation alone is heard as chirp_down (0.93); without it chirp_down falls
+to 0.08. Most of it lies at 0.42–0.81 s, 600–2400 Hz."
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Share of the explanation's energy that lies in the interval that is named, and the same of the band.
+SHARE = 0.8
+#: From this probability on a class of a multi-label classifier counts as heard.
+HEARD = 0.5
+
+
+@dataclass(frozen=True)
+class Region:
+    """When and in which band a sound lies.
+
+    Attributes
+    ----------
+    start, stop : float
+        Seconds.
+    low, high : float
+        Hz.
+    """
+
+    start: float
+    stop: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of one explanation.
+
+    Attributes
+    ----------
+    labels : sequence of str
+        The classifier's C classes.
+    target : int
+        Index of the explained class.
+    whole, inside, outside : sequence of float [C]
+        Probabilities of the classes for the sound, for the explanation alone, and for the sound without it.
+    task : {"single", "multi"}
+        Of the classifier: one class is heard, or all that are more probable than 0.5.
+    region : Region, optional
+        Where most of the explanation lies (:func:`locate`); None if it keeps nothing.
+    silent : bool
+        The sound itself is silent.
+    undefined : bool
+        The method has no explanation for the sound.
+    """
+
+    labels: Sequence[str]
+    target: int
+    whole: Sequence[float]
+    inside: Sequence[float]
+    outside: Sequence[float]
+    task: str = "single"
+    region: Region | None = None
+    silent: bool = False
+    undefined: bool = False
+
+    def heard(self, probabilities: Sequence[float]) -> list[int]:
+        """Return the classes that are heard, the most probable first; of equal ones, the lowest index first."""
+        ranked = sorted(range(len(self.labels)), key=lambda k: -probabilities[k])
+        return ranked[:1] if self.task == "single" else [k for k in ranked if probabilities[k] > HEARD]
+
+
+def sentences(findings: Findings) -> list[str]:
+    """Say what was found, a sentence an entry.
+
+    Examples
+    --------
+    >>> found = Findings(["cat", "dog"], 1, [0.1, 0.9], [0.2, 0.8], [0.75, 0.25], region=Region(0.5, 0.9, 300, 2300))
+    >>> print(*sentences(found), sep="\\n")
+    Heard as dog (0.90).
+    The explanation alone is heard as dog (0.80); without it dog falls to 0.25.
+    Most of it lies at 0.50–0.90 s, 300–2300 Hz.
+    """
+    label, whole = findings.labels[findings.target], findings.heard(findings.whole)
+    lines = [_heard(findings, whole)]
+    if whole != [findings.target]:
+        lines.append(f"The explained class is {_class(findings, findings.target, findings.whole)}.")
+    if findings.silent:
+        return [*lines, "The sound is silent: there is nothing to explain."]
+    if findings.undefined:
+        return [*lines, "The method has no explanation for this sound; the empty mask means nothing."]
+    if findings.region is None:
+        return [*lines, "The explanation keeps nothing of the sound."]
+    inside = findings.heard(findings.inside)
+    recognised = findings.target in inside
+    if recognised:
+        alone = f"is heard as {_class(findings, findings.target, findings.inside)}"
+    else:
+        alone = f"is not heard as {_class(findings, findings.target, findings.inside)}"
+        if inside:
+            alone += f", but as {_listed(findings, inside, findings.inside)}"
+    lines.append(f"The explanation alone {alone}; without it {label} {_change(findings)}.")
+    if not recognised:
+        lines.append(f"Warning: the classifier does not recognise {label} in what this explanation keeps.")
+    region = findings.region
+    lines.append(f"Most of it lies at {_span(region.start, region.stop, 's')}, {_span(region.low, region.high, 'Hz')}.")
+    return lines
+
+
+def locate(
+    magnitude: np.ndarray, hop_seconds: float, bin_hz: float, seconds: float, share: float = SHARE
+) -> Region | None:
+    """Find when and in which band most of a sound lies.
+
+    The interval is the shortest run of frames that holds ``share`` of the energy (the squared magnitude), the band the
+    narrowest run of bins that does; both together hold at least ``2 * share - 1`` of it. Of runs of equal length, the
+    one with the most energy is taken, then the first.
+
+    Parameters
+    ----------
+    magnitude : array [T, F]
+        Linear magnitude. Frame i is centred on i hops and bin k on k times ``bin_hz``; each reaches half a step to both
+        sides.
+    hop_seconds, bin_hz : float
+        Steps of time and frequency.
+    seconds : float
+        Length of the sound; the interval ends there at the latest.
+    share : float
+        In (0, 1].
+
+    Returns
+    -------
+    Region or None
+        None for silence.
+
+    Examples
+    --------
+    >>> magnitude = np.zeros((10, 5))
+    >>> magnitude[4:6, 2] = 1.0
+    >>> locate(magnitude, hop_seconds=0.5, bin_hz=100.0, seconds=4.5)
+    Region(start=1.75, stop=2.75, low=150.0, high=250.0)
+    """
+    energy = np.square(magnitude, dtype=np.float64)
+    if not energy.any():
+        return None
+    (first, last), (lowest, highest) = (_shortest_run(energy.sum(axis=axis), share) for axis in (1, 0))
+    return Region(
+        start=max(0.0, (first - 0.5) * hop_seconds),
+        stop=min(seconds, (last + 0.5) * hop_seconds),
+        low=max(0.0, (lowest - 0.5) * bin_hz),
+        high=min((len(energy[0]) - 1) * bin_hz, (highest + 0.5) * bin_hz),
+    )
+
+
+def _shortest_run(values: np.ndarray, share: float) -> tuple[int, int]:
+    """Return the first and the last index of the shortest run of values [n] >= 0 that holds a share of their sum."""
+    before = np.concatenate([[0.0], np.cumsum(values)])
+    # A little less than asked for, so that rounding does not make the run longer by one.
+    wanted = share * before[-1] * (1 - 1e-9)
+    first = np.arange(len(values))
+    last = np.searchsorted(before, before[:-1] + wanted)  # exclusive
+    fits = last < len(before)
+    lengths = np.where(fits, last - first, len(values) + 1)
+    held = before[np.minimum(last, len(values))] - before[:-1]
+    best = int(np.lexsort((-held, lengths))[0])
+    return best, int(last[best]) - 1
+
+
+def _heard(findings: Findings, heard: Sequence[int]) -> str:
+    if heard:
+        return f"Heard as {_listed(findings, heard, findings.whole)}."
+    highest = max(range(len(findings.labels)), key=lambda k: findings.whole[k])
+    return f"No class is heard; the most probable is {_class(findings, highest, findings.whole)}."
+
+
+def _class(findings: Findings, index: int, probabilities: Sequence[float]) -> str:
+    return f"{findings.labels[index]} ({probabilities[index]:.2f})"
+
+
+def _listed(findings: Findings, indices: Sequence[int], probabilities: Sequence[float]) -> str:
+    *others, last = (_class(findings, k, probabilities) for k in indices)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _change(findings: Findings) -> str:
+    """Return what becomes of the explained class when the explanation is taken away."""
+    before, after = (round(x[findings.target], 2) for x in (findings.whole, findings.outside))
+    verb = "falls to" if after < before else "rises to" if after > before else "stays at"
+    return f"{verb} {after:.2f}"
+
+
+def _span(low: float, high: float, unit: str) -> str:
+    """Return an interval, rounded to a power of ten that is at most a tenth of its length."""
+    exponent = math.floor(math.log10(max(high - low, 1e-6) / 10))
+    texts = (f"{round(value, -exponent):.{max(0, -exponent)}f}" for value in (low, high))
+    return f"{'–'.join(texts)} {unit}"
