@@ -6,6 +6,7 @@ beyond the outermost centres the nearest value is kept. So an event moved by k s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,6 +63,22 @@ def whole_windows(n_frames: int | Tensor, strides: Sequence[int], min_frames: in
     """
     padded = n_frames.clamp(min=min_frames) if isinstance(n_frames, Tensor) else max(n_frames, min_frames)
     return (n_frames, *(padded // stride for stride in strides))
+
+
+def mel_from_hertz(hertz: float) -> float:
+    """Return a frequency on the mel scale (HTK's and Kaldi's).
+
+    Example
+    -------
+    >>> round(mel_from_hertz(1000.0), 1)
+    1000.0
+    """
+    return 2595 * math.log10(1 + hertz / 700)
+
+
+def hertz_from_mel(mels: Tensor) -> Tensor:
+    """Return positions on the mel scale as frequencies in Hz; the inverse of :func:`mel_from_hertz`."""
+    return 700 * (10 ** (mels / 2595) - 1)
 
 
 def interpolation_matrix(centres: Tensor, size: int) -> Tensor:

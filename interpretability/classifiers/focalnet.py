@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.base import ActivationMap, ClassifierOutput
-from interpretability.classifiers.image import ImageClassifier, Level, Seen, pair, watching
+from interpretability.classifiers.hooks import recorded_outputs
+from interpretability.classifiers.image import ImageClassifier, ImageFeatures, Level, pair
 from interpretability.errors import UserError
 from interpretability.frontend import Spectrogram
 
@@ -49,13 +51,13 @@ class FocalNetClassifier(ImageClassifier):
             given = list(getattr(configuration, name))
             if len(given) < stages:
                 raise UserError(f"{name} are {given}, expected one for each of {stages} stages")
-        # Written down wrong in published configurations, where nothing reads it: it follows from the width.
+        # Wrong in published configurations, where nothing reads it: it follows from the width.
         configuration.hidden_sizes = [configuration.embed_dim * 2 ** min(k + 1, stages - 1) for k in range(stages)]
         return configuration
 
     @classmethod
     def build(cls, configuration: Any) -> nn.Module:
-        """Return the network. Its final normalisation is computed and used by nothing: it wants no gradient."""
+        """Return the network. Its final normalisation is computed and used by nothing: it gets no gradient."""
         network = super().build(configuration)
         network.focalnet.layernorm.requires_grad_(False)
         return network
@@ -79,19 +81,19 @@ class FocalNetClassifier(ImageClassifier):
             levels.append(Level(config.embed_dim * 2**stage, rows, columns, first))
         return tuple(levels)
 
-    def see(self, pixels: Tensor) -> Seen:
-        """Run the network on images; see :meth:`ImageClassifier.see`."""
+    def run_network(self, pixels: Tensor) -> ImageFeatures:
+        """See :meth:`ImageClassifier.run_network`."""
         ends = [stage.layers[-1] for stage in self.embedding_model.focalnet.encoder.stages[:-1]]
         with (
-            watching(ends, keep=lambda output: output) as states,
-            self._watching_modulators(lambda modulator: modulator.norm(dim=1)) as sizes,
+            recorded_outputs(dict(enumerate(ends)), lambda output: output) as states,
+            self._recorded_modulators(lambda modulator: modulator.norm(dim=1)) as sizes,
         ):
             last = self.embedding_model(pixels).feature_maps[-1]  # [n, D, rows, columns]
         finer = (
             state.transpose(1, 2).unflatten(2, (level.rows, level.columns))
-            for state, level in zip(states, self.levels[:-1], strict=True)
+            for state, level in zip(states.values(), self.levels[:-1], strict=True)
         )
-        return Seen(last.mean((2, 3)), (*finer, last), torch.stack(sizes, dim=1))
+        return ImageFeatures(last.mean((2, 3)), (*finer, last), torch.stack(list(sizes.values()), dim=1))
 
     def activation_map(
         self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor, variant: str = "last"
@@ -104,17 +106,18 @@ class FocalNetClassifier(ImageClassifier):
         if variant != "gradient":
             return super().activation_map(spectrogram, output, target, variant)
         images = self.images(*self.inputs(spectrogram))
-        with torch.enable_grad(), self._watching_modulators(lambda modulator: modulator) as layers:
-            # Something has to want a gradient: the parameters of a frozen classifier do not.
+        with torch.enable_grad(), self._recorded_modulators(lambda modulator: modulator) as modulators:
+            # The parameters of a frozen classifier require no gradient, so the input has to.
             last = self.embedding_model(images.pixels.detach().requires_grad_()).feature_maps[-1]
             logits = self.logits(self.embedding_of_clips(last.mean((2, 3)), images))
             score = logits.gather(1, target[:, None]).sum()
-            (gradient,) = torch.autograd.grad(score, layers[-1:])
-        values = (gradient * layers[-1].detach()).sum(1, keepdim=True).clamp(min=0)
+            last_modulator = list(modulators.values())[-1]
+            (gradient,) = torch.autograd.grad(score, last_modulator)
+        values = (gradient * last_modulator.detach()).sum(1, keepdim=True).clamp(min=0)
         joined = self.side_by_side(values, images, len(self.levels) - 1)
         return ActivationMap(joined[:, 0], *self._last_level(spectrogram))
 
-    def _watching_modulators(self, keep: Any) -> AbstractContextManager[list]:
-        """Collect something of the modulators [n, D, rows, columns] of each layer of the last stage."""
+    def _recorded_modulators(self, keep: Callable[[Tensor], Tensor]) -> AbstractContextManager[dict]:
+        """Record something of the modulators [n, D, rows, columns] of each layer of the last stage."""
         layers = self.embedding_model.focalnet.encoder.stages[-1].layers
-        return watching((layer.modulation.projection_context for layer in layers), keep)
+        return recorded_outputs(dict(enumerate(layer.modulation.projection_context for layer in layers)), keep)

@@ -1,10 +1,9 @@
-"""What classifiers share that look at a spectrogram as at an image: images side by side, weights, hooks, attention."""
+"""Classifiers that look at a spectrogram as an image: settings, pretrained weights, images side by side, grids."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
-from interpretability.errors import MissingError, UserError, first_line
+from interpretability.classifiers.importing import make_configuration, missing_model_errors, quiet_transformers
+from interpretability.errors import UserError, first_line
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, hide_padding
 from interpretability.settings import Settings, setting
@@ -80,15 +80,15 @@ class Images:
     valid: Tensor
 
     def put_back(self, values: Tensor) -> Tensor:
-        """Bring what came of each image [n, …] to [B, K, …], zeros for those that were left out."""
+        """Bring values of each image [n, …] to [B, K, …], zeros for those that were left out."""
         n_clips, n_images = self.frames.shape
         whole = values.new_zeros(n_clips * n_images, *values.shape[1:]).index_copy(0, self.index, values)
         return whole.view(n_clips, n_images, *values.shape[1:])
 
 
 @dataclass
-class Seen:
-    """What the network makes of n images.
+class ImageFeatures:
+    """What the network gives for n images.
 
     Attributes
     ----------
@@ -178,25 +178,20 @@ class ImageClassifier(Classifier):
         """Return the cells of each feature map of one image; a :class:`UserError` if they do not fit the image."""
 
     @abstractmethod
-    def see(self, pixels: Tensor) -> Seen:
+    def run_network(self, pixels: Tensor) -> ImageFeatures:
         """Run the network on images [n, channels, rows, columns]."""
 
     @classmethod
     def configuration(cls, settings: Mapping[str, Any]) -> Any:
         """Return the network's configuration; a :class:`UserError` for settings that it does not have or take."""
-        import transformers  # slow to import, and no other classifier needs it
-        from huggingface_hub.errors import StrictDataclassError
+        import transformers  # slow to import, and few classifiers need it
 
         kind = getattr(transformers, cls.CONFIG)
         known = settings_of(kind)
         unknown = sorted(set(settings) - set(known))
         if unknown:
             raise UserError(f"config has {', '.join(unknown)}, which {cls.CONFIG} does not; it has {', '.join(known)}")
-        try:
-            return kind(**settings)
-        except (StrictDataclassError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"config: {cls.CONFIG} refuses its settings ({reason}): mend them") from error
+        return make_configuration(kind, settings, cls.CONFIG)
 
     @classmethod
     def build(cls, configuration: Any) -> nn.Module:
@@ -204,8 +199,8 @@ class ImageClassifier(Classifier):
         import transformers
 
         network = getattr(transformers, cls.NETWORK)(configuration, **cls.BUILD)
-        # The configuration knows one size for all weights, right for the widest layers of large networks: narrow ones
-        # hardly learn with it, and products of two of them, as FocalNet forms, not at all.
+        # The configuration has one size for all weights, which fits the widest layers of large networks. Narrow layers
+        # hardly learn with it, and products of two of them, as in FocalNet, not at all.
         for module in network.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
                 nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
@@ -242,14 +237,14 @@ class ImageClassifier(Classifier):
         Raises
         ------
         MissingError
-            If the source is neither a folder nor to be had from the hub.
+            If the source is neither a folder nor on the hub.
         UserError
             If it is of another kind, or lacks a weight of the network.
         """
         if source is None:
             return cls(labels, frontend, task, config=config or {}, **settings)
-        settings_here = {**cls.settings_at(source), **(config or {})}
-        classifier = cls(labels, frontend, task, config=settings_here, **settings)
+        config = {**cls.settings_at(source), **(config or {})}
+        classifier = cls(labels, frontend, task, config=config, **settings)
         classifier._load_network(source)
         return classifier
 
@@ -259,11 +254,11 @@ class ImageClassifier(Classifier):
         import transformers
 
         kind = getattr(transformers, cls.CONFIG)
-        with telling_what_is_missing(source):
-            found, _ = kind.get_config_dict(source)
-        if found.get("model_type") != kind.model_type:
-            raise UserError(f"{source} holds a {found.get('model_type')!r} model, expected {kind.model_type!r}")
-        return {name: found[name] for name in settings_of(kind) if name in found}
+        with missing_model_errors(source):
+            content, _ = kind.get_config_dict(source)
+        if content.get("model_type") != kind.model_type:
+            raise UserError(f"{source} holds a {content.get('model_type')!r} model, expected {kind.model_type!r}")
+        return {name: content[name] for name in settings_of(kind) if name in content}
 
     def load_network(self, state: dict[str, Tensor], where: str) -> None:
         """Load the network's weights, under the names of any version of Transformers.
@@ -278,7 +273,7 @@ class ImageClassifier(Classifier):
         Raises
         ------
         UserError
-            If a weight is missing, of another shape, or unknown. A pooler's are passed over: nothing here uses them.
+            If a weight is missing, of another shape, or unknown. Those of a pooler are ignored: nothing here uses them.
         """
         unexpected = self._load_network(None, state, where)
         strange = sorted(name for name in unexpected if not name.startswith("pooler."))
@@ -288,16 +283,16 @@ class ImageClassifier(Classifier):
     def _load_network(self, source: str | None, state: dict | None = None, where: str | None = None) -> set[str]:
         """Load with Transformers, which knows older names; every weight has to be there. Return the unknown ones."""
         where = where or str(source)
-        kind, own = type(self.embedding_model), self.embedding_model
-        with quiet_transformers(), telling_what_is_missing(where):
+        network = self.embedding_model
+        with quiet_transformers(), missing_model_errors(where):
             try:
-                loaded, report = kind.from_pretrained(
+                loaded, report = type(network).from_pretrained(
                     source,
-                    config=own.config,
+                    config=network.config,
                     state_dict=state,
                     output_loading_info=True,
                     dtype=torch.float32,
-                    attn_implementation=own.config._attn_implementation,
+                    attn_implementation=network.config._attn_implementation,
                     **self.BUILD,
                 )
             except RuntimeError as error:  # weights of other shapes
@@ -305,7 +300,7 @@ class ImageClassifier(Classifier):
         missing = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
         if missing:
             raise UserError(f"{where}: weights do not fit {self.NETWORK}: no fitting {', '.join(missing)}"[:300])
-        own.load_state_dict(loaded.state_dict())
+        network.load_state_dict(loaded.state_dict())
         return set(report["unexpected_keys"])
 
     # -------------------------------------------------------------------------------------------------- the images
@@ -313,10 +308,10 @@ class ImageClassifier(Classifier):
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
         """See :meth:`Classifier.forward`."""
         images = self.images(magnitude, valid)
-        seen = self.see(images.pixels)
-        embedding = self.embedding_of_clips(seen.embedding, images)
-        maps = (self.side_by_side(item, images, level) for level, item in enumerate(seen.feature_maps))
-        attention = self.side_by_side(seen.attention, images, len(self.levels) - 1)
+        features = self.run_network(images.pixels)
+        embedding = self.embedding_of_clips(features.embedding, images)
+        maps = (self.side_by_side(item, images, level) for level, item in enumerate(features.feature_maps))
+        attention = self.side_by_side(features.attention, images, len(self.levels) - 1)
         return ClassifierOutput(self.logits(embedding), embedding, tuple(maps), attention)
 
     def images(self, magnitude: Tensor, valid: Tensor | None = None) -> Images:
@@ -405,121 +400,3 @@ def plain(value: Any) -> Any:
 def settings_of(kind: type) -> list[str]:
     """Return the settings of a configuration's own kind, without those that every configuration has."""
     return [name for name in kind.__annotations__ if not name.startswith("_")]
-
-
-def rollout(layers: Sequence[Tensor]) -> Tensor:
-    """Return the attention rollout (arXiv 2005.00928).
-
-    Parameters
-    ----------
-    layers : sequence of Tensor [n, N, N]
-        Attention of each layer, mean over heads, from the first to the last; rows sum to one.
-
-    Returns
-    -------
-    Tensor [n, N, N]
-        Rows sum to one.
-
-    Example
-    -------
-    >>> rollout([torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])])
-    tensor([[[0.5000, 0.5000],
-             [0.5000, 0.5000]]])
-    """
-    identity = torch.eye(layers[0].shape[-1], dtype=layers[0].dtype, device=layers[0].device)
-    product = identity
-    for attention in layers:
-        product = (0.5 * attention + 0.5 * identity) @ product
-    return product
-
-
-def relevance(layers: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    """Return how much each token takes from each other one, weighted by gradients (arXiv 2103.15679), without itself.
-
-    Parameters
-    ----------
-    layers, gradients : sequence of Tensor [n, heads, N, N]
-        Attention of each layer, and the gradient of the explained logit to it, from the first to the last.
-
-    Returns
-    -------
-    Tensor [n, N, N]
-        >= 0.
-    """
-    identity = torch.eye(layers[0].shape[-1], dtype=layers[0].dtype, device=layers[0].device)
-    total = torch.zeros_like(layers[0][:, 0])  # R - I
-    for attention, gradient in zip(layers, gradients, strict=True):
-        total = total + (attention * gradient).clamp(min=0).mean(1) @ (identity + total)
-    return total
-
-
-def check_eager(network: nn.Module, whose: str, place: str) -> None:
-    """Refuse kinds of attention that do not give their weights (:class:`UserError`).
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        A network of Transformers.
-    whose, place : str
-        Of the message: whose attention it is, and the name under which the network is found.
-    """
-    kind = network.config._attn_implementation
-    if kind != "eager":
-        raise UserError(
-            f"{whose} attention is {kind!r}, which gives no weights, expected 'eager': call "
-            f"{place}.set_attn_implementation('eager')"
-        )
-
-
-@contextmanager
-def watching(modules: Iterable[nn.Module], keep: Callable[[Any], Any]) -> Iterator[list]:
-    """Collect what modules give while they run, one after another; no hook is left behind, not by an error either.
-
-    Parameters
-    ----------
-    modules : iterable of nn.Module
-    keep : callable
-        From a module's output to what is kept of it.
-
-    Yields
-    ------
-    list
-        Filled as modules run.
-    """
-    kept: list = []
-    handles = []
-    try:
-        for module in modules:
-            handles.append(module.register_forward_hook(lambda _module, _inputs, output: kept.append(keep(output))))
-        yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep Transformers from telling of what is checked here: its bars and its reports of loaded weights."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-@contextmanager
-def telling_what_is_missing(source: str) -> Iterator[None]:
-    """Turn the errors of Transformers for a model that is not there into a :class:`MissingError` of one line."""
-    try:
-        yield
-    except OSError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise MissingError(
-            f"could not get {source} ({reason}): check the network, or download the model and pass its local folder"
-        ) from error

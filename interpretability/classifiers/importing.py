@@ -1,13 +1,15 @@
-"""Importing a class of PyTorch that a name says, and building it: of what is named, nothing else is run."""
+"""Importing and building models of others: classes of PyTorch by name, models of Transformers without noise."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
-from interpretability.errors import UserError, first_line
+from interpretability.errors import MissingError, UserError, first_line
 
 #: Parts of SpeechBrain with networks that fetch models when they are built, some of them with code.
 FETCHING = ("huggingface", "fairseq", "beats", "discrete", "integrations", "inference")
@@ -56,3 +58,42 @@ def build_module(place: str, arguments: Mapping) -> nn.Module:
         return kind(**arguments)
     except Exception as error:  # the class may raise anything at arguments that it was not made for
         raise UserError(f"module {place!r} cannot be built with {dict(arguments)} ({first_line(error)})") from error
+
+
+def make_configuration(kind: Callable[..., Any], settings: Mapping[str, Any], name: str) -> Any:
+    """Return ``kind(**settings)``, a configuration of Transformers; a :class:`UserError` for values it refuses."""
+    from huggingface_hub.errors import StrictDataclassError  # slow to import, and few classifiers need it
+
+    try:
+        return kind(**settings)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"config: {name} refuses its settings ({reason}): correct them") from error
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence the progress bars and the reports of loaded weights of Transformers: what they report is checked here."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def missing_model_errors(source: str) -> Iterator[None]:
+    """Turn the errors of Transformers for a model that is not there into a one-line :class:`MissingError`."""
+    try:
+        yield
+    except OSError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MissingError(
+            f"could not get {source} ({reason}): check the network, or download the model and pass its local folder"
+        ) from error

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from interpretability.classifiers.importing import build_module, imported_class
-from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, tensor_of
+from interpretability.classifiers.layers import tensor_of
+from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings
 from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting

@@ -42,14 +42,8 @@ from speechbrain.utils.parameter_transfer import Pretrainer
 from torch import Tensor, nn
 
 from interpretability.classifiers.importing import fetches
-from interpretability.classifiers.waveform import (
-    DEFAULT_LAYERS,
-    FeatureLayer,
-    WaveformClassifier,
-    WaveformSettings,
-    evenly_spaced,
-    frontend_for,
-)
+from interpretability.classifiers.layers import DEFAULT_LAYERS, FeatureLayer, Layout, evenly_spaced
+from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
 from interpretability.errors import MissingError, UserError, first_line
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
@@ -91,6 +85,17 @@ class SpeechBrainSettings(WaveformSettings):
     )
 
 
+class BlockLayout(Layout):
+    """Blocks of an ECAPA-TDNN or x-vector, which are all of one resolution, where a model has them."""
+
+    def default_layers(self, layers: Sequence[FeatureLayer]) -> list[str]:
+        """See :meth:`Layout.default_layers`; evenly spaced blocks."""
+        blocks = [layer for layer in layers if BLOCK.fullmatch(layer.name)]
+        if len(blocks) < 2 or len({(layer.stride, layer.columns) for layer in blocks}) > 1:
+            return super().default_layers(layers)
+        return evenly_spaced([layer.name for layer in blocks], DEFAULT_LAYERS)
+
+
 class SpeechBrainClassifier(WaveformClassifier):
     """A classifier of SpeechBrain: ``EncoderClassifier`` or ``AudioClassifier``; see :meth:`from_folder`.
 
@@ -121,7 +126,7 @@ class SpeechBrainClassifier(WaveformClassifier):
         model = SpeechBrainModel(given.hyperparams, given.statistics)
         if given.logit_scale is None:
             settings["logit_scale"] = COSINE_SCALE if isinstance(model["classifier"], CosineHead) else 1.0
-        super().__init__(labels, frontend, task, model=model, **settings)
+        super().__init__(labels, frontend, task, model=model, layout=BlockLayout, **settings)
 
     @classmethod
     def from_folder(
@@ -189,13 +194,6 @@ class SpeechBrainClassifier(WaveformClassifier):
         with torch.no_grad():
             classifier.module.take(found["modules"])
         return classifier
-
-    def default_layers(self, layers: Sequence[FeatureLayer]) -> list[str]:
-        """Choose evenly among the blocks of an ECAPA-TDNN or x-vector, which are all of one resolution."""
-        blocks = [layer for layer in layers if BLOCK.fullmatch(layer.name)]
-        if len(blocks) < 2 or len({(layer.stride, layer.columns) for layer in blocks}) > 1:
-            return super().default_layers(layers)
-        return evenly_spaced([layer.name for layer in blocks], DEFAULT_LAYERS)
 
     def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         """See :meth:`WaveformClassifier.logits_of`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,18 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from interpretability.classifiers.attention import VARIANTS, Attention
 from interpretability.classifiers.base import ActivationMap, ClassifierOutput
+from interpretability.classifiers.hooks import recorded_outputs
 from interpretability.classifiers.image import (
     ImageClassifier,
-    Images,
+    ImageFeatures,
     ImageSettings,
     Level,
-    Seen,
-    check_eager,
     pair,
-    relevance,
-    rollout,
-    watching,
 )
 from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings, Spectrogram
@@ -65,7 +61,7 @@ class ViTClassifier(ImageClassifier):
 
     NAME = "vit"
     Settings = ViTSettings
-    ACTIVATIONS = ("last", "mean", "rollout", "gradient")
+    ACTIVATIONS = VARIANTS
     CONFIG, NETWORK = "ViTConfig", "ViTModel"
     BUILD = MappingProxyType({"add_pooling_layer": False})
     SMALL = MappingProxyType(
@@ -87,7 +83,7 @@ class ViTClassifier(ImageClassifier):
         **settings: Any,
     ):
         super().__init__(labels, frontend, task, **settings)
-        self._check_attention()
+        self.attention.check()
 
     @classmethod
     def build(cls, configuration: Any) -> nn.Module:
@@ -112,14 +108,17 @@ class ViTClassifier(ImageClassifier):
         self.map_layers = sorted({-(-n_layers * (k + 1) // MAPS) for k in range(MAPS)})  # counted from 1
         return (level,) * len(self.map_layers)
 
-    def see(self, pixels: Tensor) -> Seen:
-        """Run the network on images; see :meth:`ImageClassifier.see`."""
-        layers = [self.embedding_model.layers[number - 1] for number in self.map_layers[:-1]]
-        with watching(layers, keep=lambda output: output) as states, self._watching_attention(class_row) as rows:
+    def run_network(self, pixels: Tensor) -> ImageFeatures:
+        """See :meth:`ImageClassifier.run_network`."""
+        layers = {number: self.embedding_model.layers[number - 1] for number in self.map_layers[:-1]}
+        attention = self.attention
+        with (
+            recorded_outputs(layers, lambda output: output) as states,
+            attention.recorded(attention.to_patches) as rows,
+        ):
             last = self.embedding_model(pixels).last_hidden_state  # [n, 1 + patches, D]
-        embedding = last.mean(1) if self.settings.pooling == "mean" else last[:, 0]
-        maps = tuple(self._on_grid(state[:, 1:].transpose(1, 2)) for state in (*states, last))
-        return Seen(embedding, maps, self._on_grid(torch.stack(rows, dim=1)))
+        maps = tuple(self._on_grid(state[:, 1:].transpose(1, 2)) for state in (*states.values(), last))
+        return ImageFeatures(self._pool(last), maps, self._on_grid(torch.stack(list(rows.values()), dim=1)))
 
     def activation_map(
         self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor, variant: str = "last"
@@ -136,50 +135,35 @@ class ViTClassifier(ImageClassifier):
         if variant not in ("rollout", "gradient"):
             return super().activation_map(spectrogram, output, target, variant)
         images = self.images(*self.inputs(spectrogram))
-        values = self._rollout(images) if variant == "rollout" else self._relevance(images, target)
+
+        def logits() -> Tensor:
+            # The parameters of a frozen classifier require no gradient, so the input has to.
+            last = self.embedding_model(images.pixels.detach().requires_grad_()).last_hidden_state
+            return self.logits(self.embedding_of_clips(self._pool(last), images))
+
+        if variant == "rollout":
+            values = self.attention.rollout(lambda: self.embedding_model(images.pixels))  # [n, patches]
+        else:
+            values = self.attention.gradient_weighted(logits, target)
         joined = self.side_by_side(self._on_grid(values[:, None]), images, len(self.levels) - 1)
         return ActivationMap(joined[:, 0], *self._last_level(spectrogram))
-
-    @torch.no_grad()
-    def _rollout(self, images: Images) -> Tensor:
-        """Return the attention rollout of the class token to the patches of each image, [n, patches]."""
-        with self._watching_attention(lambda weights: weights.mean(1)) as layers:
-            self.embedding_model(images.pixels)
-        return rollout(layers)[:, 0, 1:]
-
-    def _relevance(self, images: Images, target: Tensor) -> Tensor:
-        """Return the gradient-weighted attention of the explained class to the patches of each image, [n, patches]."""
-        with torch.enable_grad(), self._watching_attention(lambda weights: weights) as layers:
-            # Something has to want a gradient: the parameters of a frozen classifier do not.
-            last = self.embedding_model(images.pixels.detach().requires_grad_()).last_hidden_state
-            embedding = last.mean(1) if self.settings.pooling == "mean" else last[:, 0]
-            logits = self.logits(self.embedding_of_clips(embedding, images))
-            score = logits.gather(1, target[:, None]).sum()
-            gradients = torch.autograd.grad(score, layers)
-        with torch.no_grad():
-            found = relevance([weights.detach() for weights in layers], gradients)  # [n, tokens, tokens]
-            return (found.mean(1) if self.settings.pooling == "mean" else found[:, 0])[:, 1:]
 
     def check_activation(self, variant: str) -> None:
         """See :meth:`Classifier.check_activation`; attention has to be eager, too."""
         super().check_activation(variant)
-        self._check_attention()
+        self.attention.check()
+
+    @property
+    def attention(self) -> Attention:
+        """Its attention layers."""
+        layers = tuple(layer.attention for layer in self.embedding_model.layers)
+        return Attention(self.embedding_model, layers, 1, "embedding_model", reads_all=self.settings.pooling == "mean")
+
+    def _pool(self, tokens: Tensor) -> Tensor:
+        """Return the embedding [n, D] that the head reads from tokens [n, 1 + patches, D]."""
+        return tokens.mean(1) if self.settings.pooling == "mean" else tokens[:, 0]
 
     def _on_grid(self, values: Tensor) -> Tensor:
         """Bring [n, C, patches] to the grid of patches, [n, C, rows, columns]."""
         level = self.levels[-1]
         return values.unflatten(2, (level.rows, level.columns))
-
-    def _watching_attention(self, keep: Any) -> AbstractContextManager[list]:
-        """Collect something of every layer's attention weights [n, heads, tokens, tokens]."""
-        self._check_attention()
-        return watching((layer.attention for layer in self.embedding_model.layers), lambda output: keep(output[1]))
-
-    def _check_attention(self) -> None:
-        """Refuse kinds of attention that do not give their weights."""
-        check_eager(self.embedding_model, "the ViT's", "embedding_model")
-
-
-def class_row(weights: Tensor) -> Tensor:
-    """Return the attention of the class token to the patches, mean over heads: [n, heads, N, N] to [n, N - 1]."""
-    return weights[:, :, 0, 1:].mean(1)

@@ -9,18 +9,22 @@ import shutil
 
 import pytest
 import torch
-import transformers
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers_models import (
+    AST_CONFIG,
+    CASES,
+    KINDS,
+    LABELS,
+    RATE,
+    SOUNDS,
+    make_folder,
+    noise,
+    pipeline,
+    spectrogram_of,
+)
 
 from interpretability.classifiers import load_classifier, save_classifier
-from interpretability.classifiers.huggingface import (
-    EXTRACTORS,
-    AstExtractor,
-    HuggingFaceClassifier,
-    RawExtractor,
-    WhisperExtractor,
-    ast_patches,
-)
+from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.dictionary import Dictionary
 from interpretability.errors import MissingError, UserError
 from interpretability.methods.amt import AMT
@@ -29,190 +33,7 @@ from interpretability.methods.lmac import LMAC
 from interpretability.methods.nmf import NMF
 from interpretability.methods.piq import PIQ
 
-LABELS = ["cat", "dog", "rain"]
-RATE = 16000
-RAW = {
-    "hidden_size": 16,
-    "num_hidden_layers": 5,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-    "classifier_proj_size": 8,
-}
-AST_CONFIG = {
-    "model_type": "audio-spectrogram-transformer",
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "num_mel_bins": 32,
-    "max_length": 100,
-    "patch_size": 8,
-    "time_stride": 4,
-    "frequency_stride": 6,
-}
-WHISPER_CONFIG = {
-    "model_type": "whisper",
-    "d_model": 16,
-    "encoder_layers": 2,
-    "encoder_attention_heads": 2,
-    "encoder_ffn_dim": 24,
-    "decoder_layers": 1,
-    "decoder_attention_heads": 2,
-    "vocab_size": 20,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "decoder_start_token_id": 1,
-    "max_source_positions": 100,
-    "num_mel_bins": 20,
-    "classifier_proj_size": 8,
-}
 #: Name -> configuration, feature extractor, and what it is built with.
-CASES = {
-    "ast": (AST_CONFIG, "ASTFeatureExtractor", {"num_mel_bins": 32, "max_length": 100, "mean": -3.0, "std": 3.5}),
-    "wav2vec2": ({"model_type": "wav2vec2", **RAW}, "Wav2Vec2FeatureExtractor", {"do_normalize": True}),
-    "hubert": ({"model_type": "hubert", **RAW}, "Wav2Vec2FeatureExtractor", {"do_normalize": False}),
-    "wavlm": (
-        {"model_type": "wavlm", **RAW, "feat_extract_norm": "layer", "do_stable_layer_norm": True},
-        "Wav2Vec2FeatureExtractor",
-        {"return_attention_mask": True},
-    ),
-    "whisper": (WHISPER_CONFIG, "WhisperFeatureExtractor", {"feature_size": 20, "chunk_length": 2}),
-}
-KINDS = pytest.mark.parametrize("kind", CASES)
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def make_folder(folder, config, extractor=None, **extractor_settings):
-    """Save a random model whose logits tell sounds apart, as transformers does it."""
-    torch.manual_seed(0)
-    names = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
-    config = dict(config)
-    full = AutoConfig.for_model(config.pop("model_type"), **{**names, **config})
-    model = AutoModelForAudioClassification.from_config(full)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=0.3)
-    model.save_pretrained(folder)
-    if extractor is not None:
-        getattr(transformers, extractor)(**extractor_settings).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    return {
-        kind: make_folder(tmp_path_factory.mktemp(kind) / "model", config, extractor, **settings)
-        for kind, (config, extractor, settings) in CASES.items()
-    }
-
-
-@pytest.fixture(scope="module")
-def classifiers(folders):
-    return {kind: HuggingFaceClassifier.from_pretrained(folder).freeze() for kind, folder in folders.items()}
-
-
-def pipeline(folder, wav):
-    """Return what transformers itself says of one sound [N]: its extractor, then its model."""
-    model = AutoModelForAudioClassification.from_pretrained(folder).eval()
-    features = AutoFeatureExtractor.from_pretrained(folder)(wav.numpy(), sampling_rate=RATE, return_tensors="pt")
-    with torch.no_grad():
-        return model(**features).logits[0]
-
-
-def spectrogram_of(classifier, wavs, counts=None):
-    lengths = None if counts is None else torch.tensor(counts, dtype=torch.float64) / wavs.shape[1]
-    return classifier.frontend.analyse(wavs, lengths)
-
-
-SOUNDS = {
-    "noise": 0.3 * noise(20000),
-    "faint noise": 1e-3 * noise(20000),
-    "tone": 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(16000) / RATE),
-    "high tone, offset": 0.2 + 0.9 * torch.sin(2 * torch.pi * 6000 * torch.arange(12345) / RATE),
-    "silence": torch.zeros(9000),
-    "half silence": torch.cat([torch.zeros(8000), 0.3 * noise(8000)]),
-    "short": 0.3 * noise(1600),
-    "long": 0.3 * noise(40000),
-}
-
-
-# ------------------------------------------------------------------------------------------------------- extractors
-
-
-@pytest.mark.parametrize("sound", SOUNDS)
-@pytest.mark.parametrize(
-    ("kind", "settings"),
-    [
-        ("ASTFeatureExtractor", {}),
-        ("ASTFeatureExtractor", {"num_mel_bins": 64, "max_length": 90, "mean": 0.0, "std": 1.0}),
-        ("ASTFeatureExtractor", {"do_normalize": False, "max_length": 60, "num_mel_bins": 40}),
-        ("Wav2Vec2FeatureExtractor", {}),
-        ("Wav2Vec2FeatureExtractor", {"do_normalize": False}),
-        ("WhisperFeatureExtractor", {"chunk_length": 2}),
-        ("WhisperFeatureExtractor", {"chunk_length": 1, "feature_size": 128}),
-    ],
-)
-def test_extractors_give_what_transformers_gives(kind, settings, sound):
-    wav = SOUNDS[sound]
-    theirs = getattr(transformers, kind)(**settings)(wav.numpy(), sampling_rate=RATE, return_tensors="pt")
-    ours = EXTRACTORS[kind](settings)(wav[None], torch.tensor([len(wav)]))
-    (name,) = ours
-    torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-4)
-    # In a batch with a longer one, padded.
-    batch = torch.stack([torch.nn.functional.pad(wav, (0, 45000 - len(wav))), 0.3 * noise(45000, seed=1)])
-    padded = EXTRACTORS[kind](settings)(batch, torch.tensor([len(wav), 45000]))[name][0]
-    size = len(wav) if kind == "Wav2Vec2FeatureExtractor" else padded.shape[0]
-    torch.testing.assert_close(padded[:size], ours[name][0], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", EXTRACTORS)
-@pytest.mark.parametrize("sound", ["noise", "silence", "half silence", "short"])
-def test_extractors_let_a_finite_gradient_through(kind, sound):
-    wavs = SOUNDS[sound][None].clone().requires_grad_()
-    settings = {"WhisperFeatureExtractor": {"chunk_length": 2}}.get(kind, {})
-    (features,) = EXTRACTORS[kind](settings)(wavs, torch.tensor([wavs.shape[1]])).values()
-    features.square().sum().backward()
-    assert torch.isfinite(wavs.grad).all()
-    # Log-mel energies below their floor have none.
-    assert bool(wavs.grad.any()) == (sound != "silence")
-
-
-def test_ast_hears_a_sound_shorter_than_a_frame():
-    features = AstExtractor({"max_length": 4, "num_mel_bins": 8})
-    short = 0.1 * noise(1, 100)
-    padded = torch.nn.functional.pad(short, (0, 300))
-    (got,), (wanted,) = (features(x, torch.tensor([x.shape[1]])).values() for x in (short, padded))
-    assert torch.equal(got, wanted)
-
-
-def test_ast_mel_centres_are_kaldis():
-    features = AstExtractor({"num_mel_bins": 64})
-    tips = features.mel_weights.argmax(0) * RATE / features.n_fft
-    assert (features.mel_centres() - tips).abs().max() <= RATE / features.n_fft
-    assert (features.mel_centres().diff() > 0).all()
-
-
-def test_a_batch_has_an_attention_mask_if_the_model_was_made_for_it():
-    wavs, lengths = 0.1 * noise(2, 100), torch.tensor([100, 60])
-    assert "attention_mask" not in RawExtractor({})(wavs, lengths)
-    features = RawExtractor({"return_attention_mask": True})
-    assert features(wavs, lengths)["attention_mask"].sum(1).tolist() == [100, 60]
-    assert "attention_mask" not in features(wavs, torch.tensor([100, 100]))
-
-
-def test_extractor_settings():
-    with pytest.raises(UserError, match="no setting 'n_mels'"):
-        AstExtractor({"n_mels": 3})
-    with pytest.raises(UserError, match="dither"):
-        WhisperExtractor({"dither": 0.1})
 
 
 # ------------------------------------------------------------------------------------------- the model's own answer
@@ -366,114 +187,7 @@ def test_no_hook_is_left_behind_and_nothing_is_told(folders, capfd):
     assert capfd.readouterr().err == ""
 
 
-# --------------------------------------------------------------------------------------------------------- layers
-
-
-def test_default_layers_are_blocks_evenly_spaced(classifiers):
-    names = [layer.name for layer in classifiers["wav2vec2"].layers]
-    assert names == [f"wav2vec2.encoder.layers.{i}" for i in (0, 1, 3, 4)]
-    assert [layer.name for layer in classifiers["whisper"].layers] == ["encoder.layers.0", "encoder.layers.1"]
-
-
-def test_known_blocks_lie_where_a_measurement_says(folders):
-    """Without running the model it is said where the rows lie: a run, and counting them, says the same."""
-    classifier = HuggingFaceClassifier.from_pretrained(folders["hubert"])
-    usable, _ = classifier._survey()
-    found = {layer.name: layer for layer in usable}
-    layer = classifier.layers[-1]
-    assert classifier.measure([found[layer.name]]) == [layer]
-    assert (layer.stride, layer.start) == (320.0, 400.0)
-
-
-def test_other_layers_by_name(folders):
-    classifier = HuggingFaceClassifier.from_pretrained(
-        folders["hubert"], layers=["hubert.encoder.layers.2", "hubert.feature_extractor.conv_layers.4"]
-    ).freeze()
-    assert [(layer.axes, layer.stride) for layer in classifier.layers] == [("BCT", 80.0), ("BTC", 320.0)]
-    output = classifier.classify(spectrogram_of(classifier, 0.3 * noise(1, 9000)))
-    assert [maps.shape[1] for maps in output.feature_maps] == [8, 16]
-    ast = HuggingFaceClassifier.from_pretrained(
-        folders["ast"],
-        layers=["audio_spectrogram_transformer.embeddings.patch_embeddings.projection", *AST_BLOCKS[:1]],
-    ).freeze()
-    assert {layer.axes for layer in ast.layers} == {"BCFT", "tokens"}
-    with pytest.raises(UserError, match=r"no layer 'encoder\.layer\.1'.*near it are .*encoder\.layers\.1"):
-        HuggingFaceClassifier.from_pretrained(folders["whisper"], layers=["encoder.layer.1"])
-
-
-@KINDS
-def test_layers_are_described(classifiers, kind):
-    classifier = classifiers[kind]
-    found = classifier.describe_layers()
-    assert [info.name for info in found if info.default] == [layer.name for layer in classifier.layers]
-    assert all(info.stride_ms > 0 for info in found)
-
-
-def test_a_type_without_known_blocks_is_run_to_find_out(tmp_path):
-    """SEW squeezes time: its blocks have half the rows of its convolutions."""
-    config = {"model_type": "sew", **RAW, "num_hidden_layers": 2, "conv_dim": [8] * 13, "squeeze_factor": 2}
-    folder = make_folder(tmp_path / "model", config, "Wav2Vec2FeatureExtractor")
-    classifier = HuggingFaceClassifier.from_pretrained(folder).freeze()
-    assert [layer.name for layer in classifier.layers] == ["sew.encoder.layers.0", "sew.encoder.layers.1"]
-    assert classifier.layers[-1].stride == 640.0
-    wav = SOUNDS["noise"]
-    logits = classifier.classify(spectrogram_of(classifier, wav[None])).logits[0]
-    torch.testing.assert_close(logits, pipeline(folder, wav), rtol=0, atol=1e-4)
-
-
 # ----------------------------------------------------------------------------------------------------- AST, Whisper
-
-AST_BLOCKS = [f"audio_spectrogram_transformer.layers.{i}" for i in range(3)]
-
-
-def test_ast_tokens_lie_where_their_patches_are(folders):
-    """With one patch's pixels changed, the patch embedding changes in that cell of the map alone."""
-    classifier = HuggingFaceClassifier.from_pretrained(
-        folders["ast"], layers=["audio_spectrogram_transformer.embeddings.patch_embeddings"]
-    ).freeze()
-    model = classifier.module.audio_spectrogram_transformer
-    bands, steps = ast_patches(classifier.module.config)
-    assert (bands, steps) == (5, 24)
-    layer = classifier.layers[0]
-    values = torch.zeros(1, 100, 32)
-    bias = model.embeddings.patch_embeddings(values)
-    values[0, 4 * 7 + 3, 6 * 3 + 7] = 1.0  # frame and band inside patch (7, 3) alone, where patches overlap least
-    maps = classifier.as_map(layer, model.embeddings.patch_embeddings(values) - bias)
-    assert maps.shape == (1, 16, steps, bands)
-    changed = maps[0].abs().amax(0) > 0
-    rows, columns = (int(changed.any(axis).nonzero().min()) for axis in (1, 0))
-    assert changed[7, 3]
-    assert (rows, columns) == (6, 3)  # frame 31 lies in the windows that begin at frames 24 and 28
-
-
-def test_ast_cells_lie_where_the_grid_says(folders):
-    """A tone of a given time and pitch changes most the cell whose centre is next to it."""
-    classifier = HuggingFaceClassifier.from_pretrained(
-        folders["ast"], layers=["audio_spectrogram_transformer.embeddings.patch_embeddings"]
-    ).freeze()
-    hop, settings = classifier.frontend.settings.hop_length, classifier.frontend.settings
-    n_frames = 1 + 15000 // hop
-    grid = classifier.feature_grids(n_frames)[0]
-    base = classifier.classify(spectrogram_of(classifier, torch.zeros(1, 15000))).feature_maps[0]
-    for row, column in ((4, 1), (12, 2), (17, 3)):
-        centre = float(grid.frames[row]) * hop
-        time = torch.arange(15000)
-        pitch = float(grid.bins[column]) * settings.sample_rate / settings.n_fft
-        tone = torch.sin(2 * torch.pi * pitch * time / RATE) * torch.exp(-(((time - centre) / 300) ** 2))
-        maps = classifier.classify(spectrogram_of(classifier, 1e-3 * tone[None])).feature_maps[0]
-        change = (maps - base).square().sum(1)[0]  # [T', F']
-        place = change.sum(1) @ torch.arange(change.shape[0]).float() / change.sum()
-        assert abs(float(place) - row) < 0.75
-        assert abs(int(change.sum(0).argmax()) - column) <= 1
-
-
-def test_whisper_rows_lie_where_the_grid_says(classifiers):
-    """The convolutions in front of the blocks: two mel frames a row, 20 ms, the first one on sample 0."""
-    layer = classifiers["whisper"].layers[-1]
-    assert (layer.stride, layer.centre) == (320.0, 0.0)
-    found = {info.name: info for info in classifiers["whisper"].describe_layers()}
-    assert found["encoder.conv1"].stride_ms == pytest.approx(10.0)
-    assert found["encoder.conv2"].stride_ms == pytest.approx(20.0)
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [("ast", 1.015), ("whisper", 2.0)])
@@ -506,7 +220,7 @@ def test_ast_attention_is_the_models_own(folders, classifiers):
     )
     with torch.no_grad():
         layers = model(**features, output_attentions=True).attentions
-    bands, steps = ast_patches(classifier.module.config)
+    bands, steps = classifier.layout.patches
     rows = output.attention.shape[2]
     for level, weights in enumerate(layers):
         own = weights[0, :, :2].mean((0, 1))[2:].view(bands, steps).T  # frequency-major tokens
@@ -550,7 +264,7 @@ def test_ast_rollout_is_the_product_of_the_models_layers(folders, classifiers):
     product = torch.eye(layers[0].shape[-1])
     for weights in layers:
         product = (0.5 * weights[0].mean(0) + 0.5 * torch.eye(len(product))) @ product
-    bands, steps = ast_patches(classifier.module.config)
+    bands, steps = classifier.layout.patches
     own = product[:2, 2:].mean(0).view(bands, steps).T
     own = torch.cat([own, own[-1:]])  # the last half patch has the row of the last patch
     torch.testing.assert_close(found, own[: len(found)], rtol=1e-3, atol=1e-6)
@@ -569,35 +283,6 @@ def test_models_without_a_class_token_have_no_activation_maps(classifiers):
         assert classifiers[kind].ACTIVATIONS == ()
         with pytest.raises(UserError, match="no activation maps"):
             classifiers[kind].check_activation("last")
-
-
-def test_ast_grids_lie_in_the_middle_of_what_a_patch_sees(classifiers):
-    """Which features a patch is made of, by its gradient; where those lie, by the grid of the features."""
-    classifier = classifiers["ast"]
-    n_frames = 86
-    hop = classifier.frontend.settings.hop_length
-    features = torch.zeros(1, 100, 32, requires_grad=True)
-    bands, steps = ast_patches(classifier.module.config)
-    patches = classifier.module.audio_spectrogram_transformer.embeddings.patch_embeddings(features)
-    patches = patches.unflatten(1, (bands, steps))  # [1, bands, steps, D]
-    grid, fine = classifier.feature_grids(n_frames)[-1], classifier.input_grid(n_frames)
-    for band, step in ((0, 0), (2, 5), (bands - 1, 3)):
-        (gradient,) = torch.autograd.grad(patches[0, band, step].sum(), features, retain_graph=True)
-        rows, columns = gradient[0].nonzero(as_tuple=True)
-        # Feature frame i is of the 400 samples from 160 i on.
-        middle = (160 * int(rows.min()) + 160 * int(rows.max()) + 399) / 2
-        assert float(grid.frames[step]) * hop == pytest.approx(middle)
-        low, high = int(columns.min()), int(columns.max())
-        between = fine.bins[[(low + high) // 2, (low + high + 1) // 2]].mean()
-        assert float(grid.bins[band]) == pytest.approx(float(between))
-
-
-@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm"])
-def test_known_grids_are_what_is_measured(classifiers, kind):
-    classifier = classifiers[kind]
-    found = {layer.name: layer for layer in classifier._survey()[0]}
-    measured = classifier.measure([found[layer.name] for layer in classifier.layers])
-    assert set(measured) == set(classifier.layers)
 
 
 # --------------------------------------------------------------------------------------------- built, and trained
@@ -767,16 +452,6 @@ def test_code_in_a_folder_is_not_run_and_nobody_is_asked(folders, tmp_path, monk
         HuggingFaceClassifier.from_pretrained(folder)
     assert not asked
     assert not (tmp_path / "was_run").exists()
-
-
-def test_a_stack_of_convolutions_for_positions_is_no_transformer(tmp_path):
-    config = {"model_type": "data2vec-audio", **RAW, "num_hidden_layers": 3, "num_conv_pos_embeddings": 5}
-    folder = make_folder(tmp_path / "model", config, "Wav2Vec2FeatureExtractor")
-    classifier = HuggingFaceClassifier.from_pretrained(folder).freeze()
-    assert [layer.name for layer in classifier.layers] == [f"data2vec_audio.encoder.layers.{k}" for k in range(3)]
-    wav = SOUNDS["noise"]
-    output = classifier.classify(spectrogram_of(classifier, wav[None]))
-    torch.testing.assert_close(output.logits[0], pipeline(folder, wav), rtol=0, atol=1e-4)
 
 
 # -------------------------------------------------------------------------------------------------------- methods

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 from transformers import (
     AutoModel,
     FocalNetBackbone,
@@ -13,12 +12,10 @@ from transformers import (
     ViTForImageClassification,
     ViTModel,
 )
-from transformers.utils import logging
 
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.base import ClassifierOutput
 from interpretability.classifiers.focalnet import FocalNetClassifier
-from interpretability.classifiers.image import quiet_transformers, relevance, rollout, watching
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import MissingError, UserError
 from interpretability.grids import Grid
@@ -348,53 +345,3 @@ def test_weights_are_read_in_full_precision(tmp_path):
 def test_settings_that_do_not_fit_together(kind, settings, match):
     with pytest.raises(UserError, match=match):
         KINDS[kind](**settings)
-
-
-# ----------------------------------------------------------------------------------------------------------- tools
-
-
-def test_watching_leaves_no_hook_behind():
-    modules = [nn.Linear(2, 2), nn.Linear(2, 3)]
-    with watching(modules, keep=len) as kept:
-        modules[1](torch.zeros(4, 2))
-        modules[0](torch.zeros(5, 2))
-    assert kept == [4, 5]
-    modules[0](torch.zeros(6, 2))
-    assert kept == [4, 5]
-    with pytest.raises(RuntimeError), watching(modules, keep=len):
-        modules[0](torch.zeros(1, 7))
-    with pytest.raises(AttributeError), watching([*modules, None], keep=len):
-        pass
-    assert not any(module._forward_hooks for module in modules)
-
-
-@pytest.mark.parametrize("bars", [True, False])
-def test_transformers_speaks_again_afterwards(bars):
-    level, before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
-    try:
-        with quiet_transformers():
-            assert not logging.is_progress_bar_enabled()
-        with pytest.raises(KeyError), quiet_transformers():
-            raise KeyError
-        assert logging.is_progress_bar_enabled() is bars
-        assert logging.get_verbosity() == level
-    finally:
-        (logging.enable_progress_bar if before else logging.disable_progress_bar)()
-
-
-def test_rollout_of_a_hand_made_case():
-    first = torch.tensor([[[0.5, 0.5], [0.0, 1.0]]])
-    second = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
-    # 0.5 A + 0.5 I: [[.75, .25], [0, 1]] and [[.5, .5], [.5, .5]]; the later layer stands on the left.
-    wanted = torch.tensor([[[0.375, 0.625], [0.375, 0.625]]])
-    torch.testing.assert_close(rollout([first, second]), wanted)
-    assert not torch.allclose(rollout([second, first]), wanted)
-
-
-def test_relevance_of_a_hand_made_case():
-    attention = [torch.tensor([[[[0.5, 0.5], [1.0, 0.0]], [[0.2, 0.8], [0.0, 1.0]]]])] * 2  # one clip, two heads
-    gradients = [torch.tensor([[[[1.0, -1.0], [2.0, 5.0]], [[0.0, 1.0], [3.0, -4.0]]]])] * 2
-    step = torch.tensor([[0.25, 0.4], [1.0, 0.0]])  # positive part of the products, mean over heads
-    wanted = step + step @ (torch.eye(2) + step)  # R - I behind two layers
-    torch.testing.assert_close(relevance(attention, gradients), wanted[None])

@@ -5,8 +5,9 @@ import sys
 import pytest
 import tiny
 from torch import nn
+from transformers.utils import logging
 
-from interpretability.classifiers.importing import build_module, imported_class
+from interpretability.classifiers.importing import build_module, imported_class, quiet_transformers
 from interpretability.errors import UserError
 
 
@@ -50,3 +51,18 @@ def test_networks_that_fetch_models_when_they_are_built_are_refused():
     with pytest.raises(UserError, match="is refused: building it downloads models"):
         build_module(place, {"source": "someone/model", "save_path": "here", "trust_remote_code": True})
     assert imported_class("speechbrain.nnet.linear:Linear").__name__ == "Linear"
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_transformers_speaks_again_afterwards(bars):
+    level, before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
+    try:
+        with quiet_transformers():
+            assert not logging.is_progress_bar_enabled()
+        with pytest.raises(KeyError), quiet_transformers():
+            raise KeyError
+        assert logging.is_progress_bar_enabled() is bars
+        assert logging.get_verbosity() == level
+    finally:
+        (logging.enable_progress_bar if before else logging.disable_progress_bar)()

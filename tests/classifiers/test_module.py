@@ -8,6 +8,7 @@ import torch
 
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.importing import imported_class
+from interpretability.classifiers.layers import Layout
 from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.waveform import frontend_for
 from interpretability.errors import UserError
@@ -49,7 +50,7 @@ def test_saved_and_loaded_it_gives_the_same(package, tmp_path):
 
 def test_loading_does_not_run_the_model_to_find_its_layers(package, monkeypatch):
     classifier = ModuleClassifier(LABELS, frontend_for(RATE), module=f"{package}:Net")
-    monkeypatch.setattr(ModuleClassifier, "_observe", None)
+    monkeypatch.setattr(Layout, "shapes", None)
     again = ModuleClassifier(LABELS, frontend_for(RATE), **classifier.architecture())
     assert again.layers == classifier.layers
 

@@ -158,7 +158,17 @@ SHARED_BY_METHODS = ("base", "objectives", "floors")
 REGISTRY_OF_METHODS = ("folder", "__init__")
 
 #: Modules of classifiers/ that hold what classifiers share; each may import those before it.
-SHARED_BY_CLASSIFIERS = ("base", "importing", "image", "waveform")
+SHARED_BY_CLASSIFIERS = (
+    "base",
+    "hooks",
+    "importing",
+    "attention",
+    "layers",
+    "extractors",
+    "image",
+    "waveform",
+    "families",
+)
 #: Those that know every classifier, and that no classifier knows.
 REGISTRY_OF_CLASSIFIERS = ("folder", "sources", "__init__")
 

@@ -1,0 +1,251 @@
+"""Families of transformers' audio classifiers: what features each takes, and where its tokens lie, without running it.
+
+AST and Whisper take an input of fixed size. All others are transformers on convolutions on the waveform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from interpretability.classifiers.attention import Attention
+from interpretability.classifiers.extractors import AstExtractor, Extractor, RawExtractor, WhisperExtractor
+from interpretability.classifiers.layers import FeatureLayer, Layout
+from interpretability.errors import UserError
+from interpretability.frontend import FrontendSettings
+from interpretability.grids import Grid
+
+#: Types with one token for each row of the convolutions on the waveform.
+ROW_BY_ROW = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-conformer", "wavlm")
+
+
+class Family(Layout):
+    """What is known of the models of one family.
+
+    Parameters
+    ----------
+    module, frontend, scale
+        As in :class:`~interpretability.classifiers.layers.Layout`.
+    extractor : Extractor
+        The model's feature extractor.
+
+    Attributes
+    ----------
+    EXTRACTOR : type of Extractor
+        The kind that the models take.
+    """
+
+    EXTRACTOR: type[Extractor] = Extractor
+
+    def __init__(self, module: nn.Module, frontend: FrontendSettings, scale: str = "mel", *, extractor: Extractor):
+        super().__init__(module, frontend, scale)
+        self.extractor, self.config = extractor, module.config
+
+    @classmethod
+    def derived_settings(cls, config: Any, given: Mapping) -> dict[str, Any]:
+        """Return the extractor's settings that follow from a configuration, and from those that are given."""
+        return {}
+
+    @classmethod
+    def check_extractor(cls, extractor: Extractor, config: Any) -> None:
+        """Refuse an extractor whose features have another size than the model's input (:class:`UserError`)."""
+
+    @property
+    def attention(self) -> Attention | None:
+        """The attention to patches, of models that have a token for the class; else None."""
+        return None
+
+    def blocks(self) -> list[str]:
+        """See :meth:`Layout.blocks`."""
+        stacks = [
+            [f"{name}.{index}" for index in range(len(module))]
+            for name, module in self.module.named_modules()
+            # Some have a stack of convolutions of that name, too, for positions.
+            if isinstance(module, nn.ModuleList) and name.split(".")[-1] == "layers" and "pos_conv_embed" not in name
+        ]
+        return max(stacks, key=len, default=[])
+
+
+class ConvolutionalFamily(Family):
+    """Transformers on convolutions on the waveform, of any length: wav2vec 2.0, HuBERT, WavLM and others."""
+
+    EXTRACTOR = RawExtractor
+
+    @property
+    def shortest(self) -> int:
+        """Samples that the convolutions need for one row; transformers refuses fewer."""
+        needed = 1
+        for kernel, stride in zip(reversed(self.config.conv_kernel), reversed(self.config.conv_stride), strict=True):
+            needed = (needed - 1) * stride + kernel
+        return needed
+
+    def known_layer(self, name: str) -> FeatureLayer | None:
+        """See :meth:`Layout.known_layer`."""
+        if self.config.model_type not in ROW_BY_ROW:
+            return None
+        start, stride = float(self.shortest), float(math.prod(self.config.conv_stride))
+        return FeatureLayer(name, "BTC", self.config.hidden_size, 1, stride, start, start / 2)
+
+
+class FixedSizeFamily(Family):
+    """Models with an input of fixed size: they take the first part of a longer clip, and pad a shorter one."""
+
+    takes_lengths = True
+
+    @classmethod
+    def input_size(cls, config: Any) -> tuple[int, int]:
+        """Return the frames and mel bands of a model's input."""
+        raise NotImplementedError
+
+    @classmethod
+    def check_extractor(cls, extractor: Extractor, config: Any) -> None:
+        """See :meth:`Family.check_extractor`."""
+        given, wanted = extractor.size, cls.input_size(config)
+        if given != wanted:
+            raise UserError(
+                f"the feature extractor gives {given[0]:g} frames of {given[1]} bands, the model takes {wanted[0]} of "
+                f"{wanted[1]}: change config or extractor"
+            )
+
+    def measure(self, layers: Sequence[FeatureLayer], run: Any) -> list[FeatureLayer]:
+        """See :meth:`Layout.measure`; all is known."""
+        return list(layers)
+
+    def fit_rows(self, layer: FeatureLayer, maps: Tensor, n_frames: int) -> Tensor:
+        """See :meth:`Layout.fit_rows`; beyond the model's input there are zeros."""
+        wanted = layer.rows(n_frames, self.frontend.hop_length)
+        # The last half patch has no row of its own: it has that of the last patch.
+        covered = math.floor((self.extractor.longest - layer.centre) / layer.stride) + 1
+        held = max(0, min(wanted, covered) - maps.shape[2])
+        maps = torch.cat([maps[:, :, :wanted], maps[:, :, -1:].expand(-1, -1, held, -1)], dim=2)
+        return functional.pad(maps, (0, 0, 0, wanted - maps.shape[2]))
+
+
+class AstFamily(FixedSizeFamily):
+    """The audio spectrogram transformer: a class and a distillation token, then patches, over time first."""
+
+    EXTRACTOR = AstExtractor
+    N_SPECIAL = 2
+
+    @classmethod
+    def input_size(cls, config: Any) -> tuple[int, int]:
+        """See :meth:`FixedSizeFamily.input_size`."""
+        return config.max_length, config.num_mel_bins
+
+    @classmethod
+    def derived_settings(cls, config: Any, given: Mapping) -> dict[str, Any]:
+        """See :meth:`Family.derived_settings`."""
+        return {"num_mel_bins": config.num_mel_bins, "max_length": config.max_length}
+
+    @property
+    def attention(self) -> Attention:
+        """See :attr:`Family.attention`."""
+        modules = dict(self.module.named_modules())
+        layers = tuple(modules[f"{name}.attention"] for name in self.blocks())
+        return Attention(self.module, layers, self.N_SPECIAL, "module")
+
+    @property
+    def patches(self) -> tuple[int, int]:
+        """Patches in frequency and in time."""
+        config = self.config
+        bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+        steps = (config.max_length - config.patch_size) // config.time_stride + 1
+        return bands, steps
+
+    def find_layer(self, name: str, shapes: Sequence[tuple[int, ...]]) -> FeatureLayer | None:
+        """See :meth:`Layout.find_layer`; the size of the input tells the axes."""
+        (bands, steps), shape = self.patches, shapes[0]
+        if len(shape) == 3 and shape[1] in (bands * steps, bands * steps + self.N_SPECIAL):
+            axes, channels = "tokens", shape[2]
+        elif len(shape) == 4 and shape[2:] == (bands, steps):
+            axes, channels = "BCFT", shape[1]
+        else:
+            return None
+        features = self._feature_frames
+        centre = (self.config.patch_size - 1) / 2 * features.stride + features.centre
+        return FeatureLayer(name, axes, channels, bands, self.config.time_stride * features.stride, centre, centre)
+
+    def known_layer(self, name: str) -> FeatureLayer | None:
+        """See :meth:`Layout.known_layer`."""
+        bands, steps = self.patches
+        return self.find_layer(name, [(1, bands * steps, self.config.hidden_size)])
+
+    def to_map(self, layer: FeatureLayer, raw: Tensor) -> Tensor:
+        """See :meth:`Layout.to_map`."""
+        if layer.axes != "tokens":
+            return super().to_map(layer, raw)
+        bands, steps = self.patches
+        return self.to_grid(raw[:, raw.shape[1] - bands * steps :].transpose(1, 2))
+
+    def to_grid(self, values: Tensor) -> Tensor:
+        """Bring values of the patches [b, C, patches] to their grid [b, C, T', F']."""
+        return values.unflatten(2, self.patches).transpose(2, 3)
+
+    def columns(self, layer: FeatureLayer) -> Tensor:
+        """See :meth:`Layout.columns`; patches lie in the middle of their mel bands."""
+        if layer.columns == 1:
+            return super().columns(layer)
+        places = torch.arange(layer.columns) * self.config.frequency_stride + (self.config.patch_size - 1) / 2
+        centres = self.extractor.mel_centres()
+        below = places.floor().long().clamp(max=len(centres) - 2)
+        return self.bins(torch.lerp(centres[below], centres[below + 1], places.double() - below))
+
+    def input_rows(self, n_frames: int | Tensor) -> int | Tensor:
+        """See :meth:`Layout.input_rows`."""
+        return self._feature_frames.rows(n_frames, self.frontend.hop_length)
+
+    def input_grid(self, n_frames: int) -> Grid:
+        """Return the grid of the model's own log-mel spectrogram."""
+        grid = super().grid(self._feature_frames, self.input_rows(n_frames))
+        return Grid(grid.frames, self.bins(self.extractor.mel_centres()))
+
+    @property
+    def _feature_frames(self) -> FeatureLayer:
+        """Where the frames of the features lie."""
+        centre = (self.extractor.window_length - 1) / 2
+        return FeatureLayer("", "", 1, 1, float(self.extractor.hop), centre, centre)
+
+
+class WhisperFamily(FixedSizeFamily):
+    """Whisper's encoder: one token for every two frames of the features."""
+
+    EXTRACTOR = WhisperExtractor
+
+    @classmethod
+    def input_size(cls, config: Any) -> tuple[int, int]:
+        """See :meth:`FixedSizeFamily.input_size`."""
+        return 2 * config.max_source_positions, config.num_mel_bins
+
+    @classmethod
+    def derived_settings(cls, config: Any, given: Mapping) -> dict[str, Any]:
+        """See :meth:`Family.derived_settings`."""
+        settings = {**WhisperExtractor.DEFAULTS, **given}
+        seconds = 2 * config.max_source_positions * settings["hop_length"] / settings["sampling_rate"]
+        return {"feature_size": config.num_mel_bins, "chunk_length": math.floor(seconds)}
+
+    def find_layer(self, name: str, shapes: Sequence[tuple[int, ...]]) -> FeatureLayer | None:
+        """See :meth:`Layout.find_layer`; the size of the input tells the axes."""
+        steps, shape = self.config.max_source_positions, shapes[0]
+        for axis, axes in ((1, "BTC"), (2, "BCT")):
+            if len(shape) == 3 and shape[axis] in (steps, 2 * steps):
+                stride = self.extractor.hop * 2 * steps // shape[axis]
+                return FeatureLayer(name, axes, shape[3 - axis], 1, float(stride), 0.0, 0.0)
+        return None
+
+    def known_layer(self, name: str) -> FeatureLayer | None:
+        """See :meth:`Layout.known_layer`."""
+        return self.find_layer(name, [(1, self.config.max_source_positions, self.config.d_model)])
+
+
+#: ``model_type`` -> family; all others are convolutional.
+FAMILIES: dict[str, type[Family]] = {"audio-spectrogram-transformer": AstFamily, "whisper": WhisperFamily}
+
+
+def family_of(model_type: str) -> type[Family]:
+    """Return the family of a type of model."""
+    return FAMILIES.get(model_type, ConvolutionalFamily)

@@ -1,0 +1,48 @@
+"""Recording what the modules of a network return while it runs; no hook is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+
+@contextmanager
+def recorded_outputs(
+    modules: Mapping[Hashable, nn.Module], keep: Callable[[Any], Any]
+) -> Iterator[dict[Hashable, Any]]:
+    """Record outputs of modules while the block runs; hooks are removed at its end, after an error too.
+
+    Parameters
+    ----------
+    modules : mapping
+        Name -> module.
+    keep : callable
+        From a module's output to what is recorded of it; None records nothing.
+
+    Yields
+    ------
+    dict
+        Name -> what is recorded, in the order in which the modules ran; of one that runs more than once the last.
+    """
+    recorded: dict[Hashable, Any] = {}
+    handles = []
+
+    def hook(name: Hashable) -> Callable:
+        def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            kept = keep(output)
+            if kept is not None:
+                recorded.pop(name, None)
+                recorded[name] = kept
+
+        return record
+
+    try:
+        for name, module in modules.items():
+            handles.append(module.register_forward_hook(hook(name)))
+        yield recorded
+    finally:
+        for handle in handles:
+            handle.remove()
