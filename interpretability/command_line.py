@@ -1,4 +1,4 @@
-"""What every command of the project does with errors and devices: one line for the user, a non-zero exit status."""
+"""What every command of the project does with errors, logs and devices: one line for the user, the rest to a file."""
 
 from __future__ import annotations
 
@@ -6,47 +6,108 @@ import errno
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
+from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from interpretability.errors import UserError, first_line
+
+logger = logging.getLogger(__name__)
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 def guarded(action: Callable[[], Any]) -> int:
-    """Call an action; turn what the user can mend into one line on stderr and a non-zero exit status."""
+    """Call an action; turn an error that the user can fix into one line on stderr and a non-zero exit status.
+
+    Meanwhile, what libraries log and warn of stays off the screen: it goes to the file that :func:`log_to` names.
+    """
+    with _kept_off_screen():
+        try:
+            action()
+            return 0
+        except KeyboardInterrupt:
+            line, status = (
+                "interrupted: run the same command again; finished parts are kept, no file is half-written",
+                130,
+            )
+        except Exception as error:
+            message = _fixable(error)
+            if message is None:
+                logger.exception("stopped by a fault")
+                raise
+            line, status = f"error: {message}", 2
+        logger.info(line)
+        print(line, file=sys.stderr)
+        return status
+
+
+def log_to(path: Path) -> None:
+    """Append the log to a file from now on, with what was kept off the screen before there was one."""
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, MemoryHandler)]:
+        handler.setTarget(file)
+        handler.flush()
+        root.removeHandler(handler)
+    root.addHandler(file)
+
+
+class _Warnings(logging.Handler):
+    """Shows the package's own warnings, each in a line on stderr, above a progress bar if there is one."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.addFilter(logging.Filter("interpretability"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info is None:
+            tqdm.write(f"warning: {record.getMessage()}", file=sys.stderr)
+
+
+@contextmanager
+def _kept_off_screen() -> Iterator[None]:
+    """Send log records and Python warnings to memory, and let none but our own warnings reach the screen."""
+    root = logging.getLogger()
+    handlers, level, raising = list(root.handlers), root.level, logging.raiseExceptions
     # On a full disk the log file cannot be written either; logging's own tracebacks would bury the one line.
     logging.raiseExceptions = False
+    logging.captureWarnings(True)
+    root.setLevel(logging.INFO)
+    root.addHandler(MemoryHandler(capacity=1000, flushOnClose=False))
+    root.addHandler(_Warnings())
     try:
-        action()
-        return 0
-    except UserError as error:
+        yield
+    finally:
+        for handler in [handler for handler in root.handlers if handler not in handlers]:
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)
+        logging.captureWarnings(False)
+        logging.raiseExceptions = raising
+
+
+def _fixable(error: Exception) -> str | None:
+    """Return the line for an error that the user can fix; None for a fault of ours."""
+    if isinstance(error, UserError):
         # An error in a data loader's worker process comes with the worker's traceback in front of the message.
-        said = re.split(r"interpretability\.errors\.\w+: ", str(error))[-1]
-        print(f"error: {said}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        said = "run the same command again; what was finished is kept, nothing is half-written"
-        print(f"interrupted: {said}", file=sys.stderr)
-        return 130
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            written = error.filename2 or error.filename  # of a copy, the second
-            where = f" while writing {written}" if written else ""
-            print(f"error: the disk is full{where} ({error.strerror}): make room, then run it again", file=sys.stderr)
-        elif error.errno in NO_ACCESS and error.filename is not None:
-            print(
-                f"error: {error.filename}: {error.strerror}: give a folder that can be written, or files that can be "
-                "read",
-                file=sys.stderr,
-            )
-        else:
-            raise
-        return 2
+        return re.split(r"interpretability\.errors\.\w+: ", str(error))[-1]
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in DISK_FULL:
+        written = error.filename2 or error.filename  # of a copy, the second
+        where = f" while writing {written}" if written else ""
+        return f"the disk is full{where} ({error.strerror}): make room, then run it again"
+    if error.errno in NO_ACCESS and error.filename is not None:
+        return f"{error.filename}: {error.strerror}: give a folder that can be written, or files that can be read"
+    return None
 
 
 def check_device(device: str | None) -> None:

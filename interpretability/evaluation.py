@@ -165,9 +165,10 @@ def evaluate(
         interpreter.to(device).eval()
     seconds = dict.fromkeys(header["methods"], 0.0)
     index = {clip: position for position, clip in enumerate(ids)}
+    silent = None if progress else True  # None: on anything but a terminal
     with (
         open(partial, "a", encoding="utf-8") as stream,
-        tqdm(total=len(ids), initial=len(done), desc="evaluating", unit="clip", disable=not progress) as bar,
+        tqdm(total=len(ids), initial=len(done), desc="evaluating", unit="clip", disable=silent) as bar,
     ):
         for start in range(0, len(waiting), batch_size):
             names = waiting[start : start + batch_size]

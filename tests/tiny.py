@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import logging
 import os
 import subprocess
 import sys
@@ -209,11 +208,9 @@ def arguments(job: str, data_folder: Path, output_folder: Path, yaml: Path | Non
 
 
 def call(function, *args) -> Outcome:
-    """Call a ``main`` in this process and leave no trace of its logging, hooks and seeds."""
+    """Call a ``main`` in this process and leave no trace of its seeds."""
     out, err = io.StringIO(), io.StringIO()
-    root, hook, seed = logging.getLogger(), sys.excepthook, os.environ.get("SB_GLOBAL_SEED")
-    handlers, level, raising, state = list(root.handlers), root.level, logging.raiseExceptions, torch.get_rng_state()
-    threads = torch.get_num_threads()
+    seed, state, threads = os.environ.get("SB_GLOBAL_SEED"), torch.get_rng_state(), torch.get_num_threads()
     # Networks this small are slower on two threads, much so where other processes want the cores too.
     torch.set_num_threads(1)
     try:
@@ -225,12 +222,6 @@ def call(function, *args) -> Outcome:
         ):
             code = function(*args)
     finally:
-        for handler in [handler for handler in root.handlers if handler not in handlers]:
-            root.removeHandler(handler)
-            handler.close()
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        logging.raiseExceptions, sys.excepthook = raising, hook
         torch.set_rng_state(state)
         torch.set_num_threads(threads)
         if seed is None:

@@ -20,6 +20,7 @@ from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 from torch import Tensor
 from torch.nn import functional
+from tqdm import tqdm
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits
 from interpretability.errors import UserError
@@ -118,13 +119,19 @@ class ResumableBrain(sb.Brain):
     ``stopwatch``.
     """
 
+    #: What the progress bar says is trained.
+    TRAINS = ""
     epoch = 0
     steps_per_epoch = 1
+    # Of the whole training; a Brain that only measures has none.
+    _bar = tqdm(disable=True)
     # Sums and counts of the first part of an epoch, from a checkpoint in its middle.
     _carried: Mapping[str, list[float]] = MappingProxyType({})
 
-    def fit(self, epoch_counter, train_set, valid_set=None, progressbar=None, loggers=(), **kwargs):
+    def fit(self, epoch_counter, train_set, valid_set, progressbar=None, loggers=(), **kwargs):
         """See :meth:`speechbrain.Brain.fit`; ``loggers``: SpeechBrain's train loggers, told each epoch's statistics.
+
+        One progress bar, on a terminal, shows the whole training with an estimate of the time left.
 
         Raises
         ------
@@ -135,7 +142,16 @@ class ResumableBrain(sb.Brain):
         self._epoch_counter = epoch_counter
         self._loggers = loggers
         self.hparams.stopwatch.start()
-        super().fit(epoch_counter, train_set, valid_set, progressbar, **kwargs)
+        wanted = not self.noprogressbar if progressbar is None else progressbar
+        self._batches_per_epoch = self.steps_per_epoch + len(valid_set)
+        with tqdm(
+            total=self.hparams.number_of_epochs * self._batches_per_epoch,
+            desc=f"training {self.TRAINS}",
+            bar_format="{desc} |{bar:20}| {percentage:3.0f} % [{elapsed}<{remaining}{postfix}]",
+            # None: on anything but a terminal.
+            disable=None if wanted and sb.utils.distributed.if_main_process() else True,
+        ) as self._bar:
+            super().fit(epoch_counter, train_set, valid_set, progressbar=False, **kwargs)
 
     def on_fit_start(self):
         """Resume; refuse to call a longer training a shorter one."""
@@ -165,12 +181,23 @@ class ResumableBrain(sb.Brain):
         factor = one_cycle(done / (self.hparams.number_of_epochs * self.steps_per_epoch))
         for group in self.optimizer.param_groups:
             group["lr"] = self.hparams.lr * factor
-        return super().fit_batch(batch)
+        if not self._bar.n:  # of a resumed run: what was done before does not count for the estimate
+            self._bar.initial = self._bar.n = (self.epoch - 1) * self._batches_per_epoch + self.step - 1
+        loss = super().fit_batch(batch)
+        self._bar.update()
+        return loss
+
+    def evaluate_batch(self, batch, stage):
+        """See :meth:`speechbrain.Brain.evaluate_batch`."""
+        loss = super().evaluate_batch(batch, stage)
+        self._bar.update()
+        return loss
 
     def on_stage_start(self, stage, epoch=None):
         """Begin counting."""
         if stage == sb.Stage.TRAIN:
             self.epoch = epoch
+            self._bar.set_description_str(f"training {self.TRAINS}, epoch {epoch} of {self.hparams.number_of_epochs}")
         self._sums: dict[str, float] = defaultdict(float)
         self._counts: dict[str, float] = defaultdict(float)
         if stage == sb.Stage.TRAIN:
@@ -221,6 +248,7 @@ class ResumableBrain(sb.Brain):
                 f"epoch {epoch}: validation {selection.key} is {stats[selection.key]}; training has diverged: "
                 "lower lr, or look at the data"
             )
+        self._bar.set_postfix_str(f"validation {selection.key} {stats[selection.key]:.4g}")
         where = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
         for log in self._loggers:
             # Every process calls it: SpeechBrain lets the main one write, and makes the others wait for it.
@@ -301,6 +329,8 @@ class ClassifierBrain(ResumableBrain):
     Further hyperparameter: ``augmentation`` (:class:`~interpretability.training.augmentation.AugmentationSettings`).
     """
 
+    TRAINS = "classifier"
+
     def compute_forward(self, batch, stage):
         """Classify a batch; in training an augmented one."""
         wavs, lengths = self.wavs_of(batch)
@@ -368,6 +398,8 @@ class InterpreterBrain(ResumableBrain):
     are.
     """
 
+    TRAINS = "interpreter"
+
     def compute_forward(self, batch, stage):
         """Analyse, classify, interpret; ask the classifier about In and Out when somebody needs its answer."""
         wavs, lengths = self.wavs_of(batch)
@@ -422,6 +454,8 @@ class DictionaryBrain(ResumableBrain):
 
     Validation reports ``loss``, ``error`` and ``activity``, as defined by its ``objective``.
     """
+
+    TRAINS = "dictionary"
 
     def compute_forward(self, batch, stage):
         """Analyse a batch and factorise it."""

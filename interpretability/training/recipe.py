@@ -17,7 +17,7 @@ import yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 
-from interpretability.command_line import check_device
+from interpretability.command_line import check_device, log_to
 from interpretability.errors import MissingError, UserError
 from interpretability.files import atomic_path, write_text
 
@@ -172,10 +172,9 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
         raise no_run(folder)
     check_device(options.device)
     ddp_init_group(options)
-    sb.create_experiment_directory(experiment_directory=str(archive_folder), save_env_desc=False)
     if if_main_process():
-        # SpeechBrain archives its caller, which is this module; what tells the runs apart is the script.
-        (archive_folder / Path(__file__).name).unlink(missing_ok=True)
+        archive_folder.mkdir(parents=True, exist_ok=True)
+        log_to(archive_folder / "log.txt")
     return run
 
 

@@ -1,7 +1,9 @@
 """What the Brains share: schedule, seeds, statistics, selection, loss."""
 
+import io
 import json
 import math
+import sys
 
 import pytest
 import speechbrain as sb
@@ -162,7 +164,7 @@ class TestDictionaryBrain:
         dataset.set_output_keys(["id", "signal"])
         return dataset
 
-    def fit(self, folder, n_epochs=N_EPOCHS, stop_after=None, lr=0.01):
+    def fit(self, folder, n_epochs=N_EPOCHS, stop_after=None, lr=0.01, noprogressbar=True):
         torch.manual_seed(0)
         network = AmortisedFactorisation(TINY, DictionarySettings("amortised", 6, max_frames=None, hidden=(32, 16)))
         counter, stopwatch = EpochCounter(limit=n_epochs), Stopwatch()
@@ -177,7 +179,7 @@ class TestDictionaryBrain:
                 "selection": Selection("loss", "min"),
                 "stopwatch": stopwatch,
             },
-            run_opts={"device": "cpu", "noprogressbar": True},
+            run_opts={"device": "cpu", "noprogressbar": noprogressbar},
             checkpointer=checkpointer,
         )
         data = self.dataset()
@@ -223,6 +225,21 @@ class TestDictionaryBrain:
         assert resumed.losses == whole.losses
         for name, value in whole.state_dict().items():
             assert torch.equal(resumed.state_dict()[name], value), name
+
+    def test_progress_is_one_line_for_the_whole_training(self, tmp_path, monkeypatch):
+        class Terminal(io.StringIO):
+            def isatty(self):
+                return True
+
+        for stop_after, shown in ((1, ["epoch 1 of 2"]), (None, ["epoch 2 of 2", "100 %", "validation loss"])):
+            monkeypatch.setattr(sys, "stderr", Terminal())
+            self.fit(tmp_path / "save", 2, stop_after=stop_after, noprogressbar=False)
+            lines = sys.stderr.getvalue().strip().split("\n")
+            assert len(lines) == 1
+            assert all(words in lines[0] for words in shown), lines
+        assert "epoch 1" not in lines[0]
+        # Resumed: it starts in the middle.
+        assert " 0 %" not in lines[0].split("epoch 2 of 2", 2)[2]
 
     def test_validation_finds_what_is_used(self, tmp_path):
         brain, network = self.fit(tmp_path / "save", 1)

@@ -135,8 +135,8 @@ def test_a_bad_clip_stops_the_run_or_is_left_out_and_listed(data, out, spoil):
     assert not (out / "manifests").exists()
     skipped = tiny.run("classifier", data, out, skip_bad_clips=True)
     assert skipped.code == 0, skipped.err
-    assert re.search("clip 'low-0' left out: .*low-0.wav", skipped.out)
-    assert "1 bad clips left out, 17 left" in skipped.out
+    assert re.search("clip 'low-0' left out: .*low-0.wav", skipped.err)
+    assert "1 bad clips left out, 17 left" in skipped.err
     described = load_classifier(out / "classifier").description["training"]["data"]
     assert described["n_skipped"] == 1
     assert described["n_clips"] == {"train": 5, "valid": 6, "test": 6}
@@ -170,8 +170,8 @@ def test_clips_with_a_bad_body_are_left_out_of_every_job(data, tmp_path):
     trained = tiny.run("classifier", data, tmp_path / "classifier", skip_bad_clips=True)
     assert trained.code == 0, trained.err
     for name in ("low-0", "high-0", "low-2"):
-        assert re.search(f"clip '{name}' left out: .*{name}.wav", trained.out)
-    assert "2 bad clips left out, 4 left" in trained.out
+        assert re.search(f"clip '{name}' left out: .*{name}.wav", trained.err)
+    assert "2 bad clips left out, 4 left" in trained.err
     training = load_classifier(tmp_path / "classifier" / "classifier").description["training"]
     assert training["data"]["n_clips"] == {"train": 4, "valid": 6, "test": 5}
     assert training["data"]["n_skipped"] == 3
