@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from interpretability.metrics.sparsity import ascending
+from interpretability.metrics.sparsity import ascending, hide_padding
 
 
 def keep_top(scores: Tensor, valid: Tensor, area: float | Tensor) -> Tensor:
@@ -64,11 +64,11 @@ def keep_count(scores: Tensor, valid: Tensor, count: Tensor) -> Tensor:
     >>> keep_count(torch.tensor([[[1.0, 3.0, 1.0]]]), torch.tensor([[True]]), torch.tensor([2])).tolist()
     [[[1.0, 1.0, 0.0]]]
     """
-    flat = scores.detach().masked_fill(~valid[..., None], -float("inf")).flatten(1)  # [B, T*F]
+    flat = hide_padding(scores.detach(), valid, -float("inf")).flatten(1)  # [B, T*F]
     last = flat.shape[1] - 1
     # Sorting values and filling up the ties is some ten times faster than a stable sort of indices.
     threshold = ascending(flat).gather(1, (last + 1 - count).clamp(max=last)[:, None])  # [B, 1]
     above, tied = flat > threshold, flat == threshold
     missing = count[:, None] - above.sum(dim=1, keepdim=True)  # [B, 1]
-    kept = above | (tied & (tied.cumsum(dim=1) <= missing))
+    kept = above | (tied & (tied.cumsum(dim=1, dtype=torch.int32) <= missing))
     return kept.to(scores.dtype).view_as(scores)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from interpretability.metrics.areas import keep_count
 from interpretability.metrics.registry import metric
-from interpretability.metrics.sparsity import check_mask
+from interpretability.metrics.sparsity import check_mask, hide_padding
 
 
 def true_mask(target_magnitude: Tensor, rest_magnitude: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def pointing_game(mask: Tensor, truth: Tensor, valid: Tensor | None = None) -> T
     [1.0, 0.5]
     """
     truth, valid = _truth(mask, truth, valid)
-    scores = mask.detach().masked_fill(~valid[..., None], -float("inf")).flatten(1)  # [B, T*F]
+    scores = hide_padding(mask.detach(), valid, -float("inf")).flatten(1)  # [B, T*F]
     top = scores == scores.amax(dim=1, keepdim=True)
     hits = (top & truth.flatten(1)).sum(dim=1).double() / top.sum(dim=1)
     return hits.masked_fill(~truth.flatten(1).any(dim=1), float("nan"))
@@ -225,7 +225,7 @@ def _area_under_curve(scores: np.ndarray, positive: np.ndarray, negative: np.nda
 
 def _energy(magnitude: Tensor, valid: Tensor) -> Tensor:
     """``A^2`` with 0 on invalid bins, [B, T*F], float64."""
-    return magnitude.detach().double().masked_fill(~valid[..., None], 0.0).square().flatten(1)
+    return hide_padding(magnitude.detach().double(), valid).square().flatten(1)
 
 
 def _truth(values: Tensor, truth: Tensor, valid: Tensor | None, name: str = "mask") -> tuple[Tensor, Tensor]:

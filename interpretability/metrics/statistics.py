@@ -7,13 +7,14 @@ errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-# Elements drawn at a time: bounds the memory to some 50 MB whatever the number of clips.
+# Elements drawn at a time: bounds the memory to some 100 MB whatever the number of clips.
 _CHUNK = 2_000_000
 
 
@@ -167,14 +168,24 @@ def summarise(
 
 
 def _resampled_means(values: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
-    n = len(values)
-    rng = np.random.default_rng(seed)
-    means = np.empty(n_resamples)
+    return np.concatenate([values[drawn].mean(axis=1) for drawn in _drawn_clips(len(values), n_resamples, seed)])
+
+
+def _drawn_clips(n: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield the clips of bootstrap samples, in arrays [samples, n] of bounded size."""
     step = max(1, _CHUNK // n)
+    if n_resamples <= step:
+        yield _drawn_at_once(n, n_resamples, seed)
+        return
+    rng = np.random.default_rng(seed)
     for start in range(0, n_resamples, step):
-        stop = min(start + step, n_resamples)
-        means[start:stop] = values[rng.integers(0, n, size=(stop - start, n))].mean(axis=1)
-    return means
+        yield rng.integers(0, n, size=(min(step, n_resamples - start), n))
+
+
+@lru_cache(maxsize=4)
+def _drawn_at_once(n: int, n_resamples: int, seed: int) -> np.ndarray:
+    """Draw the clips of all samples. All columns of an evaluation with as many clips have these in common."""
+    return np.random.default_rng(seed).integers(0, n, size=(n_resamples, n))
 
 
 def _column(values: ArrayLike) -> np.ndarray:
