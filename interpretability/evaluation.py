@@ -1,4 +1,4 @@
-"""The protocol: one pass over the test clips, every method and floor measured in both places, intervals, tables."""
+"""The protocol: one pass over the test clips, every method and baseline measured in both places, intervals, tables."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ROW_KEYS = ("clip", "method", "place", "apply", "true", "predicted", "explained"
 
 
 class Companion(Protocol):
-    """A row that is made from the first method's mask: a floor at the same kept area, say (``matched_floors``)."""
+    """A row that is made from the first method's mask: a baseline of the same kept area, say (``matched_floors``)."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -348,8 +348,8 @@ def _notes(interpreter: Interpreter) -> list[str]:
     if not fixed:
         return list(interpreter.notes)
     verb, them = ("is", "it") if len(fixed) == 1 else ("are", "them")
-    said = f"{', '.join(fixed)} {verb} decided by its settings, whatever it explains: do not rank it by {them}"
-    return [*interpreter.notes, said]
+    note = f"{', '.join(fixed)} {verb} decided by its settings, whatever it explains: do not rank it by {them}"
+    return [*interpreter.notes, note]
 
 
 def _row_provenance(header: dict, method: str) -> dict:

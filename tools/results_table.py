@@ -3,12 +3,12 @@
 RUN is the output folder of a run that was evaluated; NAME, if given, stands for the method in the tables. The runs have
 to be measured on the same clips of the same data with the same classifier; otherwise nothing is written, and one line
 says what differs. The document is Markdown: for each place of measurement every method, with the loudest bins at its
-own kept area beneath it, and the floors they share; what has to be known to read a row; then what each took to train
-and to explain.
+own kept area beneath it, and the baselines they share; what has to be known to read a row; then what each took to
+train and to explain.
 
-With --any_classifier the runs may explain different classifiers: every row says which, and the floors at fixed areas,
-which depend on the classifier, are left out. Rows of one classifier can be compared as ever; across classifiers, what
-an explanation does also tells of the classifier.
+With --any_classifier the runs may explain different classifiers: every row says which, and the baselines of fixed area,
+which depend on the classifier, are left out. Rows of one classifier can be compared as usual; across classifiers, a
+difference may also come from the classifiers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BENEATH = next(iter(matched_floors(seed=0)))
 
 @dataclass(frozen=True)
 class Measured:
-    """A method and what an evaluation says of it.
+    """An evaluated method.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Measured:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the results carry."""
+        """Where the results come from."""
         return self.summary["provenance"]
 
     @property
@@ -97,7 +97,7 @@ def conditions(run: Measured) -> dict[str, Any]:
     """Return what has to be the same in two evaluations for their rows to stand in one table."""
     data = dict(run.provenance.get("data") or {})
     folds = dict(data.pop("folds", None) or {})
-    # How many clips there were to train on is told by the rest; those that were measured are n.
+    # The number of clips to train on follows from the rest; n counts those that were measured.
     rest = {key: value for key, value in data.items() if key not in ("name", "n_clips", "n_skipped")}
     return {
         "data": data.get("name"),
@@ -123,13 +123,13 @@ def check_comparable(runs: Sequence[Measured], any_classifier: bool = False) -> 
         If a condition differs, or two runs have one name; the message says which.
     """
     first = runs[0]
-    wanted = conditions(first)
+    expected = conditions(first)
     for run in runs[1:]:
-        found = conditions(run)
+        actual = conditions(run)
         different = [
-            f"{name}: {_short(wanted[name])} and {_short(found[name])}"
-            for name in wanted
-            if wanted[name] != found[name] and not (any_classifier and name == "classifier")
+            f"{name}: {_short(expected[name])} and {_short(actual[name])}"
+            for name in expected
+            if expected[name] != actual[name] and not (any_classifier and name == "classifier")
         ]
         if different:
             raise UserError(
@@ -137,9 +137,9 @@ def check_comparable(runs: Sequence[Measured], any_classifier: bool = False) -> 
                 "same data, classifier, seed and clip length"
             )
     names = [run.name for run in runs]
-    double = sorted({name for name in names if names.count(name) > 1})
-    if double:
-        raise UserError(f"two runs are called {', '.join(double)}: give names of their own, NAME=RUN")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise UserError(f"two runs are called {', '.join(duplicates)}: give each a name, NAME=RUN")
 
 
 def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
@@ -151,7 +151,7 @@ def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
     parts = [caption(shared, first.summary["n"], None if any_classifier else first.summary["accuracy"])]
     if any_classifier:
         parts.append(f"{_classifiers(runs)}\n")
-    parts += [section(place, _rows(runs, place, floors=not any_classifier)) for place in first.summary["places"]]
+    parts += [section(place, _rows(runs, place, baselines=not any_classifier)) for place in first.summary["places"]]
     notes = {run.name: remarks for run in runs if (remarks := (run.summary.get("notes") or {}).get(run.row))}
     if notes:
         parts.append(notes_list(notes))
@@ -171,8 +171,8 @@ def _classifiers(runs: Sequence[Measured]) -> str:
     return markdown_table(["classifier", "accuracy on these clips", "explained by"], rows, left=(0, 2))
 
 
-def _rows(runs: Sequence[Measured], place: str, floors: bool = True) -> list[tuple[str, dict]]:
-    """The rows of one place: each method with the floor at its own area, then the floors that are common to all."""
+def _rows(runs: Sequence[Measured], place: str, baselines: bool = True) -> list[tuple[str, dict]]:
+    """Return the rows of one place: each method with its baseline of the same area, then those common to all."""
     rows, shared = [], {}
     domains = {run.provenance.get("apply") for run in runs}
     for run in runs:
@@ -180,12 +180,12 @@ def _rows(runs: Sequence[Measured], place: str, floors: bool = True) -> list[tup
         rows.append((run.name, measured[run.row]))
         if BENEATH in measured:
             rows.append((f"↳ {BENEATH}", measured[BENEATH]))
-        # A floor's mask is the same in every run, but not what it does in another domain.
+        # A baseline has the same mask in every run, but another effect in another domain.
         domain = f" ({run.provenance.get('apply')} masks)" if len(domains) > 1 else ""
         for name, summary in measured.items():
             if name not in (run.row, *run.summary.get("companions", ())):
                 shared.setdefault(f"{name}{domain}", summary)
-    return rows + (list(shared.items()) if floors else [])
+    return rows + (list(shared.items()) if baselines else [])
 
 
 def _costs(runs: Sequence[Measured]) -> str:
@@ -213,7 +213,7 @@ def _costs(runs: Sequence[Measured]) -> str:
 
 
 def _training_time(training: dict[str, Any]) -> str:
-    """The seconds of training, and before them those of the dictionary or of what a method was fine-tuned from."""
+    """Return the seconds of training, after those of the dictionary or of the training that was continued."""
     parts = [
         (training.get(name) or {}).get("seconds", MISSING)
         for name in ("dictionary", "finetuned_from")

@@ -19,7 +19,7 @@ from interpretability.metrics.registry import metric
 from interpretability.probabilities import check_scores, check_target, predicted_class
 
 #: Two probabilities closer than this are the same one. The same clip at another place of another batch gives a
-#: probability that differs by some 1e-7, and such noise must not count as an increase.
+#: probability that differs by some 1e-7, and such noise is no increase.
 EQUAL_TOLERANCE = 1e-6
 
 

@@ -1,4 +1,4 @@
-"""Where an explanation lies, held against where the labelled sound is known to be.
+"""Where an explanation lies, compared with where the labelled sound is known to be.
 
 Conventions: ``truth`` [B, T, F] is ``G = 1[|S_target| > |S_rest|]``, True in the bins where the labelled source is
 louder than everything else together (:func:`true_mask`). ``mask`` [B, T, F] is the explanation, and

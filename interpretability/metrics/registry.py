@@ -53,7 +53,7 @@ class MetricInfo:
     unit : str
         "%", "nats" or "".
     function : callable, optional
-        Gives [B] in float64. None for a score of a method's own.
+        Gives [B] in float64. None for one of a method's own scores.
     needs : tuple of str
         The function's parameters, of :data:`QUANTITIES`.
     """

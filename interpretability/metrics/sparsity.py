@@ -210,7 +210,7 @@ def check_mask(mask: Tensor, valid: Tensor | None = None, name: str = "mask") ->
     # The extremes of a mask with a value that is not finite are not finite either, and take a twentieth of the time.
     if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(mask.detach())):
         bad = (~torch.isfinite(mask)).flatten(1).any(dim=1).nonzero()[:, 0].tolist()
-        raise ValueError(f"{name} is not finite in clips {bad} of the batch: the method that made it failed")
+        raise ValueError(f"{name} is not finite in clips {bad} of the batch: the method that produced it failed")
     if valid is None:
         return None
     if valid.dtype != torch.bool or valid.shape != mask.shape[:2]:

@@ -40,9 +40,9 @@ _FIDELITY = re.compile(r"fid_top(\d+)")
 
 
 def metric_info(name: str) -> MetricInfo:
-    """Return how to read a metric, or a score of a method's own.
+    """Return how to read a metric, or one of a method's own scores.
 
-    Of a score the name is all that is known, and no direction is claimed for it; but a top-k fidelity (1 if the
+    Nothing but the name of a score is known, so it has no direction; except that a top-k fidelity (1 if the
     explained class is among the k that the interpreter finds most probable) is the better the higher it is.
 
     Examples
@@ -218,7 +218,7 @@ class MetricSuite:
         inside = apply_mask(spectrogram.magnitude, mask, self.apply)
         if place == "spectrogram":
             return inside
-        # As the classifier's own way back to sound and forth, but of In alone: a quarter of the time of its pass.
+        # What the classifier's pass over the masked sounds does too, but for In alone: a quarter of the pass's time.
         frontend = self.classifier.frontend
         sound = frontend.resynthesise(spectrogram, inside)
         return frontend.analyse(sound, frontend.relative_lengths(spectrogram)).magnitude

@@ -43,7 +43,7 @@ class Findings:
     Attributes
     ----------
     labels : sequence of str
-        The classifier's C classes.
+        Names of the C classes.
     target : int
         Index of the explained class.
     whole, inside, outside : sequence of float [C]
@@ -75,12 +75,12 @@ class Findings:
 
 
 def sentences(findings: Findings) -> list[str]:
-    """Say what was found, a sentence an entry.
+    """Return the findings in plain words, one sentence per entry.
 
     Examples
     --------
-    >>> found = Findings(["cat", "dog"], 1, [0.1, 0.9], [0.2, 0.8], [0.75, 0.25], region=Region(0.5, 0.9, 300, 2300))
-    >>> print(*sentences(found), sep="\\n")
+    >>> dog = Findings(["cat", "dog"], 1, [0.1, 0.9], [0.2, 0.8], [0.75, 0.25], region=Region(0.5, 0.9, 300, 2300))
+    >>> print(*sentences(dog), sep="\\n")
     Heard as dog (0.90).
     The explanation alone is heard as dog (0.80); without it dog falls to 0.25.
     Most of it lies at 0.50–0.90 s, 300–2300 Hz.

@@ -297,7 +297,7 @@ def test_what_settings_decide_is_not_ranked_and_notes_stand_below(tool, make):
 
 def test_names(tool, make):
     a, b = make("a", summary_of()), make("seed=1234", summary_of())
-    assert "two runs are called piq: give names of their own, NAME=RUN" in run(tool, a, b).line
+    assert "two runs are called piq: give each a name, NAME=RUN" in run(tool, a, b).line
     outcome = run(tool, a, f"other | seed={b}")
     assert outcome.code == 0, outcome.err
     assert "| other \\| seed | 80 |" in outcome.out
