@@ -1,11 +1,10 @@
-"""Pretrained models from elsewhere: published SpeechBrain checkpoints become folders of ours."""
+"""Published SpeechBrain checkpoints, imported as folders of classifiers and interpreters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.parameter_transfer import Pretrainer
 
@@ -18,7 +17,7 @@ from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import MissingError, UserError
 from interpretability.methods.folder import save_interpreter
 from interpretability.methods.piq import PIQ
-from interpretability.weights import load_weights
+from interpretability.weights import load_weights, read_weights
 
 PIQ_ESC50 = {
     "embedding_model": "speechbrain/PIQ-ESC50/embedding_modelft.ckpt",
@@ -92,7 +91,7 @@ def import_piq(
     Raises
     ------
     MissingError
-        If a file is neither there nor to be had from the hub.
+        If a file is neither there nor on the hub.
     UserError
         If weights do not fit these sizes: every parameter has to be there.
     """
@@ -113,7 +112,7 @@ def import_piq(
     }
     _collect(parts, paths)
     source = _source(paths)
-    classifier.description = {"training": source}
+    classifier.keep_description({"training": source})
     save_interpreter(interpreter, out, source)
     return interpreter.eval()
 
@@ -149,7 +148,7 @@ def import_cnn14(
     Raises
     ------
     MissingError
-        If a file is neither there nor to be had from the hub.
+        If a file is neither there nor on the hub.
     UserError
         If weights do not fit these sizes: every parameter has to be there.
     """
@@ -193,7 +192,7 @@ def import_vit(
     Raises
     ------
     MissingError
-        If a file is neither there nor to be had from the hub.
+        If a file is neither there nor on the hub.
     UserError
         If weights do not fit this configuration: every parameter has to be there, and none may be left over.
     """
@@ -235,21 +234,10 @@ def _import_image(
     _collect(
         {"embedding_model": classifier.embedding_model},
         paths,
-        lambda _, path: classifier.load_network(_read(path), str(path)),
+        lambda _, path: classifier.load_network(dict(read_weights(Path(path))), str(path)),
     )
     save_classifier(classifier, out, _source(paths))
     return load_classifier(out)
-
-
-def _read(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read a state from a file, tensors only; a :class:`UserError` if it holds none."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for files that are no checkpoints
-        raise UserError(f"{path}: not a weights file ({type(error).__name__})") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"{path}: not a weights file: expected a dictionary of tensors, got {type(state).__name__}")
-    return dict(state)
 
 
 def _complete(paths: dict[str, str] | None, published: dict[str, str]) -> dict[str, str]:
@@ -277,10 +265,11 @@ def _collect(loadables: dict, paths: dict[str, str], load: Callable | None = Non
 
     ``load``, called with an object and the path of its file, loads weights in another way.
 
-    Files of the hub stay in its own cache. A folder to collect them in would keep links of an earlier call, and give
-    those in place of the files that this call names.
+    Files of the hub stay in its own cache. A folder to collect them in would keep the links of an earlier call, and
+    use them in place of the files that this call names.
     """
-    strict = {name: load or _load_strictly for name in loadables if name != "label_encoder"}
+    load = load or (lambda module, path: load_weights(module, Path(path)))
+    strict = {name: load for name in loadables if name != "label_encoder"}
     pretrainer = Pretrainer(
         loadables=loadables,
         paths={name: paths[name] for name in loadables},
@@ -295,7 +284,3 @@ def _collect(loadables: dict, paths: dict[str, str], load: Callable | None = Non
             f"could not get {wanted} ({reason}): check the network, or download the files and pass their local paths"
         ) from error
     pretrainer.load_collected()
-
-
-def _load_strictly(module, path) -> None:
-    load_weights(module, Path(path))

@@ -35,6 +35,25 @@ def save_weights(module: torch.nn.Module, path: str | Path) -> None:
         ) from error
 
 
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read a file of tensors, and run no code in it.
+
+    Raises
+    ------
+    MissingError, UserError
+        If it is not there, or no dictionary of tensors.
+    """
+    if not path.is_file():
+        raise MissingError(f"no weights at {path}; save the model again or pass another folder")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for files that are no checkpoints
+        raise UserError(f"{path}: not a weights file ({type(error).__name__})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"{path}: not a weights file: expected a dictionary of tensors, got {type(state).__name__}")
+    return state
+
+
 def load_weights(module: torch.nn.Module, path: Path, digest: str | None = None) -> None:
     """Load a module's state; every parameter has to be there and to fit.
 
@@ -43,14 +62,11 @@ def load_weights(module: torch.nn.Module, path: Path, digest: str | None = None)
     MissingError, UserError
         For a missing, damaged or ill-fitting file, in one line.
     """
-    if not path.is_file():
-        raise MissingError(f"no weights at {path}; save the model again or pass another folder")
-    if digest is not None and sha256(path) != digest:
+    if digest is not None and path.is_file() and sha256(path) != digest:
         raise UserError(f"{path}: damaged: its SHA-256 is not the one in the description; copy the folder again")
+    state = read_weights(path)
     try:
-        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        module.load_state_dict(state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path}: weights do not fit {type(module).__name__} ({reason})") from error
-    except Exception as error:  # torch raises many types for files that are no checkpoints
-        raise UserError(f"{path}: not a weights file ({type(error).__name__})") from error

@@ -37,6 +37,10 @@ def test_missing_damaged_and_foreign_files(tmp_path):
     (tmp_path / "w.pt").write_text("no tensors here")
     with pytest.raises(UserError, match="not a weights file"):
         load_weights(module, tmp_path / "w.pt")
+    for content in (torch.nn.Linear(1, 1), [torch.zeros(1)], {"weight": 1.0}):  # an object; tensors without names
+        torch.save(content, tmp_path / "w.pt")
+        with pytest.raises(UserError, match="not a weights file"):
+            load_weights(module, tmp_path / "w.pt")
     with pytest.raises(UserError, match="damaged"):
         load_weights(module, tmp_path / "w.pt", digest="0" * 64)
 

@@ -1,7 +1,7 @@
 """Make a classifier's folder of any model: python tools/import_classifier.py SOURCE --out DIR
 
 SOURCE is ``hf:FOLDER`` (or a name on the Hugging Face hub), ``speechbrain:FOLDER``, ``torch:package.module:Class`` or a
-classifier's folder of ours. ``DIR`` then works as ``--classifier_folder`` of every recipe, and needs nothing else to be
+saved classifier's folder. ``DIR`` then works as ``--classifier_folder`` of every recipe, and needs nothing else to be
 loaded (of ``torch:`` the package). ``--list_layers`` prints the layers whose outputs can be feature maps, with a star
 at those that are taken where ``--layers`` names none, and writes nothing.
 """
@@ -39,16 +39,16 @@ def read_labels(path: Path) -> list[str]:
 def read_arguments(text: str) -> dict:
     """Return a JSON object given on the command line."""
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"--arguments is not JSON ({error}), expected an object: '{{\"width\": 64}}'") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise UserError(f"--arguments is {text}, expected a JSON object: '{{\"width\": 64}}'")
-    return found
+    return content
 
 
 def layer_table(classifier: WaveformClassifier) -> str:
-    """Return what is known of the layers as a table."""
+    """Return the layers that can be feature maps as a table."""
     header = ("", "layer", "kind", "shape for 1 s", "stride")
     rows = [
         (
@@ -67,7 +67,7 @@ def layer_table(classifier: WaveformClassifier) -> str:
     )
 
 
-def import_classifier(known: argparse.Namespace) -> None:
+def import_classifier(options: argparse.Namespace) -> None:
     """Open the model; list its layers, or save it.
 
     Raises
@@ -75,31 +75,33 @@ def import_classifier(known: argparse.Namespace) -> None:
     UserError
         If it cannot be opened, or options do not fit each other or the source.
     """
-    if known.out is None and not known.list_layers:
+    if options.out is None and not options.list_layers:
         raise UserError("no --out: name the folder to make (or --list_layers)")
-    if known.out is not None and not known.list_layers:
-        check_replaceable(known.out, DESCRIPTION)
+    if options.out is not None and not options.list_layers:
+        check_replaceable(options.out, DESCRIPTION)
     classifier = open_classifier(
-        known.source,
-        layers=[name.strip() for name in known.layers.split(",") if name.strip()] if known.layers is not None else None,
-        task=known.task,
-        level=known.level,
-        labels=None if known.labels is None else read_labels(known.labels),
-        scale=known.scale,
-        sample_rate=known.sample_rate,
-        arguments=None if known.arguments is None else read_arguments(known.arguments),
-        weights=known.weights,
+        options.source,
+        layers=[name.strip() for name in options.layers.split(",") if name.strip()]
+        if options.layers is not None
+        else None,
+        task=options.task,
+        level=options.level,
+        labels=None if options.labels is None else read_labels(options.labels),
+        scale=options.scale,
+        sample_rate=options.sample_rate,
+        arguments=None if options.arguments is None else read_arguments(options.arguments),
+        weights=options.weights,
     )
-    if known.list_layers:
+    if options.list_layers:
         if not isinstance(classifier, WaveformClassifier):
-            raise UserError(f"{known.source}: the feature maps of a classifier {classifier.NAME!r} cannot be chosen")
+            raise UserError(f"{options.source}: the feature maps of a classifier {classifier.NAME!r} cannot be chosen")
         print(layer_table(classifier))
         return
-    save_classifier(classifier, known.out, {"source": known.source})
+    save_classifier(classifier, options.out, {"source": options.source})
     settings = classifier.frontend.settings
     print(
         f"{classifier.NAME} classifier of {len(classifier.labels)} classes ({classifier.task}-label, "
-        f"{settings.sample_rate} Hz) in {known.out}"
+        f"{settings.sample_rate} Hz) in {options.out}"
     )
     if isinstance(classifier, WaveformClassifier):
         print("feature maps: " + (", ".join(layer.name for layer in classifier.layers) or "none"))
@@ -108,7 +110,7 @@ def import_classifier(known: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", help="hf:FOLDER, speechbrain:FOLDER, torch:package.module:Class, or a folder of ours")
+    parser.add_argument("source", help="hf:FOLDER, speechbrain:FOLDER, torch:package.module:Class, or a saved folder")
     parser.add_argument("--out", type=Path, help="folder to make; replaced as a whole")
     parser.add_argument("--list_layers", action="store_true", help="list what can be a feature map; write nothing")
     parser.add_argument("--layers", help="names of the layers to take, with commas between")
@@ -119,8 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample_rate", type=int, help="torch: in Hz (default: 16000)")
     parser.add_argument("--arguments", help="torch: what the class is called with, a JSON object")
     parser.add_argument("--weights", type=Path, help="torch: file with the module's state_dict")
-    known = parser.parse_args(argv)
-    return guarded(lambda: import_classifier(known))
+    options = parser.parse_args(argv)
+    return guarded(lambda: import_classifier(options))
 
 
 if __name__ == "__main__":

@@ -99,9 +99,11 @@ class Classifier(nn.Module):
     NAME : str
         Name in the registry and in saved folders.
     Settings : type of Settings
-        What can be chosen of it.
+        The settings that it has.
     settings : Settings
-        What was chosen, made whole by what follows from it.
+        The values chosen, completed by those that follow from them.
+    description : dict
+        What its folder says of it; empty if it comes from none.
     feature_channels : tuple of int
         Channels of the feature maps, finest first.
     feature_strides : tuple of int or float
@@ -136,6 +138,16 @@ class Classifier(nn.Module):
         self.task = task
         self.frontend = Frontend(FrontendSettings(**frontend) if isinstance(frontend, dict) else frontend)
         self.frozen = False
+        self.description: dict = {}
+        self.build()
+
+    def build(self) -> None:
+        """Make the networks that the settings describe, at the end of construction."""
+
+    def keep_description(self, description: dict) -> Classifier:
+        """Keep what its folder says of it, its training above all, as ``description``. Returns itself."""
+        self.description = description
+        return self
 
     def architecture(self) -> dict:
         """Return the settings as plain values, for saved folders: with them the constructor builds the same again."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from speechbrain.lobes.models.Cnn14 import Cnn14, ConvBlock
@@ -14,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
-from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, whole_windows, window_centres
 from interpretability.settings import Settings, setting
 
@@ -43,28 +40,15 @@ class Cnn14Classifier(Classifier):
     Parameter names are those of SpeechBrain's ``Cnn14`` and of a linear layer under ``embedding_model`` and
     ``classifier``, so that the files ``embedding_model.ckpt`` and ``classifier.ckpt`` of published checkpoints load as
     they are. Feature maps are the outputs of the blocks, before dropout; the last four, coarsest first, are what the
-    published interpreters get as representations.
-
-    Parameters
-    ----------
-    labels, frontend, task
-        As in :class:`~interpretability.classifiers.base.Classifier`.
-    **settings
-        Fields of :class:`Cnn14Settings`. Mel bands run from 0 Hz to half the sampling rate. The published checkpoint
-        was trained with a softmax of scale 30: its ``logit_scale`` is 30.
+    published interpreters get as representations. Mel bands run from 0 Hz to half the sampling rate. The published
+    checkpoint was trained with a softmax of scale 30: its ``logit_scale`` is 30.
     """
 
     NAME = "cnn14"
     Settings = Cnn14Settings
 
-    def __init__(
-        self,
-        labels: Sequence[str],
-        frontend: FrontendSettings | dict | None = None,
-        task: str = "single",
-        **settings: Any,
-    ):
-        super().__init__(labels, frontend, task, **settings)
+    def build(self) -> None:
+        """See :meth:`Classifier.build`."""
         n_mels, emb_dim = self.settings.n_mels, self.settings.emb_dim
         self.feature_channels = (*(self.settings.base_channels * 2**block for block in range(5)), emb_dim)
         self.feature_strides = (2, 4, 8, 16, 32, 32)

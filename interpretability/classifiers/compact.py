@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torchaudio
@@ -13,7 +11,6 @@ from torch import Tensor, nn
 
 from interpretability.blocks import ConvBlock
 from interpretability.classifiers.base import Classifier, ClassifierOutput
-from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, hide_padding
 from interpretability.settings import Settings, setting
 
@@ -33,13 +30,6 @@ class CompactSettings(Settings):
 class CompactClassifier(Classifier):
     """Four strided stages of two 3x3 convolutions on a log-mel spectrogram, pooled over valid frames.
 
-    Parameters
-    ----------
-    labels, frontend, task
-        As in :class:`~interpretability.classifiers.base.Classifier`.
-    **settings
-        Fields of :class:`CompactSettings`.
-
     Notes
     -----
     Silence stays zero through ``log1p``, so a masked-out region looks like silence, not like an unseen value.
@@ -48,14 +38,8 @@ class CompactClassifier(Classifier):
     NAME = "compact"
     Settings = CompactSettings
 
-    def __init__(
-        self,
-        labels: Sequence[str],
-        frontend: FrontendSettings | dict | None = None,
-        task: str = "single",
-        **settings: Any,
-    ):
-        super().__init__(labels, frontend, task, **settings)
+    def build(self) -> None:
+        """See :meth:`Classifier.build`."""
         self.feature_channels = self.settings.channels
         self.feature_strides = tuple(2 ** (level + 1) for level in range(len(self.feature_channels)))
         n_mels, rate = self.settings.n_mels, self.frontend.settings.sample_rate

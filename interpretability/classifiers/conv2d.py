@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
@@ -13,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
-from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, whole_windows, window_centres
 from interpretability.settings import Settings, setting
 
@@ -37,27 +34,15 @@ class Conv2dClassifier(Classifier):
     Parameter names are those of SpeechBrain's modules under ``embedding_model`` and ``classifier``, so that the
     files ``embedding_model.ckpt`` and ``classifier.ckpt`` of published checkpoints load as they are.
 
-    Parameters
-    ----------
-    labels, frontend, task
-        As in :class:`~interpretability.classifiers.base.Classifier`.
-    **settings
-        Fields of :class:`Conv2dSettings`. The head gives cosines in [-1, 1]; logits are cosines times ``logit_scale``.
-        Published models are trained with an (angular-margin) softmax of scale 30: with the same scale, probabilities
-        are those of training.
+    The head gives cosines in [-1, 1]; logits are cosines times ``logit_scale``. Published models are trained with an
+    (angular-margin) softmax of scale 30: with the same scale, probabilities are those of training.
     """
 
     NAME = "conv2d"
     Settings = Conv2dSettings
 
-    def __init__(
-        self,
-        labels: Sequence[str],
-        frontend: FrontendSettings | dict | None = None,
-        task: str = "single",
-        **settings: Any,
-    ):
-        super().__init__(labels, frontend, task, **settings)
+    def build(self) -> None:
+        """See :meth:`Classifier.build`."""
         dim = self.settings.dim
         self.feature_channels = (dim,) * 4
         self.feature_strides = (2, 4, 8, 16)

@@ -26,11 +26,6 @@ class FocalNetClassifier(ImageClassifier):
     Feature maps are the outputs of the stages before they are downsampled, finest first; an image's embedding is the
     mean of the last one over its cells, as published. Where it looks is the size of its modulators: the channel-wise L2
     norm of what ``projection_context`` gives in each layer of the last stage (arXiv 2402.02754).
-
-    Parameters
-    ----------
-    labels, frontend, task, **settings
-        As in :class:`~interpretability.classifiers.image.ImageClassifier`.
     """
 
     NAME = "focalnet"
@@ -56,9 +51,9 @@ class FocalNetClassifier(ImageClassifier):
         return configuration
 
     @classmethod
-    def build(cls, configuration: Any) -> nn.Module:
+    def make_network(cls, configuration: Any) -> nn.Module:
         """Return the network. Its final normalisation is computed and used by nothing: it gets no gradient."""
-        network = super().build(configuration)
+        network = super().make_network(configuration)
         network.focalnet.layernorm.requires_grad_(False)
         return network
 

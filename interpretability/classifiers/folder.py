@@ -45,7 +45,7 @@ def save_classifier(classifier: Classifier, folder: str | Path, training: dict |
     folder : path
         Replaced as a whole, atomically.
     training : dict, optional
-        What is worth knowing of its training: data, folds, seed, test accuracy. Plain values.
+        Facts about its training (data, folds, seed, test accuracy), as plain values.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def save_classifier(classifier: Classifier, folder: str | Path, training: dict |
 
 
 def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
-    """Load a classifier's folder; frozen unless said otherwise.
+    """Load a classifier's folder; frozen by default.
 
     Only tensors are read from the weights (no code). The folder's description is kept as ``classifier.description``.
 
@@ -99,7 +99,7 @@ def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / DESCRIPTION}: not a complete classifier description ({error})") from error
     load_weights(classifier, folder / WEIGHTS)
-    classifier.description = description
+    classifier.keep_description(description)
     return classifier.freeze() if freeze else classifier
 
 

@@ -26,7 +26,7 @@ from interpretability.settings import setting
 
 logger = logging.getLogger(__name__)
 
-#: What a configuration says beside the architecture: of the class list, of the file, of what is returned.
+#: What a configuration holds besides the architecture: class list, file, what is returned.
 NOT_ARCHITECTURE = {
     "_name_or_path",
     "architectures",
@@ -76,7 +76,7 @@ class HuggingFaceClassifier(WaveformClassifier):
     Notes
     -----
     Models with an input of fixed size (AST, Whisper) hear the first part of a longer clip, as they do in transformers.
-    This is said once; the feature maps of the rest are zero.
+    A warning says so once; the feature maps of the rest are zero.
     """
 
     NAME = "huggingface"
@@ -98,7 +98,7 @@ class HuggingFaceClassifier(WaveformClassifier):
         full = configuration(config, [str(label) for label in labels], task)
         family = family_of(full.model_type)
         wanted = dict(given.extractor or {})
-        # Its own extractor is not known here: other features are refused, too.
+        # It does not take the features of its family, and those that it takes are not known here.
         unknown = "SeamlessM4TFeatureExtractor" if full.model_type == "wav2vec2-bert" else None
         kind = wanted.pop("feature_extractor_type", None) or unknown or family.EXTRACTOR.KIND
         if kind not in EXTRACTORS:
@@ -180,7 +180,7 @@ class HuggingFaceClassifier(WaveformClassifier):
             raise MissingError(f"no config.json in {place}: give a folder that save_pretrained wrote")
         try:
             with quiet_transformers():
-                # Without a word about code, transformers asks at the terminal whether it may run the folder's.
+                # Unless told, transformers asks at the terminal whether it may run code in the folder.
                 model, report = AutoModelForAudioClassification.from_pretrained(
                     place,
                     attn_implementation="eager",

@@ -141,14 +141,8 @@ class ImageClassifier(Classifier):
     SMALL: Mapping[str, Any] = {}
     BUILD: Mapping[str, Any] = {}
 
-    def __init__(
-        self,
-        labels: Sequence[str],
-        frontend: FrontendSettings | dict | None = None,
-        task: str = "single",
-        **settings: Any,
-    ):
-        super().__init__(labels, frontend, task, **settings)
+    def build(self) -> None:
+        """See :meth:`Classifier.build`."""
         self.input_norm = nn.BatchNorm2d(1) if self.settings.input_norm else None
         self.image_frames = self.settings.image_frames
         configuration = self.configuration({**self.SMALL, **self.settings.config})
@@ -156,7 +150,7 @@ class ImageClassifier(Classifier):
         self.settings = replace(self.settings, config=whole)
         self.image_size = pair(configuration.image_size)
         self.n_channels = int(configuration.num_channels)
-        self.embedding_model = self.build(configuration)
+        self.embedding_model = self.make_network(configuration)
         self.levels = self.find_levels()
         self.feature_channels = tuple(level.channels for level in self.levels)
         self.feature_strides = tuple(self.image_frames / level.rows for level in self.levels)
@@ -194,7 +188,7 @@ class ImageClassifier(Classifier):
         return make_configuration(kind, settings, cls.CONFIG)
 
     @classmethod
-    def build(cls, configuration: Any) -> nn.Module:
+    def make_network(cls, configuration: Any) -> nn.Module:
         """Return the network of a configuration, with weights that start at random."""
         import transformers
 

@@ -143,7 +143,7 @@ class Layout:
         Parameters
         ----------
         wanted : sequence of str or dict, optional
-            Names; or what :meth:`FeatureLayer` says of each, and then the model is not run.
+            Names; or the fields of each :class:`FeatureLayer`, and then the model is not run.
         run : callable
             Runs the model.
 
@@ -386,7 +386,7 @@ class Layout:
         """
         hop = self.frontend.hop_length
         wanted, got = layer.rows(n_frames, hop), maps.shape[2]
-        # A clip has up to one hop more than its frames tell.
+        # A clip can be up to one hop longer than its frames say.
         if not wanted - SPARE_ROWS <= got <= wanted + SPARE_ROWS + math.ceil(hop / layer.stride):
             raise UserError(
                 f"layer {layer.name!r} gave {got} rows for {n_frames} frames, expected {wanted}: its stride is not "

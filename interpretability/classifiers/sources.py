@@ -1,20 +1,39 @@
-"""Where a classifier comes from: a folder of ours, or a model of another library, named by one word and its place."""
+"""Opening a classifier by its source: a saved folder, or a model of another library."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from interpretability.classifiers.base import Classifier
 from interpretability.classifiers.folder import load_classifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
+from interpretability.classifiers.layers import SCALES
 from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.waveform import frontend_for
-from interpretability.errors import MissingError, UserError, first_line
+from interpretability.errors import UserError
+from interpretability.frontend import LEVEL_RULES
+from interpretability.probabilities import TASKS
+from interpretability.settings import Settings, setting
+from interpretability.weights import load_weights
+
+
+@dataclass(frozen=True)
+class SourceSettings(Settings):
+    """What can be given in place of what a source itself says; each kind of source takes some of these."""
+
+    labels: tuple[str, ...] | None = setting(None, "class names, in the order of the logits")
+    task: str | None = setting(None, "one label a clip, or several", choices=(None, *TASKS))
+    layers: tuple[str, ...] | None = setting(None, "names of the layers whose outputs are feature maps")
+    level: str | None = setting(None, "the front end's level rule", choices=(None, *LEVEL_RULES))
+    scale: str | None = setting(None, "scale of the frequency axis of feature maps", choices=(None, *SCALES))
+    sample_rate: float | None = setting(None, "sampling rate of the model", unit="Hz")
+    arguments: dict | None = setting(None, "what the class of the model is called with")
+    weights: str | Path | None = setting(None, "file with the state_dict of the model")
+    logit_scale: float | None = setting(None, "factor of the model's outputs", above=0)
 
 
 def open_classifier(source: str | Path, **settings) -> Classifier:
@@ -26,11 +45,11 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
         ``hf:FOLDER`` (or a name on the hub): a model for audio classification of transformers.
         ``speechbrain:FOLDER``: a folder for SpeechBrain's ``EncoderClassifier`` or ``AudioClassifier``.
         ``torch:package.module:Class``: a module from waveforms [B, N] to logits [B, C].
-        Else: a classifier's folder of ours.
+        Otherwise a saved classifier's folder.
     **settings
-        What the kind of source takes, where it is to be other than the source itself says; None counts as not given.
+        Settings of this kind of source, in place of what the source itself says; None counts as not given.
         See :meth:`HuggingFaceClassifier.from_pretrained`, :meth:`SpeechBrainClassifier.from_folder`,
-        :func:`open_torch`; a folder of ours takes none.
+        :func:`open_torch`; a saved folder takes none.
 
     Returns
     -------
@@ -40,7 +59,7 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
     Raises
     ------
     MissingError, UserError
-        If it cannot be had, or does not take a setting.
+        If it cannot be opened, or does not take a setting.
     """
     prefix, colon, place = str(source).partition(":")
     settings = {name: value for name, value in settings.items() if value is not None}
@@ -53,7 +72,7 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
             + (
                 f"expected among {', '.join(known)}"
                 if known
-                else "a saved classifier's folder says it all: leave it out"
+                else "a saved classifier's folder has all settings: leave it out"
             )
         )
     if opener is None:
@@ -67,7 +86,7 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
         raise UserError(
             f"{source} names no model: write {prefix}:{'package.module:Class' if prefix == 'torch' else 'FOLDER'}"
         )
-    _check_kinds(source, settings)
+    SourceSettings.make(str(source), settings)
     return opener(place, **settings).freeze()
 
 
@@ -108,41 +127,10 @@ def open_torch(
         labels, frontend, task, module=place, arguments=arguments or {}, layers=layers, scale=scale
     )
     if weights is not None:
-        load_state(classifier.module, Path(weights))
+        load_weights(classifier.module, Path(weights))
     return classifier
 
 
-def _check_kinds(source: str | Path, settings: Mapping) -> None:
-    """Refuse settings of the wrong kind: one text would count as the list of its letters."""
-    for name, value in settings.items():
-        kinds, wanted = KINDS[name]
-        if isinstance(value, bool) or not isinstance(value, kinds) or (kinds is Sequence and isinstance(value, str)):
-            raise UserError(f"{source}: {name} is {value!r}, expected {wanted}")
-
-
-def load_state(module: torch.nn.Module, path: Path) -> None:
-    """Load a file of tensors into a module, every one of them; :class:`MissingError` or :class:`UserError` if not."""
-    if not path.is_file():
-        raise MissingError(f"no weights at {path}: give the file that torch.save(model.state_dict()) wrote")
-    try:
-        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises many types for files that are no checkpoints, or that do not fit
-        reason = " ".join(str(error).split())[:200] or first_line(error)
-        raise UserError(f"{path}: not the weights of {type(module).__name__} ({reason})") from error
-
-
-#: Setting -> of what kind it is.
-KINDS = {
-    "labels": (Sequence, "a list of class names: ['cat', 'dog']"),
-    "layers": (Sequence, "a list of names of layers: ['encoder.0', 'encoder.1']"),
-    "sample_rate": ((int, float), "a number of Hz: 16000"),
-    "logit_scale": ((int, float), "a number"),
-    "arguments": (Mapping, "a dict of what the class is called with: {'width': 4}"),
-    "weights": ((str, Path), "a path"),
-    "task": (str, "single or multi"),
-    "level": (str, "none or peak"),
-    "scale": (str, "mel or linear"),
-}
 #: First word of a source -> what opens the rest of it.
 OPENERS = {
     "hf": HuggingFaceClassifier.from_pretrained,

@@ -11,7 +11,7 @@ Logits are what the model's own ``classify_batch`` gives as ``out_prob``. Heads 
 probabilities, and the softmax over them gives back just these. SpeechBrain's cosine head (ECAPA-TDNN's) gives cosines,
 which are no probabilities, though the class calls them so; in training the softmax was taken over 30 times the cosines
 in SpeechBrain's recipes (additive angular margin), and ``logit_scale`` does the same here. The predicted class is the
-same in any case.
+same either way.
 
 SpeechBrain's ``StatisticsPooling`` (of x-vectors) adds noise between eps and 9 eps to the mean, eps being 1e-5, in
 evaluation too, and scaled anew in every batch. Here the middle of that range is added instead: the same sound gives the
@@ -170,15 +170,15 @@ class SpeechBrainClassifier(WaveformClassifier):
         kept = {"modules": {name: whole["modules"][name] for name in names}}
         kept |= {name: whole[name] for name in SCALARS if name in whole and names != ENCODER}
         also = {name: whole[name] for name in ("pretrainer", "label_encoder", "audio_normalizer") if name in whole}
-        found = _build(_dump({**kept, **also}), str(path))
-        _load_files(found.get("pretrainer"), folder)
+        built = _build(_dump({**kept, **also}), str(path))
+        _load_files(built.get("pretrainer"), folder)
         if labels is None:
-            labels = _labels(found.get("label_encoder"), folder)
-        normalizer = found.get("audio_normalizer")
+            labels = _labels(built.get("label_encoder"), folder)
+        normalizer = built.get("audio_normalizer")
         rate = whole.get("sample_rate", getattr(normalizer, "sample_rate", DEFAULT_RATE))
         statistics = {
             name: list(module.glob_mean.shape)
-            for name, module in found["modules"].items()
+            for name, module in built["modules"].items()
             if isinstance(module, InputNormalization) and module.norm_type == "global"
         }
         classifier = cls(
@@ -192,7 +192,7 @@ class SpeechBrainClassifier(WaveformClassifier):
             scale=scale,
         )
         with torch.no_grad():
-            classifier.module.take(found["modules"])
+            classifier.module.take(built["modules"])
         return classifier
 
     def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
@@ -212,11 +212,11 @@ class SpeechBrainModel(nn.ModuleDict):
     """
 
     def __init__(self, hyperparams: str, statistics: Mapping[str, Sequence[int]]):
-        found = _build(hyperparams, "hyperparams")
-        names = _modules_of(found, "hyperparams")
-        super().__init__({name: found["modules"][name] for name in names})
+        built = _build(hyperparams, "hyperparams")
+        names = _modules_of(built, "hyperparams")
+        super().__init__({name: built["modules"][name] for name in names})
         self.encodes, self.statistics = names == ENCODER, tuple(statistics)
-        self.power, self.use_mel = float(found.get("spec_mag_power", 1.0)), bool(found.get("use_melspectra", True))
+        self.power, self.use_mel = float(built.get("spec_mag_power", 1.0)), bool(built.get("use_melspectra", True))
         for name, shape in statistics.items():
             # As buffers they move and are saved with the rest; as plain attributes, which they are, they do not.
             for attribute, value in (("glob_mean", 0.0), ("glob_std", 1.0)):
@@ -285,7 +285,7 @@ def _resolved(text: str, where: str) -> dict[str, Any]:
     try:
         tree = ruamel.yaml.YAML().load(resolve_references(io.StringIO(text)).getvalue())
     except Exception as error:  # HyperPyYAML and its parser have no common type
-        raise UserError(f"{where}: {first_line(error)} ({type(error).__name__}); mend the YAML") from error
+        raise UserError(f"{where}: {first_line(error)} ({type(error).__name__}); correct the YAML") from error
     if not isinstance(tree, dict):
         raise UserError(f"{where}: expected keys and values, got {type(tree).__name__}")
     return tree
@@ -317,12 +317,12 @@ def _tags(text: str, where: str) -> Iterator[str]:
         root = ruamel.yaml.YAML().compose(text)
     except ruamel.yaml.error.YAMLError as error:
         raise UserError(f"{where}: not valid YAML ({first_line(error)})") from error
-    waiting, seen = [root] if root is not None else [], set()
+    waiting, visited = [root] if root is not None else [], set()
     while waiting:
         node = waiting.pop()
-        if id(node) in seen:
+        if id(node) in visited:
             continue
-        seen.add(id(node))
+        visited.add(id(node))
         yield str(node.tag)
         if isinstance(node, ruamel.yaml.nodes.SequenceNode):
             waiting += node.value
@@ -350,13 +350,13 @@ def _check_class(tag: str, where: str) -> None:
     listed = place.startswith(NETWORKS) and not fetches(place)
     listed |= place in {f"{helper.__module__}.{helper.__qualname__}" for helper in HELPERS}
     try:
-        found = pydoc.locate(place) if listed and kind in ("!new", "!name") else None
+        target = pydoc.locate(place) if listed and kind in ("!new", "!name") else None
     except pydoc.ErrorDuringImport as error:
         raise UserError(f"{where}: {tag!r} cannot be imported ({first_line(error)}): install its package") from error
-    # Where it was defined, not where it is found: a module has all it imports as attributes.
-    origin = getattr(found, "__module__", "") + "."
-    network = inspect.isclass(found) and issubclass(found, nn.Module) and origin.startswith(NETWORKS)
-    if found in HELPERS or (network and not fetches(origin)):
+    # Where it is defined, not where it is imported from: a module has all that it imports as attributes.
+    origin = getattr(target, "__module__", "") + "."
+    network = inspect.isclass(target) and issubclass(target, nn.Module) and origin.startswith(NETWORKS)
+    if target in HELPERS or (network and not fetches(origin)):
         return
     raise UserError(
         f"{where}: {tag!r} is refused: expected networks of {', '.join(package + '*' for package in NETWORKS)} that "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +20,7 @@ from interpretability.classifiers.image import (
     pair,
 )
 from interpretability.errors import UserError
-from interpretability.frontend import FrontendSettings, Spectrogram
+from interpretability.frontend import Spectrogram
 from interpretability.settings import setting
 
 #: Feature maps at most.
@@ -46,13 +45,6 @@ class ViTClassifier(ImageClassifier):
     last map has passed the final layer normalisation, as published. The pooler of published checkpoints is left out:
     nothing uses it. Attention is eager: faster kinds do not give their weights.
 
-    Parameters
-    ----------
-    labels, frontend, task
-        As in :class:`~interpretability.classifiers.base.Classifier`.
-    **settings
-        Fields of :class:`ViTSettings`.
-
     Raises
     ------
     UserError
@@ -75,21 +67,16 @@ class ViTClassifier(ImageClassifier):
         }
     )
 
-    def __init__(
-        self,
-        labels: Sequence[str],
-        frontend: FrontendSettings | dict | None = None,
-        task: str = "single",
-        **settings: Any,
-    ):
-        super().__init__(labels, frontend, task, **settings)
+    def build(self) -> None:
+        """See :meth:`Classifier.build`."""
+        super().build()
         self.attention.check()
 
     @classmethod
-    def build(cls, configuration: Any) -> nn.Module:
+    def make_network(cls, configuration: Any) -> nn.Module:
         """Return the network with eager attention, whatever this version of Transformers would choose."""
         configuration._attn_implementation = "eager"
-        return super().build(configuration)
+        return super().make_network(configuration)
 
     def find_levels(self) -> tuple[Level, ...]:
         """See :meth:`ImageClassifier.find_levels`."""

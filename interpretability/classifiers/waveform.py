@@ -195,7 +195,7 @@ class WaveformClassifier(Classifier):
             index = torch.arange(len(wavs), device=wavs.device) if together else (lengths == size).nonzero()[:, 0]
             indices.append(index)
             parts.append(self.run_together(wavs[index, :size], lengths[index]))
-        # Rows of the whole batch's grids, of which each clip has its own from the first one on.
+        # Rows of the batch's grids; those of a clip are the first ones.
         rows = self.feature_rows(n_frames)[1:]
         counts = self.feature_rows(self.frontend.n_frames(lengths))[1:]
 
@@ -255,7 +255,7 @@ class WaveformClassifier(Classifier):
             seconds = wavs.shape[1] / self.frontend.settings.sample_rate
             if seconds >= PROBE_SECONDS[0]:
                 raise
-            # It runs on longer ones: windows and kernels do not fit into this.
+            # It runs on longer sounds: its windows and kernels do not fit into this one.
             raise UserError(
                 f"{type(self.module).__name__} cannot be run on {seconds:.3g} s of sound ({first_line(error)}): "
                 "give a longer one"

@@ -1,4 +1,4 @@
-"""``tools/import_classifier.py``: a folder of ours of any model, or its layers as a table; or one line."""
+"""``tools/import_classifier.py``: any model saved as a folder, its layers as a table, or a one-line error."""
 
 import importlib.util
 import json
