@@ -47,20 +47,21 @@ COMMON = {
 }
 #: Stem of a YAML -> what makes its runs tiny; others take those of :data:`YAMLS`.
 SETTINGS = {
-    "classifier_compact": {**COMMON, "sample_rate": RATE, "classifier": "{model: {channels: [4, 4, 8, 8]}}"},
+    "classifier_compact": {**COMMON, "frontend.sample_rate": RATE, "classifier.channels": [4, 4, 8, 8]},
     "piq": {
         **COMMON,
-        "codebook_size": 12,
         "n_examples": 0,
-        "method": "{interpreter: {channels: 8, decoder_channels: [8, 4]}}",
+        "method.codebook_size": 12,
+        "method.channels": 8,
+        "method.decoder_channels": [8, 4],
     },
-    "lmac": {**COMMON, "n_examples": 0, "method": "{interpreter: {channels: 8, decoder_channels: [4]}}"},
+    "lmac": {**COMMON, "n_examples": 0, "method.channels": 8, "method.decoder_channels": [4]},
 }
 SETTINGS["lmac_finetune"] = SETTINGS["lmac"]
 #: Of a dictionary: what makes its learning tiny.
-DICTIONARY = {"n_components": 6, "dictionary": "{max_frames: 60, n_iterations: 4}"}
-SETTINGS["l2i"] = {**COMMON, **DICTIONARY, "n_examples": 0, "method": "{interpreter: {channels: 4}}"}
-SETTINGS["nmf"] = {**COMMON, **DICTIONARY, "n_examples": 1, "method": "{interpreter: {n_iterations: 4}}"}
+DICTIONARY = {"dictionary.n_components": 6, "dictionary.max_frames": 60, "dictionary.n_iterations": 4}
+SETTINGS["l2i"] = {**COMMON, **DICTIONARY, "n_examples": 0, "method.channels": 4}
+SETTINGS["nmf"] = {**COMMON, **DICTIONARY, "n_examples": 1, "method.n_iterations": 4}
 
 # Runs a job as its script does, and does something to its own process at a chosen moment.
 WRAPPER = """
@@ -192,14 +193,17 @@ def listening_classifier(labels: list[str], **settings) -> CompactClassifier:
 
 
 def arguments(job: str, data_folder: Path, output_folder: Path, yaml: Path | None = None, **settings) -> list[str]:
-    """Return the command line of a tiny run; ``None`` stands for an option without a value."""
+    """Return the command line of a tiny run.
+
+    ``None`` stands for an option without a value, and two underscores for a dot: ``method__channels=4``.
+    """
     yaml = yaml or RECIPE / "hparams" / YAMLS[job]
     chosen = {
         **SETTINGS.get(Path(yaml).stem, SETTINGS[Path(YAMLS[job]).stem]),
         "data_folder": data_folder,
         "output_folder": output_folder,
         "cache_folder": output_folder.parent / "cache",
-        **settings,
+        **{name.replace("__", "."): value for name, value in settings.items()},
     }
     line = [str(yaml)]
     for name, value in chosen.items():

@@ -7,19 +7,23 @@ import inspect
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import speechbrain as sb
-import yaml
-from hyperpyyaml import load_hyperpyyaml, resolve_references
+from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
+from speechbrain.utils.run_opts import HELP_TEXTS
 
 from interpretability.command_line import check_device, log_to
+from interpretability.dictionary import DictionarySettings
 from interpretability.errors import MissingError, UserError
 from interpretability.files import atomic_path, write_text
+from interpretability.frontend import FrontendSettings
+from interpretability.training.augmentation import AugmentationSettings
+from interpretability.training.composition import compose
 
 RUN_RECORD = "run.json"
 #: Job -> its own folder inside the run's, where it says what it was run with: the same YAML may serve several jobs.
@@ -46,6 +50,12 @@ KEYS: dict[str, tuple[str, ...]] = {
 OPTIONAL = ("noise", "crop_seconds", "finetune_from", "dictionary")
 #: Read by every job on what is trained: an evaluation asks the checkpoints.
 TRAINED = ("training", "number_of_epochs", "lr", "selection_key", "selection_mode")
+#: Keys of the section ``training``.
+TRAINING = ("epoch_counter", "checkpointer", "train_logger", "optimizer")
+#: Keys that name what a job makes or calls.
+CALLABLE = ("prepare", "classifier", "method")
+#: Keys that hold settings.
+SECTIONS = {"frontend": FrontendSettings, "augmentation": AugmentationSettings, "dictionary": DictionarySettings}
 KNOWN = frozenset({"__set_seed", *TRAINED, *OPTIONAL}.union(*KEYS.values()))
 NUMBERS = {  # setting: (type, least, may be none)
     "number_of_epochs": (int, 1, False),
@@ -57,6 +67,8 @@ NUMBERS = {  # setting: (type, least, may be none)
     "clip_seconds": (float, 0.01, True),
     "crop_seconds": (float, 0.01, True),
 }
+#: SpeechBrain's options of the command line.
+RUN_OPTIONS = {*HELP_TEXTS, "jit_module_keys", "compile_module_keys"}
 SWITCHES = ("fixed_length", "skip_bad_clips", "tensorboard", "esc10_only")
 
 
@@ -75,8 +87,8 @@ class Run:
     archive_folder : Path
         Where this call says what was run: the output folder, or the job's own inside it.
     yaml : Path
-    overrides : str
-        Of the command line, as YAML.
+    text : str
+        The whole YAML, with the overrides of the command line.
     script : Path, optional
     """
 
@@ -85,7 +97,7 @@ class Run:
     output_folder: Path
     archive_folder: Path
     yaml: Path
-    overrides: str = ""
+    text: str = ""
     script: Path | None = None
 
     def __getitem__(self, name: str) -> Any:
@@ -94,39 +106,26 @@ class Run:
         return self.hparams[name]
 
     @property
-    def method(self) -> Callable:
-        """What makes the interpreter: its class, with the YAML's settings."""
-        section = self["method"]
-        factory = section.get("interpreter") if isinstance(section, dict) else None
-        if not callable(factory):
-            raise UserError(
-                f"{self.yaml}: method has no 'interpreter' that can be made; include a fragment of hparams/methods, or "
-                "give interpreter: !name:CLASS"
-            )
-        return factory
-
-    @property
     def trainable(self) -> bool:
         """Whether the method of the YAML has anything to train."""
-        return bool(getattr(getattr(self.method, "func", self.method), "trainable", True))
+        method = self["method"]
+        return bool(getattr(getattr(method, "func", method), "trainable", True))
 
     @property
     def in_epochs(self) -> bool:
         """Whether the dictionary that the YAML describes is trained in epochs, as networks are."""
-        settings = self.hparams.get("dictionary")
-        return settings is not None and settings.in_epochs
+        return "dictionary" in self.hparams and self["dictionary"].in_epochs
 
     def archive(self) -> None:
-        """Write down what was run: the resolved YAML, the script and the environment.
+        """Write down what was run: the whole YAML, which can be run again, the script and the environment.
 
         Only once the run's record has agreed to it: a call that is refused leaves the archive of the run as it was.
         """
         if not if_main_process():
             return
         folder = self.archive_folder
-        with open(self.yaml, encoding="utf-8") as stream:
-            resolved = resolve_references(stream, self.overrides or None).read()
-        write_text(folder / "hyperparams.yaml", f"# Made from {self.yaml.absolute()}\n# yamllint disable\n{resolved}")
+        head = f"# Made from {self.yaml.absolute()}\n# yamllint disable\n"
+        write_text(folder / "hyperparams.yaml", head + self.text)
         write_text(folder / "env.log", sb.utils.logger.get_environment_description())
         if self.script is not None:
             with atomic_path(folder / self.script.name) as temporary:
@@ -150,22 +149,28 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     MissingError
         If there is no such YAML file; if a trained method is to be evaluated and the folder holds no run.
     UserError
-        For all that :func:`load_recipe` refuses, keys that are missing or that nothing reads, settings out of range,
-        the training of a method that has nothing to train, or a device that is not there.
+        For all that :func:`~interpretability.training.composition.compose` and :func:`load` refuse, keys that are
+        missing or that nothing reads, settings out of range, the training of a method that has nothing to train, or a
+        device that is not there.
     """
     if not argv or argv[0].startswith("-"):
         raise UserError(
             f"no YAML file given, expected one first: python {Path(script or 'script').name} hparams/NAME.yaml "
             "[--key value …]"
         )
-    hparams_file, options, overrides = sb.parse_arguments(argv)
-    hparams = load_recipe(hparams_file, overrides)
+    path = Path(argv[0])
+    run_options, overrides = split_arguments(argv[1:])
+    _, options, stray = sb.parse_arguments([argv[0], *run_options])
+    if stray:
+        raise UserError(f"the command line has {stray!r}, which belongs to no option: give --key value")
+    text = compose(path, overrides)
+    hparams = load(text, path)
     if "output_folder" not in hparams:
         raise _missing(["output_folder"], set(hparams) - KNOWN)
     folder = Path(hparams["output_folder"])
     archive_folder = folder / OWN_FOLDER.get(job, "")
     script_path = None if script is None else Path(script)
-    run = Run(hparams, options, folder, archive_folder, Path(hparams_file), overrides, script_path)
+    run = Run(hparams, options, folder, archive_folder, path, text, script_path)
     _check_job(run, job)
     _check_settings(hparams)
     if job == "evaluate" and run.trainable and not (folder / RUN_RECORD).is_file():
@@ -178,24 +183,48 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     return run
 
 
-def load_recipe(path: str | Path, overrides: str | dict | None = None) -> dict:
-    """Load a HyperPyYAML file.
+def split_arguments(argv: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Return SpeechBrain's run options, as they were typed, and the overrides: dotted name -> text of a YAML.
 
     Raises
     ------
-    MissingError
-        If it, or a file it includes, is absent.
     UserError
-        For a syntax error, an override of a key that is not there (or, in the body of an include, a key that its
-        fragment does not have), a placeholder nobody filled, or settings that an object refuses: one line.
+        For an override without a value, or a value without a name.
+
+    Example
+    -------
+    >>> split_arguments(["--device", "cpu", "--lr=0.1", "--method.channels", "8"])
+    (['--device', 'cpu'], {'lr': '0.1', 'method.channels': '8'})
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingError(f"no YAML file at {path}: run the script inside its recipe folder, with hparams/NAME.yaml")
+    run_options: list[str] = []
+    overrides: dict[str, list[str]] = {}
+    values = run_options
+    for argument in argv:
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--"):
+            values.append(argument)
+        elif name in RUN_OPTIONS:
+            values = run_options
+            values.append(argument)
+        else:
+            values = overrides[name] = [value] if equals else []
+    empty = [name for name, values in overrides.items() if not values]
+    if empty:
+        raise UserError(f"--{empty[0]} has no value: give --{empty[0]} VALUE (null for none)")
+    return run_options, {name: " ".join(values) for name, values in overrides.items()}
+
+
+def load(text: str, path: str | Path) -> dict[str, Any]:
+    """Load the whole YAML of a recipe.
+
+    Raises
+    ------
+    UserError
+        For a reference to a key that is not there, a class or function that is not there, or settings that an object
+        refuses: one line, with ``path`` in front.
+    """
     try:
-        _check_includes(path, overrides)
-        with open(path, encoding="utf-8") as stream:
-            return load_hyperpyyaml(stream, overrides or None)
+        return load_hyperpyyaml(text)
     except UserError:
         raise
     except Exception as error:  # YAML errors, unknown keys and refused arguments have no common type
@@ -204,18 +233,23 @@ def load_recipe(path: str | Path, overrides: str | dict | None = None) -> dict:
         reason = str(error.args[0]) if isinstance(error, KeyError) and error.args else ": ".join(map(str, parts))
         reason = " ".join(reason.split())
         reason = reason if len(reason) <= 400 else reason[:399] + "…"
-        raise UserError(f"{path}: {reason} ({type(error).__name__}); mend the YAML or the command line") from error
+        raise UserError(f"{path}: {reason} ({type(error).__name__}); correct the YAML or the command line") from error
+
+
+def load_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Load a recipe's YAML with overrides; see :func:`~interpretability.training.composition.compose`."""
+    return load(compose(path, overrides), path)
 
 
 def build(what: str, factory: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Make a model from the YAML's settings; those that it refuses are the user's to mend."""
+    """Make a model from the YAML's settings; those that it refuses are the user's to correct."""
     check_arguments(what, factory, *args, **kwargs)
     try:
         return factory(*args, **kwargs)
     except UserError:
         raise
     except (TypeError, ValueError) as error:
-        raise UserError(f"{what} refuses its settings ({error}); mend the YAML or the command line") from error
+        raise UserError(f"{what} refuses its settings ({error}); correct the YAML or the command line") from error
 
 
 def check_arguments(what: str, factory: Callable, *args: Any, **kwargs: Any) -> None:
@@ -229,7 +263,7 @@ def check_arguments(what: str, factory: Callable, *args: Any, **kwargs: Any) -> 
         unknown = [repr(name) for name in keywords if name not in known.parameters]
         fault = f"does not take {', '.join(unknown)}" if unknown else str(error)
         raise UserError(
-            f"{what}: {function.__name__} {fault}; it takes {', '.join(known.parameters)}: mend the YAML"
+            f"{what}: {function.__name__} {fault}; it takes {', '.join(known.parameters)}: correct the YAML"
         ) from error
 
 
@@ -238,35 +272,23 @@ def no_run(folder: Path) -> MissingError:
     return MissingError(f"no run in {folder}: train first, or pass the --output_folder or --seed of a trained run")
 
 
-def _check_includes(path: Path, overrides: str | dict | None) -> None:
-    """Refuse keys in the body of an include that its fragment does not have: HyperPyYAML takes them in silence."""
-
-    def members(text: str) -> dict[str, yaml.Node]:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        return {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
-
-    given = members(overrides if isinstance(overrides, str) else yaml.safe_dump(overrides or {}))
-    for section, body in members(path.read_text(encoding="utf-8")).items():
-        if not body.tag.startswith("!include:"):
-            continue
-        fragment = path.parent / body.tag.removeprefix("!include:")
-        if not fragment.is_file():
-            raise MissingError(f"{path}: {section} includes {fragment}, which is not there: correct the path")
-        known = members(fragment.read_text(encoding="utf-8"))
-        for node in (body, given.get(section)):
-            for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-                if key.value not in known:
-                    raise UserError(
-                        f"{path}: {section} has {key.value!r}, which {fragment.name} does not; it has "
-                        f"{', '.join(known)}: mend the YAML or the command line"
-                    )
-
-
 def _check_job(run: Run, job: str) -> None:
     """Refuse a YAML without a key that the job reads, or with one that nothing reads: a typing error in either."""
-    if job == "interpreter" and "method" in run.hparams and not run.trainable:
+    hparams = run.hparams
+    for name in CALLABLE:
+        if name in hparams and not callable(hparams[name]):
+            raise UserError(
+                f"{run.yaml}: {name} is {hparams[name]!r}, expected a class or function: give {name}: !name:MODULE.NAME"
+            )
+    for name, kind in SECTIONS.items():
+        if name in hparams and not isinstance(hparams[name], kind):
+            raise UserError(
+                f"{run.yaml}: {name} is {hparams[name]!r}, expected {kind.__name__}: give "
+                f"{name}: !new:{kind.__module__}.{kind.__name__}"
+            )
+    if job == "interpreter" and "method" in hparams and not run.trainable:
         raise UserError(
-            f"{run.yaml}: the method {getattr(run.method, 'func', run.method).__name__} has nothing to train; "
+            f"{run.yaml}: the method {getattr(run['method'], 'func', run['method']).__name__} has nothing to train; "
             "run evaluate.py with the same YAML"
         )
     needed = KEYS[job]
@@ -274,31 +296,21 @@ def _check_job(run: Run, job: str) -> None:
         needed += (*_WHILE_TRAINING, *TRAINED) if run.in_epochs else ()
     elif job != "evaluate" or run.trainable:
         needed += TRAINED
-    root = yaml.compose(run.yaml.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    referred = {name for text in _texts(root) for name in re.findall(r"<\s*([^<>\[\]\s]+)", text)}
-    stray = [name for name in run.hparams if name not in KNOWN and name not in referred]
-    missing = [name for name in needed if name not in run.hparams]
+    referred = set(re.findall(r"<\s*([^<>\[\]\s]+)", run.text))
+    stray = [name for name in hparams if name not in KNOWN and name not in referred]
+    stray += [f"training.{name}" for name in hparams.get("training", ()) if name not in TRAINING]
+    missing = [name for name in needed if name not in hparams]
     if missing:
         raise _missing(missing, stray)
     if stray:
-        close = difflib.get_close_matches(stray[0], sorted(KNOWN | referred), n=3)
+        close = difflib.get_close_matches(
+            stray[0], [*sorted(KNOWN | referred), *(f"training.{name}" for name in TRAINING)], n=3
+        )
         advice = f"did you mean {' or '.join(close)}? Correct it" if close else "correct it"
         raise UserError(
             f"{run.yaml}: {stray[0]!r} is read by no job, and nothing in the YAML refers to it: {advice} or remove it "
             "(recipes/README.md lists the keys)"
         )
-
-
-def _texts(node: yaml.Node) -> Iterator[str]:
-    """Yield every text of a YAML tree: comments are none."""
-    if isinstance(node, yaml.ScalarNode):
-        yield node.value
-    elif isinstance(node, yaml.SequenceNode):
-        for member in node.value:
-            yield from _texts(member)
-    elif isinstance(node, yaml.MappingNode):
-        for _, member in node.value:
-            yield from _texts(member)
 
 
 def _missing(names: Iterable[str], stray: Iterable[str] = ()) -> UserError:

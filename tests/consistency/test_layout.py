@@ -34,18 +34,6 @@ def test_scripts_are_thin():
         assert imports_of(path) == {"sys", "interpretability.training.runner"}, path
 
 
-def test_every_shared_fragment_is_included_by_a_recipe():
-    included = {
-        (path.parent / name).resolve()
-        for path in RECIPES.glob("*/hparams/*.yaml")
-        for name in re.findall(r"!include:(\S+)", path.read_text(encoding="utf-8"))
-    }
-    fragments = set((REPOSITORY / "hparams").rglob("*.yaml"))
-    assert fragments
-    assert fragments - included == set(), "fragments that no recipe includes"
-    assert included - fragments == set(), "included, but no fragment"
-
-
 # ------------------------------------------------------------------------------------------------- tests mirror code
 
 #: Modules without a test file of their own, and why.

@@ -1,6 +1,7 @@
 """The smoke register: how every recipe YAML is run, and what makes it tiny.
 
-A new YAML in ``recipes/*/hparams`` needs a row here; ``test_smoke.py`` says so, and runs every row.
+A new YAML in ``recipes/*/hparams`` needs a row here, unless others extend it (:data:`EXTENDED`); ``test_smoke.py`` says
+so, and runs every row.
 """
 
 from dataclasses import dataclass, field
@@ -44,84 +45,91 @@ DATA = {
 
 CLASSIFIER = ("train_classifier",)
 #: The published decoders need 80 bands, and 32 times as many channels at the end as at the beginning.
-CNN14 = {"base_channels": 2, "emb_dim": 64}
+CNN14 = {"classifier.base_channels": 2, "classifier.emb_dim": 64}
+CONV2D = {"classifier.dim": 8}
 VIT = {
-    "classifier": "{config: {image_size: 32, patch_size: 8, hidden_size: 16, num_hidden_layers: 2, "
-    "num_attention_heads: 2, intermediate_size: 32}}"
+    "classifier.config": "{image_size: 32, patch_size: 8, hidden_size: 16, num_hidden_layers: 2, "
+    "num_attention_heads: 2, intermediate_size: 32}"
 }
-FOCALNET = {"classifier": "{config: {image_size: 64, embed_dim: 8, depths: [1, 1, 1, 1]}}"}
-#: The published decoders want images of 14 x 14 tokens, or of 7 x 7 cells.
-VIT_PAPER = {"classifier": VIT["classifier"].replace("image_size: 32, patch_size: 8", "image_size: 56, patch_size: 4")}
-FOCALNET_PAPER = {"classifier": "{config: {image_size: 56, embed_dim: 8, depths: [1, 1]}}"}
-AST = {
-    "classifier": "{hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 32, n_mels: 32, "
-    "max_length: 100}"
-}
+FOCALNET = {"classifier.config": "{image_size: 64, embed_dim: 8, depths: [1, 1, 1, 1]}"}
 #: Instead of the published weights, which are on the hub.
-AT_RANDOM = {"source": "null"}
-INTERPRETER = {"codebook_size": 20, "n_examples": 1}
-DICTIONARY = {"n_components": 6, "dictionary": "{max_frames: 60, n_iterations: 3}"}
-L2I = {"n_examples": 1, "method": "{interpreter: {channels: 4}}", **DICTIONARY}
-NMF = {"n_examples": 1, "method": "{interpreter: {n_iterations: 3}}", **DICTIONARY}
-GRADIENTS = {"n_examples": 1, "method": "{interpreter: {n_steps: 2, n_copies: 2}}"}
-AMT = {"n_examples": 1}
-LMAC = {"n_examples": 1, "method": "{interpreter: {channels: 8, decoder_channels: [4]}}"}
-LMAC_AST = {"n_examples": 1, "method": "{interpreter: {channels: 8, decoder_channels: [4, 4]}}"}
+AT_RANDOM = {"classifier.source": "null"}
+#: The published decoders want images of 14 x 14 tokens, or of 7 x 7 cells.
+VIT_PAPER = {**VIT, **AT_RANDOM, "classifier.config.image_size": 56, "classifier.config.patch_size": 4}
+FOCALNET_PAPER = {**AT_RANDOM, "classifier.config": "{image_size: 56, embed_dim: 8, depths: [1, 1]}"}
+AST = {
+    "classifier.config": "{hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 32, "
+    "num_mel_bins: 32, max_length: 100}"
+}
+EXAMPLES = {"n_examples": 1}
+PIQ = {**EXAMPLES, "method.codebook_size": 20}
+DICTIONARY = {"dictionary.n_components": 6, "dictionary.max_frames": 60, "dictionary.n_iterations": 3}
+L2I = {**EXAMPLES, **DICTIONARY, "method.channels": 4}
+NMF = {**EXAMPLES, **DICTIONARY, "method.n_iterations": 3}
+GRADIENTS = {**EXAMPLES, "method.n_steps": 2, "method.n_copies": 2}
+LMAC = {**EXAMPLES, "method.channels": 8, "method.decoder_channels": [4]}
+LMAC_AST = {**LMAC, "method.decoder_channels": [4, 4]}
 
+#: YAMLs that others extend, and that nobody runs.
+EXTENDED = ("data", "augmentation")
 #: "recipe/YAML" -> how it is run.
 REGISTER = {
     "Synthetic/classifier_compact": Row(CLASSIFIER),
-    "Synthetic/classifier_conv2d": Row(CLASSIFIER, overrides={"dim": 8}),
+    "Synthetic/classifier_conv2d": Row(CLASSIFIER, overrides=CONV2D),
     "Synthetic/classifier_cnn14": Row(CLASSIFIER, overrides=CNN14),
     "Synthetic/classifier_vit": Row(CLASSIFIER, overrides=VIT),
-    "Synthetic/classifier_vit_paper": Row(CLASSIFIER, overrides={**VIT_PAPER, **AT_RANDOM}),
+    "Synthetic/classifier_vit_paper": Row(CLASSIFIER, overrides=VIT_PAPER),
     "Synthetic/classifier_focalnet": Row(CLASSIFIER, overrides=FOCALNET),
-    "Synthetic/classifier_focalnet_paper": Row(CLASSIFIER, overrides={**FOCALNET_PAPER, **AT_RANDOM}),
+    "Synthetic/classifier_focalnet_paper": Row(CLASSIFIER, overrides=FOCALNET_PAPER),
     "Synthetic/classifier_ast": Row(CLASSIFIER, overrides=AST),
-    "Synthetic/piq": Row(("train_piq", "evaluate"), "classifier_compact", INTERPRETER, ("train_piq",)),
-    "Synthetic/piq_paper": Row(("train_interpreter", "evaluate"), "classifier_conv2d", INTERPRETER),
-    "Synthetic/piq_vit": Row(("train_piq", "evaluate"), "classifier_vit", INTERPRETER),
-    "Synthetic/piq_focalnet": Row(("train_piq", "evaluate"), "classifier_focalnet", INTERPRETER),
-    "Synthetic/piq_vit_paper": Row(("train_piq", "evaluate"), "classifier_vit_paper", INTERPRETER),
-    "Synthetic/piq_focalnet_paper": Row(("train_piq", "evaluate"), "classifier_focalnet_paper", INTERPRETER),
+    "Synthetic/piq": Row(("train_piq", "evaluate"), "classifier_compact", PIQ, ("train_piq",)),
+    "Synthetic/piq_paper": Row(("train_interpreter", "evaluate"), "classifier_conv2d", PIQ),
+    "Synthetic/piq_vit": Row(("train_piq", "evaluate"), "classifier_vit", PIQ),
+    "Synthetic/piq_focalnet": Row(("train_piq", "evaluate"), "classifier_focalnet", PIQ),
+    "Synthetic/piq_vit_paper": Row(("train_piq", "evaluate"), "classifier_vit_paper", PIQ),
+    "Synthetic/piq_focalnet_paper": Row(("train_piq", "evaluate"), "classifier_focalnet_paper", PIQ),
     "Synthetic/lmac_ast": Row(("train_lmac", "evaluate"), "classifier_ast", LMAC_AST),
     "Synthetic/lmac": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC),
     "Synthetic/lmac_finetune": Row(
         ("train_interpreter", "evaluate"), "classifier_compact", LMAC, after={"finetune_from": "lmac"}
     ),
-    "Synthetic/lmac_paper": Row(("train_interpreter", "evaluate"), "classifier_cnn14", {"n_examples": 1}),
-    "Synthetic/l2i": Row(("train_l2i", "evaluate"), "classifier_compact", L2I, after={"dictionary_file": "nmf"}),
+    "Synthetic/lmac_paper": Row(("train_interpreter", "evaluate"), "classifier_cnn14", EXAMPLES),
+    "Synthetic/l2i": Row(("train_l2i", "evaluate"), "classifier_compact", L2I, after={"method.dictionary": "nmf"}),
     "Synthetic/l2i_paper": Row(("train_interpreter", "evaluate"), "classifier_cnn14", L2I),
     "Synthetic/nmf": Row(("train_nmf", "evaluate"), "classifier_compact", NMF),
-    "Synthetic/amt_vit": Row(("interpret_amt",), "classifier_vit", {**AMT, "quantile": 0.9}),
-    "Synthetic/amt_focalnet": Row(("interpret_amt",), "classifier_focalnet", {**AMT, "variant": "gradient"}),
+    "Synthetic/amt_vit": Row(("interpret_amt",), "classifier_vit", {**EXAMPLES, "method.quantile": 0.9}),
+    "Synthetic/amt_focalnet": Row(
+        ("interpret_amt",), "classifier_focalnet", {**EXAMPLES, "method.variant": "gradient"}
+    ),
     "Synthetic/gradients": Row(("evaluate",), "classifier_compact", GRADIENTS),
     "ESC50/classifier_compact": Row(CLASSIFIER),
-    "ESC50/classifier_conv2d": Row(CLASSIFIER, overrides={"dim": 8}),
+    "ESC50/classifier_conv2d": Row(CLASSIFIER, overrides=CONV2D),
     "ESC50/classifier_cnn14": Row(CLASSIFIER, overrides=CNN14),
     "ESC50/classifier_vit": Row(CLASSIFIER, overrides=VIT),
-    "ESC50/classifier_vit_paper": Row(CLASSIFIER, overrides={**VIT_PAPER, **AT_RANDOM}),
+    "ESC50/classifier_vit_paper": Row(CLASSIFIER, overrides=VIT_PAPER),
     "ESC50/classifier_focalnet": Row(CLASSIFIER, overrides=FOCALNET),
-    "ESC50/classifier_focalnet_paper": Row(CLASSIFIER, overrides={**FOCALNET_PAPER, **AT_RANDOM}),
+    "ESC50/classifier_focalnet_paper": Row(CLASSIFIER, overrides=FOCALNET_PAPER),
     "ESC50/classifier_ast": Row(CLASSIFIER, overrides=AST),
-    "ESC50/piq": Row(("train_interpreter", "evaluate"), "classifier_compact", INTERPRETER),
-    "ESC50/piq_paper": Row(("train_piq", "evaluate"), "classifier_conv2d", INTERPRETER),
-    "ESC50/piq_vit": Row(("train_piq", "evaluate"), "classifier_vit", INTERPRETER),
-    "ESC50/piq_focalnet": Row(("train_piq", "evaluate"), "classifier_focalnet", INTERPRETER),
-    "ESC50/piq_vit_paper": Row(("train_piq", "evaluate"), "classifier_vit_paper", INTERPRETER),
-    "ESC50/piq_focalnet_paper": Row(("train_piq", "evaluate"), "classifier_focalnet_paper", INTERPRETER),
+    "ESC50/piq": Row(("train_interpreter", "evaluate"), "classifier_compact", PIQ),
+    "ESC50/piq_paper": Row(("train_piq", "evaluate"), "classifier_conv2d", PIQ),
+    "ESC50/piq_vit": Row(("train_piq", "evaluate"), "classifier_vit", PIQ),
+    "ESC50/piq_focalnet": Row(("train_piq", "evaluate"), "classifier_focalnet", PIQ),
+    "ESC50/piq_vit_paper": Row(("train_piq", "evaluate"), "classifier_vit_paper", PIQ),
+    "ESC50/piq_focalnet_paper": Row(("train_piq", "evaluate"), "classifier_focalnet_paper", PIQ),
     "ESC50/lmac_ast": Row(("train_lmac", "evaluate"), "classifier_ast", LMAC_AST),
     "ESC50/lmac": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC, ("train_lmac",)),
     "ESC50/lmac_finetune": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC, after={"finetune_from": "lmac"}),
-    "ESC50/lmac_paper": Row(("train_lmac", "evaluate"), "classifier_cnn14", {"n_examples": 1}),
+    "ESC50/lmac_paper": Row(("train_lmac", "evaluate"), "classifier_cnn14", EXAMPLES),
     "ESC50/l2i": Row(("train_l2i", "evaluate"), "classifier_compact", L2I),
     "ESC50/l2i_paper": Row(("train_l2i", "evaluate"), "classifier_cnn14", L2I),
     "ESC50/nmf": Row(
-        ("train_nmf", "evaluate"), "classifier_compact", {**NMF, "algorithm": "amortised"}, ("train_nmf",)
+        ("train_nmf", "evaluate"), "classifier_compact", {**NMF, "dictionary.algorithm": "amortised"}, ("train_nmf",)
     ),
-    "ESC50/amt_vit": Row(("interpret_amt",), "classifier_vit", {**AMT, "variant": "rollout"}, ("interpret_amt",)),
-    "ESC50/amt_focalnet": Row(("interpret_amt",), "classifier_focalnet", AMT),
+    "ESC50/amt_vit": Row(
+        ("interpret_amt",), "classifier_vit", {**EXAMPLES, "method.variant": "rollout"}, ("interpret_amt",)
+    ),
+    "ESC50/amt_focalnet": Row(("interpret_amt",), "classifier_focalnet", EXAMPLES),
     "ESC50/gradients": Row(
-        ("evaluate",), "classifier_compact", {**GRADIENTS, "attribution": "smoothgrad", "form": "top10"}
+        ("evaluate",), "classifier_compact", {**GRADIENTS, "method.attribution": "smoothgrad", "method.form": "top10"}
     ),
 }

@@ -46,7 +46,7 @@ CASES = {
     "piq": Case({"train_piq": "interpreter"}, 0.68, 0.78, {"number_of_epochs": 6}),
     "lmac": Case({"train_lmac": "interpreter"}, 0.72, 0.83, {"number_of_epochs": 8}),
     "l2i": Case({"train_l2i": "interpreter"}, 0.58, 0.66, {"number_of_epochs": 12}, SAME_AREA),
-    "nmf": Case({"train_nmf": "dictionary"}, 0.58, 0.66, {"n_components": 64}, SAME_AREA),
+    "nmf": Case({"train_nmf": "dictionary"}, 0.58, 0.66, {"dictionary.n_components": 64}, SAME_AREA),
 }
 
 
@@ -110,7 +110,7 @@ def test_an_explanation_of_an_ast_finds_the_target_better_than_the_energy_floor(
         **settings,
         n_examples=0,
         classifier_folder=folders["ast"] / "classifier",
-        variant="rollout",
+        **{"method.variant": "rollout"},
     )
     summary = json.loads((folders["amt"] / "evaluation" / "summary.json").read_text())
     for place in ("spectrogram", "waveform"):

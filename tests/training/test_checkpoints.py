@@ -113,7 +113,7 @@ def test_a_full_disk_while_a_checkpoint_is_saved(job, monkeypatch):
 
 def test_a_file_size_limit_reached_while_a_checkpoint_is_saved(classifier_job):
     # A network whose file is longer than all else that is written.
-    classifier_job.settings["classifier"] = "{model: {channels: [16, 32, 32, 32]}}"
+    classifier_job.settings["classifier.channels"] = [16, 32, 32, 32]
     assert classifier_job.run(number_of_epochs=1).code == 0
     (checkpoint,) = checkpoints(classifier_job.folder)
     limit = (classifier_job.folder / "save" / checkpoint / "classifier.ckpt").stat().st_size // 2

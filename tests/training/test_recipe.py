@@ -13,6 +13,7 @@ import tiny
 
 from interpretability.classifiers import load_classifier
 from interpretability.training import recipe, runner
+from interpretability.training.composition import compose
 
 
 @pytest.fixture
@@ -52,12 +53,12 @@ def refuse(outcome, *words):
 
 
 def recipe_yaml(folder, name, change):
-    """Write a changed copy of a recipe's YAML that finds the fragments from anywhere."""
-    text = (tiny.RECIPE / "hparams" / name).read_text("utf-8")
+    """Write a changed copy of a recipe's YAML, with all that it extends."""
+    text = compose(tiny.RECIPE / "hparams" / name, complete=False)
     changed = change(text)
     assert changed != text
     path = folder / name
-    path.write_text(changed.replace("../../../hparams", str(tiny.REPOSITORY / "hparams")), "utf-8")
+    path.write_text(changed, "utf-8")
     return path
 
 
@@ -70,7 +71,7 @@ def no_network():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{server.getsockname()[1]}/esc50.zip"
-    return {"prepare": f"{{archive_url: '{url}'}}"}
+    return {"prepare.archive_url": url}
 
 
 def test_a_missing_data_folder_without_a_network(tmp_path, out, no_network):
@@ -220,13 +221,23 @@ def test_odd_but_good_clips_go_through_the_whole_job(data, tmp_path):
     [
         ("train_folds: [1, 2, 3]", "train_folds: [1, 2", ["classifier_compact.yaml", "line"]),
         ("weight_decay: !ref <weight_decay>", "weight_decay: !ref <weigth_decay>", ["weigth_decay"]),
-        ("mixup_alpha: 0.4", "mixup_alfa: 0.4", ["augmentation has 'mixup_alfa'", "it has mixup_alpha, time_shift"]),
-        ("dropout: 0.2", "droput: 0.2", ["classifier has 'droput'", "it has n_mels, dropout, model"]),
-        ("manifest_folder: ", "manifests_folder: ", ["manifests_folder"]),
+        (
+            "AugmentationSettings {}",
+            "AugmentationSettings {mixup_alfa: 0.4}",
+            ["augmentation (AugmentationSettings) has no setting 'mixup_alfa'", "did you mean mixup_alpha? It has"],
+        ),
+        (
+            "CompactClassifier {}",
+            "CompactClassifier {droput: 0.2}",
+            ["classifier (CompactClassifier) has no setting 'droput'", "did you mean dropout? It has "],
+        ),
+        ("manifest_folder: ", "manifests_folder: ", ["prepare_esc50", "'manifests_folder'", "mean manifest_folder"]),
         ("prepare_esc50\n", "prepare_esc51\n", ["prepare_esc51"]),
+        (": !name:interpretability.data.esc50.prepare_esc50", ":", ["prepare is {", "give prepare: !name:"]),
+        ("!new:interpretability.training.augmentation.AugmentationSettings ", "", ["augmentation is", "!new:"]),
+        ("train_logger: !new", "train_loger: !new", ["'training.train_loger'", "did you mean training.train_logger"]),
         ("selection_mode: max", "selection_mode: most", ["selection_mode is 'most'", "'min' or 'max'"]),
         ("selection_key: accuracy", "selection_key: acuracy", ["'acuracy'", "it reports accuracy, loss"]),
-        ("augmentation.yaml", "augmentations.yaml", ["augmentations.yaml", "correct the path"]),
         ("lr: 0.002", "learning_rate: 0.002", ["the YAML has no 'lr'"]),
     ],
 )
@@ -245,13 +256,12 @@ def test_a_typing_error_in_the_yaml(tiny_esc50, tmp_path, out, old, new, words):
         ("cache_folder: ", "cache_fodler: ", ["no 'cache_folder'", "it has 'cache_fodler'"]),
         ("num_workers: ", "num_worker: ", ["no 'num_workers'", "it has 'num_worker'"]),
         ("tensorboard: ", "tensorbaord: ", ["no 'tensorboard'", "it has 'tensorbaord'"]),
-        ("output_folder: !ref results", "output_fodler: !ref results", ["output_folder"]),
+        ("\noutput_folder: !ref results", "\noutput_fodler: !ref results", ["output_folder"]),
         (
             "seed: 1234\n",
             "seed: 1234\nclip_second: 5.0\n",
             ["'clip_second' is read by no job", "did you mean clip_seconds"],
         ),
-        ("seed: 1234\n", "seed: 1234\nsampel_rate: 5\n", ["'sampel_rate'", "did you mean sample_rate"]),
         (
             "seed: 1234\n",
             "seed: 1234\nabacus: 5  # not <abacus>\n",
@@ -277,8 +287,8 @@ def test_a_key_that_something_refers_to_is_fine(tiny_esc50, tmp_path, out):
         "classifier_compact.yaml",
         lambda text: (
             text.replace("seed: 1234\n", "seed: 1234\nnumbers: {rate: 0.2}\nhalf: 0.1\n")
-            .replace("dropout: 0.2", "dropout: !ref <numbers[rate]>")
-            .replace("mixup_alpha: 0.4", "mixup_alpha: !ref <half> * 4")
+            .replace("CompactClassifier {}", "CompactClassifier\n  dropout: !ref <numbers[rate]>")
+            .replace("AugmentationSettings {}", "AugmentationSettings\n  mixup_alpha: !ref <half> * 4")
         ),
     )
     outcome = tiny.run("classifier", tiny_esc50, out, yaml)
@@ -320,12 +330,16 @@ def test_what_cannot_be_augmented_with(tiny_esc50, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"no_such_key": 3}, ["'no_such_key'", "command line"]),
+        ({"no_such_key": 3}, ["--no_such_key: ", "has no such key", "--help"]),
+        ({"dropout": 0.1}, ["--dropout: ", "did you mean classifier.dropout?"]),
+        ({"bacth_size": 3}, ["--bacth_size: ", "did you mean batch_size?"]),
+        ({"crop_seconds": 1.0}, ["--crop_seconds: ", "has no such key"]),
+        ({"lr": ""}, ["lr is None"]),
         ({"number_of_epochs": "abc"}, ["'abc'"]),
         ({"number_of_epochs": 0}, ["number_of_epochs is 0, expected a whole number >= 1"]),
         ({"batch_size": 0}, ["batch_size is 0, expected a whole number >= 1"]),
         ({"batch_size": 2.5}, ["batch_size is 2.5, expected a whole number >= 1"]),
-        ({"batch_size": None}, ["batch_size is None"]),
+        ({"batch_size": None}, ["--batch_size has no value"]),
         ({"lr": "fast"}, ["lr is 'fast', expected a number >= 0"]),
         ({"lr": ".nan"}, ["lr is nan, expected a number >= 0"]),
         ({"weight_decay": "abc"}, ["weight_decay is 'abc'"]),
@@ -334,16 +348,22 @@ def test_what_cannot_be_augmented_with(tiny_esc50, tmp_path):
         ({"skip_bad_clips": "maybe"}, ["skip_bad_clips is 'maybe', expected True or False"]),
         ({"fixed_length": True, "clip_seconds": "null"}, ["fixed_length is True but clip_seconds is not set"]),
         ({"seed": "abc"}, ["seed"]),
-        ({"sample_rate": "abc"}, ["FrontendSettings"]),
-        ({"sample_rate": 0}, ["front end", "expected 0 < hop"]),
+        ({"frontend.sample_rate": "abc"}, ["FrontendSettings"]),
+        ({"frontend.sample_rate": 0}, ["front end", "expected 0 < hop"]),
         ({"train_folds": "1,x"}, ["train_folds is '1,x', expected whole numbers"]),
         ({"train_folds": "1,2"}, ["share [2]"]),
         ({"device": "abacus"}, ["device 'abacus' cannot be used", "--device cpu"]),
-        ({"classifier": "{model: {chanels: [4, 4, 8, 8]}}"}, ["CompactClassifier", "'chanels'", "it takes labels"]),
-        ({"classifier": "{model: {channels: wide}}"}, ["classifier refuses its settings"]),
-        ({"classifier": "{droput: 0.2}"}, ["classifier has 'droput'"]),
-        ({"training": "{optimizer: {weigth_decay: 0.1}}"}, ["AdamW", "'weigth_decay'"]),
-        ({"frontend": "{settings: {hop: 3}}"}, ["FrontendSettings", "hop"]),
+        ({"classifier.chanels": [4, 4, 8, 8]}, ["CompactClassifier", "'chanels'", "did you mean channels or n_mels?"]),
+        (
+            {"classifier": "{chanels: [4, 4, 8, 8]}"},
+            ["CompactClassifier", "'chanels'", "did you mean channels or n_mels?"],
+        ),
+        ({"classifier.channels": "wide"}, ["channels is 'wide'"]),
+        ({"classifier.labels": "[a, b]"}, ["CompactClassifier", "'labels'"]),
+        ({"training.optimizer.weigth_decay": 0.1}, ["AdamW", "'weigth_decay'"]),
+        ({"training.optimiser.lr": 0.1}, ["--training.optimiser: ", "did you mean training.optimizer?"]),
+        ({"frontend.hop": 3}, ["FrontendSettings", "hop"]),
+        ({"augmentation.mixup_alpha": -1}, ["mixup_alpha is -1"]),
     ],
 )
 def test_an_override_that_cannot_be(tiny_esc50, out, settings, words):
@@ -355,11 +375,12 @@ def test_an_override_that_cannot_be(tiny_esc50, out, settings, words):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"codebook_size": 2}, ["2 keys", "3 classes", "raise codebook_size"]),
-        ({"codebook_size": "many"}, ["method refuses its settings", "'many'"]),
+        ({"method.codebook_size": 2}, ["2 keys", "3 classes", "raise codebook_size"]),
+        ({"method.codebook_size": "many"}, ["method refuses its settings", "'many'"]),
         ({"method": "{network: deep}"}, ["network is 'deep', expected one of compact, published, vit, focalnet"]),
-        ({"method": "{interpreter: {chanels: 8}}"}, ["PIQ", "'chanels'"]),
-        ({"method": "{apply: loud}"}, ["apply is 'loud'"]),
+        ({"method": "{chanels: 8}"}, ["PIQ", "'chanels'", "did you mean channels"]),
+        ({"codebook_size": 12}, ["--codebook_size: ", "did you mean method.codebook_size?"]),
+        ({"method.apply": "loud"}, ["apply is 'loud'"]),
     ],
 )
 def test_a_setting_that_the_method_refuses(tiny_esc50, tiny_classifier_folder, out, settings, words):
@@ -436,7 +457,7 @@ def test_data_with_a_class_that_the_classifier_does_not_know(other_classifier, t
     refuse(outcome, "does not know: extra", "it knows low, middle, high", "train a classifier")
 
 
-@pytest.mark.parametrize("settings", [{"sample_rate": 4000}, {"frontend": "{settings: {n_fft: 512}}"}])
+@pytest.mark.parametrize("settings", [{"frontend.sample_rate": 4000}, {"frontend": "{n_fft: 512}"}])
 def test_a_run_of_another_front_end(tiny_esc50, tiny_classifier_folder, out, settings):
     shutil.copytree(tiny_classifier_folder.parent, out)
     outcome = tiny.run("classifier", tiny_esc50, out, number_of_epochs=4, **settings)

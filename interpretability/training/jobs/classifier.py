@@ -20,9 +20,7 @@ def train_classifier(run: Run) -> None:
     epochs = int(run["number_of_epochs"])
     prepared = prepare(run)
     seed_step(run["seed"], "init")
-    classifier: Classifier = build(
-        "classifier", run["classifier"]["model"], labels=prepared.labels, frontend=run["frontend"]["settings"]
-    )
+    classifier: Classifier = build("classifier", run["classifier"], labels=prepared.labels, frontend=run["frontend"])
     augmentation = run["augmentation"]
     record = {
         "job": "classifier",

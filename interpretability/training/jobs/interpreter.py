@@ -91,7 +91,7 @@ class Assembled:
 
 def assemble(run: Run, prepared: PreparedData, classifier: Classifier, learn: bool = False) -> Assembled:
     """Build the interpreter; ``learn``: and learn its dictionary first, if it needs one and is given none."""
-    factory: Callable = run.method
+    factory: Callable = run["method"]
     dictionary = None
     if "dictionary" in getattr(factory, "keywords", {}):
         dictionary = _find_dictionary(run, prepared, classifier, learn)
@@ -181,7 +181,7 @@ def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, l
 
     Of a trained run that is only measured, only its description is known: the matrix lies in the checkpoints.
     """
-    source = run.method.keywords["dictionary"]
+    source = run["method"].keywords["dictionary"]
     if source is None and run.trainable and not learn:
         return read_record(run.output_folder)["settings"]["dictionary"]
     if source is None:
@@ -190,15 +190,15 @@ def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, l
             if run.in_epochs:
                 raise UserError(
                     "the algorithm amortised trains a dictionary in epochs of its own: run train_nmf.py with it, and "
-                    "pass its run folder as dictionary_file"
+                    "pass its run folder as method.dictionary"
                 )
             if not source.is_dir() and (run.output_folder / RUN_RECORD).is_file():
                 raise UserError(
-                    f"{run.output_folder} holds a run that was given its dictionary: pass the same dictionary_file, or "
-                    "another output_folder"
+                    f"{run.output_folder} holds a run that was given its dictionary: pass the same method.dictionary, "
+                    "or another output_folder"
                 )
             if not (source / DICTIONARY_FILE).is_file():
-                print(f"no dictionary given (dictionary_file): learning one first, in {source}")
+                print(f"no dictionary given (method.dictionary): learning one first, in {source}")
             learn_own_dictionary(run, prepared, classifier)
     dictionary = Dictionary.load(source)
     _check_folds(dictionary, prepared, source)
@@ -257,7 +257,8 @@ def _start_from(run: Run, interpreter: Interpreter) -> dict[str, Any] | None:
         )
     if start.settings.get("dictionary") != interpreter.settings.get("dictionary"):
         raise UserError(
-            f"finetune_from is {source}, which was trained on another dictionary: pass that run as dictionary_file too"
+            f"finetune_from is {source}, which was trained on another dictionary: pass that run as method.dictionary, "
+            "too"
         )
     try:
         interpreter.load_state_dict(start.state_dict())

@@ -32,7 +32,7 @@ def test_learned_once_and_explained_with(tiny_esc50, tiny_classifier_folder, tmp
     before = (run / "dictionary" / "dictionary.pt").read_bytes()
     assert "already learned" in tiny.run("dictionary", tiny_esc50, run, **settings).out
     assert (run / "dictionary" / "dictionary.pt").read_bytes() == before
-    said = tiny.run("dictionary", tiny_esc50, run, **settings, n_components=5).line
+    said = tiny.run("dictionary", tiny_esc50, run, **settings, dictionary__n_components=5).line
     assert "another settings" in said
     evaluated = tiny.run("evaluate", tiny_esc50, run, NMF, **settings)
     assert evaluated.code == 0, evaluated.err
@@ -45,21 +45,25 @@ def test_learned_once_and_explained_with(tiny_esc50, tiny_classifier_folder, tmp
     # Results belong to the dictionary that they were made with.
     other = tmp_path / "other"
     assert tiny.run("dictionary", tiny_esc50, other, **settings, seed=7).code == 0
-    said = tiny.run("evaluate", tiny_esc50, run, NMF, **settings, dictionary_file=other).line
+    said = tiny.run("evaluate", tiny_esc50, run, NMF, **settings, method__dictionary=other).line
     assert "another settings" in said
 
 
 def test_settings_that_cannot_be_leave_no_record_that_is_in_the_way(tiny_esc50, tiny_classifier_folder, tmp_path):
     settings = {"classifier_folder": tiny_classifier_folder}
-    said = tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, algorithm="KL").line
+    said = tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, dictionary__algorithm="KL").line
     assert "algorithm is 'KL'" in said
-    assert tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, algorithm="kl").code == 0
+    assert tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, dictionary__algorithm="kl").code == 0
 
 
 def test_the_algorithms(tiny_esc50, tiny_classifier_folder, tmp_path):
     for algorithm in ("kl", "minibatch", "amortised"):
         run = tmp_path / algorithm
-        settings = {"classifier_folder": tiny_classifier_folder, "algorithm": algorithm, "number_of_epochs": 2}
+        settings = {
+            "classifier_folder": tiny_classifier_folder,
+            "dictionary__algorithm": algorithm,
+            "number_of_epochs": 2,
+        }
         outcome = tiny.run("dictionary", tiny_esc50, run, **settings)
         assert outcome.code == 0, outcome.err
         learned = Dictionary.load(run)

@@ -1,7 +1,6 @@
 """What an evaluation measures, leaves alone, goes on with, and refuses; methods without anything to train."""
 
 import json
-import re
 import shutil
 
 import pytest
@@ -10,7 +9,7 @@ import tiny
 from interpretability import evaluation
 from interpretability.explanation import Explanation
 from interpretability.methods import load_interpreter
-from interpretability.training import recipe, runner
+from interpretability.training import runner
 from interpretability.training.brain import ResumableBrain
 from interpretability.training.jobs import evaluate as job
 
@@ -53,7 +52,7 @@ def test_an_evaluation_leaves_the_training_as_it_is(piq_job):
         ({"selection_key": "fid_in"}, 'selection_key: "loss", now "fid_in"'),
         ({"clip_seconds": 0.3}, "clip_seconds: 5.0, now 0.3"),
         ({"fixed_length": True}, "fixed_length: false, now true"),
-        ({"codebook_size": 15}, 'settings: {"codebook_size": 12}, now {"codebook_size": 15}'),
+        ({"method__codebook_size": 15}, 'settings: {"codebook_size": 12}, now {"codebook_size": 15}'),
         ({"test_folds": 2, "valid_folds": 3}, "data: "),
     ],
 )
@@ -154,16 +153,14 @@ def test_an_interrupted_evaluation_goes_on(piq_job, monkeypatch):
 
 @pytest.fixture
 def untrained_yaml(tmp_path):
-    """A YAML of a method that is not trained: the recipe's own, with another method and no key of the training."""
-    text = (tiny.RECIPE / "hparams" / "piq.yaml").read_text("utf-8")
-    method = "method:\n    interpreter: !name:interpretability.methods.floors.EnergyMask\n        area: 0.2\n"
-    text = re.sub(r"^method: .*\n(    .*\n)*", method, text, flags=re.MULTILINE)
-    text = re.sub(r"^training: .*\n(    .*\n)*", "", text, flags=re.MULTILINE)
-    trained_only = [*recipe.TRAINED, "weight_decay", "num_workers", "tensorboard", "codebook_size"]
-    for key in (*trained_only, "faithfulness_weight"):
-        text = re.sub(rf"^{key}:.*\n", "", text, flags=re.MULTILINE)
+    """A YAML of a method that is not trained."""
+    data, method = tiny.RECIPE / "hparams" / "data.yaml", tiny.REPOSITORY / "hparams" / "method.yaml"
     path = tmp_path / "energy.yaml"
-    path.write_text(text, "utf-8")
+    path.write_text(
+        f"extends: [{data}, {method}]\noutput_folder: results\n"
+        "method: !name:interpretability.methods.floors.EnergyMask\n",
+        "utf-8",
+    )
     return path
 
 
@@ -211,7 +208,7 @@ def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path)
     assert again.code == 0, again.err
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert "seed: 1234, now 7" in untrained("evaluate", seed=7).line
-    assert "another settings" in untrained("evaluate", method="{interpreter: {area: 0.3}}").line
+    assert "another settings" in untrained("evaluate", **{"method.area": 0.3}).line
 
 
 def test_a_method_that_is_not_trained_cannot_be_trained(untrained, tmp_path):
@@ -224,7 +221,7 @@ def test_a_method_that_is_not_trained_cannot_be_trained(untrained, tmp_path):
 
 def test_a_yaml_without_a_method(untrained, untrained_yaml):
     text = untrained_yaml.read_text("utf-8")
-    untrained_yaml.write_text(text.replace("    interpreter: !name:", "    interpret: !name:"), "utf-8")
-    assert "method has no 'interpreter'" in untrained("evaluate").line
+    untrained_yaml.write_text(text.replace("!name:interpretability.methods.floors.EnergyMask", "energy"), "utf-8")
+    assert "method is 'energy', expected a class or function" in untrained("evaluate").line
     untrained_yaml.write_text(text[: text.index("method:")], "utf-8")
     assert "the YAML has no 'method'" in untrained("evaluate").line

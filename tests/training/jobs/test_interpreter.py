@@ -59,12 +59,12 @@ class TestDictionaries:
         summary = json.loads((run / "evaluation" / "summary.json").read_text())
         assert {"fid_in", "fid_top1", "fid_top3"} <= summary["places"]["spectrogram"]["l2i"].keys()
         # The same dictionary, given, makes the same interpreter.
-        given = tiny.run("interpreter", tiny_esc50, tmp_path / "given", self.L2I, **settings, dictionary_file=run)
+        given = tiny.run("interpreter", tiny_esc50, tmp_path / "given", self.L2I, **settings, method__dictionary=run)
         assert given.code == 0, given.err
         assert "learning one" not in given.out
         tiny.assert_same_run(tmp_path / "given", run)
         said = tiny.run("interpreter", tiny_esc50, tmp_path / "given", self.L2I, **settings).line
-        assert "pass the same dictionary_file" in said
+        assert "pass the same method.dictionary" in said
         # It has the dictionary in itself: an evaluation need not be told where that lies.
         evaluated = tiny.run("evaluate", tiny_esc50, tmp_path / "given", self.L2I, **settings)
         assert evaluated.code == 0, evaluated.err
@@ -75,36 +75,37 @@ class TestDictionaries:
 
     def test_what_l2i_refuses(self, tiny_esc50, tiny_classifier_folder, tmp_path):
         settings = {"classifier_folder": tiny_classifier_folder}
-        said = tiny.run("interpreter", tiny_esc50, tmp_path / "a", self.L2I, **settings, algorithm="amortised").line
+        said = tiny.run(
+            "interpreter", tiny_esc50, tmp_path / "a", self.L2I, **settings, dictionary__algorithm="amortised"
+        ).line
         assert "train_nmf.py" in said
         frontend = dataclasses.replace(load_classifier(tiny_classifier_folder).frontend.settings, sample_rate=44100)
         matrix = torch.ones(frontend.n_bins, 4) / frontend.n_bins**0.5
         path = Dictionary(matrix, frontend, ["low"], "kl").save(tmp_path / "elsewhere.pt")
-        said = tiny.run("interpreter", tiny_esc50, tmp_path / "b", self.L2I, **settings, dictionary_file=path).line
+        said = tiny.run("interpreter", tiny_esc50, tmp_path / "b", self.L2I, **settings, method__dictionary=path).line
         assert "sample_rate 44100 (needed: 8000)" in said
         assert not (tmp_path / "b" / "run.json").exists()
 
     def test_a_dictionary_of_clips_that_are_measured_is_refused(self, tiny_esc50, tiny_classifier_folder, tmp_path):
         settings = {"classifier_folder": tiny_classifier_folder}
         assert tiny.run("dictionary", tiny_esc50, tmp_path / "nmf", **settings).code == 0
-        folds = {"train_folds": 3, "test_folds": 1, "dictionary_file": tmp_path / "nmf"}
+        folds = {"train_folds": 3, "test_folds": 1, "method__dictionary": tmp_path / "nmf"}
         said = tiny.run("interpreter", tiny_esc50, tmp_path / "run", self.L2I, **settings, **folds).line
         assert "learned from folds [1]" in said
 
     def test_fine_tuning_does_not_bring_another_dictionary(self, tiny_esc50, tiny_classifier_folder, tmp_path):
-        yaml = tmp_path / "l2i.yaml"
-        text = self.L2I.read_text().replace("../../../hparams", str(tiny.REPOSITORY / "hparams"))
-        yaml.write_text(text.replace("cache_folder:", "finetune_from: null\ncache_folder:", 1))
         settings = {"classifier_folder": tiny_classifier_folder, "number_of_epochs": 1}
         for name, seed in (("first", 1), ("second", 2)):
-            outcome = tiny.run("interpreter", tiny_esc50, tmp_path / name, yaml, **settings, seed=seed)
+            outcome = tiny.run("interpreter", tiny_esc50, tmp_path / name, self.L2I, **settings, seed=seed)
             assert outcome.code == 0, outcome.err
         tuned = {**settings, "finetune_from": tmp_path / "first"}
         said = tiny.run(
-            "interpreter", tiny_esc50, tmp_path / "a", yaml, **tuned, dictionary_file=tmp_path / "second"
+            "interpreter", tiny_esc50, tmp_path / "a", self.L2I, **tuned, method__dictionary=tmp_path / "second"
         ).line
         assert "another dictionary" in said
-        outcome = tiny.run("interpreter", tiny_esc50, tmp_path / "b", yaml, **tuned, dictionary_file=tmp_path / "first")
+        outcome = tiny.run(
+            "interpreter", tiny_esc50, tmp_path / "b", self.L2I, **tuned, method__dictionary=tmp_path / "first"
+        )
         assert outcome.code == 0, outcome.err
 
 
@@ -163,7 +164,7 @@ class TestFineTuning:
         said = self.tune(tiny_esc50, tmp_path / "run", tiny_piq_run, tiny_classifier_folder).line
         assert "holds piq" in said
         assert "expected lmac" in said
-        wider = {"method": "{interpreter: {channels: 12, decoder_channels: [4]}}"}
+        wider = {"method__channels": 12}
         said = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, **wider).line
         assert "other sizes" in said
         classifier = tmp_path / "classifier"
@@ -249,7 +250,7 @@ def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_fo
         tmp_path / "run",
         tiny.RECIPE / "hparams" / "lmac.yaml",
         classifier_folder=tiny_classifier_folder,
-        noise_probability=1.0,
+        noise__probability=1.0,
     )
     assert outcome.code == 0, outcome.err
     assert {stage for stage, _ in seen} == {"TRAIN", "VALID"}
@@ -273,6 +274,6 @@ def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_fo
         tmp_path / "run",
         tiny.RECIPE / "hparams" / "lmac.yaml",
         classifier_folder=tiny_classifier_folder,
-        noise_probability=0.25,
+        noise__probability=0.25,
     ).line
     assert "another noise" in said

@@ -1,0 +1,219 @@
+"""Recipe YAMLs: one text made of a file, the files that it extends and the command line, for HyperPyYAML to load.
+
+``extends: FILE`` or ``extends: [FILE, FILE]`` (paths relative to the file that says so) lays the keys of a file over
+those of others: a later one over an earlier one, each file once. Mappings are laid over each other key by key, all else
+is replaced. Settings may be laid over ``!new:CLASS`` or ``!name:CLASS`` without naming it again; another class starts
+without settings.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import io
+import os
+import pydoc
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import Comment, CommentedMap
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.tag import Tag
+
+from interpretability.errors import MissingError, UserError, first_line
+
+EXTENDS = "extends"
+_OBJECTS = ("!new:", "!name:", "!apply:")
+#: What a job gives to that which a YAML only names (``!name:``): no settings of its YAML.
+_GIVEN_BY_JOBS = ("classifier", "labels", "frontend", "sample_rate")
+
+
+def compose(path: str | Path, overrides: Mapping[str, Any] | None = None, complete: bool = True) -> str:
+    """Return the whole YAML of a recipe: without ``extends``, without comments, with the overrides in place.
+
+    Parameters
+    ----------
+    path : path
+    overrides : dict, optional
+        Dotted name of a key -> its value, as the text of a YAML or as a plain value:
+        ``{"method.codebook_size": "64"}`` or ``{"method": "{codebook_size: 64}"}``.
+    complete : bool
+        Whether every placeholder has to be filled.
+
+    Raises
+    ------
+    MissingError
+        If the file, or one that it extends, is absent.
+    UserError
+        In one line: for a file that is not YAML or not UTF-8, that gives a key twice or extends itself; for an override
+        of a key that is not there; for a key that what it configures does not take, with the nearest ones; for a
+        placeholder that nobody has filled.
+    """
+    path = Path(os.path.abspath(path))
+    tree = CommentedMap()
+    for layer in _layers(path).values():
+        tree = _lay(layer, tree)
+    for name, value in (overrides or {}).items():
+        upper = _parse(value, f"--{name}") if isinstance(value, str) else value
+        for part in reversed(name.split(".")):
+            upper = CommentedMap({part: upper})
+        _check_override(upper, tree, path, tree)
+        tree = _lay(upper, tree)
+    _check_settings(tree, path)
+    for place, node in _nodes(tree):
+        if _tag(node) == "!PLACEHOLDER" and complete:
+            raise UserError(f"{path}: {place} has to be given: --{place} VALUE")
+        if _tag(node).startswith("!include:"):
+            raise UserError(
+                f"{path}: {place} includes a file, which HyperPyYAML cannot find: say extends: FILE instead"
+            )
+        if hasattr(node, Comment.attrib):
+            delattr(node, Comment.attrib)
+    # HyperPyYAML resolves in order: a section that refers to a key that is itself a reference has to come after it.
+    return _dump(CommentedMap(sorted(tree.items(), key=lambda item: isinstance(item[1], dict))))
+
+
+def settings_of(target: str) -> list[str] | None:
+    """Return the names that a class or function takes from a YAML; None if it takes any, or if there is none.
+
+    Example
+    -------
+    >>> settings_of("speechbrain.utils.epoch_loop.EpochCounter")
+    ['limit']
+    """
+    thing = pydoc.locate(target)
+    try:
+        parameters = inspect.signature(thing).parameters.values()
+    except (TypeError, ValueError):  # not callable, which HyperPyYAML tells; or a built-in one
+        return None
+    names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    settings = getattr(getattr(thing, "__self__", thing), "Settings", None)  # of a class method: those of its class
+    if settings is not None:
+        return names + [info.name for info in settings.infos() if info.name not in names]
+    return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else names
+
+
+def key_names(text: str) -> list[str]:
+    """Return the dotted names of all keys that may be overridden, also of settings that the YAML leaves alone."""
+    return _names(_parse(text, "the YAML"))
+
+
+def _names(tree: Mapping, place: str = "") -> list[str]:
+    names = []
+    for key in dict.fromkeys([*tree, *(_taken(tree) or ())]):
+        names.append(f"{place}{key}")
+        if isinstance(tree.get(key), dict):
+            names += _names(tree[key], f"{place}{key}.")
+    return names
+
+
+def _taken(node: Any) -> list[str] | None:
+    """Return the names of the settings that the class or function of a node's tag takes; None if that is unknown."""
+    kind, _, target = _tag(node).partition(":")
+    names = settings_of(target) if f"{kind}:" in _OBJECTS else None
+    return names and [name for name in names if kind != "!name" or name not in _GIVEN_BY_JOBS]
+
+
+def _layers(path: Path, above: tuple[Path, ...] = ()) -> dict[Path, CommentedMap]:
+    """Return a file and those that it extends, each once, the lowest first."""
+    if path in above:
+        raise UserError(f"{path} extends itself, by way of {above[-1]}: remove one extends")
+    if not path.is_file():
+        if above:
+            raise MissingError(f"{above[-1]} extends {path}, which is not there: correct the path")
+        raise MissingError(f"no YAML file at {path}: run the script inside its recipe folder, with hparams/NAME.yaml")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+    tree = _parse(text, str(path))
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} holds {type(tree).__name__}, expected keys with values: write key: value")
+    extended = tree.pop(EXTENDS, [])
+    extended = [extended] if isinstance(extended, str) else extended
+    if not isinstance(extended, list) or not all(isinstance(name, str) for name in extended):
+        raise UserError(f"{path}: extends is {extended!r}, expected a path or a list of paths")
+    layers: dict[Path, CommentedMap] = {}
+    for name in extended:
+        layers |= _layers(Path(os.path.abspath(path.parent / name)), (*above, path))
+    return layers | {path: tree}
+
+
+def _lay(upper: Any, lower: Any) -> Any:
+    """Return one node laid over another; neither is changed."""
+    tag = _tag(upper) or (_tag(lower) if isinstance(upper, dict) else "")
+    if not isinstance(upper, dict) and not (tag.startswith(_OBJECTS) and not getattr(upper, "value", True)):
+        return upper
+    same = isinstance(lower, dict) and _tag(lower) in ("", tag)
+    result = CommentedMap(lower.items() if same else ())
+    for key, value in upper.items() if isinstance(upper, dict) else ():
+        result[key] = _lay(value, result.get(key))
+    if tag:
+        result.yaml_set_ctag(Tag(suffix=tag))
+    return result
+
+
+def _check_override(upper: Any, lower: Mapping, path: Path, tree: Mapping, place: str = "") -> None:
+    """Refuse overrides of keys that are not there; what a class or function takes is checked later."""
+    for key, value in upper.items():
+        if key not in lower:
+            raise UserError(f"--{place}{key}: {path} has no such key{_hint(key, tree)} (--help lists the keys)")
+        if isinstance(value, dict) and isinstance(lower[key], dict) and not _tag(lower[key]):
+            _check_override(value, lower[key], path, tree, f"{place}{key}.")
+
+
+def _hint(key: str, tree: Mapping) -> str:
+    names = _names(tree)
+    close = [name for name in names if name.split(".")[-1] == key]
+    close = close or difflib.get_close_matches(key, names, n=2)
+    if not close:
+        last = {name.split(".")[-1]: name for name in names}
+        close = [last[name] for name in difflib.get_close_matches(key, last, n=2)]
+    return f": did you mean {' or '.join(close)}?" if close else ""
+
+
+def _check_settings(tree: Mapping, path: Path) -> None:
+    """Refuse settings that the class or function which they are for does not take."""
+    for place, node in _nodes(tree):
+        known = _taken(node) if isinstance(node, dict) else None
+        for name in node if known is not None else ():
+            if name not in known:
+                close = difflib.get_close_matches(str(name), known, n=2)
+                hint = f"did you mean {' or '.join(close)}? It" if close else "it"
+                owner = _tag(node).split(".")[-1]
+                raise UserError(f"{path}: {place} ({owner}) has no setting {name!r}: {hint} has {', '.join(known)}")
+
+
+def _nodes(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted place, node) of everything in a tree."""
+    yield place, node
+    members = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, member in members:
+        yield from _nodes(member, f"{place}.{key}" if place else str(key))
+
+
+def _tag(node: Any) -> str:
+    return getattr(getattr(node, "tag", None), "value", None) or ""
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    return yaml
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return _yaml().load(text)
+    except YAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        problem = error.problem if isinstance(error, MarkedYAMLError) else first_line(error)
+        raise UserError(f"{where}{line}: not valid YAML ({problem}): correct it") from error
+
+
+def _dump(tree: CommentedMap) -> str:
+    stream = io.StringIO()
+    _yaml().dump(tree, stream)
+    return stream.getvalue()
