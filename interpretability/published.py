@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.parameter_transfer import Pretrainer
+from torch import nn
 
+from interpretability.classifiers.base import Classifier
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.classifiers.focalnet import FocalNetClassifier
@@ -19,27 +23,6 @@ from interpretability.methods.folder import save_interpreter
 from interpretability.methods.piq import PIQ
 from interpretability.weights import load_weights, read_weights
 
-PIQ_ESC50 = {
-    "embedding_model": "speechbrain/PIQ-ESC50/embedding_modelft.ckpt",
-    "classifier": "speechbrain/PIQ-ESC50/classifier.ckpt",
-    "psi": "speechbrain/PIQ-ESC50/psi_model.ckpt",
-    "label_encoder": "speechbrain/cnn14-esc50/label_encoder.txt",
-}
-CNN14_ESC50 = {
-    "embedding_model": "speechbrain/cnn14-esc50/embedding_model.ckpt",
-    "classifier": "speechbrain/cnn14-esc50/classifier.ckpt",
-    "label_encoder": "speechbrain/cnn14-esc50/label_encoder.txt",
-}
-VIT_ESC50 = {
-    "embedding_model": "speechbrain/vit-base-esc50/embedding_model.ckpt",
-    "classifier": "speechbrain/vit-base-esc50/classifier.ckpt",
-    "label_encoder": "speechbrain/cnn14-esc50/label_encoder.txt",
-}
-FOCALNET_ESC50 = {
-    "embedding_model": "speechbrain/focalnet-base-esc50/embedding_model.ckpt",
-    "classifier": "speechbrain/focalnet-base-esc50/classifier.ckpt",
-    "label_encoder": "speechbrain/cnn14-esc50/label_encoder.txt",
-}
 #: What tells google/vit-base-patch16-224 from other configurations of its kind.
 VIT_BASE = {
     "image_size": 224,
@@ -61,187 +44,114 @@ FOCALNET_BASE = {
 }
 
 
-def import_piq(
-    out: str | Path,
-    paths: dict[str, str] | None = None,
-    dim: int = 256,
-    codebook_size: int = 1024,
-    shared_keys: int = 0,
-    logit_scale: float = 30.0,
-) -> PIQ:
-    """Make an interpreter folder, with its classifier inside, of a published PIQ checkpoint.
+@dataclass(frozen=True)
+class Published:
+    """A published model.
+
+    Attributes
+    ----------
+    title : str
+    kind : type of Classifier
+    paths : dict
+        Where its files are: ``hub/name/file``.
+    sizes : tuple of str
+        Settings that models of other sizes have other values of.
+    settings : dict
+        Of the classifier, where they differ from its defaults.
+    interpreter : dict, optional
+        Settings of the PIQ interpreter that is published with it.
+    """
+
+    title: str
+    kind: type[Classifier]
+    paths: dict[str, str]
+    sizes: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    interpreter: dict[str, Any] | None = None
+
+
+def _paths(repository: str, **others: str) -> dict[str, str]:
+    names = {"embedding_model": "embedding_model.ckpt", "classifier": "classifier.ckpt", **others}
+    paths = {name: f"speechbrain/{repository}/{file}" for name, file in names.items()}
+    return {**paths, "label_encoder": "speechbrain/cnn14-esc50/label_encoder.txt"}
+
+
+PUBLISHED = {
+    "piq": Published(
+        "PIQ",
+        Conv2dClassifier,
+        _paths("PIQ-ESC50", embedding_model="embedding_modelft.ckpt", psi="psi_model.ckpt"),
+        ("dim", "codebook_size", "shared_keys"),
+        interpreter={"network": "published", "codebook_size": 1024, "shared_keys": 0, "faithfulness_weight": 0.0},
+    ),
+    # Trained with an angular-margin softmax of scale 30: with it, probabilities are those of training.
+    "cnn14": Published("CNN14", Cnn14Classifier, _paths("cnn14-esc50"), ("n_mels", "emb_dim"), {"logit_scale": 30.0}),
+    "vit": Published("ViT", ViTClassifier, _paths("vit-base-esc50"), ("image_frames",), {"config": VIT_BASE}),
+    "focalnet": Published(
+        "FocalNet", FocalNetClassifier, _paths("focalnet-base-esc50"), ("image_frames",), {"config": FOCALNET_BASE}
+    ),
+}
+
+
+def import_published(
+    name: str, out: str | Path, paths: dict[str, str] | None = None, **settings: Any
+) -> Classifier | PIQ:
+    """Make a folder of a published checkpoint, saved with any version of Transformers.
 
     Parameters
     ----------
+    name : str
+        One of :data:`PUBLISHED`.
     out : path
-        The folder to make. ``out/classifier`` serves as ``--classifier_folder`` of any recipe.
+        The folder to make: of a classifier, which serves as ``--classifier_folder`` of any recipe; for ``piq`` of an
+        interpreter, and then ``out/classifier`` does.
     paths : dict, optional
-        Where ``embedding_model``, ``classifier``, ``psi`` and ``label_encoder`` are: ``hub/name/file`` or
-        ``/local/folder/file``. By default those of ``speechbrain/PIQ-ESC50``. The class list is that of the label
-        encoder, in its order.
-    dim, codebook_size, shared_keys : int
-        Sizes of the published networks.
-    logit_scale : float
-        See :class:`~interpretability.classifiers.conv2d.Conv2dClassifier`.
+        Where the files are: ``hub/name/file`` or ``/local/folder/file``, in place of the published ones. The class
+        list is that of the label encoder, in its order.
+    **settings
+        Settings of the classifier, and of PIQ, of models of other sizes. ``config`` of an image classifier may also be
+        a hub name or a local folder with ``config.json``.
 
     Returns
     -------
-    PIQ
+    Classifier or PIQ
+        Classifiers are frozen.
 
     Raises
     ------
     MissingError
         If a file is neither there nor on the hub.
     UserError
-        If weights do not fit these sizes: every parameter has to be there.
+        If weights do not fit these sizes: every parameter has to be there, and none may be left over.
     """
-    paths = _complete(paths, PIQ_ESC50)
+    model = PUBLISHED[name]
+    paths = _complete(paths, model.paths)
     labels = _labels(paths)
-    classifier = Conv2dClassifier(labels, dim=dim, logit_scale=logit_scale)
-    interpreter = PIQ(
-        classifier,
-        network="published",
-        codebook_size=codebook_size,
-        shared_keys=shared_keys,
-        faithfulness_weight=0.0,
-    )
-    parts = {
-        "embedding_model": classifier.embedding_model,
-        "classifier": classifier.classifier,
-        "psi": interpreter.psi,
-    }
-    _collect(parts, paths)
-    source = _source(paths)
-    classifier.keep_description({"training": source})
-    save_interpreter(interpreter, out, source)
-    return interpreter.eval()
-
-
-def import_cnn14(
-    out: str | Path,
-    paths: dict[str, str] | None = None,
-    n_mels: int = 80,
-    emb_dim: int = 2048,
-    logit_scale: float = 30.0,
-) -> Cnn14Classifier:
-    """Make a classifier folder of a published CNN14 checkpoint.
-
-    Parameters
-    ----------
-    out : path
-        The folder to make; it serves as ``--classifier_folder`` of any recipe.
-    paths : dict, optional
-        Where ``embedding_model``, ``classifier`` and ``label_encoder`` are: ``hub/name/file`` or
-        ``/local/folder/file``. By default those of ``speechbrain/cnn14-esc50``. The class list is that of the label
-        encoder, in its order.
-    n_mels, emb_dim : int
-        Sizes of the published network.
-    logit_scale : float
-        The published head was trained with an angular-margin softmax of this scale; with it, probabilities are those
-        of training. See :class:`~interpretability.classifiers.cnn14.Cnn14Classifier`.
-
-    Returns
-    -------
-    Cnn14Classifier
-        Frozen.
-
-    Raises
-    ------
-    MissingError
-        If a file is neither there nor on the hub.
-    UserError
-        If weights do not fit these sizes: every parameter has to be there.
-    """
-    paths = _complete(paths, CNN14_ESC50)
-    classifier = Cnn14Classifier(_labels(paths), n_mels=n_mels, emb_dim=emb_dim, logit_scale=logit_scale)
-    _collect({"embedding_model": classifier.embedding_model, "classifier": classifier.classifier}, paths)
-    save_classifier(classifier, out, _source(paths))
-    return load_classifier(out)
-
-
-def import_vit(
-    out: str | Path,
-    paths: dict[str, str] | None = None,
-    config: dict | str | Path | None = None,
-    image_frames: int = 431,
-    logit_scale: float = 30.0,
-) -> ViTClassifier:
-    """Make a classifier folder of a published ViT checkpoint, saved with any version of Transformers.
-
-    Parameters
-    ----------
-    out : path
-        The folder to make; it serves as ``--classifier_folder`` of any recipe.
-    paths : dict, optional
-        Where ``embedding_model``, ``classifier`` and ``label_encoder`` are: ``hub/name/file`` or
-        ``/local/folder/file``. By default those of ``speechbrain/vit-base-esc50``. The class list is that of the label
-        encoder, in its order.
-    config : dict or path, optional
-        The network's configuration: its settings, or a hub name or local folder with ``config.json``. By default that
-        of ``google/vit-base-patch16-224``.
-    image_frames : int
-        Frames of one image; the published model saw clips of 5 s.
-    logit_scale : float
-        See :class:`~interpretability.classifiers.image.ImageClassifier`.
-
-    Returns
-    -------
-    ViTClassifier
-        Frozen.
-
-    Raises
-    ------
-    MissingError
-        If a file is neither there nor on the hub.
-    UserError
-        If weights do not fit this configuration: every parameter has to be there, and none may be left over.
-    """
-    return _import_image(ViTClassifier, out, paths, VIT_ESC50, config or VIT_BASE, image_frames, logit_scale)
-
-
-def import_focalnet(
-    out: str | Path,
-    paths: dict[str, str] | None = None,
-    config: dict | str | Path | None = None,
-    image_frames: int = 431,
-    logit_scale: float = 30.0,
-) -> FocalNetClassifier:
-    """Make a classifier folder of a published FocalNet checkpoint; as :func:`import_vit`.
-
-    By default the files are those of ``speechbrain/focalnet-base-esc50``, the configuration that of
-    ``microsoft/focalnet-base``.
-    """
-    return _import_image(
-        FocalNetClassifier, out, paths, FOCALNET_ESC50, config or FOCALNET_BASE, image_frames, logit_scale
-    )
-
-
-def _import_image(
-    kind: type[ImageClassifier],
-    out: str | Path,
-    paths: dict[str, str] | None,
-    published: dict[str, str],
-    config: dict | str | Path,
-    image_frames: int,
-    logit_scale: float,
-) -> ImageClassifier:
-    """Make a classifier folder of a network of Transformers and a head of SpeechBrain's."""
-    paths = _complete(paths, published)
-    settings = config if isinstance(config, dict) else kind.settings_at(str(config))
-    labels = _labels(paths)
-    classifier = kind(labels, config=settings, image_frames=image_frames, logit_scale=logit_scale)
-    _collect({"classifier": classifier.classifier}, paths)
-    _collect(
-        {"embedding_model": classifier.embedding_model},
-        paths,
-        lambda _, path: classifier.load_network(dict(read_weights(Path(path))), str(path)),
-    )
-    save_classifier(classifier, out, _source(paths))
+    chosen = {key: value for key, value in settings.items() if key not in (model.interpreter or {})}
+    for_piq = {key: value for key, value in settings.items() if key not in chosen}
+    chosen = {**model.settings, **chosen}
+    if issubclass(model.kind, ImageClassifier) and not isinstance(chosen["config"], dict):
+        chosen["config"] = model.kind.settings_at(str(chosen["config"]))
+    classifier = model.kind(labels, **chosen)
+    source = {"imported_from": {key: str(path) for key, path in paths.items()}, "fixed_length": True}
+    parts = {"embedding_model": classifier.embedding_model, "classifier": classifier.classifier}
+    if model.interpreter is not None:
+        interpreter = PIQ(classifier, **{**model.interpreter, **for_piq})
+        _collect({**parts, "psi": interpreter.psi}, paths)
+        classifier.keep_description({"training": source})
+        save_interpreter(interpreter, out, source)
+        return interpreter.eval()
+    loaders = {}
+    if isinstance(classifier, ImageClassifier):
+        # Transformers knows the names of weights in older versions.
+        loaders["embedding_model"] = lambda _, path: classifier.load_network(dict(read_weights(Path(path))), str(path))
+    _collect(parts, paths, loaders)
+    save_classifier(classifier, out, source)
     return load_classifier(out)
 
 
 def _complete(paths: dict[str, str] | None, published: dict[str, str]) -> dict[str, str]:
-    """Return the published paths, those that are given in their place; a :class:`UserError` for an unknown name."""
+    """Return the published paths, replaced by those that are given; a :class:`UserError` for an unknown name."""
     unknown = sorted(set(paths or {}) - set(published))
     if unknown:
         raise UserError(f"unknown paths {', '.join(unknown)}, expected some of {', '.join(published)}")
@@ -255,25 +165,19 @@ def _labels(paths: dict[str, str]) -> list[str]:
     return [encoder.ind2lab[index] for index in sorted(encoder.ind2lab)]
 
 
-def _source(paths: dict[str, str]) -> dict:
-    """Return what a folder says of its training: where it comes from; its clips were all of one length."""
-    return {"imported_from": {name: str(path) for name, path in paths.items()}, "fixed_length": True}
-
-
-def _collect(loadables: dict, paths: dict[str, str], load: Callable | None = None) -> None:
+def _collect(loadables: dict, paths: dict[str, str], loaders: dict[str, Callable] | None = None) -> None:
     """Fetch files with SpeechBrain's Pretrainer and load them; weights strictly, where it would only warn.
 
-    ``load``, called with an object and the path of its file, loads weights in another way.
+    ``loaders`` load weights in another way, each called with an object and the path of its file.
 
     Files of the hub stay in its own cache. A folder to collect them in would keep the links of an earlier call, and
     use them in place of the files that this call names.
     """
-    load = load or (lambda module, path: load_weights(module, Path(path)))
-    strict = {name: load for name in loadables if name != "label_encoder"}
+    strictly = {name: _load_strictly for name in loadables if name != "label_encoder"}
     pretrainer = Pretrainer(
         loadables=loadables,
         paths={name: paths[name] for name in loadables},
-        custom_hooks=strict,
+        custom_hooks={**strictly, **(loaders or {})},
     )
     try:
         pretrainer.collect_files()
@@ -284,3 +188,7 @@ def _collect(loadables: dict, paths: dict[str, str], load: Callable | None = Non
             f"could not get {wanted} ({reason}): check the network, or download the files and pass their local paths"
         ) from error
     pretrainer.load_collected()
+
+
+def _load_strictly(module: nn.Module, path: str) -> None:
+    load_weights(module, Path(path))

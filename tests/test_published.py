@@ -16,18 +16,13 @@ from interpretability.classifiers import load_classifier
 from interpretability.errors import MissingError, UserError
 from interpretability.methods import load_interpreter
 from interpretability.published import (
-    CNN14_ESC50,
     FOCALNET_BASE,
-    FOCALNET_ESC50,
-    PIQ_ESC50,
+    PUBLISHED,
     VIT_BASE,
-    VIT_ESC50,
-    import_cnn14,
-    import_focalnet,
-    import_piq,
-    import_vit,
+    import_published,
 )
 
+PIQ_ESC50, CNN14_ESC50 = PUBLISHED["piq"].paths, PUBLISHED["cnn14"].paths
 LABELS = ["rain", "dog", "cat"]  # not in alphabetical order: the encoder's order counts
 SIZES = {"dim": 4, "codebook_size": 30}
 
@@ -71,7 +66,7 @@ def paths(folder, names=PIQ_ESC50):
 
 def test_same_answers_as_speechbrains_own_interpreter(published, tmp_path):
     folder, modules = published
-    import_piq(tmp_path / "ours", paths(folder), **SIZES)
+    import_published("piq", tmp_path / "ours", paths(folder), **SIZES)
     ours = load_interpreter(tmp_path / "ours")
     assert ours.classifier.labels == LABELS
     wav = torch.randn(1, 80000, generator=torch.Generator().manual_seed(0))
@@ -87,13 +82,13 @@ def test_same_answers_as_speechbrains_own_interpreter(published, tmp_path):
 
 
 def test_the_classifier_inside_serves_the_recipes(published, tmp_path):
-    import_piq(tmp_path / "ours", paths(published[0]), **SIZES)
+    import_published("piq", tmp_path / "ours", paths(published[0]), **SIZES)
     assert load_classifier(tmp_path / "ours" / "classifier").labels == LABELS
 
 
 def test_weights_that_do_not_fit_are_refused_and_nothing_is_written(published, tmp_path):
     with pytest.raises(UserError, match="do not fit"):
-        import_piq(tmp_path / "ours", paths(published[0]), dim=8, codebook_size=30)
+        import_published("piq", tmp_path / "ours", paths(published[0]), dim=8, codebook_size=30)
     assert not (tmp_path / "ours").exists()
 
 
@@ -101,14 +96,14 @@ def test_a_missing_file_is_named(published, tmp_path):
     folder, _ = published
     (folder / "psi_model.ckpt").unlink()
     with pytest.raises(MissingError, match=r"psi_model\.ckpt"):
-        import_piq(tmp_path / "ours", paths(folder), **SIZES)
+        import_published("piq", tmp_path / "ours", paths(folder), **SIZES)
     with pytest.raises(UserError, match="unknown paths decoder"):
-        import_piq(tmp_path / "ours", {"decoder": "x"})
+        import_published("piq", tmp_path / "ours", {"decoder": "x"})
 
 
 def test_cnn14_gives_the_answers_of_speechbrains_own_modules(published_cnn14, tmp_path):
     folder, modules = published_cnn14
-    returned = import_cnn14(tmp_path / "ours", paths(folder, CNN14_ESC50), emb_dim=4)
+    returned = import_published("cnn14", tmp_path / "ours", paths(folder, CNN14_ESC50), emb_dim=4)
     ours = load_classifier(tmp_path / "ours")
     assert ours.labels == returned.labels == LABELS
     assert returned.frozen
@@ -122,23 +117,25 @@ def test_cnn14_gives_the_answers_of_speechbrains_own_modules(published_cnn14, tm
         wanted = modules["classifier"](embedding)[:, 0]
     for classifier in (ours, returned):
         torch.testing.assert_close(classifier(magnitude).logits, 30 * wanted, rtol=1e-4, atol=1e-4)
-    unscaled = import_cnn14(tmp_path / "plain", paths(folder, CNN14_ESC50), emb_dim=4, logit_scale=1.0)
+    unscaled = import_published("cnn14", tmp_path / "plain", paths(folder, CNN14_ESC50), emb_dim=4, logit_scale=1.0)
     torch.testing.assert_close(unscaled(magnitude).logits, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_cnn14_that_does_not_fit_or_is_not_there(published_cnn14, tmp_path):
     whole = paths(published_cnn14[0], CNN14_ESC50)
     with pytest.raises(UserError, match="do not fit Cnn14"):
-        import_cnn14(tmp_path / "ours", whole, emb_dim=8)
+        import_published("cnn14", tmp_path / "ours", whole, emb_dim=8)
     with pytest.raises(MissingError, match=r"absent\.ckpt"):
-        import_cnn14(tmp_path / "ours", {**whole, "classifier": str(tmp_path / "absent.ckpt")}, emb_dim=4)
+        import_published("cnn14", tmp_path / "ours", {**whole, "classifier": str(tmp_path / "absent.ckpt")}, emb_dim=4)
     with pytest.raises(UserError, match="unknown paths psi, expected some of embedding_model, classifier"):
-        import_cnn14(tmp_path / "ours", {"psi": "x"})
+        import_published("cnn14", tmp_path / "ours", {"psi": "x"})
     # One parameter less than the network has: SpeechBrain's own way of loading would only warn.
     state = torch.load(whole["classifier"], weights_only=True)
     torch.save({"weight": state["weight"]}, tmp_path / "classifier.ckpt")
     with pytest.raises(UserError, match="bias"):
-        import_cnn14(tmp_path / "ours", {**whole, "classifier": str(tmp_path / "classifier.ckpt")}, emb_dim=4)
+        import_published(
+            "cnn14", tmp_path / "ours", {**whole, "classifier": str(tmp_path / "classifier.ckpt")}, emb_dim=4
+        )
     assert not (tmp_path / "ours").exists()
 
 
@@ -189,7 +186,7 @@ def image_modules(kind):
     }
 
 
-IMAGE = {"vit": (import_vit, VIT_ESC50, VIT), "focalnet": (import_focalnet, FOCALNET_ESC50, FOCALNET)}
+IMAGE = {"vit": VIT, "focalnet": FOCALNET}
 EACH_IMAGE = pytest.mark.parametrize("kind", IMAGE)
 
 
@@ -208,7 +205,7 @@ def published_answer(kind, modules, magnitude):
 
 @pytest.mark.parametrize(("kind", "names"), [("vit", "new"), ("vit", "old"), ("focalnet", "new")])
 def test_networks_of_images_give_the_answers_of_the_published_recipe(kind, names, tmp_path, capfd):
-    importer, published, config = IMAGE[kind]
+    published, config = PUBLISHED[kind].paths, IMAGE[kind]
     modules = image_modules(kind)
     folder = publish(tmp_path / "published", modules, published)
     if names == "old":
@@ -220,7 +217,7 @@ def test_networks_of_images_give_the_answers_of_the_published_recipe(kind, names
         assert not [name for name in state if name.startswith("layers.") or "_proj" in name or "fc" in name]
         torch.save(state, folder / "embedding_model.ckpt")
     capfd.readouterr()
-    returned = importer(tmp_path / "ours", paths(folder, published), config, image_frames=100)
+    returned = import_published(kind, tmp_path / "ours", paths(folder, published), config=config, image_frames=100)
     assert capfd.readouterr() == ("", "")
     ours = load_classifier(tmp_path / "ours")
     assert type(ours) is type(returned)
@@ -231,34 +228,36 @@ def test_networks_of_images_give_the_answers_of_the_published_recipe(kind, names
     wanted = published_answer(kind, modules, magnitude)
     for classifier in (ours, returned):
         torch.testing.assert_close(classifier(magnitude).logits, 30 * wanted, rtol=1e-4, atol=1e-4)
-    unscaled = importer(tmp_path / "plain", paths(folder, published), config, image_frames=100, logit_scale=1.0)
+    unscaled = import_published(
+        kind, tmp_path / "plain", paths(folder, published), config=config, image_frames=100, logit_scale=1.0
+    )
     torch.testing.assert_close(unscaled(magnitude).logits, wanted, rtol=1e-4, atol=1e-5)
 
 
 @EACH_IMAGE
 def test_networks_of_images_that_do_not_fit_are_refused(kind, tmp_path):
-    importer, published, config = IMAGE[kind]
+    published, config = PUBLISHED[kind].paths, IMAGE[kind]
     modules = image_modules(kind)
     folder = publish(tmp_path / "published", modules, published)
     whole = modules["embedding_model"].state_dict()
     with pytest.raises(UserError, match="weights do not fit"):
-        importer(tmp_path / "ours", paths(folder, published), {**config, "num_channels": 1})
+        import_published(kind, tmp_path / "ours", paths(folder, published), config={**config, "num_channels": 1})
     some = next(name for name in whole if name.endswith("fc2.weight"))
     torch.save({name: value for name, value in whole.items() if name != some}, folder / "embedding_model.ckpt")
     with pytest.raises(UserError, match=r"no fitting .*fc2\.weight"):
-        importer(tmp_path / "ours", paths(folder, published), config)
+        import_published(kind, tmp_path / "ours", paths(folder, published), config=config)
     torch.save({**whole, "decoder.weight": torch.zeros(2)}, folder / "embedding_model.ckpt")
     with pytest.raises(UserError, match=r"it has no decoder\.weight"):
-        importer(tmp_path / "ours", paths(folder, published), config)
+        import_published(kind, tmp_path / "ours", paths(folder, published), config=config)
     for content in ([1, 2], {"layers": [1]}):
         torch.save(content, folder / "embedding_model.ckpt")
         with pytest.raises(UserError, match=r"embedding_model\.ckpt: not a weights file"):
-            importer(tmp_path / "ours", paths(folder, published), config)
+            import_published(kind, tmp_path / "ours", paths(folder, published), config=config)
     (folder / "embedding_model.ckpt").write_bytes(b"no weights")
     with pytest.raises(UserError, match=r"embedding_model\.ckpt: not a weights file"):
-        importer(tmp_path / "ours", paths(folder, published), config)
+        import_published(kind, tmp_path / "ours", paths(folder, published), config=config)
     with pytest.raises(UserError, match="unknown paths psi"):
-        importer(tmp_path / "ours", {"psi": "x"})
+        import_published(kind, tmp_path / "ours", {"psi": "x"})
     assert not (tmp_path / "ours").exists()
 
 
@@ -273,7 +272,7 @@ def test_the_documented_sizes_are_those_of_the_published_models():
 
 @EACH_IMAGE
 def test_command_line_for_networks_of_images(kind, tmp_path, capsys, tool):
-    _, published, config = IMAGE[kind]
+    published, config = PUBLISHED[kind].paths, IMAGE[kind]
     modules = image_modules(kind)
     folder = publish(tmp_path / "published", modules, published)
     modules["embedding_model"].config.save_pretrained(folder)

@@ -16,61 +16,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from interpretability.classifiers.folder import DESCRIPTION as CLASSIFIER
 from interpretability.command_line import guarded
 from interpretability.errors import UserError
 from interpretability.files import check_replaceable
 from interpretability.methods.folder import DESCRIPTION as INTERPRETER
-from interpretability.published import (
-    CNN14_ESC50,
-    FOCALNET_ESC50,
-    PIQ_ESC50,
-    VIT_ESC50,
-    import_cnn14,
-    import_focalnet,
-    import_piq,
-    import_vit,
-)
-
-
-class Model(NamedTuple):
-    """How one of the published models is imported.
-
-    Attributes
-    ----------
-    title : str
-    importer : callable
-    files : dict
-        Where its published files are.
-    sizes : tuple of str
-        Options that it takes.
-    configured : bool
-        Whether a local folder may hold its other sizes, in ``config.json``.
-    """
-
-    title: str
-    importer: Callable
-    files: dict[str, str]
-    sizes: tuple[str, ...]
-    configured: bool = False
-
-
-MODELS = {
-    "piq": Model("PIQ", import_piq, PIQ_ESC50, ("dim", "codebook_size", "shared_keys")),
-    "cnn14": Model("CNN14", import_cnn14, CNN14_ESC50, ("n_mels", "emb_dim")),
-    "vit": Model("ViT", import_vit, VIT_ESC50, ("image_frames",), configured=True),
-    "focalnet": Model("FocalNet", import_focalnet, FOCALNET_ESC50, ("image_frames",), configured=True),
-}
+from interpretability.published import PUBLISHED, import_published
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=sorted(MODELS), default="piq", help="what is imported (default: piq)")
+    parser.add_argument("--model", choices=sorted(PUBLISHED), default="piq", help="what is imported (default: piq)")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--source", type=Path, help="local folder with the published files")
     parser.add_argument("--dim", type=int, help="piq: channels of the encoder (default: 256)")
@@ -79,28 +39,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--n_mels", type=int, help="cnn14: mel bands (default: 80)")
     parser.add_argument("--emb_dim", type=int, help="cnn14: channels of the last block (default: 2048)")
     parser.add_argument("--image_frames", type=int, help="vit, focalnet: frames of an image (default: 431)")
-    known = parser.parse_args(argv)
+    options = parser.parse_args(argv)
 
     def run() -> None:
-        model = MODELS[known.model]
-        given = {name: getattr(known, name) for other in MODELS.values() for name in other.sizes}
+        model = PUBLISHED[options.model]
+        given = {name: getattr(options, name) for other in PUBLISHED.values() for name in other.sizes}
         settings = {name: value for name, value in given.items() if value is not None}
         foreign = [f"--{name}" for name in settings if name not in model.sizes]
         if foreign:
             expected = ", ".join(f"--{name}" for name in model.sizes)
             raise UserError(
-                f"{', '.join(foreign)} given, but --model {known.model} has {expected}: leave it out or name its model"
+                f"{', '.join(foreign)} given, but --model {options.model} has {expected}: leave it out or name its "
+                "model"
             )
-        check_replaceable(known.out, INTERPRETER if known.model == "piq" else CLASSIFIER)
+        check_replaceable(options.out, CLASSIFIER if model.interpreter is None else INTERPRETER)
         paths = None
-        if known.source is not None:
-            folder = known.source.resolve()
-            paths = {name: str(folder / Path(path).name) for name, path in model.files.items()}
-            if model.configured and (folder / "config.json").is_file():
+        if options.source is not None:
+            folder = options.source.resolve()
+            paths = {name: str(folder / Path(path).name) for name, path in model.paths.items()}
+            if "config" in model.settings and (folder / "config.json").is_file():
                 settings["config"] = folder
-        made = model.importer(known.out, paths, **settings)
-        labels = made.classifier.labels if known.model == "piq" else made.labels
-        print(f"{model.title} for {len(labels)} classes in {known.out}")
+        imported = import_published(options.model, options.out, paths, **settings)
+        labels = imported.labels if model.interpreter is None else imported.classifier.labels
+        print(f"{model.title} for {len(labels)} classes in {options.out}")
 
     return guarded(run)
 

@@ -48,7 +48,6 @@ class Cnn14Classifier(Classifier):
     Settings = Cnn14Settings
 
     def build(self) -> None:
-        """See :meth:`Classifier.build`."""
         n_mels, emb_dim = self.settings.n_mels, self.settings.emb_dim
         self.feature_channels = (*(self.settings.base_channels * 2**block for block in range(5)), emb_dim)
         self.feature_strides = (2, 4, 8, 16, 32, 32)

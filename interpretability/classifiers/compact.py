@@ -39,7 +39,6 @@ class CompactClassifier(Classifier):
     Settings = CompactSettings
 
     def build(self) -> None:
-        """See :meth:`Classifier.build`."""
         self.feature_channels = self.settings.channels
         self.feature_strides = tuple(2 ** (level + 1) for level in range(len(self.feature_channels)))
         n_mels, rate = self.settings.n_mels, self.frontend.settings.sample_rate
@@ -63,7 +62,6 @@ class CompactClassifier(Classifier):
         return torch.log1p(self.settings.gain * (magnitude @ self.mel_weights))
 
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
-        """See :meth:`Classifier.forward`."""
         maps = self.input_norm(self.log_mel(magnitude).transpose(1, 2)).transpose(1, 2)[:, None]  # [B, 1, T, n_mels]
         rows = (None,) * (1 + len(self.stages)) if valid is None else self.valid_rows(valid)
         maps = hide_padding(maps, rows[0])
@@ -85,7 +83,6 @@ class CompactClassifier(Classifier):
         return Grid(torch.arange(n_frames, dtype=torch.float64), self.mel_centres())
 
     def feature_rows(self, n_frames: int | Tensor) -> tuple[int | Tensor, ...]:
-        """See :meth:`Classifier.feature_rows`."""
         return tuple((n_frames + stride - 1) // stride for stride in (1, *self.feature_strides))
 
     def mel_centres(self) -> Tensor:

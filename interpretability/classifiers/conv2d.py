@@ -42,7 +42,6 @@ class Conv2dClassifier(Classifier):
     Settings = Conv2dSettings
 
     def build(self) -> None:
-        """See :meth:`Classifier.build`."""
         dim = self.settings.dim
         self.feature_channels = (dim,) * 4
         self.feature_strides = (2, 4, 8, 16)

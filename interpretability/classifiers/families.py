@@ -61,7 +61,6 @@ class Family(Layout):
         return None
 
     def blocks(self) -> list[str]:
-        """See :meth:`Layout.blocks`."""
         stacks = [
             [f"{name}.{index}" for index in range(len(module))]
             for name, module in self.module.named_modules()
@@ -85,7 +84,6 @@ class ConvolutionalFamily(Family):
         return needed
 
     def known_layer(self, name: str) -> FeatureLayer | None:
-        """See :meth:`Layout.known_layer`."""
         if self.config.model_type not in ROW_BY_ROW:
             return None
         start, stride = float(self.shortest), float(math.prod(self.config.conv_stride))
@@ -104,7 +102,6 @@ class FixedSizeFamily(Family):
 
     @classmethod
     def check_extractor(cls, extractor: Extractor, config: Any) -> None:
-        """See :meth:`Family.check_extractor`."""
         given, wanted = extractor.size, cls.input_size(config)
         if given != wanted:
             raise UserError(
@@ -134,17 +131,14 @@ class AstFamily(FixedSizeFamily):
 
     @classmethod
     def input_size(cls, config: Any) -> tuple[int, int]:
-        """See :meth:`FixedSizeFamily.input_size`."""
         return config.max_length, config.num_mel_bins
 
     @classmethod
     def derived_settings(cls, config: Any, given: Mapping) -> dict[str, Any]:
-        """See :meth:`Family.derived_settings`."""
         return {"num_mel_bins": config.num_mel_bins, "max_length": config.max_length}
 
     @property
     def attention(self) -> Attention:
-        """See :attr:`Family.attention`."""
         modules = dict(self.module.named_modules())
         layers = tuple(modules[f"{name}.attention"] for name in self.blocks())
         return Attention(self.module, layers, self.N_SPECIAL, "module")
@@ -171,12 +165,10 @@ class AstFamily(FixedSizeFamily):
         return FeatureLayer(name, axes, channels, bands, self.config.time_stride * features.stride, centre, centre)
 
     def known_layer(self, name: str) -> FeatureLayer | None:
-        """See :meth:`Layout.known_layer`."""
         bands, steps = self.patches
         return self.find_layer(name, [(1, bands * steps, self.config.hidden_size)])
 
     def to_map(self, layer: FeatureLayer, raw: Tensor) -> Tensor:
-        """See :meth:`Layout.to_map`."""
         if layer.axes != "tokens":
             return super().to_map(layer, raw)
         bands, steps = self.patches
@@ -196,7 +188,6 @@ class AstFamily(FixedSizeFamily):
         return self.bins(torch.lerp(centres[below], centres[below + 1], places.double() - below))
 
     def input_rows(self, n_frames: int | Tensor) -> int | Tensor:
-        """See :meth:`Layout.input_rows`."""
         return self._feature_frames.rows(n_frames, self.frontend.hop_length)
 
     def input_grid(self, n_frames: int) -> Grid:
@@ -218,12 +209,10 @@ class WhisperFamily(FixedSizeFamily):
 
     @classmethod
     def input_size(cls, config: Any) -> tuple[int, int]:
-        """See :meth:`FixedSizeFamily.input_size`."""
         return 2 * config.max_source_positions, config.num_mel_bins
 
     @classmethod
     def derived_settings(cls, config: Any, given: Mapping) -> dict[str, Any]:
-        """See :meth:`Family.derived_settings`."""
         settings = {**WhisperExtractor.DEFAULTS, **given}
         seconds = 2 * config.max_source_positions * settings["hop_length"] / settings["sampling_rate"]
         return {"feature_size": config.num_mel_bins, "chunk_length": math.floor(seconds)}
@@ -238,7 +227,6 @@ class WhisperFamily(FixedSizeFamily):
         return None
 
     def known_layer(self, name: str) -> FeatureLayer | None:
-        """See :meth:`Layout.known_layer`."""
         return self.find_layer(name, [(1, self.config.max_source_positions, self.config.d_model)])
 
 

@@ -37,7 +37,6 @@ class FocalNetClassifier(ImageClassifier):
 
     @classmethod
     def configuration(cls, settings: Any) -> Any:
-        """See :meth:`ImageClassifier.configuration`."""
         configuration = super().configuration(settings)
         stages = len(configuration.depths)
         if not stages or min(configuration.depths) < 1:
@@ -58,7 +57,6 @@ class FocalNetClassifier(ImageClassifier):
         return network
 
     def find_levels(self) -> tuple[Level, ...]:
-        """See :meth:`ImageClassifier.find_levels`."""
         config = self.embedding_model.config
         overlap = config.use_conv_embed
         patch = (CONVOLVED_STEM,) * 2 if overlap else pair(config.patch_size)
@@ -77,7 +75,6 @@ class FocalNetClassifier(ImageClassifier):
         return tuple(levels)
 
     def run_network(self, pixels: Tensor) -> ImageFeatures:
-        """See :meth:`ImageClassifier.run_network`."""
         ends = [stage.layers[-1] for stage in self.embedding_model.focalnet.encoder.stages[:-1]]
         with (
             recorded_outputs(dict(enumerate(ends)), lambda output: output) as states,

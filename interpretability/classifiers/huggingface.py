@@ -241,7 +241,6 @@ class HuggingFaceClassifier(WaveformClassifier):
         return super()._apply(function, *args, **kwargs)
 
     def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
-        """See :meth:`WaveformClassifier.logits_of`."""
         wavs = functional.pad(wavs, (0, max(0, self.layout.shortest - wavs.shape[1])))
         arguments = self.extractor(wavs, lengths)
         dtype = next(self.module.parameters()).dtype
@@ -249,7 +248,6 @@ class HuggingFaceClassifier(WaveformClassifier):
         return self.module(**arguments, return_dict=True).logits
 
     def classify_samples(self, wavs: Tensor, lengths: Tensor, n_frames: int) -> ClassifierOutput:
-        """See :meth:`WaveformClassifier.classify_samples`."""
         longest, hop = self.extractor.longest, self.frontend.settings.hop_length
         if longest is not None and not self._warned and int(lengths.max()) > longest + hop:
             self._warned = True

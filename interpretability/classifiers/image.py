@@ -142,7 +142,6 @@ class ImageClassifier(Classifier):
     BUILD: Mapping[str, Any] = {}
 
     def build(self) -> None:
-        """See :meth:`Classifier.build`."""
         self.input_norm = nn.BatchNorm2d(1) if self.settings.input_norm else None
         self.image_frames = self.settings.image_frames
         configuration = self.configuration({**self.SMALL, **self.settings.config})
@@ -300,7 +299,6 @@ class ImageClassifier(Classifier):
     # -------------------------------------------------------------------------------------------------- the images
 
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
-        """See :meth:`Classifier.forward`."""
         images = self.images(magnitude, valid)
         features = self.run_network(images.pixels)
         embedding = self.embedding_of_clips(features.embedding, images)
@@ -362,7 +360,6 @@ class ImageClassifier(Classifier):
         return self._grid(self.feature_rows(n_frames)[0], Level(1, rows, columns, (0.0, 0.0)))
 
     def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
-        """See :meth:`Classifier.feature_grids`."""
         counts = self.feature_rows(n_frames)[1:]
         return tuple(self._grid(count, level) for count, level in zip(counts, self.levels, strict=True))
 

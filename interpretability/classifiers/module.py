@@ -77,6 +77,5 @@ class ModuleClassifier(WaveformClassifier):
         return super().architecture()
 
     def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
-        """See :meth:`WaveformClassifier.logits_of`."""
         output = self.module(wavs)
         return output.logits if hasattr(output, "logits") else tensor_of(output)

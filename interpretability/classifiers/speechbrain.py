@@ -196,7 +196,6 @@ class SpeechBrainClassifier(WaveformClassifier):
         return classifier
 
     def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
-        """See :meth:`WaveformClassifier.logits_of`."""
         return self.settings.logit_scale * self.module(wavs, lengths.to(wavs) / wavs.shape[1])
 
 

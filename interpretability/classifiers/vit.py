@@ -68,7 +68,6 @@ class ViTClassifier(ImageClassifier):
     )
 
     def build(self) -> None:
-        """See :meth:`Classifier.build`."""
         super().build()
         self.attention.check()
 
@@ -79,7 +78,6 @@ class ViTClassifier(ImageClassifier):
         return super().make_network(configuration)
 
     def find_levels(self) -> tuple[Level, ...]:
-        """See :meth:`ImageClassifier.find_levels`."""
         config = self.embedding_model.config
         patch = pair(config.patch_size)
         if any(size % step for size, step in zip(self.image_size, patch, strict=True)):
@@ -96,7 +94,6 @@ class ViTClassifier(ImageClassifier):
         return (level,) * len(self.map_layers)
 
     def run_network(self, pixels: Tensor) -> ImageFeatures:
-        """See :meth:`ImageClassifier.run_network`."""
         layers = {number: self.embedding_model.layers[number - 1] for number in self.map_layers[:-1]}
         attention = self.attention
         with (

@@ -216,7 +216,6 @@ class WaveformClassifier(Classifier):
         return ClassifierOutput(logits, embedding, maps, attention)
 
     def feature_rows(self, n_frames: int | Tensor) -> tuple[int | Tensor, ...]:
-        """See :meth:`Classifier.feature_rows`."""
         hop = self.frontend.settings.hop_length
         return (self.layout.input_rows(n_frames), *(layer.rows(n_frames, hop) for layer in self.layers))
 
@@ -226,7 +225,6 @@ class WaveformClassifier(Classifier):
         return tuple(self.layout.grid(layer, count) for layer, count in zip(self.layers, rows, strict=True))
 
     def input_grid(self, n_frames: int) -> Grid:
-        """See :meth:`Classifier.input_grid`."""
         return self.layout.input_grid(n_frames)
 
     def describe_layers(self) -> list[LayerInfo]:
