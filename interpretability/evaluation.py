@@ -43,7 +43,7 @@ ROW_KEYS = ("clip", "method", "place", "apply", "true", "predicted", "explained"
 
 
 class Companion(Protocol):
-    """A row that is made from the first method's mask: a baseline of the same kept area, say (``matched_floors``)."""
+    """A row that is made from the first method's mask: of the same kept area, say (``matched_baselines``)."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -137,10 +137,10 @@ def evaluate(
             f"methods {list(methods)}, companions {list(companions)}: expected a method, and distinct names"
         )
     first, *others = methods
-    settings = {name: {"method": m.NAME, **m.settings} for name, m in methods.items()}
+    settings = {name: {"method": m.NAME, **m.settings.to_dict()} for name, m in methods.items()}
     # What they keep is the first method's choice, and so is the domain in which they keep it.
     settings |= {
-        name: {**companion.settings, "apply": methods[first].apply_domain, "same_as": first}
+        name: {**companion.settings, "apply": methods[first].settings.apply, "same_as": first}
         for name, companion in companions.items()
     }
     header = {
@@ -192,17 +192,14 @@ def _measure(
 ) -> list[dict]:
     """Measure one batch of clips: a row for each method, place and clip."""
     wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
-    frontend = classifier.frontend
-    spectrogram = frontend.analyse(frontend.level(wavs, lengths), lengths)
-    truth = _truth(frontend, batch, wavs, lengths)
-    output = classifier.classify(spectrogram)
-    target = output.predicted
+    analysed = classifier.analyse(wavs, lengths)
+    truth = _truth(classifier.frontend, batch, wavs, lengths)
     first = next(iter(methods))
     rows = []
 
     def add(row_name: str, mask: Tensor, apply: str, scores: dict[str, Tensor], undefined: Tensor | None) -> None:
         suite = MetricSuite(classifier, apply)
-        measured = suite(spectrogram, output, mask, target, truth=truth, undefined=undefined, places=places)
+        measured = suite(analysed, mask, places, truth=truth, undefined=undefined)
         for place, values in measured.items():
             taken = scores.keys() & {*values, *ROW_KEYS}
             if taken:
@@ -215,24 +212,24 @@ def _measure(
                         "place": place,
                         "apply": apply,
                         "true": batch.label[position],
-                        "predicted": classifier.labels[int(output.predicted[position])],
-                        "explained": classifier.labels[int(target[position])],
+                        "predicted": classifier.labels[int(analysed.output.predicted[position])],
+                        "explained": classifier.labels[int(analysed.target[position])],
                         **clip_values(values | scores, position),
                     }
                 )
 
     for row_name, interpreter in methods.items():
         with _clock(row_name, device, seconds):
-            interpretation = interpreter.interpret(spectrogram, output, target)
-        undefined = interpretation.undefined
-        add(row_name, interpretation.mask, interpreter.apply_domain, interpretation.scores, undefined)
+            interpretation = interpreter.interpret(analysed)
+        apply, undefined = interpreter.settings.apply, interpretation.undefined
+        add(row_name, interpretation.mask, apply, interpretation.scores, undefined)
         if row_name != first:
             continue
         for companion_name, companion in companions.items():
             with _clock(companion_name, device, seconds):
-                mask = companion(spectrogram, interpretation.mask)
+                mask = companion(analysed.spectrogram, interpretation.mask)
             # Where there is no mask, there is none to keep as much as.
-            add(companion_name, mask, interpreter.apply_domain, {}, undefined)
+            add(companion_name, mask, apply, {}, undefined)
     return rows
 
 
@@ -247,8 +244,8 @@ def _truth(frontend: Frontend, batch: PaddedBatch, wavs: Tensor, lengths: Tensor
             "make the targets as long as their clips"
         )
     # The rest is what is left of the mixture as it is on disk, exactly; target, rest and mixture get the same gain.
-    peak = frontend.peak(wavs, lengths)  # [B, 1]
-    parts = [frontend.analyse(part / peak, lengths).magnitude for part in (target, wavs - target)]
+    gain = frontend.clips(wavs, lengths).gain  # [B, 1]
+    parts = [frontend.analyse(part / gain, lengths).magnitude for part in (target, wavs - target)]
     return true_mask(*parts)
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput, MaskedLogits
 from interpretability.data.audio import write_wav
 from interpretability.dictionary import Components
 from interpretability.files import write_json
-from interpretability.frontend import Frontend, FrontendSettings, Spectrogram, apply_mask
-
-if TYPE_CHECKING:
-    from interpretability.classifiers.base import ClassifierOutput
-    from interpretability.methods.base import Interpreter
+from interpretability.frontend import FrontendSettings, MaskedPair, Spectrogram, apply_mask
+from interpretability.probabilities import probabilities
 
 COMPONENTS = "components"
 
@@ -44,6 +41,16 @@ class Interpretation:
     scores: dict[str, Tensor] = field(default_factory=dict)
     undefined: Tensor | None = None
 
+    def clip(self, index: int, n_frames: int) -> Interpretation:
+        """Return what is said of one clip, as a batch of one, cut to its frames."""
+        one = slice(index, index + 1)
+        return Interpretation(
+            self.mask[one, :n_frames],
+            None if self.components is None else self.components.clip(index, n_frames),
+            {name: score[one] for name, score in self.scores.items()},
+            None if self.undefined is None else self.undefined[one],
+        )
+
 
 @dataclass
 class Explanation:
@@ -53,124 +60,105 @@ class Explanation:
     ----------
     method : str
         Name of the method.
-    labels : list of str
-        The classifier's class names.
-    frontend : FrontendSettings
-    spectrogram : Spectrogram
-        Of the levelled input.
-    output : ClassifierOutput
-        What the classifier says of the unmasked input.
-    mask : Tensor [B, T, F]
-        Values in [0, 1].
-    target : Tensor [B]
-        Explained class.
-    probabilities : Tensor [B, C]
-        Of the unmasked input.
-    sound : Tensor [B, N]
-        The levelled input.
-    listenable : Tensor [B, N]
-        What the mask keeps, as sound: ``istft(In e^{j phase})``.
-    residual : Tensor [B, N]
-        What the mask removes, as sound.
-    apply : {"log", "linear"}
-        Domain of the mask.
-    components : Components, optional
-        Of a method that explains by components of a dictionary.
-    undefined : Tensor [B], bool, optional
-        Clips without an explanation: the mask is 0 and means nothing. None: there are none.
-    notes : tuple of str
-        What has to be known to read the method's explanations.
     title : str
         What figures call the method: its name and variant.
+    notes : tuple of str
+        What has to be known to read the method's explanations.
+    labels : list of str
+        The classifier's class names.
+    task : {"single", "multi"}
+        One label a clip, or several.
+    apply : {"log", "linear"}
+        Domain of the mask.
+    batch : AnalysedBatch
+        The levelled clips, what the classifier says of them, and the explained classes.
+    interpretation : Interpretation
+        The mask, and what the method says beside it.
+    pair : MaskedPair
+        What the mask keeps and what it removes.
+    heard : MaskedLogits
+        What the classifier says of these two, as sounds.
     """
 
     method: str
+    title: str
+    notes: tuple[str, ...]
     labels: list[str]
-    frontend: FrontendSettings
-    spectrogram: Spectrogram
-    output: ClassifierOutput
-    mask: Tensor
-    target: Tensor
-    probabilities: Tensor
-    sound: Tensor
-    listenable: Tensor
-    residual: Tensor
-    apply: str = "log"
-    components: Components | None = None
-    undefined: Tensor | None = None
-    notes: tuple[str, ...] = ()
-    title: str = ""
+    task: str
+    apply: str
+    batch: AnalysedBatch
+    interpretation: Interpretation
+    pair: MaskedPair
+    heard: MaskedLogits
 
-    @classmethod
-    def make(
-        cls,
-        interpreter: Interpreter,
-        sound: Tensor,
-        spectrogram: Spectrogram,
-        output: ClassifierOutput,
-        interpretation: Interpretation,
-        target: Tensor,
-    ) -> Explanation:
-        """Build the explanation of analysed clips from what a method says of them.
+    @property
+    def frontend(self) -> FrontendSettings:
+        """Settings of the front end."""
+        return self.batch.clips.frontend.settings
 
-        Raises
-        ------
-        ValueError
-            If the mask has another shape than the magnitude, or values outside [0, 1]; if it keeps something of a clip
-            that is said to have no explanation.
-        """
-        mask, undefined = interpretation.mask, interpretation.undefined
-        if mask.shape != spectrogram.magnitude.shape:
-            raise ValueError(f"mask is {tuple(mask.shape)}, expected {tuple(spectrogram.magnitude.shape)}")
-        if not bool(((mask >= 0) & (mask <= 1)).all()):
-            raise ValueError("mask has values outside [0, 1] or not finite")
-        if undefined is not None and bool(mask[undefined].any()):
-            raise ValueError("mask keeps something of a clip whose explanation is undefined: expected zeros")
-        frontend, domain = interpreter.frontend, interpreter.apply_domain
-        parts = [apply_mask(spectrogram.magnitude, part, domain) for part in (mask, 1 - mask)]
-        listenable, residual = (frontend.resynthesise(spectrogram, part) for part in parts)
-        logits = output.logits.float()
-        probabilities = logits.softmax(1) if interpreter.classifier.task == "single" else logits.sigmoid()
-        return cls(
-            interpreter.NAME,
-            interpreter.classifier.labels,
-            frontend.settings,
-            spectrogram,
-            output,
-            mask,
-            target,
-            probabilities,
-            sound,
-            listenable,
-            residual,
-            domain,
-            interpretation.components,
-            undefined,
-            tuple(interpreter.notes),
-            interpreter.title,
-        )
+    @property
+    def spectrogram(self) -> Spectrogram:
+        """Of the levelled input."""
+        return self.batch.spectrogram
+
+    @property
+    def output(self) -> ClassifierOutput:
+        """What the classifier says of the unmasked input."""
+        return self.batch.output
+
+    @property
+    def target(self) -> Tensor:
+        """Explained classes [B]."""
+        return self.batch.target
+
+    @property
+    def mask(self) -> Tensor:
+        """Masks [B, T, F], values in [0, 1]."""
+        return self.interpretation.mask
+
+    @property
+    def components(self) -> Components | None:
+        """Of a method that explains by components of a dictionary."""
+        return self.interpretation.components
+
+    @property
+    def undefined(self) -> Tensor | None:
+        """Clips [B] without an explanation: the mask is 0 and means nothing. None: there are none."""
+        return self.interpretation.undefined
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Of each class, of the unmasked input, [B, C]."""
+        return probabilities(self.output.logits.float(), self.task)
+
+    @property
+    def sound(self) -> Tensor:
+        """The levelled input [B, N]."""
+        return self.batch.clips.wavs
+
+    @property
+    def listenable(self) -> Tensor:
+        """What the mask keeps, as sound [B, N]: ``istft(In e^{j phase})``."""
+        return self.pair.listenable
+
+    @property
+    def residual(self) -> Tensor:
+        """What the mask removes, as sound [B, N]."""
+        return self.pair.residual
 
     def __len__(self) -> int:
-        return len(self.target)
+        return len(self.batch)
 
     def __getitem__(self, index: int) -> Explanation:
         """Return clip ``index`` alone, cut to its own length."""
         index = range(len(self))[index]
-        one = slice(index, index + 1)
-        spectrogram = self.spectrogram.clip(index)
-        frames, n_samples = spectrogram.magnitude.shape[1], spectrogram.n_samples
+        batch, one = self.batch.clip(index), slice(index, index + 1)
         return replace(
             self,
-            spectrogram=spectrogram,
-            output=self.output[one],
-            mask=self.mask[one, :frames],
-            target=self.target[one],
-            probabilities=self.probabilities[one],
-            sound=self.sound[one, :n_samples],
-            listenable=self.listenable[one, :n_samples],
-            residual=self.residual[one, :n_samples],
-            components=None if self.components is None else self.components.clip(index, frames),
-            undefined=None if self.undefined is None else self.undefined[one],
+            batch=batch,
+            interpretation=self.interpretation.clip(index, batch.spectrogram.magnitude.shape[1]),
+            pair=self.pair.clip(index),
+            heard=MaskedLogits(self.heard.inside[one], self.heard.outside[one]),
         )
 
     def describe(self, index: int = 0) -> dict:
@@ -292,7 +280,7 @@ class Explanation:
         clip = self[index]
         if clip.components is None:
             return {}
-        frontend, spectrogram = Frontend(self.frontend), clip.spectrogram
+        frontend, spectrogram = clip.batch.clips.frontend, clip.spectrogram
         return {
             k: frontend.resynthesise(
                 spectrogram, apply_mask(spectrogram.magnitude, clip.components.mask_of(k), self.apply)
@@ -302,8 +290,7 @@ class Explanation:
 
     def masked_magnitude(self) -> Tensor:
         """Return what the mask keeps as linear magnitude [B, T, F]."""
-        with torch.no_grad():
-            return apply_mask(self.spectrogram.magnitude, self.mask, self.apply)
+        return self.pair.inside
 
 
 def _array(values: Tensor) -> np.ndarray:

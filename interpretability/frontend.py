@@ -2,7 +2,8 @@
 
 Conventions (all modules follow them)
 -------------------------------------
-- Waveforms are ``[B, N]`` float, mono; relative lengths ``[B]`` lie in (0, 1], as SpeechBrain passes them.
+- Waveforms are ``[B, N]`` float, mono; relative lengths ``[B]`` lie in (0, 1], as SpeechBrain passes them. Where sounds
+  come in, :meth:`Frontend.clips` counts lengths and zeroes padding, once; from there on they travel as :class:`Clips`.
 - Spectrograms are ``[B, T, F]``: time first, then frequency; ``magnitude`` is linear, ``log_magnitude`` is ``log1p``.
 - ``valid [B, T]`` marks frames that belong to the clip; a clip of n samples has ``1 + n // hop`` frames, whatever
   the padding of the batch. Frames that are not valid hold zeros.
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from speechbrain.processing.features import STFT
@@ -139,6 +141,60 @@ class Spectrogram:
         return map(self.clip, range(len(self)))
 
 
+@dataclass
+class Clips:
+    """A padded batch of sounds (of :meth:`Frontend.clips`); analysed when first asked for.
+
+    Attributes
+    ----------
+    wavs : Tensor [B, N]
+        Zero beyond each clip's end.
+    lengths : Tensor [B], int64
+        Of each clip, in samples.
+    frontend : Frontend
+    """
+
+    wavs: Tensor
+    lengths: Tensor
+    frontend: Frontend
+
+    @cached_property
+    def spectrogram(self) -> Spectrogram:
+        """Their analysis."""
+        return self.frontend._transform(self)
+
+    @property
+    def gain(self) -> Tensor:
+        """What the level rule divides each clip by, [B, 1]: max|x|; 1 for silence, or without a rule."""
+        if self.frontend.settings.level == "none":
+            return self.wavs.new_ones(len(self.wavs), 1)
+        peak = self.wavs.abs().amax(dim=1, keepdim=True)  # [B, 1]
+        return torch.where(peak > 0, peak, torch.ones_like(peak))
+
+    def levelled(self) -> Clips:
+        """Apply the level rule: with ``peak``, max|x| is then 1, or 0 for silence. Twice is once."""
+        return Clips(self.wavs / self.gain, self.lengths, self.frontend)
+
+    def __len__(self) -> int:
+        return len(self.wavs)
+
+    def __getitem__(self, index) -> Clips:
+        """Select clips of the batch (an index tensor, a slice or a list); the padded size stays."""
+        selected = Clips(self.wavs[index], self.lengths[index], self.frontend)
+        if "spectrogram" in vars(self):  # analysed already: not again
+            selected.spectrogram = self.spectrogram[index]
+        return selected
+
+    def clip(self, index: int) -> Clips:
+        """Return clip ``index`` alone, cut to its own length."""
+        index = range(len(self))[index]
+        one = slice(index, index + 1)
+        alone = Clips(self.wavs[one, : int(self.lengths[index])], self.lengths[one], self.frontend)
+        if "spectrogram" in vars(self):
+            alone.spectrogram = self.spectrogram.clip(index)
+        return alone
+
+
 class Frontend:
     """The one front end: STFT analysis, masks, inverse STFT, levels.
 
@@ -170,32 +226,8 @@ class Frontend:
         """Return the number of frames T of a clip of ``n_samples`` samples."""
         return 1 + n_samples // self.settings.hop_length
 
-    def level(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Apply the level rule to every clip; a silent clip stays silent.
-
-        Parameters
-        ----------
-        wavs : Tensor [B, N]
-        lengths : Tensor [B] in (0, 1], optional
-            What lies beyond a clip's length does not count, and comes back as zero.
-
-        Returns
-        -------
-        Tensor [B, N]
-            With ``peak``: max|x| is 1, or 0 for silence. Applying the rule twice changes nothing.
-        """
-        return _zero_padding(wavs, sample_counts(wavs, lengths)) / self.peak(wavs, lengths)
-
-    def peak(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return what the level rule divides each clip of [B, N] by, [B, 1]; 1 for silence, or without a rule."""
-        wavs = _zero_padding(wavs, sample_counts(wavs, lengths))
-        if self.settings.level == "none":
-            return wavs.new_ones(len(wavs), 1)
-        peak = wavs.abs().amax(dim=1, keepdim=True)  # [B, 1]
-        return torch.where(peak > 0, peak, torch.ones_like(peak))
-
-    def analyse(self, wavs: Tensor, lengths: Tensor | None = None) -> Spectrogram:
-        """Short-time Fourier analysis of a padded batch; no levelling (see :meth:`level`).
+    def clips(self, wavs: Tensor, lengths: Tensor | None = None) -> Clips:
+        """Take in a padded batch: count its lengths and zero its padding.
 
         Parameters
         ----------
@@ -203,25 +235,37 @@ class Frontend:
         lengths : Tensor [B] in (0, 1], optional
             Relative lengths; all ones if not given.
 
-        Returns
-        -------
-        Spectrogram
-            Each clip's valid frames are those it would have without padding.
-
         Raises
         ------
         ValueError
             If ``wavs`` is not [B, N] with N >= 1, or a length is outside (0, 1].
         """
         counts = sample_counts(wavs, lengths)
-        wavs = _zero_padding(wavs, counts)
+        return Clips(_zero_padding(wavs, counts), counts, self)
+
+    def analyse(self, wavs: Tensor, lengths: Tensor | None = None) -> Spectrogram:
+        """Short-time Fourier analysis of a padded batch, at the level it has: the spectrogram of :meth:`clips`.
+
+        Parameters
+        ----------
+        wavs, lengths
+            As in :meth:`clips`.
+
+        Returns
+        -------
+        Spectrogram
+            Each clip's valid frames are those it would have without padding.
+        """
+        return self.clips(wavs, lengths).spectrogram
+
+    def _transform(self, clips: Clips) -> Spectrogram:
         # Half precision has no FFT on CPUs, and phases need the full one.
-        with torch.autocast(device_type=wavs.device.type, enabled=False):
-            stft = torch.view_as_complex(self._stft(wavs.float()).contiguous())  # [B, T, F]
-        frames = torch.arange(stft.shape[1], device=wavs.device)
-        valid = frames[None] < self.n_frames(counts)[:, None]  # [B, T]
+        with torch.autocast(device_type=clips.wavs.device.type, enabled=False):
+            stft = torch.view_as_complex(self._stft(clips.wavs.float()).contiguous())  # [B, T, F]
+        frames = torch.arange(stft.shape[1], device=stft.device)
+        valid = frames[None] < self.n_frames(clips.lengths)[:, None]  # [B, T]
         stft = stft * valid[..., None]
-        return Spectrogram(stft.abs(), stft.angle(), valid, counts, wavs.shape[1])
+        return Spectrogram(stft.abs(), stft.angle(), valid, clips.lengths, clips.wavs.shape[1])
 
     def resynthesise(self, spectrogram: Spectrogram, masked_magnitude: Tensor) -> Tensor:
         """Turn a magnitude with the spectrogram's phase into sound: windowed overlap-add, differentiable.
@@ -266,10 +310,6 @@ class Frontend:
         signal = torch.nn.functional.pad(signal, (0, max(0, missing)))
         return _zero_padding(signal, spectrogram.lengths)
 
-    def relative_lengths(self, spectrogram: Spectrogram) -> Tensor:
-        """Return the clips' relative lengths [B] of a spectrogram."""
-        return spectrogram.lengths.double() / spectrogram.n_samples
-
     def _centred_window(self, like: Tensor) -> Tensor:
         window = self._stft.window.to(like)
         left = (self.settings.n_fft - self.settings.win_length) // 2
@@ -310,6 +350,79 @@ def apply_mask(magnitude: Tensor, mask: Tensor, domain: str = "log") -> Tensor:
     if domain == "linear":
         return mask * magnitude
     raise ValueError(f"apply_mask: domain is {domain!r}, expected one of {APPLY_DOMAINS}")
+
+
+@dataclass
+class MaskedPair:
+    """What a mask keeps of a batch of clips (In) and what it removes (Out), as magnitudes and as sound.
+
+    The sounds are made when somebody first asks for them, and once.
+
+    Attributes
+    ----------
+    whole : Clips
+        The clips that were masked.
+    magnitudes : Tensor [2B, T, F]
+        Of In, then of Out.
+    """
+
+    whole: Clips
+    magnitudes: Tensor
+
+    @classmethod
+    def of(cls, clips: Clips, mask: Tensor, apply: str = "log") -> MaskedPair:
+        """Mask clips.
+
+        Parameters
+        ----------
+        clips : Clips
+        mask : Tensor [B, T, F] in [0, 1]
+        apply : {"log", "linear"}
+            Domain of the mask.
+
+        Raises
+        ------
+        ValueError
+            For an unknown domain, or a mask of another shape.
+        """
+        magnitude = clips.spectrogram.magnitude
+        return cls(clips, torch.cat([apply_mask(magnitude, part, apply) for part in (mask, 1 - mask)]))
+
+    @property
+    def inside(self) -> Tensor:
+        """Magnitude of In, [B, T, F]."""
+        return self.magnitudes[: len(self.magnitudes) // 2]
+
+    @cached_property
+    def spectrogram(self) -> Spectrogram:
+        """In, then Out, with phase, frames and lengths of the clips: 2B of them."""
+        twice = torch.arange(len(self.whole), device=self.magnitudes.device).repeat(2)
+        return replace(self.whole.spectrogram[twice], magnitude=self.magnitudes)
+
+    @cached_property
+    def clips(self) -> Clips:
+        """In, then Out, as sound at the level it has: what is heard; 2B clips."""
+        sound = self.whole.frontend.resynthesise(self.spectrogram, self.magnitudes)
+        return Clips(sound, self.spectrogram.lengths, self.whole.frontend)
+
+    @property
+    def listenable(self) -> Tensor:
+        """In as sound [B, N]: ``istft(In e^{j phase})``."""
+        return self.clips.wavs[: len(self.whole)]
+
+    @property
+    def residual(self) -> Tensor:
+        """Out as sound [B, N]."""
+        return self.clips.wavs[len(self.whole) :]
+
+    def clip(self, index: int) -> MaskedPair:
+        """Return the pair of clip ``index`` alone, cut to its own length."""
+        whole = self.whole.clip(index)
+        both = torch.tensor([index % len(self.whole), index % len(self.whole) + len(self.whole)])
+        alone = MaskedPair(whole, self.magnitudes[both, : whole.spectrogram.magnitude.shape[1]])
+        if "clips" in vars(self):  # sound already: not again
+            alone.clips = Clips(self.clips.wavs[both, : whole.wavs.shape[1]], self.clips.lengths[both], whole.frontend)
+        return alone
 
 
 def sample_counts(wavs: Tensor, lengths: Tensor | None) -> Tensor:

@@ -2,50 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 
-def groups_of_equal_length(valid: Tensor | None, batch_size: int) -> Iterator[tuple[Tensor, int | None]]:
-    """Yield (indices of clips, their number of valid frames) for each length in the batch.
-
-    Networks that cannot hide padding layer by layer run once for each length, so that a padded clip gives what it
-    gives alone.
-    """
-    if valid is None or bool(valid.all()):
-        yield torch.arange(batch_size, device=None if valid is None else valid.device), None
-        return
-    counts = valid.sum(dim=1)
-    for count in counts.unique().tolist():
-        yield (counts == count).nonzero()[:, 0], int(count)
-
-
-def reassemble(indices: Sequence[Tensor], parts: Sequence[Tensor], axis: int, size: int | None = None) -> Tensor:
-    """Put the groups of a batch together again that ran alone, by length.
+class LengthGroups:
+    """The clips of a batch, grouped by length: what runs group by group sees no padding.
 
     Parameters
     ----------
-    indices : sequence of Tensor [b]
-        Places in the batch of each group's clips; every place once.
-    parts : sequence of Tensor
-        What came of each group, [b, …], clips along the first axis; sizes may differ along ``axis`` alone.
-    axis : int
-        Axis of time, counted from 0.
-    size : int, optional
-        Wanted along it; that of the longest part if not given.
+    lengths : Tensor [B], integer
+        Of each clip, in whatever unit :meth:`run` cuts by. Where all are equal there is one group, the batch itself.
 
-    Returns
+    Example
     -------
-    Tensor
-        In the batch's order, with zeros after the end of shorter parts.
+    >>> groups = LengthGroups(torch.tensor([3, 2, 3]))
+    >>> values = torch.ones(3, 4)
+    >>> groups.join(groups.run(lambda index, length: values[index, :length]), axis=1, size=4)
+    tensor([[1., 1., 1., 0.],
+            [1., 1., 0., 0.],
+            [1., 1., 1., 0.]])
     """
-    size = max(part.shape[axis] for part in parts) if size is None else size
+
+    def __init__(self, lengths: Tensor):
+        sizes = lengths.unique().tolist()
+        if len(sizes) == 1:
+            self._groups: list[tuple[Tensor | slice, int]] = [(slice(None), sizes[0])]
+        else:
+            self._groups = [((lengths == size).nonzero()[:, 0], size) for size in sizes]
+
+    @classmethod
+    def of_frames(cls, valid: Tensor, together: bool = False) -> LengthGroups:
+        """Group clips by their valid frames [B, T]; ``together``: all of T frames, as training needs it."""
+        return cls(valid.new_full(valid.shape[:1], valid.shape[1], dtype=torch.int64) if together else valid.sum(1))
+
+    def run(self, function: Callable[[Tensor | slice, int], Any]) -> list[Any]:
+        """Call ``function(index, length)`` for each group; ``index`` selects its clips from the batch."""
+        return [function(index, length) for index, length in self._groups]
+
+    def join(self, parts: Sequence[Tensor], axis: int = 0, size: int | None = None) -> Tensor:
+        """Put what came of each group together again, in the batch's order.
+
+        Parameters
+        ----------
+        parts : sequence of Tensor [b, …]
+            One for each group, clips along the first axis; sizes may differ along ``axis`` alone.
+        axis : int
+            Axis of time, counted from 0; 0 where there is none.
+        size : int, optional
+            Wanted along it; that of the longest part if not given.
+
+        Returns
+        -------
+        Tensor [B, …]
+            With zeros after the end of shorter parts.
+        """
+        if axis:
+            size = max(part.shape[axis] for part in parts) if size is None else size
+            parts = [_padded(part, axis, size) for part in parts]
+        if len(self._groups) == 1:
+            return parts[0]
+        return torch.cat(list(parts))[torch.cat([index for index, _ in self._groups]).argsort()]
+
+
+def _padded(values: Tensor, axis: int, size: int) -> Tensor:
     # functional.pad counts axes from the last one.
-    filled = [functional.pad(part, (0, 0) * (part.ndim - 1 - axis) + (0, size - part.shape[axis])) for part in parts]
-    return torch.cat(filled)[torch.cat(tuple(indices)).argsort()]
+    return functional.pad(values, (0, 0) * (values.ndim - 1 - axis) + (0, size - values.shape[axis]))
 
 
 def mean_over_valid(values: Tensor, valid: Tensor) -> Tensor:

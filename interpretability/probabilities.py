@@ -56,6 +56,11 @@ def predicted_class(scores: Tensor) -> Tensor:
     return index.masked_fill(~best, scores.shape[1]).amin(dim=1)
 
 
+def probabilities(logits: Tensor, task: str = "single") -> Tensor:
+    """Probabilities of all classes [B, C], from logits [B, C]: softmax, or of a multi-label head sigmoid."""
+    return logits.softmax(1) if task == "single" else logits.sigmoid()
+
+
 def class_probability(logits: Tensor, target: Tensor, task: str = "single") -> ClassProbability:
     """Probability of the target class, and that of everything else, from logits.
 

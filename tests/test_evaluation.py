@@ -18,7 +18,7 @@ from interpretability.errors import UserError
 from interpretability.evaluation import evaluate
 from interpretability.frontend import PLACES
 from interpretability.methods.base import Interpreter
-from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask, matched_floors
+from interpretability.methods.baselines import ConstantMask, EnergyMask, RandomMask, matched_baselines
 from interpretability.metrics import LOCALISATION, METRICS, energy_precision
 
 LABELS = ["cat", "dog", "rain"]
@@ -51,10 +51,10 @@ def dataset(n_clips=7, silent=()):
 
 def methods(classifier):
     return {
-        "M = 1": ConstantMask(classifier, 1.0),
-        "M = 0": ConstantMask(classifier, 0.0),
-        "random": RandomMask(classifier, 0.2, seed=7),
-        "energy": EnergyMask(classifier, 0.2),
+        "M = 1": ConstantMask(classifier, value=1.0),
+        "M = 0": ConstantMask(classifier, value=0.0),
+        "random": RandomMask(classifier, area=0.2, seed=7),
+        "energy": EnergyMask(classifier, area=0.2),
     }
 
 
@@ -134,15 +134,15 @@ class Scored(ConstantMask):
 
     names = ("fid_top1", "n_components")
 
-    def interpret(self, spectrogram, output, target):
-        said = super().interpret(spectrogram, output, target)
-        peak = spectrogram.magnitude.amax((1, 2))  # of the clip alone
+    def interpret(self, batch):
+        said = super().interpret(batch)
+        peak = batch.spectrogram.magnitude.amax((1, 2))  # of the clip alone
         said.scores |= {name: peak * (k + 1) for k, name in enumerate(self.names)}
         return said
 
 
 def test_scores_of_the_methods_own_stand_beside_the_metrics(classifier, tmp_path):
-    rows = {"scored": Scored(classifier, 1.0), "energy": EnergyMask(classifier, 0.2)}
+    rows = {"scored": Scored(classifier, value=1.0), "energy": EnergyMask(classifier, area=0.2)}
     result = evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False)
     scored = [row for row in lines(tmp_path) if row["method"] == "scored" and row["place"] == "waveform"]
     assert all(row["n_components"] == pytest.approx(2 * row["fid_top1"]) for row in scored)
@@ -173,17 +173,17 @@ class Remarkable(EnergyMask):
     def fixed_metrics(self):
         return self.fixed
 
-    def interpret(self, spectrogram, output, target):
-        said = super().interpret(spectrogram, output, target)
-        said.undefined = spectrogram.valid.sum(1) < self.least
+    def interpret(self, batch):
+        said = super().interpret(batch)
+        said.undefined = batch.spectrogram.valid.sum(1) < self.least
         said.mask[said.undefined] = 0
         return said
 
 
 def test_clips_without_an_explanation_are_counted_and_not_measured(classifier, tmp_path):
-    rows = {"remarkable": Remarkable(classifier, 0.2), "energy": EnergyMask(classifier, 0.2)}
+    rows = {"remarkable": Remarkable(classifier, area=0.2), "energy": EnergyMask(classifier, area=0.2)}
     result = evaluate(
-        classifier, rows, dataset(), tmp_path, PROVENANCE, batch_size=3, progress=False, companions=matched_floors(7)
+        classifier, rows, dataset(), tmp_path, PROVENANCE, batch_size=3, progress=False, companions=matched_baselines(7)
     )
     found = {(row["method"], row["place"], row["clip"]): row for row in lines(tmp_path)}
     for (method, place, clip), row in found.items():
@@ -211,7 +211,7 @@ def test_clips_without_an_explanation_are_counted_and_not_measured(classifier, t
 
 
 def test_what_has_to_be_known_of_a_method_stands_below_its_table(classifier, tmp_path):
-    rows = {"remarkable": Remarkable(classifier, 0.2), "energy": EnergyMask(classifier, 0.1)}
+    rows = {"remarkable": Remarkable(classifier, area=0.2), "energy": EnergyMask(classifier, area=0.1)}
     result = evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False)
     said = [
         "the same for every class",
@@ -241,9 +241,9 @@ def test_what_has_to_be_known_of_a_method_stands_below_its_table(classifier, tmp
 
 
 def test_one_fixed_metric_and_no_note(classifier, tmp_path):
-    method = Remarkable(classifier, 0.2)
+    method = Remarkable(classifier, area=0.2)
     method.remarks, method.fixed = (), ("kept_area",)
-    rows = {"energy": EnergyMask(classifier, 0.1), "remarkable": method}
+    rows = {"energy": EnergyMask(classifier, area=0.1), "remarkable": method}
     summary = evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False).summary
     said = "kept area is decided by its settings, whatever it explains: do not rank it by it"
     assert summary["notes"] == {"remarkable": [said]}
@@ -254,7 +254,7 @@ def test_one_fixed_metric_and_no_note(classifier, tmp_path):
 
 
 def test_scores_cannot_take_the_name_of_a_metric(classifier, tmp_path):
-    interpreter = Scored(classifier, 1.0)
+    interpreter = Scored(classifier, value=1.0)
     interpreter.names = ("ad", "clip")
     with pytest.raises(ValueError, match="scored gives scores named ad, clip"):
         evaluate(classifier, {"scored": interpreter}, dataset(), tmp_path, PROVENANCE, progress=False)
@@ -351,23 +351,23 @@ class Soft(Interpreter):
     NAME = "soft"
     calls = 0
 
-    def mask(self, spectrogram, output, target):
+    def mask(self, batch):
         self.calls += 1
-        magnitude = spectrogram.magnitude
+        magnitude = batch.spectrogram.magnitude
         return magnitude / magnitude.amax((1, 2), keepdim=True)
 
 
-def run_with_floors(classifier, folder, soft=None, data=None, **settings):
+def run_with_baselines(classifier, folder, soft=None, data=None, **settings):
     rows = {"soft": soft or Soft(classifier), **methods(classifier)}
-    settings = {"batch_size": 3, "progress": False, "companions": matched_floors(seed=7), **settings}
+    settings = {"batch_size": 3, "progress": False, "companions": matched_baselines(seed=7), **settings}
     return evaluate(classifier, rows, data or dataset(), folder, PROVENANCE, **settings)
 
 
 def test_companions_keep_as_much_of_every_clip_as_the_first_method(classifier, tmp_path):
     soft = Soft(classifier)
-    result = run_with_floors(classifier, tmp_path, soft)
+    result = run_with_baselines(classifier, tmp_path, soft)
     assert soft.calls == 3  # batches: nothing is interpreted twice
-    names = list(matched_floors(0))
+    names = list(matched_baselines(0))
     assert result.summary["companions"] == names
     for place in PLACES:
         # They stand beneath the method they belong to.
@@ -387,8 +387,11 @@ def test_companions_keep_as_much_of_every_clip_as_the_first_method(classifier, t
 
 
 def test_a_companion_at_a_known_area_is_the_floor_of_that_area(classifier, tmp_path):
-    rows = {"energy": EnergyMask(classifier, 0.2, apply="linear"), "floor": EnergyMask(classifier, 0.2, apply="linear")}
-    floors = matched_floors(seed=7)
+    rows = {
+        "energy": EnergyMask(classifier, area=0.2, apply="linear"),
+        "floor": EnergyMask(classifier, area=0.2, apply="linear"),
+    }
+    floors = matched_baselines(seed=7)
     evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False, companions=floors)
     by_method = {name: [] for name in ("energy", "floor", "energy, same area")}
     for row in lines(tmp_path):
@@ -400,7 +403,7 @@ def test_a_companion_at_a_known_area_is_the_floor_of_that_area(classifier, tmp_p
 
 
 def test_with_companions_it_is_the_same_in_any_batch_and_when_interrupted(classifier, tmp_path, monkeypatch):
-    run_with_floors(classifier, tmp_path / "whole")
+    run_with_baselines(classifier, tmp_path / "whole")
     import interpretability.evaluation as module
 
     original, calls = module._measure, []
@@ -413,19 +416,19 @@ def test_with_companions_it_is_the_same_in_any_batch_and_when_interrupted(classi
 
     monkeypatch.setattr(module, "_measure", stopping)
     with pytest.raises(KeyboardInterrupt):
-        run_with_floors(classifier, tmp_path / "cut")
+        run_with_baselines(classifier, tmp_path / "cut")
     shutil.copytree(tmp_path / "cut", tmp_path / "plain")
-    run_with_floors(classifier, tmp_path / "cut")
+    run_with_baselines(classifier, tmp_path / "cut")
     assert len(calls) == 2 + 2
     assert (tmp_path / "cut" / "clips.jsonl").read_bytes() == (tmp_path / "whole" / "clips.jsonl").read_bytes()
-    run_with_floors(classifier, tmp_path / "one", batch_size=1)
+    run_with_baselines(classifier, tmp_path / "one", batch_size=1)
     for first, second in zip(lines(tmp_path / "whole"), lines(tmp_path / "one"), strict=True):
         assert (first["clip"], first["method"]) == (second["clip"], second["method"])
         for key in ("kept_area", "o", "q"):
             assert second[key] == pytest.approx(first[key], abs=2e-3), key
     # Without them it is another evaluation: nothing is taken over.
     before = len(calls)
-    plain = run_with_floors(classifier, tmp_path / "plain", companions=None)
+    plain = run_with_baselines(classifier, tmp_path / "plain", companions=None)
     assert len(calls) == before + 3
     assert plain.summary["companions"] == []
     assert "energy, same area" not in plain.table
@@ -433,7 +436,7 @@ def test_with_companions_it_is_the_same_in_any_batch_and_when_interrupted(classi
 
 def test_rows_have_names_of_their_own(classifier, tmp_path):
     with pytest.raises(ValueError, match="distinct names"):
-        run_with_floors(classifier, tmp_path, companions={"energy": matched_floors(0)["energy, same area"]})
+        run_with_baselines(classifier, tmp_path, companions={"energy": matched_baselines(0)["energy, same area"]})
     with pytest.raises(ValueError, match="expected a method"):
         evaluate(classifier, {}, dataset(), tmp_path, PROVENANCE, progress=False)
 
@@ -450,7 +453,8 @@ class Oracle(Interpreter):
         super().__init__(classifier)
         self.truths = truths
 
-    def mask(self, spectrogram, output, target):
+    def mask(self, batch):
+        spectrogram = batch.spectrogram
         mask = torch.zeros_like(spectrogram.magnitude)
         for clip, magnitude in enumerate(spectrogram.magnitude):
             frames = int(spectrogram.valid[clip].sum())
@@ -485,8 +489,11 @@ def by_hand(frontend, index):
 def test_the_true_bins_score_perfectly_and_others_do_not(synthetic, synthetic_classifier, tmp_path):
     known = [by_hand(synthetic_classifier.frontend, i) for i in range(10)]
     rows = {"oracle": Oracle(synthetic_classifier, [(peak, truth) for peak, truth, _ in known])}
-    rows |= {"whole": ConstantMask(synthetic_classifier, 1.0), "energy": EnergyMask(synthetic_classifier, 0.1)}
-    floors = matched_floors(seed=7)
+    rows |= {
+        "whole": ConstantMask(synthetic_classifier, value=1.0),
+        "energy": EnergyMask(synthetic_classifier, area=0.1),
+    }
+    floors = matched_baselines(seed=7)
     result = evaluate(
         synthetic_classifier, rows, synthetic[0], tmp_path, PROVENANCE, batch_size=4, progress=False, companions=floors
     )
@@ -519,7 +526,7 @@ def test_the_true_bins_score_perfectly_and_others_do_not(synthetic, synthetic_cl
 
 
 def test_without_targets_no_localisation_and_the_same_metrics(synthetic, synthetic_classifier, tmp_path):
-    rows = {"energy": EnergyMask(synthetic_classifier, 0.1)}
+    rows = {"energy": EnergyMask(synthetic_classifier, area=0.1)}
     for name, data in zip(("with", "without"), synthetic, strict=True):
         evaluate(synthetic_classifier, rows, data, tmp_path / name, PROVENANCE, batch_size=4, progress=False)
     for full, plain in zip(lines(tmp_path / "with"), lines(tmp_path / "without"), strict=True):
@@ -550,7 +557,7 @@ def sources(gain=1.0, lengths=(3000, 9000), silent_target=False):
 
 def test_the_target_gets_the_gain_of_its_mixture(classifier, tmp_path):
     """Beside a levelled mixture, a target at the level of its file would dominate nowhere."""
-    rows = {"energy": EnergyMask(classifier, 0.1)}
+    rows = {"energy": EnergyMask(classifier, area=0.1)}
     results = []
     for gain in (1.0, 0.003):
         evaluate(classifier, rows, sources(gain), tmp_path / str(gain), PROVENANCE, progress=False)
@@ -564,7 +571,7 @@ def test_the_target_gets_the_gain_of_its_mixture(classifier, tmp_path):
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_padded_clips_have_the_truth_of_the_clip_alone(classifier, tmp_path, batch_size):
-    rows = {"energy": EnergyMask(classifier, 0.1)}
+    rows = {"energy": EnergyMask(classifier, area=0.1)}
     evaluate(classifier, rows, sources(), tmp_path / "new", PROVENANCE, batch_size=batch_size, progress=False)
     for clip in sources():
         alone = Clips([clip])
@@ -576,7 +583,7 @@ def test_padded_clips_have_the_truth_of_the_clip_alone(classifier, tmp_path, bat
 
 
 def test_a_target_that_is_silent_has_no_place(classifier, tmp_path):
-    rows = {"energy": EnergyMask(classifier, 0.1)}
+    rows = {"energy": EnergyMask(classifier, area=0.1)}
     result = evaluate(classifier, rows, sources(silent_target=True), tmp_path, PROVENANCE, progress=False)
     for row in lines(tmp_path):
         assert row["energy_precision"] == 0.0
@@ -588,6 +595,6 @@ def test_a_target_that_is_silent_has_no_place(classifier, tmp_path):
 def test_a_target_of_another_length_is_an_error(classifier, tmp_path):
     clips = sources(lengths=(3000, 3000))
     clips[1]["target_signal"] = clips[1]["target_signal"][:-1]
-    rows = {"energy": EnergyMask(classifier, 0.1)}
+    rows = {"energy": EnergyMask(classifier, area=0.1)}
     with pytest.raises(UserError, match="c0, c1 a target has another length than its mixture"):
         evaluate(classifier, rows, clips, tmp_path, PROVENANCE, progress=False)

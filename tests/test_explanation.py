@@ -14,7 +14,7 @@ from interpretability.dictionary import Components, component_mask, decompose
 from interpretability.explanation import Interpretation
 from interpretability.frontend import apply_mask
 from interpretability.methods.base import Interpreter
-from interpretability.methods.floors import EnergyMask
+from interpretability.methods.baselines import EnergyMask
 from interpretability.report import figures
 
 RATE = 16000
@@ -23,7 +23,7 @@ RATE = 16000
 @pytest.fixture
 def interpreter():
     torch.manual_seed(0)
-    return EnergyMask(CompactClassifier(["cat", "dog", "rain"], n_mels=16, channels=(4, 4, 8, 8)), 0.2)
+    return EnergyMask(CompactClassifier(["cat", "dog", "rain"], n_mels=16, channels=(4, 4, 8, 8)), area=0.2)
 
 
 class Words(Interpreter):
@@ -33,15 +33,15 @@ class Words(Interpreter):
     trainable = False
 
     def __init__(self, relevance, threshold=0.2, apply="log"):
-        super().__init__(CompactClassifier(["cat", "dog"], n_mels=16, channels=(2, 2, 2, 2)), apply)
+        super().__init__(CompactClassifier(["cat", "dog"], n_mels=16, channels=(2, 2, 2, 2)), apply=apply)
         self.relevance, self.threshold = torch.tensor(relevance), threshold
         # Overlapping bands with a floor, so that every bin belongs to several words.
         matrix = torch.rand(513, len(relevance), generator=torch.Generator().manual_seed(1)) + 0.05
         self.register_buffer("matrix", matrix / matrix.norm(dim=0))
 
-    def interpret(self, spectrogram, output, target):
-        activations = decompose(spectrogram.log_magnitude, self.matrix)
-        relevance = self.relevance.expand(len(spectrogram), -1)
+    def interpret(self, batch):
+        activations = decompose(batch.spectrogram.log_magnitude, self.matrix)
+        relevance = self.relevance.expand(len(batch), -1)
         selected = relevance > self.threshold
         mask = component_mask(self.matrix, activations, selected)
         return Interpretation(mask, Components(self.matrix, activations, relevance, selected))
@@ -90,15 +90,15 @@ class Doubtful(EnergyMask):
 
     notes = ("class-agnostic", "a test")
 
-    def interpret(self, spectrogram, output, target):
-        said = super().interpret(spectrogram, output, target)
+    def interpret(self, batch):
+        said = super().interpret(batch)
         said.undefined = torch.arange(len(said.mask)) == 1
         said.mask[1] = 0
         return said
 
 
 def test_a_clip_without_an_explanation_says_so(interpreter, tmp_path, quick_figures):
-    doubtful = Doubtful(interpreter.classifier, 0.2)
+    doubtful = Doubtful(interpreter.classifier, area=0.2)
     explanation = doubtful.explain(noise(2, 8000), torch.tensor([1.0, 0.5]))
     assert explanation.undefined.tolist() == [False, True]
     assert [explanation.describe(i)["undefined"] for i in range(2)] == [False, True]
@@ -122,9 +122,9 @@ def test_a_clip_without_an_explanation_says_so(interpreter, tmp_path, quick_figu
 
 
 def test_a_mask_where_there_is_said_to_be_none_is_refused(interpreter):
-    doubtful = Doubtful(interpreter.classifier, 0.2)
-    doubtful.interpret = lambda spectrogram, output, target: Interpretation(
-        torch.ones_like(spectrogram.magnitude), undefined=torch.tensor([True])
+    doubtful = Doubtful(interpreter.classifier, area=0.2)
+    doubtful.interpret = lambda batch: Interpretation(
+        torch.ones_like(batch.spectrogram.magnitude), undefined=torch.tensor([True])
     )
     with pytest.raises(ValueError, match="explanation is undefined: expected zeros"):
         doubtful.explain(noise(1, 4000))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from interpretability.errors import UserError
-from interpretability.frontend import Frontend, FrontendSettings, apply_mask
+from interpretability.frontend import Frontend, FrontendSettings, MaskedPair, apply_mask
 
 RATE = 16000
 
@@ -138,16 +138,16 @@ class TestApplyMask:
 class TestLevel:
     def test_peak_is_one_negative_peaks_too_and_silence_stays(self):
         wavs = torch.tensor([[0.1, -0.5, 0.2], [0.0, 0.0, 0.0], [4.0, 1.0, -2.0]])
-        levelled = Frontend().level(wavs)
-        torch.testing.assert_close(levelled, torch.tensor([[0.2, -1.0, 0.4], [0.0, 0.0, 0.0], [1.0, 0.25, -0.5]]))
-        assert torch.equal(Frontend().level(levelled), levelled)
+        levelled = Frontend().clips(wavs).levelled()
+        torch.testing.assert_close(levelled.wavs, torch.tensor([[0.2, -1.0, 0.4], [0.0, 0.0, 0.0], [1.0, 0.25, -0.5]]))
+        assert torch.equal(levelled.levelled().wavs, levelled.wavs)
 
     def test_what_lies_beyond_the_clip_does_not_count(self):
-        levelled = Frontend().level(torch.tensor([[0.5, 0.25, 9.0, 9.0]]), torch.tensor([0.5]))
-        assert levelled.tolist() == [[1.0, 0.5, 0.0, 0.0]]
+        levelled = Frontend().clips(torch.tensor([[0.5, 0.25, 9.0, 9.0]]), torch.tensor([0.5])).levelled()
+        assert levelled.wavs.tolist() == [[1.0, 0.5, 0.0, 0.0]]
 
     def test_none(self):
-        assert Frontend(FrontendSettings(level="none")).level(torch.tensor([[0.5]])).tolist() == [[0.5]]
+        assert Frontend(FrontendSettings(level="none")).clips(torch.tensor([[0.5]])).levelled().wavs.tolist() == [[0.5]]
 
 
 @pytest.mark.parametrize(
@@ -198,11 +198,11 @@ def test_half_precision_around_it_does_not_matter():
     assert snr_db(wav, sound) >= 100
 
 
-def test_the_peak_is_what_the_level_rule_divides_by():
+def test_the_gain_is_what_the_level_rule_divides_by():
     wavs = torch.tensor([[0.5, -2.0, 8.0], [0.0, 0.0, 0.0]])
     lengths = torch.tensor([0.67, 1.0])
-    assert Frontend().peak(wavs, lengths).tolist() == [[2.0], [1.0]]  # what is padding does not count
-    assert Frontend(FrontendSettings(level="none")).peak(wavs).tolist() == [[1.0], [1.0]]
+    assert Frontend().clips(wavs, lengths).gain.tolist() == [[2.0], [1.0]]  # what is padding does not count
+    assert Frontend(FrontendSettings(level="none")).clips(wavs).gain.tolist() == [[1.0], [1.0]]
 
 
 def test_each_clip_alone_is_what_it_is_without_its_padding():
@@ -217,3 +217,62 @@ def test_each_clip_alone_is_what_it_is_without_its_padding():
         assert clip.lengths.tolist() == [n_samples]
     with pytest.raises(IndexError):
         batch.clip(2)
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+def test_clips_are_selected_and_cut_with_what_is_known_of_them(analysed):
+    frontend = Frontend()
+    clips = frontend.clips(noise(3, 4000), torch.tensor([1.0, 0.5, 0.5]))
+    if analysed:
+        assert clips.spectrogram is clips.spectrogram  # once
+    selected, alone = clips[[2, 0]], clips.clip(-1)
+    assert torch.equal(selected.wavs, clips.wavs[[2, 0]])
+    assert selected.lengths.tolist() == [2000, 4000]
+    torch.testing.assert_close(selected.spectrogram.magnitude, clips.spectrogram.magnitude[[2, 0]])
+    assert alone.wavs.shape == (1, 2000)
+    torch.testing.assert_close(
+        alone.spectrogram.magnitude, frontend.analyse(clips.wavs[2:, :2000]).magnitude, rtol=0, atol=1e-5
+    )
+
+
+class TestMaskedPair:
+    def clips(self):
+        return Frontend().clips(noise(2, 4000), torch.tensor([1.0, 0.6]))
+
+    @pytest.mark.parametrize("domain", ["log", "linear"])
+    def test_in_and_out_are_what_the_mask_keeps_and_removes(self, domain):
+        clips = self.clips()
+        magnitude, mask = clips.spectrogram.magnitude, torch.rand(2, 22, 513)
+        pair = MaskedPair.of(clips, mask, domain)
+        assert torch.equal(pair.inside, apply_mask(magnitude, mask, domain))
+        assert torch.equal(pair.magnitudes[2:], apply_mask(magnitude, 1 - mask, domain))
+        frontend, spectrogram = clips.frontend, clips.spectrogram
+        for sound, magnitude in ((pair.listenable, pair.inside), (pair.residual, pair.magnitudes[2:])):
+            torch.testing.assert_close(sound, frontend.resynthesise(spectrogram, magnitude), rtol=0, atol=1e-6)
+        assert pair.clips.lengths.tolist() == [4000, 2400] * 2
+
+    def test_sounds_are_made_when_asked_for_and_once(self, monkeypatch):
+        calls = []
+        resynthesise = Frontend.resynthesise
+        monkeypatch.setattr(Frontend, "resynthesise", lambda *args: calls.append(1) or resynthesise(*args))
+        pair = MaskedPair.of(self.clips(), torch.rand(2, 22, 513))
+        assert calls == []
+        first, _, _ = pair.listenable, pair.residual, pair.clips.spectrogram
+        alone = pair.clip(1)
+        assert torch.equal(alone.listenable, first[1:, :2400])
+        assert torch.equal(alone.residual, pair.residual[1:, :2400])
+        assert calls == [1]
+
+    def test_a_clip_of_it_that_was_never_heard(self):
+        pair, whole = (MaskedPair.of(self.clips(), torch.full((2, 22, 513), 0.3)) for _ in range(2))
+        for index in (0, 1, -1):
+            torch.testing.assert_close(
+                pair.clip(index).listenable[0], whole.clip(index).listenable[0], rtol=0, atol=1e-6
+            )
+        assert pair.clip(-1).listenable.shape == (1, 2400)
+
+    def test_another_shape_or_domain_is_refused(self):
+        with pytest.raises(ValueError, match="apply_mask: mask is"):
+            MaskedPair.of(self.clips(), torch.rand(2, 21, 513))
+        with pytest.raises(ValueError, match="domain is 'mel'"):
+            MaskedPair.of(self.clips(), torch.rand(2, 22, 513), "mel")

@@ -3,33 +3,48 @@
 import pytest
 import torch
 
-from interpretability.lengths import groups_of_equal_length, mean_over_valid, reassemble
+from interpretability.lengths import LengthGroups, mean_over_valid
 
 
-def test_groups_of_equal_length():
-    valid = torch.arange(6)[None] < torch.tensor([4, 6, 4])[:, None]
-    groups = {count: index.tolist() for index, count in groups_of_equal_length(valid, 3)}
-    assert groups == {4: [0, 2], 6: [1]}
-    assert [(i.tolist(), n) for i, n in groups_of_equal_length(None, 2)] == [([0, 1], None)]
+def test_clips_of_one_length_run_together():
+    groups = LengthGroups(torch.tensor([4, 6, 4]))
+    assert groups.run(lambda index, length: (index.tolist(), length)) == [([0, 2], 4), ([1], 6)]
+
+
+def test_clips_of_equal_length_are_the_batch_itself():
+    batch = torch.randn(3, 5)
+    groups = LengthGroups(torch.tensor([5, 5, 5]))
+    parts = groups.run(lambda index, length: batch[index, :length])
+    assert len(parts) == 1
+    assert parts[0].data_ptr() == batch.data_ptr()  # not copied
+    assert torch.equal(groups.join(parts), batch)
+
+
+def test_frames_are_cut_by_their_number_or_taken_together():
+    valid = torch.arange(6)[None] < torch.tensor([4, 5, 4])[:, None]
+    assert LengthGroups.of_frames(valid).run(lambda index, count: count) == [4, 5]
+    assert LengthGroups.of_frames(valid, together=True).run(lambda index, count: count) == [6]
+    assert LengthGroups.of_frames(valid[[0, 2]]).run(lambda index, count: count) == [4]
 
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_groups_are_put_together_again_in_the_batchs_order_padded_with_zeros(axis):
-    batch = torch.randn(4, 5, 5)
-    counts, indices = (3, 5), (torch.tensor([2, 0]), torch.tensor([3, 1]))
-    parts = [batch[index].narrow(axis, 0, count) for index, count in zip(indices, counts, strict=True)]
+    batch, lengths = torch.randn(4, 5, 5), torch.tensor([3, 5, 3, 5])
+    groups = LengthGroups(lengths)
+    parts = groups.run(lambda index, length: batch[index].narrow(axis, 0, length))
     for size in (None, 5, 7):
-        whole = reassemble(indices, parts, axis, size)
+        whole = groups.join(parts, axis, size)
         assert whole.shape[axis] == (size or 5)
-        for index, count in zip(indices, counts, strict=True):
-            torch.testing.assert_close(whole[index].narrow(axis, 0, count), batch[index].narrow(axis, 0, count))
-            assert not whole[index].narrow(axis, count, whole.shape[axis] - count).any()
+        for clip, length in enumerate(lengths.tolist()):
+            part = whole[clip]
+            torch.testing.assert_close(part.narrow(axis - 1, 0, length), batch[clip].narrow(axis - 1, 0, length))
+            assert not part.narrow(axis - 1, length, part.shape[axis - 1] - length).any()
 
 
-def test_a_single_group_of_flags():
+def test_one_group_of_flags_is_padded_too():
     flags = torch.tensor([[True, True], [False, True]])
-    whole = reassemble([torch.tensor([1, 0])], [flags], axis=1, size=3)
-    assert whole.tolist() == [[False, True, False], [True, True, False]]
+    whole = LengthGroups(torch.tensor([2, 2])).join([flags], axis=1, size=3)
+    assert whole.tolist() == [[True, True, False], [False, True, False]]
 
 
 def test_means_against_loops():

@@ -91,9 +91,13 @@ def pipeline(folder, wav):
         return model(**features).logits[0]
 
 
-def spectrogram_of(classifier, wavs, counts=None):
+def clips_of(classifier, wavs, counts=None):
     lengths = None if counts is None else torch.tensor(counts, dtype=torch.float64) / wavs.shape[1]
-    return classifier.frontend.analyse(wavs, lengths)
+    return classifier.frontend.clips(wavs, lengths)
+
+
+def spectrogram_of(classifier, wavs, counts=None):
+    return clips_of(classifier, wavs, counts).spectrogram
 
 
 SOUNDS = {

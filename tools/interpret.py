@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import inspect
 import json
 import sys
 from collections.abc import Sequence
@@ -23,10 +22,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from interpretability.classifiers import Classifier, open_classifier
+from interpretability.classifiers import CLASSIFIERS, Classifier, open_classifier
 from interpretability.command_line import check_device, guarded
 from interpretability.data.audio import read_audio
 from interpretability.dictionary import Dictionary, DictionarySettings, collect_frames, learn_dictionary
@@ -35,7 +33,9 @@ from interpretability.explanation import Explanation
 from interpretability.frontend import PLACES
 from interpretability.methods import METHODS, Interpreter, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
+from interpretability.methods.nmf import NMF
 from interpretability.metrics.suite import MetricSuite, clip_values
+from interpretability.settings import Settings, list_settings
 
 SHORTEST, LONGEST = 0.1, 60.0  # seconds
 DEFAULT_METHOD = "integrated_gradients"
@@ -54,7 +54,11 @@ def interpret(arguments: argparse.Namespace) -> None:
         For a run folder, a classifier or a sound that cannot be used, an unknown class, method or setting, or a length
         outside 0.1 to 60 s.
     """
+    if arguments.list_settings is not None:
+        print(list_settings(settings_class(arguments.list_settings)))
+        return
     check_device(arguments.device)
+    training: dict[str, Any] = {}
     if arguments.classifier is None:
         run_folder, sound = _two_paths(arguments)
         interpreter = load_interpreter(run_folder).to(arguments.device)
@@ -67,24 +71,29 @@ def interpret(arguments: argparse.Namespace) -> None:
             return
         sound = _one_path(arguments)
         wav = read_sound(sound, classifier)
-        _try(classifier, wav.to(arguments.device), sound)
-        interpreter = make_interpreter(classifier, arguments.method, parse_settings(arguments.settings), wav, sound)
-        interpreter.to(arguments.device)
+        check_classifier_runs(classifier, wav.to(arguments.device), sound)
+        kind, settings = method_class(arguments.method), parse_settings(arguments.settings)
+        if arguments.method in ATTRIBUTIONS:
+            settings = {"attribution": arguments.method, **settings}
+        if kind is NMF and settings.get("dictionary") is None:
+            dictionary = own_dictionary(classifier, wav, sound, settings.pop("n_components", OWN_COMPONENTS))
+            settings["dictionary"], training = dictionary, {"dictionary_training": dictionary.training}
+            print(f"no dictionary given: {dictionary.n_components} components were learned from the sound itself")
+        interpreter = kind(classifier, **settings).eval().to(arguments.device)
     explanation = interpreter.explain(wav[None].to(arguments.device), target=arguments.target)
-    measured = MetricSuite(classifier, interpreter.apply_domain)(
-        explanation.spectrogram,
-        explanation.output,
+    measured = MetricSuite(classifier, interpreter.settings.apply)(
+        explanation.batch,
         explanation.mask,
-        explanation.target,
+        PLACES,
+        pair=explanation.pair,
+        masked={"waveform": explanation.heard},
         undefined=explanation.undefined,
-        places=PLACES,
     )
-    metrics = {place: clip_values(values, 0) for place, values in measured.items()}
     extra = {
         "source": str(sound),
-        "settings": interpreter.settings,
+        "settings": interpreter.settings.to_dict() | training,
         "classifier": describe_classifier(classifier, source),
-        "metrics": metrics,
+        "metrics": {place: clip_values(values, 0) for place, values in measured.items()},
     }
     paths = explanation.save(arguments.out, extra=extra)
     print(say_classes(explanation, classifier.task))
@@ -93,7 +102,7 @@ def interpret(arguments: argparse.Namespace) -> None:
         print(f"note: {note}")
     if said["undefined"]:
         print("undefined: the method has no explanation for this sound; the empty mask means nothing")
-    print(f"kept area: {said['kept_area']:.1%}; metrics on what is heard: {_rounded(metrics['waveform'])}")
+    print(f"kept area: {said['kept_area']:.1%}; metrics on what is heard: {_rounded(extra['metrics']['waveform'])}")
     print("written: " + ", ".join(str(path) for path in paths.values()))
 
 
@@ -116,47 +125,24 @@ def read_sound(path: Path, classifier: Classifier) -> Tensor:
     return wav
 
 
-def make_interpreter(
-    classifier: Classifier, method: str, settings: dict[str, Any], wav: Tensor, sound: Path
-) -> Interpreter:
-    """Make a method that needs no training; of NMF without a dictionary, learn one from the sound itself.
-
-    Raises
-    ------
-    UserError
-        If there is no such method, it has to be trained, this classifier does not allow it, or it does not take a
-        setting.
-    """
-    name, settings = (
-        ("gradients", {"attribution": method, **settings}) if method in ATTRIBUTIONS else (method, settings)
-    )
-    kind = METHODS.get(name)
+def method_class(method: str) -> type[Interpreter]:
+    """Return the class of a method that needs no training; a :class:`UserError` if there is none of that name."""
+    kind = METHODS.get("gradients" if method in ATTRIBUTIONS else method)
     if kind is None:
         raise UserError(f"no method {method!r}, expected one of {', '.join(_untrained())} (--list_methods says more)")
     if kind.trainable:
         raise UserError(
-            f"{name} has to be trained: {_how_to_train(name)}; without training there are {', '.join(_untrained())}"
+            f"{method} has to be trained: {_how_to_train(method)}; without training there are {', '.join(_untrained())}"
         )
-    taken = list(inspect.signature(kind.__init__).parameters)[2:]
-    learns = name == "nmf" and settings.get("dictionary") is None
-    known = [*taken, "n_components"] if learns else taken
-    foreign = [key for key in settings if key not in known]
-    if foreign:
-        raise UserError(f"{method} takes no setting {foreign[0]!r}, expected among {', '.join(known)}")
-    if learns:
-        settings = {**settings}
-        dictionary = own_dictionary(classifier, wav, sound, settings.pop("n_components", OWN_COMPONENTS))
-        settings["dictionary"] = dictionary
-        print(f"no dictionary given: {dictionary.n_components} components were learned from the sound itself")
-    try:
-        interpreter = kind(classifier, **settings)
-    except UserError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{method} refuses its settings ({first_line(error)}): correct --settings") from error
-    if learns:
-        interpreter.settings = {**interpreter.settings, "dictionary_training": dictionary.training}
-    return interpreter.eval()
+    return kind
+
+
+def settings_class(name: str) -> type[Settings]:
+    """Return the settings of a method or a kind of classifier; a :class:`UserError` if there is none of that name."""
+    kinds = {**dict.fromkeys(ATTRIBUTIONS, METHODS["gradients"]), **METHODS, **CLASSIFIERS}
+    if name not in kinds:
+        raise UserError(f"no method or classifier {name!r}, expected one of {', '.join(kinds)}")
+    return kinds[name].Settings
 
 
 def own_dictionary(classifier: Classifier, wav: Tensor, sound: Path, n_components: Any) -> Dictionary:
@@ -178,23 +164,17 @@ def own_dictionary(classifier: Classifier, wav: Tensor, sound: Path, n_component
 def list_methods(classifier: Classifier) -> str:
     """Return what can be done with this classifier, a line a method."""
     lines = [f"{classifier.NAME} classifier of {len(classifier.labels)} classes ({classifier.task}-label)"]
-    lines.append("Without training (--method):")
-    for name in _untrained():
-        if name in ATTRIBUTIONS:
-            said = "gradients, through Captum" + (" (the default)" if name == DEFAULT_METHOD else "")
-        elif name == "gradients":
-            said = f"the same, chosen by --settings attribution={'|'.join(ATTRIBUTIONS)}"
-        elif name == "nmf":
-            said = "components of a dictionary (--settings dictionary=FILE), or of the sound itself"
-        elif name == "amt":
-            variants = "|".join(classifier.ACTIVATIONS)
-            said = f"--settings variant={variants}" if variants else "not here: this classifier has no activation maps"
-        else:
-            said = "a floor, which explains nothing: for comparison"
-        lines.append(f"  {name}: {said}")
-    lines.append(f"To be trained: {_how_to_train('NAME')}:")
-    maps = "" if classifier.feature_channels else "not here: this classifier has no feature maps; name --layers for it"
-    lines += [f"  {name}: {maps or f'train_{name}.py'}" for name, kind in METHODS.items() if kind.trainable]
+    lines.append("Without training (--method; --list_settings METHOD):")
+    for name in ATTRIBUTIONS:
+        lines.append(f"  {name}: of gradients" + (" (the default)" if name == DEFAULT_METHOD else ""))
+    for trainable in (False, True):
+        if trainable:
+            lines.append(f"To be trained: {_how_to_train('NAME')}:")
+        for name, kind in METHODS.items():
+            if kind.trainable == trainable:
+                lines.append(
+                    f"  {name}: " + "; ".join(text for text in (kind.SUMMARY, kind.remark(classifier)) if text)
+                )
     return "\n".join(lines)
 
 
@@ -265,16 +245,14 @@ def _open(arguments: argparse.Namespace) -> Classifier:
     return classifier.to(arguments.device)
 
 
-@torch.no_grad()
-def _try(classifier: Classifier, wav: Tensor, sound: Path) -> None:
+def check_classifier_runs(classifier: Classifier, wav: Tensor, sound: Path) -> None:
     """Run the classifier once: models of other libraries may refuse a sound, each in its own words."""
-    frontend = classifier.frontend
     try:
-        classifier.classify(frontend.analyse(frontend.level(wav[None])))
+        classifier.analyse(wav[None])
     except UserError:
         raise
     except Exception as error:  # whatever the model raises
-        seconds = len(wav) / frontend.settings.sample_rate
+        seconds = len(wav) / classifier.frontend.settings.sample_rate
         reason = first_line(error)
         raise UserError(
             f"{sound}: the classifier cannot be run on {seconds:.3g} s of sound ({reason}): give a longer one"
@@ -324,6 +302,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--classifier_settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the source: layers, labels, …"
     )
     parser.add_argument("--list_methods", action="store_true", help="say what can be done with --classifier, and stop")
+    parser.add_argument("--list_settings", metavar="METHOD", help="say what a method can be set to, and stop")
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--target", help="class to explain (name or index); the predicted one by default")
     parser.add_argument("--device", default="cpu")

@@ -24,12 +24,12 @@ from typing import Any
 from interpretability.command_line import guarded
 from interpretability.errors import MissingError, UserError
 from interpretability.files import write_text
-from interpretability.methods.floors import matched_floors
+from interpretability.methods.baselines import matched_baselines
 from interpretability.report.tables import MISSING, caption, markdown_table, notes_list, section, titled
 
 SUMMARY = Path("evaluation") / "summary.json"
 #: The row of an evaluation that stands beneath its method.
-BENEATH = next(iter(matched_floors(seed=0)))
+BENEATH = next(iter(matched_baselines(seed=0)))
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from interpretability.errors import UserError
-from interpretability.frontend import PLACES, Frontend, FrontendSettings, Spectrogram, apply_mask
+from interpretability.frontend import PLACES, Clips, Frontend, FrontendSettings, MaskedPair, Spectrogram
 from interpretability.grids import Grid
-from interpretability.lengths import groups_of_equal_length, reassemble
+from interpretability.lengths import LengthGroups
 from interpretability.probabilities import TASKS, predicted_class
 from interpretability.settings import Settings
 
@@ -51,6 +51,53 @@ class ClassifierOutput:
             return tuple(select(item) for item in value) if isinstance(value, tuple) else value
 
         return ClassifierOutput(**{field.name: select(getattr(self, field.name)) for field in fields(self)})
+
+
+@dataclass
+class AnalysedBatch:
+    """Clips on their way through the house: levelled, analysed, classified, with the class that is explained.
+
+    Made by :meth:`Classifier.analyse`; what interprets, trains and measures takes it.
+
+    Attributes
+    ----------
+    clips : Clips
+        The levelled sounds.
+    output : ClassifierOutput
+        What the classifier says of them.
+    target : Tensor [B], int64
+        The explained class of each clip.
+    clean : Spectrogram, optional
+        Where noise was mixed into the clips: the same clips without it, at the same gain.
+    """
+
+    clips: Clips
+    output: ClassifierOutput
+    target: Tensor
+    clean: Spectrogram | None = None
+
+    @property
+    def spectrogram(self) -> Spectrogram:
+        """Of the levelled sounds."""
+        return self.clips.spectrogram
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, index) -> AnalysedBatch:
+        """Select clips of the batch (an index tensor, a slice or a list); the padded size stays."""
+        clean = None if self.clean is None else self.clean[index]
+        return AnalysedBatch(self.clips[index], self.output[index], self.target[index], clean)
+
+    def clip(self, index: int) -> AnalysedBatch:
+        """Return clip ``index`` as a batch of one, its sound and spectrogram cut to its own length."""
+        index = range(len(self))[index]
+        one, clean = slice(index, index + 1), None if self.clean is None else self.clean.clip(index)
+        return AnalysedBatch(self.clips.clip(index), self.output[one], self.target[one], clean)
+
+    def alone(self) -> Iterator[AnalysedBatch]:
+        """Yield each clip of the batch, as :meth:`clip` gives it."""
+        return map(self.clip, range(len(self)))
 
 
 @dataclass
@@ -176,6 +223,61 @@ class Classifier(nn.Module):
         """
         return self(*self.inputs(spectrogram))
 
+    def classify_sound(self, clips: Clips) -> ClassifierOutput:
+        """Classify sounds at the level they have. A model that takes waveforms gets them as they are."""
+        return self.classify(clips.spectrogram)
+
+    @torch.no_grad()
+    def analyse(
+        self,
+        wavs: Tensor,
+        lengths: Tensor | None = None,
+        target: Tensor | int | str | None = None,
+        clean: Tensor | None = None,
+    ) -> AnalysedBatch:
+        """Level sounds, analyse and classify them, and settle which class is explained.
+
+        Parameters
+        ----------
+        wavs : Tensor [B, N]
+            Mono, at the front end's sample rate, at any level.
+        lengths : Tensor [B] in (0, 1], optional
+            Relative lengths; all ones if not given.
+        target : Tensor [B], int or str, optional
+            Class to explain: an index or a name for all clips, or one index for each; the predicted one if not given.
+        clean : Tensor [B, N], optional
+            The same sounds without the noise that was mixed in; they get the gain of ``wavs``.
+
+        Returns
+        -------
+        AnalysedBatch
+
+        Raises
+        ------
+        UserError
+            If the classifier has no such class.
+        ValueError
+            If shapes, lengths or class indices do not fit.
+        """
+        clips = self.frontend.clips(wavs, lengths)
+        levelled = clips.levelled()
+        output = self.classify_sound(levelled)
+        if clean is not None:
+            clean = self.frontend.clips(clean / clips.gain, lengths).spectrogram
+        return AnalysedBatch(levelled, output, self._targets(target, output), clean)
+
+    def _targets(self, target: Tensor | int | str | None, output: ClassifierOutput) -> Tensor:
+        if target is None:
+            return output.predicted
+        if not isinstance(target, Tensor):
+            target = torch.full_like(output.predicted, self.target_index(target))
+        if target.shape != output.predicted.shape:
+            raise ValueError(f"target has shape {tuple(target.shape)}, expected [{len(output.logits)}]")
+        n_classes = output.logits.shape[1]
+        if bool(((target < 0) | (target >= n_classes)).any()):
+            raise ValueError(f"target is {target.tolist()}, expected class indices from 0 to {n_classes - 1}")
+        return target.to(output.predicted)
+
     def inputs(self, spectrogram: Spectrogram) -> tuple[Any, ...]:
         """Return what :meth:`forward` takes of analysed clips, in its order."""
         return spectrogram.magnitude, spectrogram.valid
@@ -279,25 +381,18 @@ class Classifier(nn.Module):
         ClassifierOutput
             Feature maps have the rows of ``feature_rows(T)``, with zeros in those beyond the end of a clip.
         """
-        if self.training or valid is None or bool(valid.all()):
+        if valid is None or self.training or bool(valid.all()):
             return network(magnitude)
-        groups = list(groups_of_equal_length(valid, len(magnitude)))
-        indices = [index for index, _ in groups]
-        parts = [network(magnitude[index, :count]) for index, count in groups]
-        order = torch.cat(indices).argsort()
-
-        def in_order(values: list[Tensor | None]) -> Tensor | None:
-            return None if values[0] is None else torch.cat(values)[order]
-
+        groups = LengthGroups.of_frames(valid)
+        parts = groups.run(lambda index, count: network(magnitude[index, :count]))
         levels = zip(*(part.feature_maps for part in parts), strict=True)
         sizes = self.feature_rows(valid.shape[1])[1:]
+        attention = None if parts[0].attention is None else groups.join([part.attention for part in parts])
         return ClassifierOutput(
-            logits=in_order([part.logits for part in parts]),
-            embedding=in_order([part.embedding for part in parts]),
-            feature_maps=tuple(
-                reassemble(indices, maps, axis=2, size=size) for maps, size in zip(levels, sizes, strict=True)
-            ),
-            attention=in_order([part.attention for part in parts]),
+            logits=groups.join([part.logits for part in parts]),
+            embedding=groups.join([part.embedding for part in parts]),
+            feature_maps=tuple(groups.join(maps, axis=2, size=size) for maps, size in zip(levels, sizes, strict=True)),
+            attention=attention,
         )
 
     def freeze(self) -> Classifier:
@@ -310,24 +405,15 @@ class Classifier(nn.Module):
         """Set the mode; a frozen classifier stays in eval mode, so that its batch-norm statistics never move."""
         return super().train(mode and not self.frozen)
 
-    def classify_masked(
-        self,
-        spectrogram: Spectrogram,
-        mask: Tensor,
-        apply: str = "log",
-        place: str = "spectrogram",
-    ) -> MaskedLogits:
-        """Classify In = apply(M) and Out = apply(1 - M) in one batched pass of 2B clips.
+    def classify_pair(self, pair: MaskedPair, place: str = "spectrogram") -> MaskedLogits:
+        """Classify In and Out in one batched pass of 2B clips.
 
         Parameters
         ----------
-        spectrogram : Spectrogram
-        mask : Tensor [B, T, F] in [0, 1]
-        apply : {"log", "linear"}
-            Domain of the mask.
+        pair : MaskedPair
         place : {"spectrogram", "waveform"}
-            ``spectrogram``: the masked magnitude goes straight in. ``waveform``: it is turned into sound, analysed
-            again at the level it has, and then classified; this is what a person hears.
+            ``spectrogram``: the masked magnitudes go straight in. ``waveform``: they are turned into sound, which is
+            classified at the level it has; this is what a person hears.
 
         Returns
         -------
@@ -336,18 +422,12 @@ class Classifier(nn.Module):
         Raises
         ------
         ValueError
-            For an unknown place or domain, or a mask of another shape.
+            For an unknown place.
         """
         if place not in PLACES:
             raise ValueError(f"place is {place!r}, expected one of {PLACES}")
-        both = torch.cat([apply_mask(spectrogram.magnitude, m, apply) for m in (mask, 1 - mask)])  # [2B, T, F]
-        doubled = spectrogram[torch.arange(len(spectrogram), device=mask.device).repeat(2)]
-        if place == "waveform":
-            sound = self.frontend.resynthesise(doubled, both)
-            doubled = self.frontend.analyse(sound, self.frontend.relative_lengths(doubled))
-        else:
-            doubled = replace(doubled, magnitude=both)
-        return MaskedLogits(*self.classify(doubled).logits.float().chunk(2))
+        output = self.classify(pair.spectrogram) if place == "spectrogram" else self.classify_sound(pair.clips)
+        return MaskedLogits(*output.logits.float().chunk(2))
 
     def target_index(self, target: str | int) -> int:
         """Return the class index of a name or an index.

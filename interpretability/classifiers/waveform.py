@@ -22,7 +22,7 @@ from interpretability.classifiers.layers import PROBE_SECONDS, SCALES, LayerInfo
 from interpretability.errors import UserError, first_line
 from interpretability.frontend import FrontendSettings, Spectrogram
 from interpretability.grids import Grid
-from interpretability.lengths import reassemble
+from interpretability.lengths import LengthGroups
 from interpretability.settings import Settings, setting
 
 
@@ -189,22 +189,18 @@ class WaveformClassifier(Classifier):
         ClassifierOutput
         """
         together = self.training or self.layout.takes_lengths
-        sizes = [int(lengths.max())] if together else lengths.unique().tolist()
-        indices, parts = [], []
-        for size in sizes:
-            index = torch.arange(len(wavs), device=wavs.device) if together else (lengths == size).nonzero()[:, 0]
-            indices.append(index)
-            parts.append(self.run_together(wavs[index, :size], lengths[index]))
-        # Rows of the batch's grids; those of a clip are the first ones.
+        groups = LengthGroups(lengths.max().expand(len(lengths)) if together else lengths)
+        parts = groups.run(lambda index, size: self.run_together(wavs[index, :size], lengths[index]))
+        # Rows of the whole batch's grids, of which each clip has its own from the first one on.
         rows = self.feature_rows(n_frames)[1:]
         counts = self.feature_rows(self.frontend.n_frames(lengths))[1:]
 
         def in_order(maps: list[Tensor], size: int, count: Tensor) -> Tensor:
-            whole = reassemble(indices, [part[:, :, :size] for part in maps], axis=2, size=size)
+            whole = groups.join([part[:, :, :size] for part in maps], axis=2, size=size)
             beyond = torch.arange(size, device=whole.device)[None] >= count[:, None]  # [B, T']
             return whole.masked_fill(beyond[:, None, :, None], 0.0) if bool(beyond.any()) else whole
 
-        logits = torch.cat([part.logits for part in parts])[torch.cat(indices).argsort()]
+        logits = groups.join([part.logits for part in parts])
         if not self.layers:
             return ClassifierOutput(logits, logits, ())
         levels = zip(*(part.feature_maps for part in parts), strict=True)

@@ -120,7 +120,7 @@ def collect_frames(
         if max_frames is not None and quotas[index] == 0:
             continue
         wav = torch.as_tensor(dataset[index]["signal"], dtype=torch.float32)[None]  # [1, N]
-        frames = frontend.analyse(frontend.level(wav)).log_magnitude[0]  # [T, F]
+        frames = frontend.clips(wav).levelled().spectrogram.log_magnitude[0]  # [T, F]
         frames = frames[frames.amax(1) > 0]
         if max_frames is not None and len(frames) > quotas[index]:
             generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {index}".encode()))

@@ -6,22 +6,35 @@ grid, and its highest values are kept: ``M = 1[a >= quantile_q(a)]``.
 
 from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput
-from interpretability.errors import UserError
+from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.explanation import Interpretation
-from interpretability.frontend import Spectrogram
 from interpretability.grids import to_spectrogram_grid
-from interpretability.methods.base import Interpreter
+from interpretability.methods.base import Interpreter, MethodSettings
 from interpretability.metrics.areas import keep_top
 from interpretability.metrics.sparsity import check_mask
+from interpretability.settings import setting
 
 #: Variants of the map that look at the explained class; all others are the same whatever the class.
 CLASS_SPECIFIC = ("gradient",)
 CLASS_AGNOSTIC = "class-agnostic: the mask is the same whichever class is explained"
 #: A map whose values differ by less than this, relative to the largest, is constant up to rounding.
 CONSTANT = 1e-6
+
+
+@dataclass(frozen=True)
+class AMTSettings(MethodSettings):
+    """Settings of :class:`AMT`."""
+
+    variant: str = setting(
+        "last",
+        "which map: last, of the last layer (published), or mean, over layers; further ones are the classifier's own. "
+        "gradient looks at the explained class, the others are the same whichever it is",
+    )
+    quantile: float = setting(
+        0.8, "of the map: 0.8 keeps a fifth of the bins; 0.9 in the published recipe", least=0, below=1
+    )
 
 
 class AMT(Interpreter):
@@ -38,45 +51,46 @@ class AMT(Interpreter):
     ----------
     classifier : Classifier
         One that gives maps: :attr:`Classifier.ACTIVATIONS` says which.
-    variant : str
-        ``last`` is the published one: of the last layer. ``mean``: over layers. Further ones are the classifier's own;
-        ``gradient`` looks at the explained class, the others are class-agnostic.
-    quantile : float in [0, 1)
-        q; 0.9 in the published recipe.
-    apply : {"log", "linear"}
+    **settings
+        Of :class:`AMTSettings`.
 
     Raises
     ------
     UserError
-        If the classifier has no such map; for a quantile out of range.
+        If the classifier has no such map, or a setting does not fit.
     """
 
     NAME = "amt"
+    SUMMARY = "where the classifier itself looks: attention or modulation"
+    Settings = AMTSettings
     trainable = False
 
-    def __init__(self, classifier: Classifier, variant: str = "last", quantile: float = 0.8, apply: str = "log"):
-        super().__init__(classifier, apply, variant=variant, quantile=quantile)
-        classifier.check_activation(variant)
-        if not 0 <= quantile < 1:
-            raise UserError(f"AMT: quantile is {quantile}, expected a number in [0, 1): 0.8 keeps a fifth of the bins")
-        self.variant, self.quantile = variant, float(quantile)
+    def __init__(self, classifier: Classifier, **settings):
+        super().__init__(classifier, **settings)
+        classifier.check_activation(self.settings.variant)
+
+    @classmethod
+    def remark(cls, classifier: Classifier) -> str:
+        """See :meth:`Interpreter.remark`."""
+        variants = "|".join(classifier.ACTIVATIONS)
+        return f"--settings variant={variants}" if variants else "not here: this classifier has no activation maps"
 
     @property
     def title(self) -> str:
         """See :attr:`Interpreter.title`."""
-        return f"{self.NAME}, {self.variant}"
+        return f"{self.NAME}, {self.settings.variant}"
 
     @property
     def notes(self) -> tuple[str, ...]:
         """See :attr:`Interpreter.notes`."""
-        return () if self.variant in CLASS_SPECIFIC else (CLASS_AGNOSTIC,)
+        return () if self.settings.variant in CLASS_SPECIFIC else (CLASS_AGNOSTIC,)
 
     @property
     def fixed_metrics(self) -> tuple[str, ...]:
         """See :attr:`Interpreter.fixed_metrics`: how many bins of how many are kept is known beforehand."""
         return ("sps", "comp", "comp_rel")
 
-    def interpret(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Interpretation:
+    def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """See :meth:`Interpreter.interpret`.
 
         Raises
@@ -84,18 +98,20 @@ class AMT(Interpreter):
         ValueError
             If the classifier's map is not finite.
         """
-        found = self.classifier.activation_map(spectrogram, output, target, self.variant)
+        variant, spectrogram = self.settings.variant, batch.spectrogram
+        activation = self.classifier.activation_map(spectrogram, batch.output, batch.target, variant)
         n_frames, n_bins = spectrogram.magnitude.shape[1:]
         # Interpolated in double precision and compared in single: where the map is flat, beyond its outermost centres,
         # bins are then ties, and it is not rounding that chooses among them.
-        scores = to_spectrogram_grid(found.values.detach().double(), found.grid, n_frames, n_bins, found.rows)
-        check_mask(scores, name=f"the activation map {self.variant!r}")
+        values = activation.values.detach().double()
+        scores = to_spectrogram_grid(values, activation.grid, n_frames, n_bins, activation.rows)
+        check_mask(scores, name=f"the activation map {variant!r}")
         outside = ~spectrogram.valid[..., None]
         largest = scores.masked_fill(outside, 0).abs().amax((1, 2), keepdim=True)  # [B, 1, 1]
         scores = scores / largest.clamp(min=1e-300)
         low = scores.masked_fill(outside, float("inf")).amin((1, 2))
         high = scores.masked_fill(outside, -float("inf")).amax((1, 2))
         undefined = high - low <= CONSTANT  # [B]
-        mask = keep_top(scores.float(), spectrogram.valid, 1 - self.quantile)
+        mask = keep_top(scores.float(), spectrogram.valid, 1 - self.settings.quantile)
         mask = mask.masked_fill(undefined[:, None, None], 0).to(spectrogram.magnitude.dtype)
         return Interpretation(mask, undefined=undefined)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits
-from interpretability.errors import UserError
+from interpretability.classifiers.base import AnalysedBatch, Classifier, MaskedLogits
 from interpretability.explanation import Explanation, Interpretation
-from interpretability.frontend import APPLY_DOMAINS, Spectrogram
+from interpretability.frontend import APPLY_DOMAINS, MaskedPair, Spectrogram
+from interpretability.settings import Settings, setting
+
+
+@dataclass(frozen=True)
+class MethodSettings(Settings):
+    """What every method can be set to."""
+
+    apply: str = setting("log", "domain of the mask. log: expm1(M log1p(A)); linear: M A", choices=APPLY_DOMAINS)
 
 
 class Interpreter(nn.Module):
@@ -23,37 +31,51 @@ class Interpreter(nn.Module):
     ----------
     classifier : Classifier
         Frozen here if it is not yet.
-    apply : {"log", "linear"}
-        Domain in which masks are applied.
-    settings : dict
-        The method's own settings as plain values: saved with it, and recorded with every result.
+    **settings
+        Those of the method, by name; the rest keeps its default.
 
     Attributes
     ----------
     NAME : str
         Name in the registry, in tables and in saved folders.
+    Settings : type of MethodSettings
+        Its settings, stated once: see :mod:`interpretability.settings`.
+    settings : MethodSettings
+        Saved with it, and recorded with every result.
+    SUMMARY : str
+        What it is, in half a line: for lists of methods.
     trainable : bool
         Whether there is anything to train.
     uses_masked_logits : bool
         Whether the training objective needs the classifier's answer to In and Out.
-    notes : tuple of str
-        What has to be known to read its explanations; goes into every description, figure and table of them.
-    fixed_metrics : tuple of str
-        Metrics whose value its settings decide whatever it explains: tables do not rank it by them.
+    description : dict
+        What a saved one says of itself (``interpreter.json``): training and hashes. Empty for one that was not loaded.
+
+    Raises
+    ------
+    UserError
+        For a setting that it does not have, or that does not fit.
     """
 
     NAME = ""
+    SUMMARY = ""
+    Settings: type[MethodSettings] = MethodSettings
     trainable = True
     uses_masked_logits = False
 
-    def __init__(self, classifier: Classifier, apply: str = "log", **settings: Any):
+    def __init__(self, classifier: Classifier, **settings: Any):
         super().__init__()
-        if apply not in APPLY_DOMAINS:
-            raise UserError(f"apply is {apply!r}, expected one of {APPLY_DOMAINS}")
+        self.settings = self.Settings.make(self.NAME, settings)
         # In a tuple, so that torch does not register it as a submodule.
         self._studied = (classifier.freeze(),)
-        self.apply_domain = apply
-        self.settings = {"apply": apply, **settings}
+        self.description: dict[str, Any] = {}
+
+    @classmethod
+    def remark(cls, classifier: Classifier) -> str:
+        """Return what to know before using it on a classifier, "not here: …" if it cannot be: for lists of methods."""
+        if cls.trainable and not classifier.feature_channels:
+            return "not here: this classifier has no feature maps; name --layers for it"
+        return ""
 
     @property
     def title(self) -> str:
@@ -84,64 +106,37 @@ class Interpreter(nn.Module):
         self.classifier._apply(function, *args, **kwargs)
         return super()._apply(function, *args, **kwargs)
 
-    def interpret(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Interpretation:
+    def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """Explain classes of analysed clips, with whatever a method has to say beside its mask.
 
-        Methods override this or, when there is nothing but a mask, :meth:`mask`.
+        Methods override this or, when there is nothing but a mask, :meth:`mask`; trained ones whose ``forward`` gives
+        the mask need neither.
 
         Parameters
         ----------
-        spectrogram, output, target
-            As in :meth:`mask`.
+        batch : AnalysedBatch
 
         Returns
         -------
         Interpretation
         """
-        return Interpretation(self.mask(spectrogram, output, target))
+        return Interpretation(self.mask(batch))
 
-    def mask(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Tensor:
-        """Explain classes of analysed clips.
+    def mask(self, batch: AnalysedBatch) -> Tensor:
+        """Return masks [B, T, F] of analysed clips: values in [0, 1], 0 in frames that are not valid."""
+        return self(batch).mask
 
-        Parameters
-        ----------
-        spectrogram : Spectrogram
-        output : ClassifierOutput
-            What the classifier says of the unmasked magnitude.
-        target : Tensor [B]
-            Explained class of each clip.
-
-        Returns
-        -------
-        Tensor [B, T, F]
-            Values in [0, 1]; 0 in frames that are not valid.
-        """
-        raise NotImplementedError
-
-    def objective(
-        self,
-        prediction: Any,
-        spectrogram: Spectrogram,
-        output: ClassifierOutput,
-        target: Tensor,
-        masked: MaskedLogits | None,
-        clean: Spectrogram | None = None,
-    ) -> dict[str, Tensor]:
+    def objective(self, batch: AnalysedBatch, prediction: Any, masked: MaskedLogits | None) -> dict[str, Tensor]:
         """Return the training objective's terms as means over the batch, ``loss`` among them.
 
         Parameters
         ----------
+        batch : AnalysedBatch
         prediction
             What ``forward`` returned; it has ``mask`` [B, T, F]. No parameter of the interpreter is used here, so that
             training in parallel sees every one of them in ``forward``.
-        spectrogram : Spectrogram
-        output : ClassifierOutput
-            What the classifier says of the unmasked magnitude.
-        target : Tensor [B]
         masked : MaskedLogits or None
             Given if ``uses_masked_logits``.
-        clean : Spectrogram, optional
-            Where noise was mixed into the clips: the same clips without it, at the same gain.
         """
         raise NotImplementedError(f"{self.NAME} is not trained")
 
@@ -167,31 +162,47 @@ class Interpreter(nn.Module):
         -------
         Explanation
             Mask, probabilities, and the explanation and the residual as sound.
+
+        Raises
+        ------
+        UserError
+            If the classifier has no such class.
+        ValueError
+            If wavs, lengths or target do not fit; if the mask has another shape than the magnitude, or values outside
+            [0, 1]; if it keeps something of a clip that is said to have no explanation.
         """
         was_training = self.training
         self.eval()
         try:
-            levelled = self.frontend.level(wavs, lengths)
-            spectrogram = self.frontend.analyse(levelled, lengths)
-            output = self.classifier.classify(spectrogram)
-            target = self._targets(target, output)
+            batch = self.classifier.analyse(wavs, lengths, target)
             # Methods that look at gradients switch them on themselves.
-            interpretation = self.interpret(spectrogram, output, target)
-            return Explanation.make(self, levelled, spectrogram, output, interpretation, target)
+            interpretation = self.interpret(batch)
+            _check(interpretation, batch.spectrogram)
+            pair = MaskedPair.of(batch.clips, interpretation.mask, self.settings.apply)
+            return Explanation(
+                method=self.NAME,
+                title=self.title,
+                notes=tuple(self.notes),
+                labels=self.classifier.labels,
+                task=self.classifier.task,
+                apply=self.settings.apply,
+                batch=batch,
+                interpretation=interpretation,
+                pair=pair,
+                heard=self.classifier.classify_pair(pair, "waveform"),
+            )
         finally:
             self.train(was_training)
 
-    def _targets(self, target: Tensor | int | str | None, output: ClassifierOutput) -> Tensor:
-        if target is None:
-            return output.predicted
-        if not isinstance(target, Tensor):
-            target = torch.full_like(output.predicted, self.classifier.target_index(target))
-        if target.shape != output.predicted.shape:
-            raise ValueError(f"target has shape {tuple(target.shape)}, expected [{len(output.logits)}]")
-        n_classes = output.logits.shape[1]
-        if bool(((target < 0) | (target >= n_classes)).any()):
-            raise ValueError(f"target is {target.tolist()}, expected class indices from 0 to {n_classes - 1}")
-        return target.to(output.predicted)
+
+def _check(interpretation: Interpretation, spectrogram: Spectrogram) -> None:
+    mask, undefined = interpretation.mask, interpretation.undefined
+    if mask.shape != spectrogram.magnitude.shape:
+        raise ValueError(f"mask is {tuple(mask.shape)}, expected {tuple(spectrogram.magnitude.shape)}")
+    if not bool(((mask >= 0) & (mask <= 1)).all()):
+        raise ValueError("mask has values outside [0, 1] or not finite")
+    if undefined is not None and bool(mask[undefined].any()):
+        raise ValueError("mask keeps something of a clip whose explanation is undefined: expected zeros")
 
 
 def hide_invalid(mask: Tensor, spectrogram: Spectrogram) -> Tensor:

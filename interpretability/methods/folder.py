@@ -9,7 +9,7 @@ from interpretability.errors import MissingError, UserError
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.methods.amt import AMT
 from interpretability.methods.base import Interpreter
-from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask
+from interpretability.methods.baselines import ConstantMask, EnergyMask, RandomMask
 from interpretability.methods.gradients import Gradients
 from interpretability.methods.l2i import L2I
 from interpretability.methods.lmac import LMAC
@@ -44,7 +44,7 @@ def save_interpreter(interpreter: Interpreter, folder: str | Path, training: dic
             temporary / DESCRIPTION,
             {
                 "method": interpreter.NAME,
-                "settings": interpreter.settings,
+                "settings": interpreter.settings.to_dict(),
                 "sha256": sha256(temporary / WEIGHTS),
                 "classifier_sha256": classifier_hash,
                 "training": training or {},
@@ -90,6 +90,8 @@ def load_interpreter(folder: str | Path) -> Interpreter:
         )
     try:
         interpreter = kind(classifier, **description["settings"])
+    except UserError as error:
+        raise UserError(f"{folder / DESCRIPTION}: {error}") from None
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / DESCRIPTION}: not a complete interpreter description ({error})") from error
     load_weights(interpreter, folder / WEIGHTS, description.get("sha256"))

@@ -10,26 +10,43 @@ when all logits are shifted, as a log-softmax at the end of a network shifts the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor
 from torch.nn import functional
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput
-from interpretability.errors import UserError
+from interpretability.classifiers.base import AnalysedBatch
 from interpretability.explanation import Interpretation
-from interpretability.frontend import Spectrogram
-from interpretability.methods.base import Interpreter, hide_invalid
+from interpretability.methods.base import Interpreter, MethodSettings, hide_invalid
 from interpretability.metrics.areas import keep_top
 from interpretability.probabilities import log_odds
+from interpretability.settings import setting
 
 ATTRIBUTIONS = ("saliency", "input_x_gradient", "integrated_gradients", "smoothgrad")
 #: Form of the mask -> kept area; None: the attribution itself.
 FORMS = {"soft": None, "top10": 0.1, "top20": 0.2}
 #: Frames that go through the classifier at once, of all steps or noisy copies together: bounds the memory.
 CHUNK_FRAMES = 8 * 512
+
+
+@dataclass(frozen=True)
+class GradientsSettings(MethodSettings):
+    """Settings of :class:`Gradients`."""
+
+    attribution: str = setting("integrated_gradients", "what is computed for each bin", choices=ATTRIBUTIONS)
+    form: str = setting(
+        "soft",
+        "soft: the attribution's positive part; top10, top20: the 10 or 20 % of the bins that have most of it",
+        choices=tuple(FORMS),
+    )
+    n_steps: int = setting(32, "steps of integrated_gradients", least=1)
+    n_copies: int = setting(16, "noisy copies of smoothgrad", least=1)
+    noise: float = setting(
+        0.15, "standard deviation of smoothgrad's noise, as a share of the clip's largest log magnitude", least=0
+    )
+    seed: int = setting(0, "of smoothgrad's noise", least=0, below=2**63)
 
 
 class Gradients(Interpreter):
@@ -56,94 +73,50 @@ class Gradients(Interpreter):
     Parameters
     ----------
     classifier : Classifier
-    attribution : {"integrated_gradients", "saliency", "input_x_gradient", "smoothgrad"}
-    form : {"soft", "top10", "top20"}
-    n_steps : int
-        Of the quadrature of ``integrated_gradients``.
-    n_copies : int
-        Noisy copies of ``smoothgrad``.
-    noise : float >= 0
-        Standard deviation of its noise, as a share of the largest X of the clip.
-    seed : int
-        Of its noise.
-    apply : {"log", "linear"}
-        Domain in which the mask is applied; attributions are always of X.
+    **settings
+        Of :class:`GradientsSettings`; the mask's domain is ``apply``, attributions are always of X.
 
     Raises
     ------
     UserError
-        For an unknown attribution or form, or settings out of range.
+        If a setting does not fit.
     """
 
     NAME = "gradients"
+    SUMMARY = "what the decision is sensitive to, bin by bin, through Captum"
+    Settings = GradientsSettings
     trainable = False
-
-    def __init__(
-        self,
-        classifier: Classifier,
-        attribution: str = "integrated_gradients",
-        form: str = "soft",
-        n_steps: int = 32,
-        n_copies: int = 16,
-        noise: float = 0.15,
-        seed: int = 0,
-        apply: str = "log",
-    ):
-        super().__init__(
-            classifier,
-            apply,
-            attribution=attribution,
-            form=form,
-            n_steps=n_steps,
-            n_copies=n_copies,
-            noise=noise,
-            seed=seed,
-        )
-        for name, value, known in (("attribution", attribution, ATTRIBUTIONS), ("form", form, tuple(FORMS))):
-            if value not in known:
-                raise UserError(f"gradients: {name} is {value!r}, expected one of {known}")
-        for name, value in (("n_steps", n_steps), ("n_copies", n_copies)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"gradients: {name} is {value!r}, expected a whole number >= 1")
-        if not 0 <= noise < float("inf"):
-            raise UserError(f"gradients: noise is {noise}, expected a number >= 0: a share of the clip's largest value")
-        if not 0 <= int(seed) < 2**63:
-            raise UserError(f"gradients: seed is {seed}, expected a whole number from 0 to 2^63 - 1")
-        self.attribution, self.form = attribution, form
-        self.n_steps, self.n_copies, self.noise, self.seed = n_steps, n_copies, float(noise), int(seed)
 
     @property
     def title(self) -> str:
         """See :attr:`Interpreter.title`."""
-        return self.attribution if self.form == "soft" else f"{self.attribution}, {self.form}"
+        return (
+            self.settings.attribution
+            if self.settings.form == "soft"
+            else f"{self.settings.attribution}, {self.settings.form}"
+        )
 
     @property
     def fixed_metrics(self) -> tuple[str, ...]:
         """See :attr:`Interpreter.fixed_metrics`: of a thresholded map, how many bins are kept is known beforehand."""
-        return () if FORMS[self.form] is None else ("sps", "comp", "comp_rel")
+        return () if FORMS[self.settings.form] is None else ("sps", "comp", "comp_rel")
 
-    def interpret(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Interpretation:
+    def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """See :meth:`Interpreter.interpret`."""
-        attribution = self.attribute(spectrogram, target)
+        attribution = self.attribute(batch)
         undefined = ~attribution.isfinite().flatten(1).all(1)  # [B]
         attribution = attribution.masked_fill(undefined[:, None, None], 0)
-        area = FORMS[self.form]
+        area = FORMS[self.settings.form]
         if area is None:
             positive = attribution.clamp(min=0)
             mask = positive / _or_one(positive.amax((1, 2), keepdim=True))
         else:
-            kept = keep_top(attribution, spectrogram.valid, area)
+            kept = keep_top(attribution, batch.spectrogram.valid, area)
             mask = kept * attribution.any(2).any(1)[:, None, None]
         return Interpretation(mask, undefined=undefined)
 
-    def attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
+    def attribute(self, batch: AnalysedBatch) -> Tensor:
         """Return the attributions themselves, signed where the method is.
-
-        Parameters
-        ----------
-        spectrogram : Spectrogram
-        target : Tensor [B]
-            Explained class of each clip.
 
         Returns
         -------
@@ -151,64 +124,63 @@ class Gradients(Interpreter):
             In log odds (``integrated_gradients``, ``input_x_gradient``) or in log odds per unit of X; 0 in frames that
             are not valid.
         """
-        if self.attribution in ("saliency", "input_x_gradient"):
-            found = self._attribute(spectrogram, target)
+        if self.settings.attribution in ("saliency", "input_x_gradient"):
+            attribution = self._attribute(batch)
         else:  # Many passes each, and noise that must not depend on the batch: every clip alone, at its own length.
-            n_frames = spectrogram.magnitude.shape[1]
-            alone = zip(spectrogram.clips(), target.split(1), strict=True)
-            parts = [self._attribute(clip, one) for clip, one in alone]
-            found = torch.cat([functional.pad(part, (0, 0, 0, n_frames - part.shape[1])) for part in parts])
-        return hide_invalid(found, spectrogram)
+            n_frames = batch.spectrogram.magnitude.shape[1]
+            parts = [self._attribute(clip) for clip in batch.alone()]
+            attribution = torch.cat([functional.pad(part, (0, 0, 0, n_frames - part.shape[1])) for part in parts])
+        return hide_invalid(attribution, batch.spectrogram)
 
-    def _attribute(self, spectrogram: Spectrogram, target: Tensor) -> Tensor:
-        score = self._score_of(spectrogram, target)
-        inputs = spectrogram.log_magnitude.detach().requires_grad_()
+    def _attribute(self, batch: AnalysedBatch) -> Tensor:
+        score = self._score_of(batch)
+        inputs = batch.spectrogram.log_magnitude.detach().requires_grad_()
         # Which clip each row is: Captum repeats it as it repeats the inputs.
-        which = torch.arange(len(spectrogram), device=inputs.device)
+        which = torch.arange(len(batch), device=inputs.device)
         at_once = max(1, CHUNK_FRAMES // inputs.shape[1])
         with torch.enable_grad():
-            if self.attribution == "saliency":
-                found = Saliency(score).attribute(inputs, additional_forward_args=which)
-            elif self.attribution == "input_x_gradient":
-                found = InputXGradient(score).attribute(inputs, additional_forward_args=which)
-            elif self.attribution == "integrated_gradients":
-                found = IntegratedGradients(score).attribute(
+            if self.settings.attribution == "saliency":
+                attribution = Saliency(score).attribute(inputs, additional_forward_args=which)
+            elif self.settings.attribution == "input_x_gradient":
+                attribution = InputXGradient(score).attribute(inputs, additional_forward_args=which)
+            elif self.settings.attribution == "integrated_gradients":
+                attribution = IntegratedGradients(score).attribute(
                     inputs,
                     baselines=0.0,
                     additional_forward_args=which,
-                    n_steps=self.n_steps,
+                    n_steps=self.settings.n_steps,
                     internal_batch_size=at_once,
                 )
             else:
-                found = self._smooth(score, inputs, which, at_once)
-        return found.detach().to(spectrogram.magnitude)
+                attribution = self._smooth(score, inputs, which, at_once)
+        return attribution.detach().to(inputs.dtype)
 
     def _smooth(self, score: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, which: Tensor, at_once: int) -> Tensor:
         device = inputs.device
         # Captum draws from the global generator: seeded for this, and left as it was found.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(self.settings.seed)
             return (
                 NoiseTunnel(Saliency(score))
                 .attribute(
                     inputs,
-                    nt_samples=self.n_copies,
+                    nt_samples=self.settings.n_copies,
                     nt_samples_batch_size=at_once,
-                    stdevs=self.noise * float(inputs.detach().max()),
+                    stdevs=self.settings.noise * float(inputs.detach().max()),
                     additional_forward_args=which,
                     abs=False,  # the absolute value is of the mean
                 )
                 .abs()
             )
 
-    def _score_of(self, spectrogram: Spectrogram, target: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    def _score_of(self, batch: AnalysedBatch) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the function from X [n, T, F], and which clips they are of [n], to the scores [n]."""
 
         def score(log_magnitude: Tensor, which: Tensor) -> Tensor:
             # The derivative of the clamp at 0 is 1: silent bins keep their gradient.
             magnitude = torch.expm1(log_magnitude.clamp(min=0))
-            output = self.classifier.classify(replace(spectrogram[which], magnitude=magnitude))
-            return log_odds(output.logits.float(), target[which], self.classifier.task)
+            output = self.classifier.classify(replace(batch.spectrogram[which], magnitude=magnitude))
+            return log_odds(output.logits.float(), batch.target[which], self.classifier.task)
 
         return score
 

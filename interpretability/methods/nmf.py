@@ -7,13 +7,15 @@ trained here.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput
+from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.dictionary import (
     DIVERGENCES,
     EPSILON,
@@ -23,18 +25,43 @@ from interpretability.dictionary import (
     decompose,
     dictionary_of,
 )
-from interpretability.errors import UserError
 from interpretability.explanation import Interpretation
 from interpretability.frontend import Spectrogram, apply_mask
-from interpretability.methods.base import Interpreter
+from interpretability.methods.base import Interpreter, MethodSettings
 from interpretability.probabilities import class_probability, log_odds
+from interpretability.settings import setting
 
-RELEVANCES = ("removal", "gradient")
-KEEPS = ("fidelity", "threshold")
 #: Masked clips that go through the classifier at once: few enough for the caches of a CPU.
 CHUNK = 8
 #: Frames of all of them together, so that long clips do not take more memory.
 CHUNK_FRAMES = 8 * 512
+
+
+@dataclass(frozen=True)
+class NMFSettings(MethodSettings):
+    """Settings of :class:`NMF`."""
+
+    dictionary: Any = setting(
+        None,
+        "file of a dictionary, or the run folder of train_nmf.py that it lies in; saved with the interpreter, whose "
+        "settings keep its description",
+    )
+    relevance: str = setting(
+        "removal",
+        "of a component: removal, what the class's probability loses without it, one forward pass each; gradient, "
+        "gradient x component, one backward pass in all",
+        choices=("removal", "gradient"),
+    )
+    keep: str = setting(
+        "fidelity",
+        "which components. fidelity: the fewest that keep rho of the probability; threshold: those above the threshold",
+        choices=("fidelity", "threshold"),
+    )
+    rho: float = setting(0.9, "share of the probability that is kept", above=0, most=1)
+    threshold: float = setting(0.2, "on the relevance, whose maximum is 1", least=0, below=1)
+    n_iterations: int = setting(50, "multiplicative updates of the activations", least=1)
+    divergence: str = setting("euclidean", "what they minimise", choices=DIVERGENCES)
+    sparsity: float = setting(0.0, "weight of the L1 norm of the activations", least=0)
 
 
 class NMF(Interpreter):
@@ -62,107 +89,58 @@ class NMF(Interpreter):
     ----------
     classifier : Classifier
     dictionary : Dictionary, path or dict
-        The dictionary, its file, or the run folder it lies in. A saved interpreter brings the matrix with its weights
-        and gives its description here.
-    relevance : {"removal", "gradient"}
-    keep : {"fidelity", "threshold"}
-    rho : float in (0, 1]
-        Share of p that is to be kept.
-    threshold : float in [0, 1)
-        On the relevance.
-    n_iterations : int
-        Multiplicative updates of the activations.
-    divergence : {"euclidean", "kl"}
-        What they minimise.
-    sparsity : float
-        Weight of the L1 norm of the activations.
-    apply : {"log", "linear"}
+        As in :class:`NMFSettings`; or a dictionary itself.
+    **settings
+        Of :class:`NMFSettings`.
 
     Raises
     ------
     MissingError, UserError
-        If there is no dictionary, or one of another front end; for settings out of range.
+        If there is no dictionary, or one of another front end; for settings that do not fit.
     """
 
     NAME = "nmf"
+    SUMMARY = "components that carry the decision, of a dictionary or of the sound itself"
+    Settings = NMFSettings
     trainable = False
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        dictionary: Dictionary | str | Path | dict,
-        relevance: str = "removal",
-        keep: str = "fidelity",
-        rho: float = 0.9,
-        threshold: float = 0.2,
-        n_iterations: int = 50,
-        divergence: str = "euclidean",
-        sparsity: float = 0.0,
-        apply: str = "log",
-    ):
+    def __init__(self, classifier: Classifier, dictionary: Dictionary | str | Path | dict | None = None, **settings):
         matrix, description = dictionary_of(dictionary, classifier.frontend.settings, "NMF")
-        super().__init__(
-            classifier,
-            apply,
-            dictionary=description,
-            relevance=relevance,
-            keep=keep,
-            rho=rho,
-            threshold=threshold,
-            n_iterations=n_iterations,
-            divergence=divergence,
-            sparsity=sparsity,
-        )
-        for name, value, known in (
-            ("relevance", relevance, RELEVANCES),
-            ("keep", keep, KEEPS),
-            ("divergence", divergence, DIVERGENCES),
-        ):
-            if value not in known:
-                raise UserError(f"NMF: {name} is {value!r}, expected one of {known}")
-        for name, value, fits, expected in (
-            ("rho", rho, 0 < rho <= 1, "a number in (0, 1]"),
-            ("threshold", threshold, 0 <= threshold < 1, "a number in [0, 1)"),
-            ("n_iterations", n_iterations, n_iterations >= 1, "a whole number >= 1"),
-            ("sparsity", sparsity, sparsity >= 0, "a number >= 0"),
-        ):
-            if not fits:
-                raise UserError(f"NMF: {name} is {value}, expected {expected}")
-        self.relevance, self.keep, self.rho, self.threshold = relevance, keep, float(rho), float(threshold)
-        self.n_iterations, self.divergence, self.sparsity = int(n_iterations), divergence, float(sparsity)
+        super().__init__(classifier, dictionary=description, **settings)
         self.register_buffer("dictionary", matrix)  # W [F, K]: saved with the rest
 
-    def interpret(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Interpretation:
+    def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """See :meth:`Interpreter.interpret`; ``n_components``, how many were kept, goes into the scores."""
-        found = [
-            self._explain_clip(clip, output[slice(i, i + 1)], target[i : i + 1])
-            for i, clip in enumerate(spectrogram.clips())
-        ]
-        n_frames = spectrogram.magnitude.shape[1]
-        activations = torch.cat([functional.pad(one[0], (0, n_frames - one[0].shape[2])) for one in found])
-        relevance, selected = (torch.cat([one[i] for one in found]) for i in (1, 2))
-        # Where there are no activations, beyond a clip's end, its mask is 0.
-        matrix = self.dictionary.to(activations)
-        mask = component_mask(matrix, activations, selected).to(spectrogram.magnitude)
+        n_frames = batch.spectrogram.magnitude.shape[1]
+        matrix, spread = self.dictionary.to(batch.spectrogram.magnitude), []
+        for clip in batch.alone():
+            of_clip = self._explain_clip(clip)
+            missing = n_frames - of_clip.activations.shape[2]
+            # Where there are no activations, beyond a clip's end, its mask is 0.
+            spread.append(replace(of_clip, activations=functional.pad(of_clip.activations, (0, missing))))
+        activations, relevance, selected = (
+            torch.cat([getattr(one, name) for one in spread]) for name in ("activations", "relevance", "selected")
+        )
+        mask = component_mask(matrix, activations, selected).to(batch.spectrogram.magnitude)
         return Interpretation(
             mask, Components(matrix, activations, relevance, selected), {"n_components": selected.sum(1).double()}
         )
 
-    def _explain_clip(
-        self, clip: Spectrogram, output: ClassifierOutput, target: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return activations [1, K, T], relevance [1, K] and what is selected [1, K] of a clip alone."""
+    def _explain_clip(self, batch: AnalysedBatch) -> Components:
+        """Return the components of a clip alone."""
+        clip, target, settings = batch.spectrogram, batch.target, self.settings
         activations = decompose(
-            clip.log_magnitude, self.dictionary, self.n_iterations, self.divergence, self.sparsity
+            clip.log_magnitude, self.dictionary, settings.n_iterations, settings.divergence, settings.sparsity
         )  # [1, K, T]
         active = activations[0].any(1).nonzero()[:, 0]
         relevance = activations.new_zeros(self.dictionary.shape[1])
         selected = torch.zeros_like(relevance, dtype=torch.bool)
+        components = Components(self.dictionary, activations, relevance[None], selected[None])  # filled in place
         if len(active) == 0:
-            return activations, relevance[None], selected[None]
+            return components
         parts = _Shares(self.dictionary, activations[0])
-        probability = self._probability(output.logits, target)  # [1]
-        if self.relevance == "removal":
+        probability = self._probability(batch.output.logits, target)  # [1]
+        if settings.relevance == "removal":
             left = torch.cat(
                 [self._probability_of(clip, 1 - parts.of(some), target) for some in active.split(_chunk(clip))]
             )
@@ -172,12 +150,12 @@ class NMF(Interpreter):
         largest = raw.abs().max()
         if largest > 0:
             relevance[active] = (raw / largest).to(relevance)
-        if self.keep == "threshold":
-            selected = relevance > self.threshold
+        if settings.keep == "threshold":
+            selected[relevance > settings.threshold] = True
         else:
             order = active[relevance[active].argsort(descending=True, stable=True)]
             selected[order[: self._fewest(clip, target, parts, order, float(probability))]] = True
-        return activations, relevance[None], selected[None]
+        return components
 
     def _fewest(self, clip: Spectrogram, target: Tensor, parts: _Shares, order: Tensor, probability: float) -> int:
         """Return how many components of an order are needed for ``rho`` of the probability."""
@@ -186,7 +164,7 @@ class NMF(Interpreter):
             masks = mask + parts.of(some).cumsum(0)  # [n, T, F]
             reached += self._probability_of(clip, masks.clamp(max=1), target).tolist()
             for count, value in enumerate(reached, 1):
-                if value >= self.rho * probability:
+                if value >= self.settings.rho * probability:
                     return count
             mask = masks[-1]
         return 1 + max(range(len(reached)), key=lambda count: reached[count])
@@ -204,19 +182,9 @@ class NMF(Interpreter):
         return self._probability(self._logits(clip, masks), target.expand(len(masks)))
 
     def _logits(self, clip: Spectrogram, masks: Tensor) -> Tensor:
-        count = len(masks)
-
-        def repeated(values: Tensor) -> Tensor:
-            return values.expand(count, *values.shape[1:])
-
-        masked = Spectrogram(
-            apply_mask(repeated(clip.magnitude), masks, self.apply_domain),
-            repeated(clip.phase),
-            repeated(clip.valid),
-            repeated(clip.lengths),
-            clip.n_samples,
-        )
-        return self.classifier.classify(masked).logits.float()
+        repeated = clip[torch.zeros(len(masks), dtype=torch.int64, device=masks.device)]
+        masked = apply_mask(repeated.magnitude, masks, self.settings.apply)
+        return self.classifier.classify(replace(repeated, magnitude=masked)).logits.float()
 
     def _probability(self, logits: Tensor, target: Tensor) -> Tensor:
         return class_probability(logits, target, self.classifier.task).p

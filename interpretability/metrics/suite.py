@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpretability.frontend import APPLY_DOMAINS, PLACES, Frontend, Spectrogram, apply_mask
+from interpretability.frontend import APPLY_DOMAINS, PLACES, Clips, MaskedPair
 from interpretability.metrics import faithfulness, localisation, sparsity
 from interpretability.metrics.registry import MetricInfo, measure, metrics_of
 from interpretability.metrics.statistics import summarise
-from interpretability.probabilities import class_probability, predicted_class
+from interpretability.probabilities import class_probability
 
 #: Below this 1 - p the average gain divides by so little that it is noise.
 SATURATION = 1e-3
@@ -68,17 +68,27 @@ class MaskedLogits(Protocol):
 
 
 class MaskedClassifier(Protocol):
-    """What the suite asks of a classifier, which must be in evaluation mode.
-
-    ``task`` is "single" or "multi"; ``frontend`` is used for localisation at "waveform" only.
-    """
+    """What the suite asks of a classifier, which must be in evaluation mode; ``task`` is "single" or "multi"."""
 
     task: str
     training: bool
-    frontend: Frontend
 
-    def classify_masked(self, spectrogram: Spectrogram, mask: Tensor, *, apply: str, place: str) -> MaskedLogits:
-        """Classify what the mask keeps and what it removes, at one place."""
+    def classify_pair(self, pair: MaskedPair, place: str) -> MaskedLogits:
+        """Classify what a mask keeps and what it removes, at one place."""
+
+
+class Logits(Protocol):
+    """Logits [B, C] of the unmasked input."""
+
+    logits: Tensor
+
+
+class Batch(Protocol):
+    """What the suite asks of a batch: clips, the classifier's answer to them, and the explained classes [B]."""
+
+    clips: Clips
+    output: Logits
+    target: Tensor
 
 
 class MetricSuite:
@@ -106,38 +116,35 @@ class MetricSuite:
     @torch.no_grad()
     def __call__(
         self,
-        spectrogram: Spectrogram,
-        output: Any,
+        batch: Batch,
         mask: Tensor,
-        target: Tensor | None = None,
+        places: Iterable[str] = ("spectrogram",),
+        pair: MaskedPair | None = None,
         masked: Mapping[str, MaskedLogits | None] | None = None,
         truth: Tensor | None = None,
         undefined: Tensor | None = None,
-        places: Iterable[str] = ("spectrogram",),
     ) -> dict[str, dict[str, Tensor]]:
         """Measure a batch; what does not depend on the place is computed once for all places.
 
-        Logits are taken in float32 and probabilities computed from them in float64. ``output`` should have been
+        Logits are taken in float32 and probabilities computed from them in float64. ``batch.output`` should have been
         computed at the precision in force now, so that In with a mask of ones gives the same probability.
 
         Parameters
         ----------
-        spectrogram : Spectrogram
-        output
-            The classifier's output for the unmasked input: ``logits`` [B, C].
+        batch : AnalysedBatch
         mask : Tensor [B, T, F]
             In [0, 1].
-        target : Tensor [B], integer, optional
-            Explained class; by default the class predicted from the unmasked input (ties: lowest index).
+        places : iterable of {"spectrogram", "waveform"}
+            Where In and Out are classified: as masked magnitudes, or as the audio made from them (what a listener
+            hears).
+        pair : MaskedPair, optional
+            In and Out of this mask, where they are made already.
         masked : mapping, optional
-            From a place to what ``classify_masked`` gave for this mask there, where it is known already.
+            From a place to the classifier's answer to In and Out there, where it is known already.
         truth : Tensor [B, T, F] of bool, optional
             The bins in which the labelled source dominates, where that is known.
         undefined : Tensor [B] of bool, optional
             Clips for which the method has no explanation; none if not given.
-        places : iterable of {"spectrogram", "waveform"}
-            Where In and Out are classified: as masked magnitudes, or as the audio made from them (what a listener
-            hears).
 
         Returns
         -------
@@ -161,14 +168,12 @@ class MetricSuite:
         if getattr(self.classifier, "training", False):
             # Batch statistics would make each clip's metrics depend on its neighbours, and be overwritten.
             raise ValueError("the classifier is in training mode: call classifier.eval() before measuring")
-        magnitude, valid = spectrogram.magnitude, spectrogram.valid
+        magnitude, valid = batch.clips.spectrogram.magnitude, batch.clips.spectrogram.valid
         if mask.shape != magnitude.shape:
             raise ValueError(f"mask has shape {list(mask.shape)}, the magnitude has {list(magnitude.shape)}")
         sparsity.check_range(mask, valid)
 
-        logits = output.logits.float()
-        if target is None:
-            target = predicted_class(logits)
+        logits, target = batch.output.logits.float(), batch.target
         whole = class_probability(logits, target, self.classifier.task)
         metrics = [*METRICS.values(), *(LOCALISATION.values() if truth is not None else ())]
         clip = {"p": whole.p, "p_rest": whole.rest, "target": target}
@@ -177,12 +182,14 @@ class MetricSuite:
         silent = _silent(magnitude, valid)
         state = {"silent": silent.double(), "saturated": (whole.rest < SATURATION).double()}
 
+        pair = MaskedPair.of(batch.clips, mask, self.apply) if pair is None else pair
         results = {}
         for place in places:
             known = None if masked is None else masked.get(place)
-            here = self._classified(spectrogram, mask, logits, target, place, known)
+            here = self._classified(pair, logits, target, place, known)
             if truth is not None:
-                here["inside_magnitude"] = self._inside(spectrogram, mask, place)
+                inside = pair.inside if place == "spectrogram" else pair.clips[: len(mask)].spectrogram.magnitude
+                here["inside_magnitude"] = inside
             values = everywhere | measure((info for info in metrics if info.depends_on_place), clip | here)
             # Of silence, no probability can be lost or gained.
             values = {i.name: values[i.name].masked_fill(silent & ("p" in i.needs), 0.0) for i in metrics}
@@ -193,17 +200,11 @@ class MetricSuite:
         return results
 
     def _classified(
-        self,
-        spectrogram: Spectrogram,
-        mask: Tensor,
-        logits: Tensor,
-        target: Tensor,
-        place: str,
-        known: MaskedLogits | None,
+        self, pair: MaskedPair, logits: Tensor, target: Tensor, place: str, known: MaskedLogits | None
     ) -> dict[str, Tensor]:
         """Return the classifier's answers on In and Out at a place: the logits of In and both probabilities."""
         if known is None:
-            known = self.classifier.classify_masked(spectrogram, mask, apply=self.apply, place=place)
+            known = self.classifier.classify_pair(pair, place)
         inside, outside = known.inside.float(), known.outside.float()
         if inside.shape != logits.shape or outside.shape != logits.shape:
             raise ValueError(
@@ -212,16 +213,6 @@ class MetricSuite:
             )
         o, q = (class_probability(part, target, self.classifier.task).p for part in (inside, outside))
         return {"inside_logits": inside, "o": o, "q": q}
-
-    def _inside(self, spectrogram: Spectrogram, mask: Tensor, place: str) -> Tensor:
-        """Return the magnitude of In [B, T, F] at a place."""
-        inside = apply_mask(spectrogram.magnitude, mask, self.apply)
-        if place == "spectrogram":
-            return inside
-        # What the classifier's pass over the masked sounds does too, but for In alone: a quarter of the pass's time.
-        frontend = self.classifier.frontend
-        sound = frontend.resynthesise(spectrogram, inside)
-        return frontend.analyse(sound, frontend.relative_lengths(spectrogram)).magnitude
 
 
 def clip_values(values: Mapping[str, Tensor], index: int) -> dict[str, float | None]:

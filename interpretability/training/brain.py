@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import speechbrain as sb
@@ -22,9 +23,9 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits
+from interpretability.classifiers.base import AnalysedBatch, Classifier, ClassifierOutput, MaskedLogits
 from interpretability.errors import UserError
-from interpretability.frontend import Spectrogram
+from interpretability.frontend import MaskedPair
 from interpretability.methods.base import Interpreter
 from interpretability.metrics.suite import MetricSuite
 from interpretability.training.augmentation import (
@@ -336,13 +337,14 @@ class ClassifierBrain(ResumableBrain):
         wavs, lengths = self.wavs_of(batch)
         classifier: Classifier = self.bare("classifier")
         frontend = classifier.frontend
-        wavs = frontend.level(wavs, lengths)
+        wavs = frontend.clips(wavs, lengths).levelled().wavs
         index = torch.tensor([classifier.target_index(label) for label in batch.label], device=self.device)
         shares = functional.one_hot(index, len(classifier.labels)).float()
         settings: AugmentationSettings = self.hparams.augmentation
         if stage == sb.Stage.TRAIN:
             mixed = mix_up(shift_in_time(wavs, lengths, settings.time_shift), lengths, shares, settings.mixup_alpha)
-            wavs, lengths, shares = frontend.level(mixed.wavs, mixed.lengths), mixed.lengths, mixed.shares
+            lengths, shares = mixed.lengths, mixed.shares
+            wavs = frontend.clips(mixed.wavs, lengths).levelled().wavs
         spectrogram = frontend.analyse(wavs, lengths)
         if stage == sb.Stage.TRAIN:
             spectrogram = replace(spectrogram, magnitude=mask_stripes(spectrogram.magnitude, settings))
@@ -377,16 +379,10 @@ class ClassifierBrain(ResumableBrain):
 
 @dataclass
 class InterpretedBatch:
-    """A batch on its way through the interpreter's training.
+    """A batch on its way through the interpreter's training."""
 
-    ``clean`` has the clips as they were before noise was mixed in, at the same gain; None where there was no noise.
-    """
-
-    spectrogram: Spectrogram
-    clean: Spectrogram | None
-    output: object
-    target: Tensor
-    prediction: object
+    analysed: AnalysedBatch
+    prediction: Any
     masked: MaskedLogits | None
 
 
@@ -405,42 +401,36 @@ class InterpreterBrain(ResumableBrain):
         wavs, lengths = self.wavs_of(batch)
         classifier: Classifier = self.bare("classifier")
         interpreter = self.interpreter
-        frontend = classifier.frontend
-        if stage == sb.Stage.TRAIN and self.hparams.crop_seconds is not None:
-            n_samples = round(self.hparams.crop_seconds * frontend.settings.sample_rate)
-            wavs, lengths = crop_in_time(wavs, lengths, n_samples)
-        wavs, clean = frontend.level(wavs, lengths), None
-        if stage == sb.Stage.TRAIN and self.hparams.noise is not None:
-            noisy = self.hparams.noise(wavs, lengths)
-            peak = frontend.peak(noisy, lengths)
-            clean = frontend.analyse(wavs / peak, lengths)
-            wavs = noisy / peak
-        spectrogram = frontend.analyse(wavs, lengths)
-        with torch.no_grad():
-            output = classifier.classify(spectrogram)
-        target = output.predicted
-        prediction = self.modules["interpreter"](spectrogram, output, target)
+        clean = None
+        if stage == sb.Stage.TRAIN:
+            if self.hparams.crop_seconds is not None:
+                n_samples = round(self.hparams.crop_seconds * classifier.frontend.settings.sample_rate)
+                wavs, lengths = crop_in_time(wavs, lengths, n_samples)
+            if self.hparams.noise is not None:
+                clean = classifier.frontend.clips(wavs, lengths).levelled().wavs
+                wavs = self.hparams.noise(clean, lengths)
+        analysed = classifier.analyse(wavs, lengths, clean=clean)
+        prediction = self.modules["interpreter"](analysed)
         masked = None
         if interpreter.uses_masked_logits or stage != sb.Stage.TRAIN:
-            masked = classifier.classify_masked(spectrogram, prediction.mask, interpreter.apply_domain)
-        return InterpretedBatch(spectrogram, clean, output, target, prediction, masked)
+            pair = MaskedPair.of(analysed.clips, prediction.mask, interpreter.settings.apply)
+            masked = classifier.classify_pair(pair)
+        return InterpretedBatch(analysed, prediction, masked)
 
     def compute_objectives(self, predictions, batch, stage):
         """Return the method's loss; count its terms, and every metric in validation."""
         now: InterpretedBatch = predictions
         if not bool(now.prediction.mask.isfinite().all()):
             raise UserError(f"epoch {self.epoch}: training has diverged (the mask is not finite): lower lr")
-        terms = self.interpreter.objective(
-            now.prediction, now.spectrogram, now.output, now.target, now.masked, now.clean
-        )
-        self.count(terms, n_clips=len(now.target))
+        terms = self.interpreter.objective(now.analysed, now.prediction, now.masked)
+        self.count(terms, n_clips=len(now.analysed))
         if stage != sb.Stage.TRAIN:
-            suite = MetricSuite(self.bare("classifier"), apply=self.interpreter.apply_domain)
-            masked = {"spectrogram": now.masked}
-            measured = suite(now.spectrogram, now.output, now.prediction.mask, now.target, masked)["spectrogram"]
+            suite = MetricSuite(self.bare("classifier"), self.interpreter.settings.apply)
+            known = {"spectrogram": now.masked}
+            measured = suite(now.analysed, now.prediction.mask, masked=known)["spectrogram"]
             # As in evaluation: silence has nothing to lose and is left out of the means.
-            heard = measured["silent"] == 0
-            self.count({name: value[heard] for name, value in measured.items() if name != "silent"})
+            audible = measured["silent"] == 0
+            self.count({name: value[audible] for name, value in measured.items() if name != "silent"})
         return terms["loss"]
 
     @property
@@ -461,7 +451,7 @@ class DictionaryBrain(ResumableBrain):
         """Analyse a batch and factorise it."""
         wavs, lengths = self.wavs_of(batch)
         frontend = self.bare("dictionary").frontend
-        spectrogram = frontend.analyse(frontend.level(wavs, lengths), lengths)
+        spectrogram = frontend.clips(wavs, lengths).levelled().spectrogram
         log_magnitude = spectrogram.log_magnitude
         return self.modules["dictionary"](log_magnitude, spectrogram.valid), log_magnitude, spectrogram.valid
 

@@ -18,7 +18,7 @@ from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
-from interpretability.frontend import Spectrogram, apply_mask
+from interpretability.frontend import MaskedPair, Spectrogram, apply_mask
 
 LABELS = ["cat", "dog", "rain"]
 VIT = {"image_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
@@ -136,9 +136,13 @@ def classifier():
 
 
 @pytest.fixture
-def spectrogram(classifier):
+def batch(classifier):
     wavs = torch.randn(3, 8000, generator=torch.Generator().manual_seed(0))
-    return classifier.frontend.analyse(classifier.frontend.level(wavs), torch.tensor([1.0, 0.6, 0.9]))
+    return classifier.analyse(wavs, torch.tensor([1.0, 0.6, 0.9]))
+
+
+def answers(classifier, batch, mask, apply="log", place="spectrogram"):
+    return classifier.classify_pair(MaskedPair.of(batch.clips, mask, apply), place)
 
 
 def test_frozen_for_good(classifier):
@@ -151,10 +155,10 @@ def test_frozen_for_good(classifier):
     assert not any(parameter.requires_grad for parameter in classifier.parameters())
 
 
-def test_gradients_pass_through_but_do_not_pile_up(classifier, spectrogram):
-    mask = torch.full_like(spectrogram.magnitude, 0.5, requires_grad=True)
+def test_gradients_pass_through_but_do_not_pile_up(classifier, batch):
+    mask = torch.full_like(batch.spectrogram.magnitude, 0.5, requires_grad=True)
     for place in ("spectrogram", "waveform"):
-        masked = classifier.classify_masked(spectrogram, mask, place=place)
+        masked = answers(classifier, batch, mask, place=place)
         (masked.inside.sum() + 2 * masked.outside.sum()).backward()
     assert mask.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in classifier.parameters())
@@ -162,30 +166,31 @@ def test_gradients_pass_through_but_do_not_pile_up(classifier, spectrogram):
 
 @pytest.mark.parametrize("place", ["spectrogram", "waveform"])
 @pytest.mark.parametrize("domain", ["log", "linear"])
-def test_a_mask_of_ones_changes_no_probability(classifier, spectrogram, place, domain):
-    whole = classifier(spectrogram.magnitude, spectrogram.valid).logits.softmax(1)
-    masked = classifier.classify_masked(spectrogram, torch.ones_like(spectrogram.magnitude), domain, place)
-    assert (masked.inside.softmax(1) - whole).abs().max() < 1e-6
+def test_a_mask_of_ones_changes_no_probability(classifier, batch, place, domain):
+    masked = answers(classifier, batch, torch.ones_like(batch.spectrogram.magnitude), domain, place)
+    assert (masked.inside.softmax(1) - batch.output.logits.softmax(1)).abs().max() < 1e-6
 
 
-def test_in_and_out_are_the_two_sides_of_the_mask(classifier, spectrogram):
+def test_in_and_out_are_the_two_sides_of_the_mask(classifier, batch):
+    spectrogram = batch.spectrogram
     mask = torch.rand(spectrogram.magnitude.shape, generator=torch.Generator().manual_seed(3))
-    masked = classifier.classify_masked(spectrogram, mask)
+    masked = answers(classifier, batch, mask)
     for logits, part in ((masked.inside, mask), (masked.outside, 1 - mask)):
         alone = classifier(apply_mask(spectrogram.magnitude, part), spectrogram.valid).logits
         torch.testing.assert_close(logits, alone)
-    swapped = classifier.classify_masked(spectrogram, 1 - mask)
+    swapped = answers(classifier, batch, 1 - mask)
     torch.testing.assert_close(swapped.inside, masked.outside)
 
 
-def test_waveform_place_is_what_is_heard_at_the_level_it_has(classifier, spectrogram):
+def test_waveform_place_is_what_is_heard_at_the_level_it_has(classifier, batch):
+    spectrogram = batch.spectrogram
     mask = torch.rand(spectrogram.magnitude.shape, generator=torch.Generator().manual_seed(3))
-    masked = classifier.classify_masked(spectrogram, mask, place="waveform")
+    masked = answers(classifier, batch, mask, place="waveform")
     frontend = classifier.frontend
     sound = frontend.resynthesise(spectrogram, apply_mask(spectrogram.magnitude, mask))
-    again = frontend.analyse(sound, frontend.relative_lengths(spectrogram))  # no second levelling
+    again = frontend.analyse(sound, spectrogram.lengths / spectrogram.n_samples)  # no second levelling
     torch.testing.assert_close(masked.inside, classifier(again.magnitude, again.valid).logits)
-    direct = classifier.classify_masked(spectrogram, mask)
+    direct = answers(classifier, batch, mask)
     assert not torch.allclose(masked.inside, direct.inside, atol=1e-4)  # a masked spectrogram is no consistent one
 
 
@@ -219,9 +224,52 @@ def test_bad_settings():
         CompactClassifier(LABELS, task="regression")
 
 
-def test_unknown_place(classifier, spectrogram):
+def test_unknown_place(classifier, batch):
     with pytest.raises(ValueError, match="place is 'mel'"):
-        classifier.classify_masked(spectrogram, spectrogram.magnitude.clamp(0, 1), place="mel")
+        answers(classifier, batch, torch.ones_like(batch.spectrogram.magnitude), place="mel")
+
+
+def test_a_batch_is_levelled_analysed_and_classified_once(classifier, batch):
+    frontend = classifier.frontend
+    torch.testing.assert_close(batch.clips.wavs.abs().amax(1), torch.ones(3))
+    alone = frontend.analyse(batch.clips.wavs, torch.tensor([1.0, 0.6, 0.9]))
+    assert torch.equal(batch.spectrogram.magnitude, alone.magnitude)
+    assert torch.equal(batch.output.logits, classifier(alone.magnitude, alone.valid).logits)
+    assert torch.equal(batch.target, batch.output.predicted)
+    assert batch.clips.lengths.tolist() == [8000, 4800, 7200]
+
+
+def test_the_clean_sound_gets_the_gain_of_the_noisy_one(classifier):
+    clean = torch.randn(2, 4000, generator=torch.Generator().manual_seed(1))
+    noisy = clean + 3
+    batch = classifier.analyse(noisy, target="dog", clean=clean)
+    gain = noisy.abs().amax(1, keepdim=True)
+    torch.testing.assert_close(batch.clean.magnitude, classifier.frontend.analyse(clean / gain).magnitude)
+    assert batch.target.tolist() == [1, 1]
+
+
+def test_clips_of_a_batch_alone_and_selected(classifier, batch):
+    for index, alone in enumerate(batch.alone()):
+        assert len(alone) == 1
+        assert alone.clips.wavs.shape[1] == int(batch.clips.lengths[index])
+        assert alone.spectrogram.valid.all()
+        assert torch.equal(alone.output.logits, batch.output.logits[index : index + 1])
+    part = batch[torch.tensor([2, 0])]
+    assert part.target.tolist() == batch.target[[2, 0]].tolist()
+    assert torch.equal(part.spectrogram.magnitude, batch.spectrogram.magnitude[[2, 0]])
+    with pytest.raises(IndexError):
+        batch.clip(3)
+
+
+def test_targets_of_a_batch(classifier):
+    wavs = torch.randn(2, 4000)
+    assert classifier.analyse(wavs, target=torch.tensor([2, 0])).target.tolist() == [2, 0]
+    with pytest.raises(ValueError, match="target has shape"):
+        classifier.analyse(wavs, target=torch.tensor([1]))
+    with pytest.raises(ValueError, match="class indices from 0 to 2"):
+        classifier.analyse(wavs, target=torch.tensor([0, 3]))
+    with pytest.raises(UserError, match="no class 'wolf'"):
+        classifier.analyse(wavs, target="wolf")
 
 
 def test_each_length_alone_puts_everything_back_in_its_place():

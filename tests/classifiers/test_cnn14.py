@@ -10,6 +10,7 @@ from speechbrain.processing.features import STFT, Filterbank, spectral_magnitude
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.errors import UserError
+from interpretability.frontend import MaskedPair
 from interpretability.methods.piq import PIQ
 from interpretability.weights import load_weights
 
@@ -229,12 +230,11 @@ def test_piqs_compact_network_trains_a_step_on_it(classifier, lengths):
     optimizer = torch.optim.Adam(piq.psi.parameters(), lr=1e-3)
     wavs = torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
     relative = torch.tensor(lengths)
-    spectrogram = piq.frontend.analyse(piq.frontend.level(wavs, relative), relative)
-    output = classifier(spectrogram.magnitude, spectrogram.valid)
-    prediction = piq(spectrogram, output, output.predicted)
-    assert prediction.mask.shape == spectrogram.magnitude.shape
-    masked = classifier.classify_masked(spectrogram, prediction.mask)
-    loss = piq.objective(prediction, spectrogram, output, output.predicted, masked)["loss"].mean()
+    batch = classifier.analyse(wavs, relative)
+    prediction = piq(batch)
+    assert prediction.mask.shape == batch.spectrogram.magnitude.shape
+    masked = classifier.classify_pair(MaskedPair.of(batch.clips, prediction.mask))
+    loss = piq.objective(batch, prediction, masked)["loss"].mean()
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in piq.psi.named_parameters()}
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
@@ -253,12 +253,12 @@ def test_piqs_mask_of_a_padded_clip_is_that_of_the_clip_alone(classifier):
     wavs = torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
     lengths, short = torch.tensor([1.0, 0.25]), 4000
     wavs[1, short:] = 0
+    wavs = wavs / wavs.abs().amax(1, keepdim=True)
 
     def mask(wavs, lengths):
-        spectrogram = piq.frontend.analyse(wavs, lengths)
+        batch = classifier.analyse(wavs, lengths, target=0)
         with torch.no_grad():
-            output = classifier(spectrogram.magnitude, spectrogram.valid)
-            return piq.mask(spectrogram, output, torch.zeros(len(wavs), dtype=torch.long)), spectrogram.valid
+            return piq.mask(batch), batch.spectrogram.valid
 
     together, valid = mask(wavs, lengths)
     alone, _ = mask(wavs[1:, :short], torch.ones(1))

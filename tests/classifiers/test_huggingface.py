@@ -17,6 +17,7 @@ from transformers_models import (
     LABELS,
     RATE,
     SOUNDS,
+    clips_of,
     make_folder,
     noise,
     pipeline,
@@ -27,6 +28,7 @@ from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.dictionary import Dictionary
 from interpretability.errors import MissingError, UserError
+from interpretability.frontend import MaskedPair
 from interpretability.methods.amt import AMT
 from interpretability.methods.l2i import L2I
 from interpretability.methods.lmac import LMAC
@@ -99,9 +101,10 @@ def test_grids_have_the_shape_of_the_maps(classifiers, kind, n):
 @KINDS
 def test_gradients_reach_the_mask_and_not_the_model(classifiers, kind):
     classifier = classifiers[kind]
-    spectrogram = spectrogram_of(classifier, 0.3 * noise(2, 9000), [9000, 5000])
+    clips = clips_of(classifier, 0.3 * noise(2, 9000), [9000, 5000])
+    spectrogram = clips.spectrogram
     mask = torch.full_like(spectrogram.magnitude, 0.5, requires_grad=True)
-    masked = classifier.classify_masked(spectrogram, mask)
+    masked = classifier.classify_pair(MaskedPair.of(clips, mask))
     (masked.inside[:, 0].sum() - masked.outside[:, 1].sum()).backward()
     assert torch.isfinite(mask.grad).all()
     assert mask.grad.flatten(1).any(1).all()
@@ -114,11 +117,12 @@ def test_gradients_reach_the_mask_and_not_the_model(classifiers, kind):
 def test_a_mask_of_ones_changes_nothing_at_either_place(classifiers, kind, sound):
     classifier, wav = classifiers[kind], SOUNDS[sound]
     n = len(wav) - 777
-    spectrogram = spectrogram_of(classifier, torch.stack([wav, wav]), [len(wav), n])
-    whole = classifier.classify(spectrogram).logits.softmax(1)
+    clips = clips_of(classifier, torch.stack([wav, wav]), [len(wav), n])
+    whole = classifier.classify_sound(clips).logits.softmax(1)
     for place in ("spectrogram", "waveform"):
         for apply in ("log", "linear"):
-            masked = classifier.classify_masked(spectrogram, torch.ones_like(spectrogram.magnitude), apply, place)
+            pair = MaskedPair.of(clips, torch.ones_like(clips.spectrogram.magnitude), apply)
+            masked = classifier.classify_pair(pair, place)
             # Between the lines of a pure tone, logarithms of rounding errors are what AST sees.
             limit = 1e-5 if (kind, sound) == ("ast", "tone") else 1e-6
             assert (masked.inside.softmax(1) - whole).abs().max() < limit, (place, apply)

@@ -8,7 +8,7 @@ from waveform_models import LABELS, RATE, Chain, MelCnn, hooks, make, noise
 from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.waveform import frontend_for
 from interpretability.errors import UserError
-from interpretability.frontend import Frontend
+from interpretability.frontend import Frontend, MaskedPair
 from interpretability.methods.lmac import LMAC
 from interpretability.methods.piq import PIQ
 
@@ -61,8 +61,8 @@ def test_the_level_rule_is_the_front_ends(cnn):
     """None: the model hears a faint sound as faint."""
     wavs = noise(1, 4000)
     for factor in (1.0, 0.01):
-        spectrogram = cnn.frontend.analyse(cnn.frontend.level(factor * wavs))
-        torch.testing.assert_close(cnn.classify(spectrogram).logits, cnn.module(factor * wavs), rtol=0, atol=1e-4)
+        output = cnn.analyse(factor * wavs).output
+        torch.testing.assert_close(output.logits, cnn.module(factor * wavs), rtol=0, atol=1e-4)
 
 
 def test_padding_batch_and_order_change_nothing(cnn):
@@ -119,10 +119,11 @@ def test_strides_do_not_depend_on_the_length(cnn):
 
 
 def test_gradients_reach_the_mask_and_not_the_model(cnn):
-    spectrogram = cnn.frontend.analyse(noise(2, 4000), torch.tensor([1.0, 0.5]))
+    clips = cnn.frontend.clips(noise(2, 4000), torch.tensor([1.0, 0.5]))
+    spectrogram = clips.spectrogram
     for place in ("spectrogram", "waveform"):
         mask = torch.full_like(spectrogram.magnitude, 0.5, requires_grad=True)
-        masked = cnn.classify_masked(spectrogram, mask, place=place)
+        masked = cnn.classify_pair(MaskedPair.of(clips, mask), place)
         (masked.inside[:, 0].sum() - masked.outside[:, 1].sum()).backward()
         assert torch.isfinite(mask.grad).all()
         assert mask.grad[0].abs().sum() > 0
@@ -131,10 +132,11 @@ def test_gradients_reach_the_mask_and_not_the_model(cnn):
 
 
 def test_a_mask_of_ones_changes_no_probability(cnn):
-    spectrogram = cnn.frontend.analyse(noise(2, 4000), torch.tensor([1.0, 0.5]))
-    whole = cnn.classify(spectrogram).logits.softmax(1)
+    batch = cnn.analyse(noise(2, 4000), torch.tensor([1.0, 0.5]))
+    whole = batch.output.logits.softmax(1)
     for place in ("spectrogram", "waveform"):
-        masked = cnn.classify_masked(spectrogram, torch.ones_like(spectrogram.magnitude), place=place)
+        pair = MaskedPair.of(batch.clips, torch.ones_like(batch.spectrogram.magnitude))
+        masked = cnn.classify_pair(pair, place)
         assert (masked.inside.softmax(1) - whole).abs().max() < 1e-6
 
 
@@ -276,8 +278,8 @@ def test_trained_methods_draw_masks_of_any_length(cnn, kind):
     explanation = method.eval().explain(wavs, torch.tensor([1.0, 0.5]))
     alone = method.explain(wavs[1:, :3000])
     torch.testing.assert_close(explanation[1].mask, alone[0].mask, rtol=0, atol=1e-4)
-    spectrogram = explanation.spectrogram
-    prediction = method.train()(spectrogram, explanation.output, explanation.target)
-    masked = cnn.classify_masked(spectrogram, prediction.mask)
-    method.objective(prediction, spectrogram, explanation.output, explanation.target, masked)["loss"].backward()
+    batch = explanation.batch
+    prediction = method.train()(batch)
+    masked = cnn.classify_pair(MaskedPair.of(batch.clips, prediction.mask))
+    method.objective(batch, prediction, masked)["loss"].backward()
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in method.parameters())

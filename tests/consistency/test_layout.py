@@ -96,7 +96,7 @@ MAY_IMPORT = {
     },
     "networks": {"blocks", "classifiers", "dictionary", "errors", "frontend", "grids", "lengths"},
     "dictionary": {"errors", "files", "frontend", "lengths", "settings"},
-    "explanation": {"classifiers", "data", "dictionary", "errors", "files", "frontend"},
+    "explanation": {"classifiers", "data", "dictionary", "errors", "files", "frontend", "probabilities"},
     "report": {"errors", "files", "frontend", "metrics"},
     "methods": {
         "classifiers",
@@ -135,13 +135,11 @@ MAY_IMPORT = {
 
 #: Imports upwards or inside a function, of our own modules: (module, imported) -> why.
 EXCEPTIONS = {
-    ("explanation.py", "classifiers.base"): "for annotations only",
-    ("explanation.py", "methods.base"): "for annotations only",
     ("explanation.py", "report.figures"): "inside save(): Matplotlib is slow to import, and seldom needed",
 }
 
 #: Modules of methods/ that hold what methods share; each may import those before it.
-SHARED_BY_METHODS = ("base", "objectives", "floors")
+SHARED_BY_METHODS = ("base", "objectives", "baselines")
 #: The registry: it knows every method, and no method knows it.
 REGISTRY_OF_METHODS = ("folder", "__init__")
 

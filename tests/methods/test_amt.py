@@ -65,8 +65,12 @@ class Looking(Classifier):
 
 
 def given(values):
-    """A classifier that looks at the bins of a clip, or the clips, as told: values [B, T, F] or [T, F]."""
-    return Looking((1, 1), lambda energy: values.expand(energy.shape)[:, None].clone())
+    """A classifier that looks at the bins of a clip, or the clips, as told: values [B, T, F] or [T, F].
+
+    It does so as well when it is asked about In and Out, which are twice as many clips.
+    """
+    values = values.view(-1, *values.shape[-2:])
+    return Looking((1, 1), lambda energy: values.repeat(len(energy) // len(values), 1, 1)[:, None])
 
 
 def distinct(*shape, seed=0):
@@ -95,9 +99,9 @@ class TestThreshold:
     @pytest.mark.parametrize("n_frames", [2, 3, 7, 44, 251])
     def test_it_is_that_of_numpy_where_all_values_differ(self, quantile, n_frames):
         values = distinct(n_frames, BINS)
-        found = kept(AMT(given(values), quantile=quantile).explain(clip_of(n_frames)))
+        mask = kept(AMT(given(values), quantile=quantile).explain(clip_of(n_frames)))
         array = values.double().numpy()
-        assert (found.numpy() == (array >= np.quantile(array, quantile))).all()
+        assert (mask.numpy() == (array >= np.quantile(array, quantile))).all()
 
     @pytest.mark.parametrize("quantile", ["0", "0.33", "0.5", "0.8", "0.9", "0.95", "0.999"])
     @pytest.mark.parametrize("levels", [2, 5, None])
@@ -106,14 +110,14 @@ class TestThreshold:
             values = distinct(n_frames, BINS, seed=n_frames)
             if levels is not None:
                 values = (values * levels).floor()
-            found = kept(AMT(given(values), quantile=float(quantile)).explain(clip_of(n_frames)))
-            assert int(found.sum()) == math.ceil((1 - Fraction(quantile)) * n_frames * BINS)
-            if not found.all():
-                least, most = values[found].min(), values[~found].max()
+            mask = kept(AMT(given(values), quantile=float(quantile)).explain(clip_of(n_frames)))
+            assert int(mask.sum()) == math.ceil((1 - Fraction(quantile)) * n_frames * BINS)
+            if not mask.all():
+                least, most = values[mask].min(), values[~mask].max()
                 assert least >= most
                 # Of equal bins the earlier frames and lower bins.
                 tied = (values == least).flatten().nonzero()[:, 0]
-                among = found.flatten()[tied].tolist()
+                among = mask.flatten()[tied].tolist()
                 assert among == sorted(among, reverse=True)
 
     @pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e8])
@@ -125,7 +129,7 @@ class TestThreshold:
 
     @pytest.mark.parametrize("quantile", [1, 1.0, -0.1, 1.5, math.nan])
     def test_quantiles_that_are_none(self, quantile):
-        with pytest.raises(UserError, match=r"quantile is .*, expected a number in \[0, 1\)"):
+        with pytest.raises(UserError, match=r"amt: quantile is .*, expected a number >= 0 and < 1"):
             AMT(Looking(), quantile=quantile)
 
     @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -169,9 +173,9 @@ class TestConstantMaps:
         assert not explanation.listenable.any()
         torch.testing.assert_close(explanation.residual, explanation.sound, atol=1e-5, rtol=0)
         paths = explanation.save(tmp_path)
-        said = json.loads(paths["description"].read_text("utf-8"))
-        assert said["undefined"] is True
-        assert said["notes"] == [CLASS_AGNOSTIC]
+        description = json.loads(paths["description"].read_text("utf-8"))
+        assert description["undefined"] is True
+        assert description["notes"] == [CLASS_AGNOSTIC]
         assert not soundfile.read(paths["explanation"])[0].any()
 
 
@@ -181,11 +185,11 @@ class TestGrids:
         hot = torch.zeros(10, 11)
         hot[5, 4] = 1.0  # centred on frame 21.5 and bin 13
         classifier = Looking(look=lambda energy: hot.expand(energy.shape)[:, None].clone())
-        found = kept(AMT(classifier, quantile=1 - 12 / (40 * BINS)).explain(clip_of(40)))
-        assert int(found.sum()) == 12
+        mask = kept(AMT(classifier, quantile=1 - 12 / (40 * BINS)).explain(clip_of(40)))
+        assert int(mask.sum()) == 12
         frame, bin_ = (torch.arange(n).double() for n in (40, BINS))
         height = (1 - (frame - 21.5).abs() / 4).clamp(min=0)[:, None] * (1 - (bin_ - 13).abs() / 3).clamp(min=0)
-        assert torch.equal(found, height >= height.flatten().sort(descending=True).values[11] - 1e-9)
+        assert torch.equal(mask, height >= height.flatten().sort(descending=True).values[11] - 1e-9)
 
     def test_an_event_moved_by_k_strides_moves_the_mask_by_k_strides(self):
         wavs = torch.zeros(2, 99 * HOP)
@@ -201,18 +205,18 @@ class TestGrids:
         row = torch.rand(11, generator=torch.Generator().manual_seed(0))
         row[0] = 2.0
         classifier = Looking((1000, 3), look=lambda energy: row.expand(energy.shape)[:, None].clone())
-        found = kept(AMT(classifier, quantile=1 - 45 / (60 * BINS)).explain(clip_of(60)))
+        mask = kept(AMT(classifier, quantile=1 - 45 / (60 * BINS)).explain(clip_of(60)))
         # Bins 0 and 1 are the two that lie at or below the centre of the first cell.
-        assert found[:22, :2].all()
-        assert found[22].tolist() == [True] + [False] * (BINS - 1)
-        assert int(found.sum()) == 45
+        assert mask[:22, :2].all()
+        assert mask[22].tolist() == [True] + [False] * (BINS - 1)
+        assert int(mask.sum()) == 45
 
 
 class TestBatches:
     @pytest.mark.parametrize("variant", VARIANTS)
     @pytest.mark.parametrize("patch", [(4, 3), (7, 5), (1, 1)])
     def test_padding_batch_and_order_change_nothing(self, variant, patch):
-        method = AMT(Looking(patch), variant)
+        method = AMT(Looking(patch), variant=variant)
         sizes = (6000, 2501, 200, 32)
         wavs, target = noise(4, 6000), torch.tensor([0, 1, 2, 1])
         together = method.explain(wavs, torch.tensor(sizes) / 6000, target)
@@ -240,7 +244,7 @@ class TestVariants:
         wavs = noise(2, 4000)
         masks = {}
         for variant in VARIANTS:
-            method = AMT(Looking(), variant)
+            method = AMT(Looking(), variant=variant)
             masks[variant] = [method.explain(wavs, target=label).mask for label in LABELS]
             same = [torch.equal(masks[variant][0], other) for other in masks[variant][1:]]
             assert same == [variant != "gradient"] * 2
@@ -253,15 +257,15 @@ class TestVariants:
         layers = torch.stack([1000 * distinct(12, BINS, seed=1) ** 8, distinct(12, BINS, seed=2)])
         classifier = Looking((1, 1), lambda energy: layers[None].repeat(len(energy), 1, 1, 1))
         mean = sum(layer / layer.sum() for layer in layers).double()
-        found = kept(AMT(classifier, "mean").explain(clip_of(12)))
-        assert torch.equal(found, mean >= np.quantile(mean.numpy(), 0.8))
-        assert not torch.equal(found, kept(AMT(classifier).explain(clip_of(12))))
+        mask = kept(AMT(classifier, variant="mean").explain(clip_of(12)))
+        assert torch.equal(mask, mean >= np.quantile(mean.numpy(), 0.8))
+        assert not torch.equal(mask, kept(AMT(classifier).explain(clip_of(12))))
 
     def test_a_classifier_without_maps_and_one_without_this_map(self):
         with pytest.raises(UserError, match=r"'compact' has no activation maps.*vit"):
             AMT(CompactClassifier(["a", "b"], n_mels=16, channels=(2, 2, 2, 2)))
         with pytest.raises(UserError, match="no activation map 'rollout', expected one of last, mean, gradient"):
-            AMT(Looking(), "rollout")
+            AMT(Looking(), variant="rollout")
 
     def test_what_the_classifier_refuses_is_refused_at_once(self):
         class Fused(Looking):
@@ -278,18 +282,18 @@ def test_what_is_called_fixed_is_fixed():
     for seed in range(3):
         method = AMT(given(distinct(12, BINS, seed=seed)))
         mask = method.explain(clip_of(12)).mask
-        found = {"sps": sparseness(mask), "comp": complexity(mask), "comp_rel": relative_complexity(mask)}
-        assert found.keys() == set(method.fixed_metrics)
-        assert [x.item() for x in found.values()] == pytest.approx(
+        values = {"sps": sparseness(mask), "comp": complexity(mask), "comp_rel": relative_complexity(mask)}
+        assert values.keys() == set(method.fixed_metrics)
+        assert [x.item() for x in values.values()] == pytest.approx(
             [1 - k / n, math.log(k), math.log(k) / math.log(n)], abs=1e-9
         )
 
 
 def test_nothing_is_trained_and_settings_are_plain_values():
-    method = AMT(Looking(), "mean", 0.9, "linear")
+    method = AMT(Looking(), variant="mean", quantile=0.9, apply="linear")
     assert not AMT.trainable
     assert list(method.parameters()) == []
-    assert method.settings == {"apply": "linear", "variant": "mean", "quantile": 0.9}
+    assert method.settings.to_dict() == {"apply": "linear", "variant": "mean", "quantile": 0.9}
     assert method.explain(clip_of(5)).mask.dtype == torch.float32
 
 

@@ -1,5 +1,7 @@
 """The contract that every method keeps, tried on all of them."""
 
+import json
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from interpretability.frontend import FrontendSettings
 from interpretability.methods import METHODS, load_interpreter, save_interpreter
 from interpretability.methods.amt import AMT
 from interpretability.methods.base import Interpreter
-from interpretability.methods.floors import ConstantMask, EnergyMask, RandomMask
+from interpretability.methods.baselines import ConstantMask, EnergyMask, RandomMask
 from interpretability.methods.gradients import Gradients
 from interpretability.methods.l2i import L2I
 from interpretability.methods.lmac import LMAC
@@ -86,20 +88,20 @@ CASES = {
     "l2i": lambda: L2I(compact(), words(), channels=4),
     "l2i on vit": lambda: L2I(vit(), words(), channels=4),
     "l2i on focalnet": lambda: L2I(focalnet(), words(), channels=4),
-    "l2i, published on conv2d": lambda: L2I(conv2d(), words(), "conv2d"),
-    "l2i, published on cnn14": lambda: L2I(cnn14(), words(), "cnn14"),
+    "l2i, published on conv2d": lambda: L2I(conv2d(), words(), network="conv2d"),
+    "l2i, published on cnn14": lambda: L2I(cnn14(), words(), network="cnn14"),
     "amt on vit": lambda: AMT(vit()),
-    "amt on vit, rollout": lambda: AMT(vit(), "rollout", quantile=0.9),
-    "amt on vit, gradient": lambda: AMT(vit(), "gradient"),
+    "amt on vit, rollout": lambda: AMT(vit(), variant="rollout", quantile=0.9),
+    "amt on vit, gradient": lambda: AMT(vit(), variant="gradient"),
     "amt on focalnet": lambda: AMT(focalnet()),
-    "amt on focalnet, gradient, linear": lambda: AMT(focalnet(), "gradient", apply="linear"),
+    "amt on focalnet, gradient, linear": lambda: AMT(focalnet(), variant="gradient", apply="linear"),
     "gradients": lambda: Gradients(compact(), n_steps=4),
-    "gradients, saliency, linear": lambda: Gradients(conv2d(), "saliency", apply="linear"),
-    "gradients, input x gradient, top": lambda: Gradients(compact(), "input_x_gradient", "top10"),
-    "gradients, smoothgrad": lambda: Gradients(compact(), "smoothgrad", n_copies=3),
-    "constant": lambda: ConstantMask(compact(), 0.3),
-    "random": lambda: RandomMask(compact(), 0.2),
-    "energy": lambda: EnergyMask(compact(), 0.2),
+    "gradients, saliency, linear": lambda: Gradients(conv2d(), attribution="saliency", apply="linear"),
+    "gradients, input x gradient, top": lambda: Gradients(compact(), attribution="input_x_gradient", form="top10"),
+    "gradients, smoothgrad": lambda: Gradients(compact(), attribution="smoothgrad", n_copies=3),
+    "constant": lambda: ConstantMask(compact(), value=0.3),
+    "random": lambda: RandomMask(compact(), area=0.2),
+    "energy": lambda: EnergyMask(compact(), area=0.2),
 }
 
 
@@ -163,8 +165,8 @@ def test_the_classifier_is_untouched_and_no_part_of_the_state(interpreter):
     interpreter.train()
     interpreter.explain(noise(2, 8000))
     assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
-    own = {id(parameter) for parameter in interpreter.parameters()}
-    assert not own & {id(parameter) for parameter in classifier.parameters()}
+    parameters = {id(parameter) for parameter in interpreter.parameters()}
+    assert not parameters & {id(parameter) for parameter in classifier.parameters()}
     assert not any("classifier" in name for name in interpreter.state_dict())
     assert not classifier.training
 
@@ -214,7 +216,7 @@ def test_explanation_and_residual_are_what_the_mask_says(interpreter):
     frontend, spectrogram = interpreter.frontend, explanation.spectrogram
     kept = explanation.masked_magnitude()
     torch.testing.assert_close(explanation.listenable, frontend.resynthesise(spectrogram, kept))
-    if interpreter.apply_domain == "linear":  # the two parts add up
+    if interpreter.settings.apply == "linear":  # the two parts add up
         torch.testing.assert_close(explanation.listenable + explanation.residual, explanation.sound, atol=1e-4, rtol=0)
 
 
@@ -229,9 +231,7 @@ def test_an_event_moved_by_k_strides_moves_the_mask_by_k_strides(name, strides):
     wavs = torch.zeros(2, 300 * 186)
     wavs[0, 100 * 186 : 100 * 186 + 1500] = event
     wavs[1, 100 * 186 + shift : 100 * 186 + shift + 1500] = event
-    spectrogram = method.frontend.analyse(wavs)
-    output = method.classifier(spectrogram.magnitude, spectrogram.valid)
-    mask = method.mask(spectrogram, output, torch.zeros(2, dtype=torch.long)).detach()
+    mask = method.mask(method.classifier.analyse(wavs, target=0)).detach()
     frames = strides * 16
     torch.testing.assert_close(mask[1, 64 + frames : 200 + frames], mask[0, 64:200], rtol=0, atol=1e-4)
     assert mask[0, 64:200].std() > 1e-4
@@ -242,27 +242,27 @@ def test_a_mask_that_breaks_the_contract_is_refused():
         NAME = "broken"
         value = 1.5
 
-        def mask(self, spectrogram, output, target):
-            return torch.full_like(spectrogram.magnitude, self.value)
+        def mask(self, batch):
+            return torch.full_like(batch.spectrogram.magnitude, self.value)
 
     broken = Broken(compact())
     for value in (1.5, -0.1, float("nan")):
         broken.value = value
         with pytest.raises(ValueError, match="outside \\[0, 1\\] or not finite"):
             broken.explain(noise(1, 4000))
-    broken.mask = lambda spectrogram, output, target: spectrogram.magnitude[:, :-1] * 0
+    broken.mask = lambda batch: batch.spectrogram.magnitude[:, :-1] * 0
     with pytest.raises(ValueError, match="expected"):
         broken.explain(noise(1, 4000))
 
 
 def test_what_a_method_says_beside_its_mask_goes_into_the_explanation():
     class Talkative(ConstantMask):
-        def interpret(self, spectrogram, output, target):
-            said = super().interpret(spectrogram, output, target)
-            shape = (len(spectrogram), 3, spectrogram.magnitude.shape[1])
+        def interpret(self, batch):
+            interpretation = super().interpret(batch)
+            shape = (len(batch), 3, batch.spectrogram.magnitude.shape[1])
             relevance = torch.arange(6.0).view(2, 3)
-            said.components = Components(torch.rand(513, 3), torch.rand(shape), relevance, relevance > 3)
-            return said
+            interpretation.components = Components(torch.rand(513, 3), torch.rand(shape), relevance, relevance > 3)
+            return interpretation
 
     explanation = Talkative(compact()).explain(noise(2, 4000), torch.tensor([1.0, 0.5]))
     assert explanation.components.relevance.shape == (2, 3)
@@ -272,6 +272,18 @@ def test_what_a_method_says_beside_its_mask_goes_into_the_explanation():
     assert clip.activations.shape[2] == explanation[1].mask.shape[1]
 
 
-def test_unknown_apply_domain():
-    with pytest.raises(UserError, match="apply is 'mel'"):
-        ConstantMask(compact(), apply="mel")
+def test_its_settings_make_it_again(interpreter):
+    """Plain values, as they are saved and read: nothing that it was set to is lost."""
+    kind, settings = type(interpreter), interpreter.settings
+    assert isinstance(settings, kind.Settings)
+    saved = json.loads(json.dumps(settings.to_dict()))
+    assert list(saved) == [info.name for info in kind.Settings.infos()]
+    again = kind(interpreter.classifier, **saved)
+    assert again.settings == settings
+    assert again.settings.to_dict() == saved
+    given = {**saved, "colour": "red"}
+    with pytest.raises(UserError, match=rf"^{kind.NAME} has no setting 'colour': it has apply") as error:
+        kind(interpreter.classifier, **given)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=f"^{kind.NAME}: apply is 'mel', expected one of log, linear$"):
+        kind(interpreter.classifier, **{**saved, "apply": "mel"})

@@ -29,11 +29,13 @@ def change(folder, **entries):
 def test_what_is_inside(folder):
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert names == ["classifier/classifier.json", "classifier/weights.pt", "interpreter.json", "weights.pt"]
-    said = json.loads((folder / "interpreter.json").read_text())
-    assert said["method"] == "piq"
-    assert said["training"] == {"seed": 3}
-    assert said["classifier_sha256"] == json.loads((folder / "classifier/classifier.json").read_text())["sha256"]
-    assert load_interpreter(folder).settings == load_interpreter(folder.parent).settings == said["settings"]
+    description = json.loads((folder / "interpreter.json").read_text())
+    assert description["method"] == "piq"
+    assert description["training"] == {"seed": 3}
+    assert description["classifier_sha256"] == json.loads((folder / "classifier/classifier.json").read_text())["sha256"]
+    settings = load_interpreter(folder).settings
+    assert settings == load_interpreter(folder.parent).settings
+    assert settings.to_dict() == description["settings"]
 
 
 def test_it_can_be_moved(folder, tmp_path):
@@ -60,11 +62,14 @@ def test_bad_folders(folder, tmp_path):
     with pytest.raises(UserError, match="damaged"):
         load_interpreter(folder)
     weights.write_bytes(whole)
-    settings = load_interpreter(folder).settings
+    settings = load_interpreter(folder).settings.to_dict()
     change(folder, settings={**settings, "codebook_size": 8}, sha256=None)
     with pytest.raises(UserError, match="do not fit"):
         load_interpreter(folder)
     change(folder, settings={"size": 8})
+    with pytest.raises(UserError, match="piq has no setting 'size'"):
+        load_interpreter(folder)
+    change(folder, settings=None)
     with pytest.raises(UserError, match="not a complete"):
         load_interpreter(folder)
     change(folder, method="magic")

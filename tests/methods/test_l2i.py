@@ -1,30 +1,22 @@
-"""L2I: loss by hand, attention over valid frames, relevance, the mask of NMF, published names, one artefact."""
+"""L2I: loss by hand, relevance, the mask of the selected components, lengths, one artefact, learning."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from speechbrain.lobes.models.L2I import CNN14PSI_stft_2d, PsiOptimized
 from torch.nn import functional
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput, MaskedLogits
+from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput, MaskedLogits
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.dictionary import Dictionary
 from interpretability.errors import MissingError, UserError
-from interpretability.frontend import Frontend, FrontendSettings, Spectrogram
+from interpretability.frontend import Clips, Frontend, FrontendSettings, MaskedPair, Spectrogram
 from interpretability.lengths import mean_over_valid
-from interpretability.methods.l2i import (
-    L2I,
-    L2IPrediction,
-    Theta,
-    divergence,
-    imitation,
-    in_top,
-    relevance_of,
-)
+from interpretability.methods.l2i import L2I, L2IPrediction, divergence, imitation, in_top, relevance_of
+from interpretability.networks.l2i import Cnn14PSI, CompactPSI, Conv2dPSI
 
 LABELS = ["cat", "dog", "rain"]
 HOP = 186
@@ -54,8 +46,8 @@ def words(n_components=6, settings=None):
 
 NETWORKS = {
     "compact": lambda **s: L2I(compact(), words(), channels=4, **s),
-    "conv2d": lambda **s: L2I(conv2d(), words(), "conv2d", **s),
-    "cnn14": lambda **s: L2I(cnn14(), words(), "cnn14", **s),
+    "conv2d": lambda **s: L2I(conv2d(), words(), network="conv2d", **s),
+    "cnn14": lambda **s: L2I(cnn14(), words(), network="cnn14", **s),
     "compact on conv2d": lambda **s: L2I(conv2d(), words(), channels=4, **s),
     "compact on cnn14": lambda **s: L2I(cnn14(), words(), channels=4, **s),
 }
@@ -70,17 +62,13 @@ def noise(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def analyse(l2i, wavs, lengths=None):
-    spectrogram = l2i.frontend.analyse(l2i.frontend.level(wavs, lengths), lengths)
-    return spectrogram, l2i.classifier.classify(spectrogram)
-
-
 def step(l2i, wavs, lengths=None):
     """What a training step computes, up to the terms of the loss."""
-    spectrogram, output = analyse(l2i, wavs, lengths)
-    prediction = l2i(spectrogram, output, output.predicted)
-    masked = l2i.classifier.classify_masked(spectrogram, prediction.mask) if l2i.uses_masked_logits else None
-    return prediction, l2i.objective(prediction, spectrogram, output, output.predicted, masked)
+    batch = l2i.classifier.analyse(wavs, lengths)
+    prediction, masked = l2i(batch), None
+    if l2i.uses_masked_logits:
+        masked = l2i.classifier.classify_pair(MaskedPair.of(batch.clips, prediction.mask, l2i.settings.apply))
+    return prediction, l2i.objective(batch, prediction, masked)
 
 
 def log_softmax(values):
@@ -97,7 +85,8 @@ class TestObjective:
         valid = torch.tensor([[True, True, True], [True, True, False]])
         # X is 2 where a frame is valid, W H is 1.5 in the first clip and 4 in the second, padding included.
         magnitude = torch.full((2, 3, 513), math.expm1(2.0)) * valid[..., None]
-        spectrogram = Spectrogram(magnitude, torch.zeros_like(magnitude), valid, torch.tensor([400, 300]), 400)
+        clips = Clips(torch.zeros(2, 400), torch.tensor([400, 300]), l2i.frontend)
+        clips.spectrogram = Spectrogram(magnitude, torch.zeros_like(magnitude), valid, clips.lengths, 400)
         drawn = torch.tensor([1.5, 4.0])[:, None, None].expand(2, 3, 513)
         activations = torch.tensor([[[1.0, 2.0, 3.0], [0.0, 0.0, 6.0]], [[4.0, 4.0, 0.0], [1.0, 0.0, 0.0]]])
         mask = torch.tensor([0.25, 0.5])[:, None, None] * valid[..., None].expand(2, 3, 513)
@@ -106,20 +95,19 @@ class TestObjective:
         prediction = L2IPrediction(mask, activations, drawn, nothing, scores, nothing, nothing > 0)
         output = ClassifierOutput(torch.tensor([[1.0, 0.0, 3.0], [0.0, 0.0, 0.5]]), nothing, ())
         masked = MaskedLogits(torch.tensor([[0.5, 0.0, 1.0], [2.0, 0.0, 0.0]]), torch.zeros(2, 3))
-        return l2i, (prediction, spectrogram, output, output.predicted, masked)
+        return l2i, (AnalysedBatch(clips, output, output.predicted), prediction, masked)
 
     def test_every_term_and_their_sum(self):
-        l2i, arguments = self.case()
-        terms = {name: float(value) for name, value in l2i.objective(*arguments).items()}
-        _, _, output, _, masked = arguments
+        l2i, (batch, prediction, masked) = self.case()
+        terms = {name: float(value) for name, value in l2i.objective(batch, prediction, masked).items()}
         wanted = {
             "reconstruction": (0.5**2 + 2.0**2) / 2,
             "activation": ((1 + 2 + 3 + 6) / 6 + (4 + 4 + 1) / 4) / 2,
             "mask_mean": (0.25 + 0.5) / 2,
             "fid_top1": 0.5,  # class 2 in both: the first clip's highest score, not the second's
         }
-        goals = [log_softmax(row) for row in output.logits.tolist()]
-        scores = [log_softmax(row) for row in arguments[0].scores.tolist()]
+        goals = [log_softmax(row) for row in batch.output.logits.tolist()]
+        scores = [log_softmax(row) for row in prediction.scores.tolist()]
         inside = [log_softmax(row) for row in masked.inside.tolist()]
         wanted["imitation"] = np.mean([-(np.exp(p) * s).sum() for p, s in zip(goals, scores, strict=True)])
         wanted["kl_inside"] = np.mean([(np.exp(p) * (p - q)).sum() for p, q in zip(goals, inside, strict=True)])
@@ -133,9 +121,9 @@ class TestObjective:
         assert terms == pytest.approx(wanted, rel=1e-5)
 
     def test_terms_that_are_off_are_not_there(self):
-        l2i, (*arguments, _) = self.case(fidelity_weight=0.0, mask_weight=0.0)
+        l2i, (batch, prediction, _) = self.case(fidelity_weight=0.0, mask_weight=0.0)
         assert not l2i.uses_masked_logits
-        assert set(l2i.objective(*arguments, None)) == {
+        assert set(l2i.objective(batch, prediction, None)) == {
             "loss",
             "reconstruction",
             "activation",
@@ -215,12 +203,13 @@ class TestObjective:
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = 0.0  # nothing but the mode shall differ
                 module.eval()
-        spectrogram, output = analyse(l2i, noise(2, 8000))
+        batch = l2i.classifier.analyse(noise(2, 8000))
         for target in (torch.tensor([0, 1]), torch.tensor([2, 2])):
+            batch.target = target
             l2i.training = True
-            trained = l2i(spectrogram, output, target)
+            trained = l2i(batch)
             l2i.training = False
-            evaluated = l2i(spectrogram, output, target)
+            evaluated = l2i(batch)
             assert trained.mask.requires_grad
             assert torch.equal(trained.mask, evaluated.mask)
 
@@ -228,44 +217,6 @@ class TestObjective:
         prediction, terms = step(make(fidelity_weight=1.0, mask_weight=1.0), torch.zeros(2, 6000))
         assert prediction.mask.isfinite().all()
         assert terms["loss"].isfinite()
-
-
-class TestTheta:
-    def test_by_hand(self):
-        theta = Theta(2, 3, centred=False)
-        activations = torch.tensor([[[1.0, 0.0, 9.0], [0.0, 2.0, 9.0]]])
-        valid = torch.tensor([[True, True, False]])
-        pooled, scores = theta(activations, valid)
-        level = [float(theta.attention(activations[0, :, t]).detach()) for t in range(2)]
-        first = math.exp(level[0]) / (math.exp(level[0]) + math.exp(level[1]))
-        assert pooled[0].tolist() == pytest.approx([first, 2 * (1 - first)], rel=1e-5)
-        torch.testing.assert_close(scores[0], theta.weight @ pooled[0])
-        assert theta.classes.bias is None
-
-    def test_attention_takes_no_notice_of_padding(self):
-        theta = Theta(4, 3, centred=True)
-        activations, valid = noise(2, 4, 7).abs(), torch.arange(7)[None] < torch.tensor([[5], [7]])
-        louder = activations.masked_fill(~valid[:, None], 1e3)
-        for first, second in zip(theta(activations, valid), theta(louder, valid), strict=True):
-            torch.testing.assert_close(first, second)
-        alone = theta(activations[:1, :, :5], valid[:1, :5])
-        for padded, single in zip(theta(activations, valid), alone, strict=True):
-            torch.testing.assert_close(padded[:1], single)
-
-    def test_relevance_is_evidence_against_the_other_classes(self):
-        """What all classes share says nothing of any; softmax does not see it, and it is taken away."""
-        theta, pooled = Theta(5, 4, centred=True), noise(2, 5)
-        with torch.no_grad():
-            theta.classes.weight += noise(5, seed=1)  # of all classes alike
-        torch.testing.assert_close(theta.weight.sum(0), torch.zeros(5), rtol=0, atol=1e-6)
-        torch.testing.assert_close((pooled @ theta.weight.T).softmax(1), theta.classes(pooled).softmax(1))
-        plain = Theta(5, 4, centred=False)  # sigmoids do see it
-        assert torch.equal(plain.weight, plain.classes.weight)
-
-    def test_one_frame_is_taken_as_it_is(self):
-        activations = noise(1, 4, 1).abs()
-        pooled, _ = Theta(4, 3, centred=True)(activations, torch.ones(1, 1, dtype=torch.bool))
-        torch.testing.assert_close(pooled, activations[..., 0])
 
 
 class TestRelevance:
@@ -282,36 +233,37 @@ class TestRelevance:
 
     def test_what_is_above_the_threshold_is_selected_and_makes_the_mask(self):
         l2i = make(threshold=0.5).eval()
-        spectrogram, output = analyse(l2i, noise(2, 8000), torch.tensor([1.0, 0.5]))
         target = torch.tensor([1, 2])
+        batch = l2i.classifier.analyse(noise(2, 8000), torch.tensor([1.0, 0.5]), target)
         with torch.no_grad():
-            said = l2i.interpret(spectrogram, output, target)
-            prediction = l2i(spectrogram, output, target)
+            interpretation = l2i.interpret(batch)
+            prediction = l2i(batch)
+        components = interpretation.components
         words, h = l2i.dictionary.double().numpy(), prediction.activations.double().numpy()
         for clip in range(2):
             share = prediction.pooled[clip].double() * l2i.theta.weight[target[clip]].detach().double()
             relevance = (share / share.abs().max()).numpy()
-            np.testing.assert_allclose(said.components.relevance[clip].numpy(), relevance, atol=1e-5)
+            np.testing.assert_allclose(components.relevance[clip].numpy(), relevance, atol=1e-5)
             kept = relevance > 0.5
-            assert said.components.selected[clip].tolist() == kept.tolist()
+            assert components.selected[clip].tolist() == kept.tolist()
             whole = words @ h[clip]
             part = words[:, kept] @ h[clip][kept]
             mask = np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0).T
-            np.testing.assert_allclose(said.mask[clip].numpy(), mask, atol=1e-4)
-        assert said.components.selected.any()
-        assert not said.components.selected.all()
-        assert torch.equal(said.components.matrix, l2i.dictionary)
-        assert not said.mask[1, spectrogram.valid[1].sum() :].any()
+            np.testing.assert_allclose(interpretation.mask[clip].numpy(), mask, atol=1e-4)
+        assert components.selected.any()
+        assert not components.selected.all()
+        assert torch.equal(components.matrix, l2i.dictionary)
+        assert not interpretation.mask[1, batch.spectrogram.valid[1].sum() :].any()
 
     def test_nothing_heard_is_nothing_selected(self):
         l2i = make().eval()
         with torch.no_grad():
             l2i.psi.collapse.weight.zero_()
             l2i.psi.collapse.bias.fill_(-1e4)
-        said = l2i.interpret(*analyse(l2i, noise(1, 8000)), torch.tensor([0]))
-        assert not said.components.relevance.any()
-        assert not said.components.selected.any()
-        assert not said.mask.any()
+        interpretation = l2i.interpret(l2i.classifier.analyse(noise(1, 8000), target=0))
+        assert not interpretation.components.relevance.any()
+        assert not interpretation.components.selected.any()
+        assert not interpretation.mask.any()
 
 
 class TestTopK:
@@ -327,15 +279,15 @@ class TestTopK:
 
     def test_reported_at_one_and_at_k(self):
         l2i = make(top_k=2).eval()
-        spectrogram, output = analyse(l2i, noise(4, 8000))
         target = torch.tensor([0, 1, 2, 1])
-        said = l2i.interpret(spectrogram, output, target)
-        order = l2i(spectrogram, output, target).scores.argsort(dim=1, descending=True)
-        assert set(said.scores) == {"fid_top1", "fid_top2"}
+        batch = l2i.classifier.analyse(noise(4, 8000), target=target)
+        scores = l2i.interpret(batch).scores
+        order = l2i(batch).scores.argsort(dim=1, descending=True)
+        assert set(scores) == {"fid_top1", "fid_top2"}
         for k in (1, 2):
             wanted = [float(target[i] in order[i, :k]) for i in range(4)]
-            assert said.scores[f"fid_top{k}"].tolist() == wanted
-            assert said.scores[f"fid_top{k}"].dtype == torch.float32
+            assert scores[f"fid_top{k}"].tolist() == wanted
+            assert scores[f"fid_top{k}"].dtype == torch.float32
 
 
 class TestLengths:
@@ -344,12 +296,12 @@ class TestLengths:
     def test_any_number_of_frames(self, network, n_frames):
         l2i = make(network).eval()
         with torch.no_grad():
-            spectrogram, output = analyse(l2i, noise(1, max(1, (n_frames - 1) * HOP)))
-            said = l2i(spectrogram, output, torch.tensor([1]))
-        assert said.activations.shape == (1, 6, n_frames)
-        assert said.mask.shape == spectrogram.magnitude.shape == (1, n_frames, 513)
-        assert (said.activations >= 0).all()
-        assert said.activations.isfinite().all()
+            batch = l2i.classifier.analyse(noise(1, max(1, (n_frames - 1) * HOP)), target=1)
+            prediction = l2i(batch)
+        assert prediction.activations.shape == (1, 6, n_frames)
+        assert prediction.mask.shape == batch.spectrogram.magnitude.shape == (1, n_frames, 513)
+        assert (prediction.activations >= 0).all()
+        assert prediction.activations.isfinite().all()
 
     @pytest.mark.parametrize("network", NETWORKS)
     def test_a_padded_clip_gives_what_it_gives_alone(self, network):
@@ -357,14 +309,14 @@ class TestLengths:
         frames = [150, 3, 77, 100, 77]
         wavs = noise(5, 149 * HOP)
         lengths = torch.tensor([(f - 1) * HOP / (149 * HOP) for f in frames])
-        spectrogram, output = analyse(l2i, wavs, lengths)
-        assert spectrogram.valid.sum(1).tolist() == frames
         target = torch.tensor([0, 1, 2, 0, 1])
+        batch = l2i.classifier.analyse(wavs, lengths, target)
+        assert batch.spectrogram.valid.sum(1).tolist() == frames
         with torch.no_grad():
-            together = l2i(spectrogram, output, target)
+            together = l2i(batch)
             for i, count in enumerate(frames):
-                alone, said = analyse(l2i, wavs[i : i + 1, : (count - 1) * HOP])
-                single = l2i(alone, said, target[i : i + 1])
+                alone = wavs[i : i + 1, : (count - 1) * HOP]
+                single = l2i(l2i.classifier.analyse(alone, target=target[i : i + 1]))
                 for name in ("activations", "scores", "pooled", "relevance"):
                     value = getattr(together, name)[i : i + 1]
                     value = value[..., :count] if name == "activations" else value
@@ -372,87 +324,6 @@ class TestLengths:
                 torch.testing.assert_close(together.mask[i, :count], single.mask[0], rtol=0, atol=1e-4)
                 assert not together.activations[i, :, count:].any()
                 assert not together.mask[i, count:].any()
-
-    @pytest.mark.parametrize("strides", [1, 2])
-    def test_an_event_moved_by_k_strides_moves_the_activations_by_k_strides(self, strides):
-        l2i = make().eval()
-        l2i.psi.collapse.weight.data *= 20
-        event, shift = noise(1, 1500), strides * 16  # frames: whole strides of the coarsest map
-        wavs = torch.zeros(2, 300 * HOP)
-        wavs[0, 100 * HOP : 100 * HOP + 1500] = event
-        wavs[1, (100 + shift) * HOP : (100 + shift) * HOP + 1500] = event
-        spectrogram = l2i.frontend.analyse(wavs)
-        with torch.no_grad():
-            h = l2i(spectrogram, l2i.classifier.classify(spectrogram), torch.tensor([0, 0])).activations
-        torch.testing.assert_close(h[1, :, 64 + shift : 200 + shift], h[0, :, 64:200], rtol=0, atol=1e-4)
-        assert h[0, :, 64:200].std(dim=1).max() > 1e-2
-
-    def test_where_in_frequency_a_sound_lies_is_not_lost(self):
-        """A high and a low tone differ in activations even if the merged features are only moved in frequency."""
-        l2i = make().eval()
-        features = torch.rand(1, 4, 1, generator=torch.Generator().manual_seed(0))
-        low, high = torch.zeros(1, 4, 3, 4), torch.zeros(1, 4, 3, 4)
-        low[..., 0], high[..., 3] = features, features
-        drawn = [l2i.psi.collapse(m.transpose(1, 2).flatten(2)) for m in (low, high)]
-        assert (drawn[0] - drawn[1]).abs().max() > 1e-2
-
-
-class TestPublished:
-    def test_conv2d_loads_published_names_and_gives_the_published_output(self):
-        l2i = make("conv2d").eval()
-        published = PsiOptimized(dim=4, K=6, use_adapter=False, adapter_reduce_dim=False)
-        published.train()(noise(4, 4, 26, 32))  # batch statistics that are not the initial ones
-        l2i.psi.load_state_dict(published.eval().state_dict())
-        spectrogram, output = analyse(l2i, noise(2, 80000))
-        with torch.no_grad():
-            got = l2i(spectrogram, output, torch.tensor([2, 0])).activations
-            wanted = published(output.feature_maps[-1])[0][:, 0].transpose(1, 2)
-        assert wanted.shape == (2, 6, 417)
-        assert wanted.any()
-        torch.testing.assert_close(got[..., :417], wanted, rtol=1e-4, atol=1e-6)
-        # 417 of 431 frames are drawn: the last one is repeated, not stretched and not filled with zeros.
-        torch.testing.assert_close(got[..., 417:], wanted[..., -1:].expand(-1, -1, 14), rtol=1e-4, atol=1e-6)
-
-    def test_cnn14_loads_published_names_and_gives_the_published_output(self):
-        l2i = make("cnn14").eval()
-        torch.manual_seed(5)
-        published = CNN14PSI_stft_2d(64, 6).eval()
-        l2i.psi.load_state_dict(published.state_dict())
-        spectrogram, output = analyse(l2i, noise(2, 80000))  # 13, 13, 26 and 53 rows: a length that it accepts
-        with torch.no_grad():
-            got = l2i(spectrogram, output, torch.tensor([2, 0])).activations
-            wanted = published(output.feature_maps[:1:-1])
-        assert wanted.shape == (2, 6, 431)
-        assert wanted.any()
-        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
-
-    @pytest.mark.parametrize("n_frames", [32, 40, 47, 48, 56, 63, 64, 95])
-    def test_cnn14_covers_every_length(self, n_frames):
-        """Maps padded with zeros to rows (t, t, 2t, 4t + 1): enough for every clip, and cut to it."""
-        l2i = make("cnn14").eval()
-        spectrogram, output = analyse(l2i, noise(1, (n_frames - 1) * HOP))
-        maps = output.feature_maps[:1:-1]
-        t = next(
-            t for t in range(1, 9) if all(m.shape[2] <= r for m, r in zip(maps, (t, t, 2 * t, 4 * t + 1), strict=True))
-        )
-        assert 32 * t + 15 >= n_frames
-        padded = [torch.zeros(*m.shape[:2], r, m.shape[3]) for m, r in zip(maps, (t, t, 2 * t, 4 * t + 1), strict=True)]
-        for whole, part in zip(padded, maps, strict=True):
-            whole[:, :, : part.shape[2]] = part
-        with torch.no_grad():
-            wanted = CNN14PSI_stft_2d.forward(l2i.psi, padded)[..., :n_frames]
-            got = l2i(spectrogram, output, torch.tensor([0])).activations
-        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
-
-    @pytest.mark.parametrize("network", ["conv2d", "cnn14"])
-    def test_feature_maps_they_were_not_made_for_are_refused(self, network):
-        with pytest.raises(UserError, match="use network: compact"):
-            L2I(compact(), words(), network)
-        classifier = cnn14(emb_dim=60)
-        with pytest.raises(
-            UserError, match=r"channels, expected \(60, 30, 15, 7\)" if network == "cnn14" else "columns"
-        ):
-            L2I(classifier, words(), network)
 
 
 class TestOneArtefact:
@@ -463,11 +334,11 @@ class TestOneArtefact:
         path = words().save(tmp_path / "dictionary.pt")
         l2i = L2I(compact(), str(path), channels=4, threshold=0.3).eval()
         path.unlink()
-        rebuilt = L2I(compact(), **l2i.settings).eval()
+        rebuilt = L2I(compact(), **l2i.settings.to_dict()).eval()
         assert not torch.equal(rebuilt.dictionary, l2i.dictionary)
         rebuilt.load_state_dict(l2i.state_dict())
         assert rebuilt.settings == l2i.settings
-        assert l2i.settings["dictionary"]["sha256"] == words().describe()["sha256"]
+        assert l2i.settings.dictionary["sha256"] == words().describe()["sha256"]
         assert torch.equal(rebuilt.dictionary, words().matrix)
         wavs = noise(2, 8000)
         first, second = l2i.explain(wavs), rebuilt.explain(wavs)
@@ -502,10 +373,10 @@ class TestOneArtefact:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"network": "big"}, "network is 'big'"),
-        ({"threshold": 1.0}, "threshold is 1.0"),
-        ({"threshold": -0.1}, "threshold is -0.1"),
-        ({"top_k": 0}, "top_k is 0"),
+        ({"network": "big"}, "l2i: network is 'big', expected one of compact, conv2d, cnn14"),
+        ({"threshold": 1.0}, "l2i: threshold is 1.0, expected a number >= 0 and < 1"),
+        ({"threshold": -0.1}, "l2i: threshold is -0.1, expected a number >= 0 and < 1"),
+        ({"top_k": 0}, "l2i: top_k is 0, expected a whole number >= 1"),
     ],
 )
 def test_settings_that_make_no_sense(settings, message):
@@ -513,22 +384,17 @@ def test_settings_that_make_no_sense(settings, message):
         L2I(compact(), words(), **settings)
 
 
-def test_a_classifier_without_feature_maps_is_refused():
-    class Mapless(Classifier):
-        NAME = "mapless"
-
-    with pytest.raises(UserError, match="no feature maps"):
-        L2I(Mapless(LABELS), words())
+@pytest.mark.parametrize(("network", "kind"), [("compact", CompactPSI), ("conv2d", Conv2dPSI), ("cnn14", Cnn14PSI)])
+def test_the_network_is_that_of_the_settings(network, kind):
+    assert isinstance(make(network).psi, kind)
 
 
 def test_several_labels_at_once():
     l2i = L2I(compact(task="multi"), words(), channels=4, fidelity_weight=1.0)
     prediction, terms = step(l2i.train(), noise(2, 8000))
     assert terms["loss"].isfinite()
-    _, output = analyse(l2i, noise(2, 8000))
-    wanted = (
-        functional.binary_cross_entropy_with_logits(prediction.scores, output.logits.sigmoid(), reduction="sum") / 2
-    )
+    goals = l2i.classifier.analyse(noise(2, 8000)).output.logits.sigmoid()
+    wanted = functional.binary_cross_entropy_with_logits(prediction.scores, goals, reduction="sum") / 2
     assert float(terms["imitation"].detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
 
 

@@ -1,18 +1,18 @@
-"""L-MAC: the objective against hand-worked values, the gate, gradients, its networks at any length."""
+"""L-MAC: the objective against hand-worked values, the gate, gradients, class gains."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from speechbrain.lobes.models.Cnn14 import CNN14PSI_stft
 from tiny import listening_classifier
 
-from interpretability.classifiers.base import ClassifierOutput, MaskedLogits
-from interpretability.classifiers.conv2d import Conv2dClassifier
+from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput, MaskedLogits
+from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.errors import UserError
-from interpretability.frontend import Spectrogram
-from interpretability.methods.lmac import LMAC, LMACPrediction, PublishedDecoder, similarity
+from interpretability.frontend import Clips, MaskedPair, Spectrogram
+from interpretability.methods.lmac import LMAC, LMACPrediction, similarity
+from interpretability.networks.lmac import CompactDecoder, PublishedDecoder
 
 LABELS = ["cat", "dog", "rain"]
 
@@ -28,14 +28,10 @@ def noise(*shape, seed=0):
 
 def step(interpreter, wavs, lengths=None):
     """One pass as a Brain makes it: prediction and terms."""
-    frontend, classifier = interpreter.frontend, interpreter.classifier
-    spectrogram = frontend.analyse(frontend.level(wavs, lengths), lengths)
-    with torch.no_grad():
-        output = classifier.classify(spectrogram)
-    prediction = interpreter(spectrogram, output, output.predicted)
-    masked = classifier.classify_masked(spectrogram, prediction.mask, interpreter.apply_domain)
-    terms = interpreter.objective(prediction, spectrogram, output, output.predicted, masked)
-    return prediction, terms
+    batch = interpreter.classifier.analyse(wavs, lengths)
+    prediction = interpreter(batch)
+    pair = MaskedPair.of(batch.clips, prediction.mask, interpreter.settings.apply)
+    return prediction, interpreter.objective(batch, prediction, interpreter.classifier.classify_pair(pair))
 
 
 def by_hand(interpreter, mask_logits, log_magnitude, inside, outside, target=(0,), clean=None):
@@ -47,11 +43,13 @@ def by_hand(interpreter, mask_logits, log_magnitude, inside, outside, target=(0,
     def spectrogram(values):
         return Spectrogram(values, torch.zeros_like(values), valid, torch.tensor([1] * len(values)), 1)
 
+    clips = Clips(torch.zeros(len(magnitude), 1), torch.tensor([1] * len(magnitude)), interpreter.frontend)
+    clips.spectrogram = spectrogram(magnitude)
     clean = None if clean is None else spectrogram(torch.expm1(torch.tensor(clean, dtype=torch.float64)))
-    masked = MaskedLogits(torch.tensor(inside), torch.tensor(outside))
-    prediction = LMACPrediction(logits, torch.sigmoid(logits))
     output = ClassifierOutput(torch.zeros(len(magnitude), 2), torch.zeros(len(magnitude), 1), ())
-    terms = interpreter.objective(prediction, spectrogram(magnitude), output, torch.tensor(target), masked, clean)
+    batch = AnalysedBatch(clips, output, torch.tensor(target), clean)
+    masked = MaskedLogits(torch.tensor(inside), torch.tensor(outside))
+    terms = interpreter.objective(batch, LMACPrediction(torch.sigmoid(logits), logits), masked)
     return {name: float(value) for name, value in terms.items()}
 
 
@@ -147,9 +145,9 @@ class TestObjective:
 def test_similarity_by_hand():
     first = torch.tensor([[[3.0, 0.0]], [[1.0, 1.0]], [[0.0, 0.0]]], requires_grad=True)
     second = torch.tensor([[[3.0, 4.0]], [[2.0, 2.0]], [[1.0, 2.0]]])
-    found = similarity(first, second)
-    torch.testing.assert_close(found, torch.tensor([0.6, 1.0, 0.0], dtype=torch.float64))
-    assert not found.requires_grad
+    cosine = similarity(first, second)
+    torch.testing.assert_close(cosine, torch.tensor([0.6, 1.0, 0.0], dtype=torch.float64))
+    assert not cosine.requires_grad
 
 
 def test_class_gains_begin_as_none_and_let_the_class_decide():
@@ -184,58 +182,16 @@ def test_it_learns_what_the_classifier_listens_to():
     assert losses[-1] < losses[0] - 0.3
 
 
-class TestPublished:
-    CHANNELS = (64, 128, 4, 8, 16, 32)  # the last four of a tiny CNN14: dim / 8, / 4, / 2, dim
-
-    def maps(self, n_frames, dim=32):
-        """Feature maps as CNN14 gives them for a clip of so many frames and 80 mel bands, finest first."""
-        sizes = ((8, dim // 8), (16, dim // 4), (32, dim // 2), (32, dim))
-        return tuple(noise(2, c, n_frames // s, 80 // s, seed=s + c) for s, c in sizes)
-
-    def lengths(self, n_frames):
-        magnitude = torch.zeros(2, n_frames, 513)
-        valid = torch.ones(2, n_frames, dtype=torch.bool)
-        return Spectrogram(magnitude, magnitude, valid, torch.tensor([1, 1]), 1)
-
-    def output(self, n_frames):
-        return ClassifierOutput(torch.zeros(2, 3), torch.zeros(2, 32), self.maps(n_frames))
-
-    def network(self):
-        torch.manual_seed(0)
-        return PublishedDecoder(self.CHANNELS)
-
-    def test_published_names_load_and_give_the_published_output(self):
-        network, published = self.network(), CNN14PSI_stft(dim=32)
-        network.load_state_dict(published.state_dict())
-        maps = self.maps(431)
-        with torch.no_grad():
-            wanted = published(maps[::-1])[:, 0]
-            logits = network(None, self.lengths(431), self.output(431), None)
-        assert wanted.shape == (2, 425, 513)
-        torch.testing.assert_close(logits[:, :425], wanted)
-        torch.testing.assert_close(logits[:, 425:], wanted[:, -1:].expand(-1, 6, -1))
-
-    @pytest.mark.parametrize("n_frames", [64, 65, 80, 87, 200, 216, 223, 400, 410, 500])
-    def test_any_length(self, n_frames):
-        with torch.no_grad():
-            logits = self.network()(None, self.lengths(n_frames), self.output(n_frames), None)
-        assert logits.shape == (2, n_frames, 513)
-        assert torch.isfinite(logits).all()
-        # Drawn, and not repeated for more than the few frames that the published network lacks.
-        drawn = (logits.diff(dim=1).abs().amax((0, 2)) > 0).sum()
-        assert int(drawn) >= n_frames - 1 - 7
-
-    def test_other_feature_maps_are_refused(self):
-        classifier = Conv2dClassifier(LABELS, dim=4, lin_neurons=8)
-        with pytest.raises(UserError, match="network: compact"):
-            LMAC(classifier, network="cnn14")
+def test_the_network_is_that_of_the_settings():
+    assert isinstance(small().psi, CompactDecoder)
+    assert isinstance(LMAC(Cnn14Classifier(LABELS, base_channels=1, emb_dim=32), network="cnn14").psi, PublishedDecoder)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"network": "big"}, "network is 'big'"),
-        ({"guidance": "oracle"}, "guidance is 'oracle'"),
+        ({"network": "big"}, "lmac: network is 'big', expected one of compact, cnn14"),
+        ({"guidance": "oracle"}, "lmac: guidance is 'oracle', expected one of null, binary, magnitude"),
     ],
 )
 def test_bad_settings(settings, message):

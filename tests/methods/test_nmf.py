@@ -70,11 +70,13 @@ def noise(*shape, seed=0):
 
 def brute_probability(classifier, magnitude, masks, target, domain):
     """p of the class under each of [n, T, F] masks of one clip, in plain terms."""
-    found = []
+    probabilities = []
     for mask in masks:
         logits = classifier(apply_mask(magnitude, mask[None], domain)).logits.double()[0]
-        found.append(float(logits.softmax(0)[target] if classifier.task == "single" else logits[target].sigmoid()))
-    return found
+        probabilities.append(
+            float(logits.softmax(0)[target] if classifier.task == "single" else logits[target].sigmoid())
+        )
+    return probabilities
 
 
 class TestKnownBands:
@@ -85,13 +87,13 @@ class TestKnownBands:
         wavs = noise(4, 2000)
         for target, name in enumerate(BANDS):
             components = method.explain(wavs, target=name).components
-            own = ORDER.index(target)
-            assert (components.relevance.argmax(1) == own).all()
-            assert (components.relevance[:, own] == 1).all()
-            others = components.relevance[:, [k for k in range(4) if k != own]]
+            deciding = ORDER.index(target)
+            assert (components.relevance.argmax(1) == deciding).all()
+            assert (components.relevance[:, deciding] == 1).all()
+            others = components.relevance[:, [k for k in range(4) if k != deciding]]
             # The others speak for other classes, or for none that matters.
             assert (others < 0).all() if task == "single" else (others.abs() < 1e-4).all()
-            assert components.selected[:, own].all()
+            assert components.selected[:, deciding].all()
             assert components.selected.sum(1).tolist() == [1, 1, 1, 1]
 
     def test_its_mask_is_the_band(self):
@@ -104,7 +106,7 @@ class TestKnownBands:
         """Multi-label, log domain: the logit is linear in the mask, so each component's part is known by hand."""
         classifier = BandClassifier("multi")
         dictionary = overlapping(SMALL, 5)
-        explanation = NMF(classifier, dictionary, "gradient").explain(noise(1, 2000), target="middle")
+        explanation = NMF(classifier, dictionary, relevance="gradient").explain(noise(1, 2000), target="middle")
         components, log_magnitude = explanation.components, explanation.spectrogram.log_magnitude
         parts = []
         for k in range(5):
@@ -138,7 +140,7 @@ class TestAgainstBruteForce:
         )  # the answer is in the first chunk for some clips, and beyond it for others
         classifier = listening_classifier(LABELS)
         dictionary = overlapping(classifier.frontend.settings, 10)
-        explanation = NMF(classifier, dictionary, relevance, rho=rho).explain(
+        explanation = NMF(classifier, dictionary, relevance=relevance, rho=rho).explain(
             noise(5, 6000), target=torch.tensor([0, 1, 2, 0, 1])
         )
         counts = []
@@ -211,15 +213,14 @@ class TestBatches:
     def test_masked_clips_go_through_the_classifier_a_few_at_a_time(self, monkeypatch):
         classifier = BandClassifier()
         method = NMF(classifier, overlapping(SMALL, 30))
-        spectrogram = classifier.frontend.analyse(noise(2, 2000))
-        output = classifier.classify(spectrogram)
+        batch = classifier.analyse(noise(2, 2000))
         classifier.calls.clear()
-        method.interpret(spectrogram, output, output.predicted)
+        method.interpret(batch)
         assert max(classifier.calls) == nmf.CHUNK
         # Long clips one by one.
         monkeypatch.setattr(nmf, "CHUNK_FRAMES", 10)
         classifier.calls.clear()
-        method.interpret(spectrogram, output, output.predicted)
+        method.interpret(batch)
         assert set(classifier.calls) == {1}
 
     def test_components_that_are_not_there_are_not_removed(self):
@@ -227,20 +228,17 @@ class TestBatches:
         matrix = torch.cat([matrix, torch.zeros(SMALL.n_bins, 3)], dim=1)
         classifier = BandClassifier()
         method = NMF(classifier, Dictionary(matrix, SMALL, BANDS, "by hand"), keep="threshold")
-        spectrogram = classifier.frontend.analyse(noise(1, 2000))
-        output = classifier.classify(spectrogram)
+        batch = classifier.analyse(noise(1, 2000))
         classifier.calls.clear()
-        components = method.interpret(spectrogram, output, output.predicted).components
+        components = method.interpret(batch).components
         assert sum(classifier.calls) == 4
         assert (components.relevance[0, 4:] == 0).all()
 
     def test_the_number_of_components_is_reported(self):
         classifier = BandClassifier()
         method = NMF(classifier, overlapping(SMALL))
-        spectrogram = classifier.frontend.analyse(noise(3, 2000))
-        output = classifier.classify(spectrogram)
-        said = method.interpret(spectrogram, output, output.predicted)
-        assert said.scores["n_components"].tolist() == said.components.selected.sum(1).tolist()
+        interpretation = method.interpret(classifier.analyse(noise(3, 2000)))
+        assert interpretation.scores["n_components"].tolist() == interpretation.components.selected.sum(1).tolist()
 
 
 class TestSettings:
@@ -249,7 +247,7 @@ class TestSettings:
         classifier = listening_classifier(LABELS)
         path = overlapping(classifier.frontend.settings).save(tmp_path / "dictionary.pt")
         method = NMF(classifier, path, **settings)
-        saved, weights = json.loads(json.dumps(method.settings)), method.state_dict()
+        saved, weights = json.loads(json.dumps(method.settings.to_dict())), method.state_dict()
         path.unlink()
         with pytest.raises(MissingError, match=r"train_nmf\.py"):
             NMF(classifier, path)
@@ -277,12 +275,12 @@ class TestSettings:
         ],
     )
     def test_settings_out_of_range_are_refused(self, name, value):
-        with pytest.raises(UserError, match=f"NMF: {name} is "):
+        with pytest.raises(UserError, match=f"nmf: {name} is {value!r}, expected "):
             NMF(BandClassifier(), bands(), **{name: value})
 
     def test_it_has_nothing_to_train_and_leaves_gradients_as_they_are(self):
         classifier = listening_classifier(LABELS)
-        method = NMF(classifier, overlapping(classifier.frontend.settings), "gradient")
+        method = NMF(classifier, overlapping(classifier.frontend.settings), relevance="gradient")
         assert not method.trainable
         assert not list(method.parameters())
         assert list(method.state_dict()) == ["dictionary"]

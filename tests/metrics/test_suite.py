@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from interpretability.frontend import PLACES, Frontend, apply_mask
+from interpretability.frontend import PLACES, Frontend, MaskedPair, apply_mask
 from interpretability.metrics import (
     LOCALISATION,
     METRICS,
@@ -22,6 +22,7 @@ from interpretability.metrics import (
 from interpretability.metrics import suite as suite_module
 from interpretability.metrics.registry import measure
 from interpretability.metrics.suite import DIAGNOSTICS
+from interpretability.probabilities import predicted_class
 
 
 class LinearClassifier:
@@ -39,24 +40,26 @@ class LinearClassifier:
     def __call__(self, spectrogram):
         return SimpleNamespace(logits=self.logits(spectrogram.magnitude, spectrogram.valid))
 
-    def classify_masked(self, spectrogram, mask, *, apply, place):
-        self.calls.append((apply, place))
-        a = spectrogram.magnitude
-        if apply == "linear":
-            inside, outside = mask * a, (1 - mask) * a
-        else:
-            inside, outside = (torch.expm1(m * torch.log1p(a)) for m in (mask, 1 - mask))
-        logits = self.logits(torch.cat([inside, outside]), torch.cat([spectrogram.valid] * 2))
+    def classify_pair(self, pair, place):
+        self.calls.append(place)
+        logits = self.logits(pair.magnitudes, torch.cat([pair.whole.spectrogram.valid] * 2))
         inside, outside = logits.chunk(2)
         return SimpleNamespace(inside=inside, outside=outside)
+
+
+def batch_of(spectrogram, output, target=None):
+    """Return what the suite asks of a batch; by default the predicted class is explained."""
+    target = predicted_class(output.logits.float()) if target is None else target
+    return SimpleNamespace(clips=SimpleNamespace(spectrogram=spectrogram), output=output, target=target)
 
 
 def suite_at(classifier, apply="log", place="spectrogram"):
     """Return the suite as a function that measures at one place."""
     suite = MetricSuite(classifier, apply)
 
-    def measure(*clips, masked=None, **more):
-        return suite(*clips, masked=masked and {place: masked}, places=[place], **more)[place]
+    def measure(spectrogram, output, mask, target=None, masked=None, **more):
+        batch = batch_of(spectrogram, output, target)
+        return suite(batch, mask, [place], masked=masked and {place: masked}, **more)[place]
 
     return measure
 
@@ -151,8 +154,9 @@ def test_one_pass_or_none():
     output = classifier(spectrogram)
     suite = suite_at(classifier, place="waveform", apply="linear")
     values = suite(spectrogram, output, mask)
-    assert classifier.calls == [("linear", "waveform")]
-    masked = classifier.classify_masked(spectrogram, mask, apply="linear", place="waveform")
+    assert classifier.calls == ["waveform"]
+    pair = MaskedPair.of(SimpleNamespace(spectrogram=spectrogram), mask, "linear")
+    masked = classifier.classify_pair(pair, "waveform")
     classifier.calls.clear()
     again = suite(spectrogram, output, mask, masked=masked)
     assert classifier.calls == []
@@ -193,7 +197,7 @@ def test_the_complement_swaps_the_two_faithfulnesses_exactly():
     # Swapped, In and Out sit at each other's place in the stacked batch; the sums may round differently there.
     assert torch.allclose(here["ff"], there["ff_in"], rtol=0, atol=1e-6)
     assert torch.allclose(here["ff_in"], there["ff"], rtol=0, atol=1e-6)
-    masked = classifier.classify_masked(spectrogram, mask, apply="log", place="spectrogram")
+    masked = classifier.classify_pair(MaskedPair.of(SimpleNamespace(spectrogram=spectrogram), mask), "spectrogram")
     swapped = SimpleNamespace(inside=masked.outside, outside=masked.inside)
     here, there = (suite(spectrogram, output, mask, masked=x) for x in (masked, swapped))
     assert torch.equal(here["ff"], there["ff_in"])
@@ -236,7 +240,7 @@ def test_silence_loses_nothing_and_is_flagged():
     assert values["ai"][0].item() == 100.0
 
 
-def test_default_target_takes_the_lowest_index_on_ties():
+def test_ties_go_to_the_lowest_index():
     classifier = LinearClassifier(torch.ones(3, 2))
     spectrogram = spectrogram_of(torch.rand(2, 3, 2))
     suite, mask = suite_at(classifier), torch.rand(2, 3, 2)
@@ -289,9 +293,9 @@ def test_nothing_of_the_callers_is_changed():
             super().__init__()
             self.layer = torch.nn.Linear(4, 3)
 
-        def classify_masked(self, spectrogram, mask, apply, place):
-            a = spectrogram.magnitude
-            return SimpleNamespace(inside=self.layer((mask * a).sum(1)), outside=self.layer(((1 - mask) * a).sum(1)))
+        def classify_pair(self, pair, place):
+            inside, outside = self.layer(pair.magnitudes.sum(1)).chunk(2)
+            return SimpleNamespace(inside=inside, outside=outside)
 
     _, spectrogram, mask = random_case()
     module = Module().eval()
@@ -366,16 +370,17 @@ def test_energy_precision_is_that_of_what_is_heard():
     """A mask of single bins smears over their neighbours when it is turned into sound."""
     frontend = Frontend()
     wavs = torch.randn(2, 6000, generator=torch.Generator().manual_seed(0))
-    spectrogram = frontend.analyse(wavs, torch.tensor([1.0, 0.6]))
+    clips = frontend.clips(wavs, torch.tensor([1.0, 0.6]))
+    spectrogram = clips.spectrogram
     mask = torch.zeros_like(spectrogram.magnitude)
     mask[:, 3::8, 5::16] = 1.0
     truth = mask.bool()  # all that is kept lies in it, until it is heard
     classifier = LinearClassifier(torch.randn(2, 513, generator=torch.Generator().manual_seed(1)))
-    classifier.frontend = frontend
     suite, output = MetricSuite(classifier), classifier(spectrogram)
-    values = suite(spectrogram, output, mask, truth=truth, places=PLACES)
+    batch = SimpleNamespace(clips=clips, output=output, target=predicted_class(output.logits))
+    values = suite(batch, mask, PLACES, truth=truth)
     for place in PLACES:  # together or one by one
-        alone = suite(spectrogram, output, mask, truth=truth, places=[place])
+        alone = suite(batch, mask, [place], truth=truth)
         assert list(alone) == [place]
         assert list(alone[place]) == list(values[place])
         assert all(torch.equal(alone[place][name], values[place][name]) for name in alone[place])
@@ -396,7 +401,7 @@ def test_bad_input():
     classifier, spectrogram, mask = random_case()
     output, suite = classifier(spectrogram), suite_at(classifier)
     with pytest.raises(ValueError, match="place is 'room', expected one of spectrogram, waveform"):
-        MetricSuite(classifier)(spectrogram, output, mask, places=["spectrogram", "room"])
+        MetricSuite(classifier)(batch_of(spectrogram, output), mask, ["spectrogram", "room"])
     with pytest.raises(ValueError, match="apply is 'square', expected one of log, linear"):
         MetricSuite(classifier, apply="square")
     with pytest.raises(ValueError, match=r"mask has shape \[5, 5, 4\], the magnitude has \[5, 6, 4\]"):
@@ -436,8 +441,8 @@ def test_what_does_not_depend_on_the_place_is_computed_once(monkeypatch):
 
     monkeypatch.setattr(suite_module, "measure", listed)
     classifier, spectrogram, mask = random_case()
-    MetricSuite(classifier)(spectrogram, classifier(spectrogram), mask, places=PLACES)
-    assert classifier.calls == [("log", place) for place in PLACES]
+    MetricSuite(classifier)(batch_of(spectrogram, classifier(spectrogram)), mask, PLACES)
+    assert classifier.calls == list(PLACES)
     assert [names.count(name) for name in METRICS] == [2] * 6 + [1] * 4
 
 

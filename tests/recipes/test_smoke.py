@@ -17,7 +17,7 @@ from tiny import Outcome, call, make_data, run_process
 from interpretability.classifiers import load_classifier
 from interpretability.frontend import PLACES
 from interpretability.methods import load_interpreter
-from interpretability.methods.floors import matched_floors
+from interpretability.methods.baselines import matched_baselines
 from interpretability.metrics.suite import LOCALISATION, METRICS
 from interpretability.training.composition import compose
 from interpretability.training.runner import main
@@ -206,7 +206,7 @@ def test_interpreter_recipe(name, runs):
 
     interpreter = load_interpreter(result.output)
     given = {key.removeprefix("method."): row.overrides[key] for key in row.overrides if key.startswith("method.")}
-    assert {key: interpreter.settings[key] for key in given} == given
+    assert {key: getattr(interpreter.settings, key) for key in given} == given
     known = json.loads((result.settings["classifier_folder"] / "classifier.json").read_text(encoding="utf-8"))
     # The classifier that was given is the one inside, untouched by the training.
     assert interpreter.classifier.description["sha256"] == known["sha256"]
@@ -232,7 +232,7 @@ def check_evaluation(folder: Path, method: str, clips: set[str], classifier: dic
     assert tuple(summary["places"]) == PLACES
     methods = set(summary["places"]["spectrogram"])
     companions = summary["companions"]
-    assert companions == list(matched_floors(seed=0))
+    assert companions == list(matched_baselines(seed=0))
     assert {method, *companions, *FLOORS} <= methods
     # Where the data tell where the labelled sound is, localisation is measured; elsewhere it is not spoken of.
     located = LOCALISATION.keys() if provenance["data"]["name"].startswith("Synthetic") else set()

@@ -368,7 +368,7 @@ def test_nmf_with_a_dictionary(explain, out, tiny_classifier_folder, tmp_path):
     assert description["settings"]["dictionary"]["algorithm"] == "by hand"
     again = explain("--method", "nmf", "--settings", f"dictionary={path}", "n_components=3")
     assert again.code == 2
-    assert "nmf takes no setting 'n_components'" in again.line
+    assert "nmf has no setting 'n_components'" in again.line
 
 
 class TestClassifiers:
@@ -511,8 +511,22 @@ class Model(torch.nn.Module):
                 assert sum(line.startswith(f"  {name}: ") for line in lines) == 1
             assert ("variant=last|mean|rollout|gradient" in outcome.out) == (vit in arguments)
             assert ("no activation maps" in outcome.out) == (vit not in arguments)
-            assert "  piq: train_piq.py" in outcome.out
+            assert "  piq: a mask drawn from keys" in outcome.out
+            assert "train_NAME.py" in outcome.out
         assert not out.exists()
+
+
+@pytest.mark.parametrize("name", [*METHODS, *ATTRIBUTIONS])
+def test_the_settings_of_every_method_are_listed(interpret, name):
+    outcome = interpret("--list_settings", name)
+    assert outcome.code == 0, outcome.err
+    kind = METHODS["gradients" if name in ATTRIBUTIONS else name]
+    assert [line.split()[0] for line in outcome.out.splitlines()] == [info.name for info in kind.Settings.infos()]
+    assert "apply = log" in outcome.out
+
+
+def test_settings_of_a_method_that_is_not_there(interpret):
+    assert "no method or classifier 'magic', expected one of" in interpret("--list_settings", "magic").line
 
 
 # ---- Commands that cannot be followed ----
@@ -528,10 +542,10 @@ def test_a_method_that_has_to_be_trained(explain, out, method):
     ("arguments", "words"),
     [
         (["--method", "magic"], ["no method 'magic'", "saliency", "nmf", "--list_methods"]),
-        (["--settings", "n_stps=3"], ["takes no setting 'n_stps'", "n_steps"]),
+        (["--settings", "n_stps=3"], ["gradients has no setting 'n_stps': did you mean n_steps"]),
         (["--settings", "n_steps"], ["setting 'n_steps', expected KEY=VALUE"]),
         (["--settings", "n_steps=0"], ["n_steps is 0"]),
-        (["--method", "energy", "--settings", "area=all"], ["energy refuses its settings", "all"]),
+        (["--method", "energy", "--settings", "area=all"], ["energy: area is 'all', expected a number >= 0 and <= 1"]),
         (["--method", "nmf", "--settings", "n_components=0"], ["n_components is 0"]),
         (["--method", "nmf", "--settings", "dictionary=nowhere"], ["no dictionary at nowhere"]),
         (["--target", "zebra"], ["no class 'zebra'", "low, middle, high"]),

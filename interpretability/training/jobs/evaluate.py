@@ -11,7 +11,7 @@ from speechbrain.utils.distributed import if_main_process
 from interpretability.evaluation import evaluate
 from interpretability.files import atomic_folder
 from interpretability.methods import Interpreter
-from interpretability.methods.floors import floors, matched_floors
+from interpretability.methods.baselines import baselines, matched_baselines
 from interpretability.report.tables import short_table
 from interpretability.training.assembly import describe_data, device_of, load_datasets, prepare, shows_progress
 from interpretability.training.jobs.interpreter import (
@@ -27,7 +27,7 @@ from interpretability.training.record import ALWAYS, SELECTION, keep_record, ori
 
 
 def evaluate_interpreter(run: Run) -> None:
-    """Reload the best checkpoint of a run and measure it, with the floors, on the test split.
+    """Reload the best checkpoint of a run and measure it, with the baselines, on the test split.
 
     A method that is not trained has neither run nor checkpoint: it is measured as the YAML makes it.
     """
@@ -47,7 +47,7 @@ def evaluate_interpreter(run: Run) -> None:
     datasets = load_datasets(run, prepared, classifier, ("test",), with_targets=prepared.has_targets("test"))
     if not if_main_process():
         return
-    apply = interpreter.apply_domain
+    apply = interpreter.settings.apply
     provenance = {
         "commit": commit(),
         "seed": run["seed"],
@@ -63,14 +63,14 @@ def evaluate_interpreter(run: Run) -> None:
     }
     result = evaluate(
         classifier,
-        {interpreter.NAME: interpreter, **floors(classifier, run["seed"], apply)},
+        {interpreter.NAME: interpreter, **baselines(classifier, run["seed"], apply)},
         datasets["test"],
         run.output_folder / OWN_FOLDER["evaluate"],
         provenance,
         batch_size=run["batch_size"],
         device=device_of(run),
         progress=shows_progress(run),
-        companions=matched_floors(run["seed"]),
+        companions=matched_baselines(run["seed"]),
     )
     print(f"\n{short_table(result.summary)}\nAll metrics and rows, with intervals: {result.folder / 'table.md'}")
     if run["n_examples"]:

@@ -101,7 +101,7 @@ def assemble(run: Run, prepared: PreparedData, classifier: Classifier, learn: bo
     record = {
         "job": "interpreter",
         "method": interpreter.NAME,
-        "settings": interpreter.settings,
+        "settings": interpreter.settings.to_dict(),
         "classifier": classifier.description["sha256"],
         "labels": classifier.labels,
         "frontend": classifier.frontend.settings.to_dict(),
@@ -255,7 +255,7 @@ def _start_from(run: Run, interpreter: Interpreter) -> dict[str, Any] | None:
             f"finetune_from is {source}, which holds {start.NAME} on classifier {theirs[:12]}; expected "
             f"{interpreter.NAME} on classifier {ours[:12]}: pass a run of the same method and classifier_folder"
         )
-    if start.settings.get("dictionary") != interpreter.settings.get("dictionary"):
+    if start.settings.to_dict().get("dictionary") != interpreter.settings.to_dict().get("dictionary"):
         raise UserError(
             f"finetune_from is {source}, which was trained on another dictionary: pass that run as method.dictionary, "
             "too"

@@ -39,7 +39,7 @@ def test_learned_once_and_explained_with(tiny_esc50, tiny_classifier_folder, tmp
     assert "\nnmf  " in evaluated.out
     assert next((run / "examples").glob("*/components.png")).stat().st_size > 5000
     saved = load_interpreter(run)
-    assert saved.settings["dictionary"] == dictionary.describe()
+    assert saved.settings.dictionary == dictionary.describe()
     assert torch.equal(saved.dictionary, dictionary.matrix)
     assert saved.description["training"]["dictionary"] == dictionary.training
     # Results belong to the dictionary that they were made with.

@@ -158,7 +158,7 @@ def untrained_yaml(tmp_path):
     path = tmp_path / "energy.yaml"
     path.write_text(
         f"extends: [{data}, {method}]\noutput_folder: results\n"
-        "method: !name:interpretability.methods.floors.EnergyMask\n",
+        "method: !name:interpretability.methods.baselines.EnergyMask\n",
         "utf-8",
     )
     return path
@@ -193,7 +193,7 @@ def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path)
     run = tmp_path / "run"
     assert {path.name for path in run.iterdir()} == {"run.json", "interpreter", "evaluation", "examples", "manifests"}
     interpreter = load_interpreter(run)
-    assert (interpreter.NAME, interpreter.settings) == ("energy", {"apply": "log", "area": 0.2})
+    assert (interpreter.NAME, interpreter.settings.to_dict()) == ("energy", {"apply": "log", "area": 0.2})
     assert interpreter.description["training"]["seed"] == 1234
     record = json.loads((run / "run.json").read_text("utf-8"))
     assert (record["method"], record["seed"], record["clip_seconds"]) == ("energy", 1234, 5.0)
@@ -221,7 +221,7 @@ def test_a_method_that_is_not_trained_cannot_be_trained(untrained, tmp_path):
 
 def test_a_yaml_without_a_method(untrained, untrained_yaml):
     text = untrained_yaml.read_text("utf-8")
-    untrained_yaml.write_text(text.replace("!name:interpretability.methods.floors.EnergyMask", "energy"), "utf-8")
+    untrained_yaml.write_text(text.replace("!name:interpretability.methods.baselines.EnergyMask", "energy"), "utf-8")
     assert "method is 'energy', expected a class or function" in untrained("evaluate").line
     untrained_yaml.write_text(text[: text.index("method:")], "utf-8")
     assert "the YAML has no 'method'" in untrained("evaluate").line

@@ -212,7 +212,7 @@ def test_a_training_step_sees_a_stretch_of_each_clip_and_validation_the_whole(
 
     def watch(self, batch, stage, forward=brains.InterpreterBrain.compute_forward):
         now = forward(self, batch, stage)
-        seen[stage.name].append((now.spectrogram.n_samples, batch.signal.data.shape[1]))
+        seen[stage.name].append((now.analysed.spectrogram.n_samples, batch.signal.data.shape[1]))
         return now
 
     monkeypatch.setattr(brains.InterpreterBrain, "compute_forward", watch)
@@ -234,12 +234,12 @@ def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_fo
 
     def watch(self, batch, stage, forward=brains.InterpreterBrain.compute_forward):
         now = forward(self, batch, stage)
-        seen.append((stage.name, now))
+        seen.append((stage.name, now.analysed))
         return now
 
-    def listen(self, *given, objective=LMAC.objective):
-        heard.append(given[-1])
-        return objective(self, *given)
+    def listen(self, batch, *given, objective=LMAC.objective):
+        heard.append(batch.clean)
+        return objective(self, batch, *given)
 
     heard = []
     monkeypatch.setattr(brains.InterpreterBrain, "compute_forward", watch)

@@ -1,4 +1,4 @@
-"""Floors: masks that explain nothing, for every table. A method that is not above them explains nothing either."""
+"""Baselines: masks that explain nothing, for every table. A method that is not above them explains nothing either."""
 
 from __future__ import annotations
 
@@ -9,64 +9,86 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interpretability.classifiers.base import Classifier, ClassifierOutput
+from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.errors import UserError
 from interpretability.frontend import Spectrogram
-from interpretability.methods.base import Interpreter, hide_invalid
+from interpretability.methods.base import Interpreter, MethodSettings, hide_invalid
 from interpretability.metrics.areas import keep_top
 from interpretability.metrics.sparsity import kept_area
+from interpretability.settings import setting
 
 MATCHED_KINDS = ("energy", "random", "constant")
 
 
+_AREA = "share of the valid bins that is kept"
+
+
+@dataclass(frozen=True)
+class ConstantSettings(MethodSettings):
+    """Settings of :class:`ConstantMask`."""
+
+    value: float = setting(1.0, "of the mask everywhere: 1 keeps all, 0.5 halves the log magnitude", least=0, most=1)
+
+
 class ConstantMask(Interpreter):
-    """M = ``value`` everywhere; 1 keeps all and 0.5 halves the log magnitude."""
+    """M = ``value`` everywhere."""
 
     NAME = "constant"
+    SUMMARY = "a baseline, which explains nothing: one value everywhere"
+    Settings = ConstantSettings
     trainable = False
 
-    def __init__(self, classifier: Classifier, value: float = 1.0, apply: str = "log"):
-        super().__init__(classifier, apply, value=value)
-        self.value = _fraction("value", value)
-
-    def mask(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Tensor:
+    def mask(self, batch: AnalysedBatch) -> Tensor:
         """See :meth:`Interpreter.mask`."""
-        return hide_invalid(torch.full_like(spectrogram.magnitude, self.value), spectrogram)
+        spectrogram = batch.spectrogram
+        return hide_invalid(torch.full_like(spectrogram.magnitude, self.settings.value), spectrogram)
+
+
+@dataclass(frozen=True)
+class RandomSettings(MethodSettings):
+    """Settings of :class:`RandomMask`."""
+
+    area: float = setting(0.2, _AREA, least=0, most=1)
+    seed: int = setting(0, "of the choice")
 
 
 class RandomMask(Interpreter):
     """A random ``area`` of the bins; the choice depends on the seed and on the clip, not on the batch it is in."""
 
     NAME = "random"
+    SUMMARY = "a baseline, which explains nothing: random bins"
+    Settings = RandomSettings
     trainable = False
 
-    def __init__(self, classifier: Classifier, area: float = 0.2, seed: int = 0, apply: str = "log"):
-        super().__init__(classifier, apply, area=area, seed=seed)
-        self.area, self.seed = _fraction("area", area), int(seed)
-
-    def mask(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Tensor:
+    def mask(self, batch: AnalysedBatch) -> Tensor:
         """See :meth:`Interpreter.mask`."""
-        return keep_top(random_scores(spectrogram, self.seed), spectrogram.valid, self.area)
+        scores = random_scores(batch.spectrogram, self.settings.seed)
+        return keep_top(scores, batch.spectrogram.valid, self.settings.area)
+
+
+@dataclass(frozen=True)
+class EnergySettings(MethodSettings):
+    """Settings of :class:`EnergyMask`."""
+
+    area: float = setting(0.2, _AREA, least=0, most=1)
 
 
 class EnergyMask(Interpreter):
     """The loudest ``area`` of the bins: what any explanation has to beat at the same kept area."""
 
     NAME = "energy"
+    SUMMARY = "a baseline, which explains nothing: the loudest bins"
+    Settings = EnergySettings
     trainable = False
 
-    def __init__(self, classifier: Classifier, area: float = 0.2, apply: str = "log"):
-        super().__init__(classifier, apply, area=area)
-        self.area = _fraction("area", area)
-
-    def mask(self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor) -> Tensor:
+    def mask(self, batch: AnalysedBatch) -> Tensor:
         """See :meth:`Interpreter.mask`."""
-        return keep_top(spectrogram.magnitude, spectrogram.valid, self.area)
+        return keep_top(batch.spectrogram.magnitude, batch.spectrogram.valid, self.settings.area)
 
 
 @dataclass(frozen=True)
-class MatchedFloor:
-    """A floor at another mask's own area, clip by clip: what that mask has to beat, whatever it keeps.
+class MatchedBaseline:
+    """A baseline at another mask's own area, clip by clip: what that mask has to beat, whatever it keeps.
 
     Parameters
     ----------
@@ -118,19 +140,13 @@ def random_scores(spectrogram: Spectrogram, seed: int) -> Tensor:
     return scores
 
 
-def floors(classifier: Classifier, seed: int, apply: str = "log") -> dict[str, Interpreter]:
-    """Return the floors of every table, by the name of their row."""
-    rows: dict[str, Interpreter] = {f"M = {v:g}": ConstantMask(classifier, v, apply) for v in (1.0, 0.5)}
-    rows |= {f"random {a:.0%}": RandomMask(classifier, a, seed, apply) for a in (0.1, 0.2, 0.5)}
-    return rows | {f"energy top {a:.0%}": EnergyMask(classifier, a, apply) for a in (0.1, 0.2)}
+def baselines(classifier: Classifier, seed: int, apply: str = "log") -> dict[str, Interpreter]:
+    """Return the baselines of every table, by the name of their row."""
+    rows: dict[str, Interpreter] = {f"M = {v:g}": ConstantMask(classifier, value=v, apply=apply) for v in (1.0, 0.5)}
+    rows |= {f"random {a:.0%}": RandomMask(classifier, area=a, seed=seed, apply=apply) for a in (0.1, 0.2, 0.5)}
+    return rows | {f"energy top {a:.0%}": EnergyMask(classifier, area=a, apply=apply) for a in (0.1, 0.2)}
 
 
-def matched_floors(seed: int) -> dict[str, MatchedFloor]:
-    """Return the floors at the studied method's own area, by the name of their row."""
-    return {f"{kind}, same area": MatchedFloor(kind, seed) for kind in MATCHED_KINDS}
-
-
-def _fraction(name: str, value: float) -> float:
-    if not 0 <= float(value) <= 1:
-        raise UserError(f"{name} is {value}, expected a number in [0, 1]")
-    return float(value)
+def matched_baselines(seed: int) -> dict[str, MatchedBaseline]:
+    """Return the baselines at the studied method's own area, by the name of their row."""
+    return {f"{kind}, same area": MatchedBaseline(kind, seed) for kind in MATCHED_KINDS}
