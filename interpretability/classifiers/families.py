@@ -14,14 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.attention import Attention
-from interpretability.classifiers.extractors import AstExtractor, Extractor, RawExtractor, WhisperExtractor
+from interpretability.classifiers.extractors import EXTRACTORS, AstExtractor, Extractor, RawExtractor, WhisperExtractor
 from interpretability.classifiers.layers import FeatureLayer, Layout
-from interpretability.errors import UserError
+from interpretability.errors import UserError, first_line
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid
 
 #: Types with one token for each row of the convolutions on the waveform.
 ROW_BY_ROW = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-conformer", "wavlm")
+
+#: Types that do not take the features of their family -> those that they take, which are not known here.
+NOT_OF_THEIR_FAMILY = {"wav2vec2-bert": "SeamlessM4TFeatureExtractor"}
 
 
 class Family(Layout):
@@ -45,6 +48,36 @@ class Family(Layout):
     def __init__(self, module: nn.Module, frontend: FrontendSettings, scale: str = "mel", *, extractor: Extractor):
         super().__init__(module, frontend, scale)
         self.extractor, self.config = extractor, module.config
+
+    @classmethod
+    def make_extractor(cls, config: Any, given: Mapping) -> Extractor:
+        """Return the feature extractor of a configuration.
+
+        Parameters
+        ----------
+        config : transformers.PretrainedConfig
+        given : dict
+            ``feature_extractor_type`` and settings; others follow from the configuration, or are that type's defaults.
+
+        Raises
+        ------
+        UserError
+            For a type that is not known or not the family's, or settings that do not fit the configuration.
+        """
+        kind = given.get("feature_extractor_type") or NOT_OF_THEIR_FAMILY.get(config.model_type, cls.EXTRACTOR.KIND)
+        given = {name: value for name, value in given.items() if name != "feature_extractor_type"}
+        if kind not in EXTRACTORS:
+            raise UserError(f"feature extractor {kind!r} is not known, expected one of {sorted(EXTRACTORS)}")
+        if kind != cls.EXTRACTOR.KIND:
+            raise UserError(f"a {config.model_type} takes features of {cls.EXTRACTOR.KIND}, got {kind}")
+        try:
+            extractor = cls.EXTRACTOR({**cls.derived_settings(config, given), **given})
+        except UserError:
+            raise
+        except Exception as error:  # values that are no numbers, or that no filter bank can be made of
+            raise UserError(f"extractor: {kind} cannot be made of {given} ({first_line(error)})") from error
+        cls.check_extractor(extractor, config)
+        return extractor
 
     @classmethod
     def derived_settings(cls, config: Any, given: Mapping) -> dict[str, Any]:

@@ -96,33 +96,19 @@ class HuggingFaceClassifier(WaveformClassifier):
             raise UserError(f"{self.NAME}: config is {given.config!r}, expected a dict with model_type")
         config = {key: value for key, value in given.config.items() if key not in NOT_ARCHITECTURE}
         full = configuration(config, [str(label) for label in labels], task)
-        family = family_of(full.model_type)
-        wanted = dict(given.extractor or {})
-        # It does not take the features of its family, and those that it takes are not known here.
-        unknown = "SeamlessM4TFeatureExtractor" if full.model_type == "wav2vec2-bert" else None
-        kind = wanted.pop("feature_extractor_type", None) or unknown or family.EXTRACTOR.KIND
-        if kind not in EXTRACTORS:
-            raise UserError(f"feature extractor {kind!r} is not known, expected one of {sorted(EXTRACTORS)}")
-        if kind != family.EXTRACTOR.KIND:
-            raise UserError(f"a {full.model_type} takes features of {family.EXTRACTOR.KIND}, got {kind}")
+        family, wanted = family_of(full.model_type), dict(given.extractor or {})
         rate = None
         if frontend is not None:
             rate = frontend["sample_rate"] if isinstance(frontend, dict) else frontend.sample_rate
             wanted.setdefault("sampling_rate", rate)
-        try:
-            extractor = EXTRACTORS[kind]({**family.derived_settings(full, wanted), **wanted})
-        except UserError:
-            raise
-        except Exception as error:  # values that are no numbers, or that no filter bank can be made of
-            raise UserError(f"extractor: {kind} cannot be made of {wanted} ({first_line(error)})") from error
-        family.check_extractor(extractor, full)
+        extractor = family.make_extractor(full, wanted)
         if rate not in (None, extractor.sample_rate):
             raise UserError(
                 f"the front end is at {rate} Hz, the model's feature extractor at {extractor.sample_rate} Hz: "
                 "give both the same sampling rate"
             )
         settings["config"] = config
-        settings["extractor"] = {"feature_extractor_type": kind, **extractor.settings}
+        settings["extractor"] = {"feature_extractor_type": extractor.KIND, **extractor.settings}
         super().__init__(
             labels,
             frontend_for(extractor.sample_rate) if frontend is None else frontend,

@@ -1,6 +1,9 @@
 """Models that several test files of classifiers share; tests that change one load their own."""
 
+import sys
+
 import pytest
+import tiny
 import torch
 from transformers_models import CASES, make_folder
 from waveform_models import LABELS, RATE, MelCnn
@@ -32,3 +35,12 @@ def folders(tmp_path_factory):
 def classifiers(folders):
     """Kind -> frozen classifier of that folder."""
     return {kind: HuggingFaceClassifier.from_pretrained(folder).freeze() for kind, folder in folders.items()}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A user's package with a model, ``Net``, and a function."""
+    (tmp_path / "someones_models.py").write_text(tiny.NETWORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "someones_models"
+    sys.modules.pop("someones_models", None)

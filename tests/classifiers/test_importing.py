@@ -1,23 +1,11 @@
 """Only classes of modules are imported by name: no functions, nothing that downloads."""
 
-import sys
-
 import pytest
-import tiny
 from torch import nn
 from transformers.utils import logging
 
 from interpretability.classifiers.importing import build_module, imported_class, quiet_transformers
 from interpretability.errors import UserError
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A user's package with a model and a function."""
-    (tmp_path / "someones_models.py").write_text(tiny.NETWORK)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield "someones_models"
-    sys.modules.pop("someones_models", None)
 
 
 def test_folders_name_classes_of_models_and_nothing_else(package):

@@ -1,9 +1,6 @@
 """A module of PyTorch as a classifier: saved by the name of its class, loaded without running it."""
 
-import sys
-
 import pytest
-import tiny
 import torch
 
 from interpretability.classifiers import load_classifier, save_classifier
@@ -15,15 +12,6 @@ from interpretability.errors import UserError
 
 LABELS = ["a", "b", "c"]
 RATE = 8000
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A package of the user's, with a model and a function."""
-    (tmp_path / "someones_models.py").write_text(tiny.NETWORK)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield "someones_models"
-    sys.modules.pop("someones_models", None)
 
 
 def test_saved_and_loaded_it_gives_the_same(package, tmp_path):

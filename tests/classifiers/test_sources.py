@@ -1,7 +1,6 @@
 """Any source of a classifier: each kind is opened by its own way, and what does not fit is said in one line."""
 
 import inspect
-import sys
 
 import pytest
 import tiny
@@ -18,15 +17,6 @@ LABELS = ["cat", "dog", "rain"]
 @pytest.fixture(scope="module")
 def hugging_face_folder(tmp_path_factory):
     return tiny.save_transformers_model(tmp_path_factory.mktemp("hf") / "model", LABELS, kind="hubert")
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A package of the user's, with one model."""
-    (tmp_path / "nets_of_mine.py").write_text(tiny.NETWORK)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield "nets_of_mine"
-    sys.modules.pop("nets_of_mine", None)
 
 
 def test_a_folder_of_ours(tmp_path):
