@@ -11,7 +11,6 @@ Conventions (all modules follow them)
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +20,7 @@ from speechbrain.processing.features import STFT
 from torch import Tensor
 
 from interpretability.errors import UserError
+from interpretability.settings import Settings, setting
 
 APPLY_DOMAINS = ("log", "linear")
 LEVEL_RULES = ("peak", "none")
@@ -29,19 +29,8 @@ PLACES = ("spectrogram", "waveform")
 
 
 @dataclass(frozen=True)
-class FrontendSettings:
+class FrontendSettings(Settings):
     """What has to be equal between a classifier, its interpreters and their dictionaries.
-
-    Attributes
-    ----------
-    sample_rate : int
-        Sampling rate in Hz.
-    n_fft : int
-        FFT size in samples; there are ``n_fft // 2 + 1`` frequency bins.
-    win_length_ms, hop_length_ms : float
-        Window (Hamming) and hop in milliseconds, rounded to whole samples.
-    level : {"peak", "none"}
-        The level rule: ``peak`` divides a clip by max|x| when that is > 0.
 
     Raises
     ------
@@ -49,15 +38,14 @@ class FrontendSettings:
         If the settings cannot be inverted: a hop of more than half a window, or a window longer than the FFT.
     """
 
-    sample_rate: int = 16000
-    n_fft: int = 1024
-    win_length_ms: float = 23.2199
-    hop_length_ms: float = 11.6099
-    level: str = "peak"
+    sample_rate: int = setting(16000, "sampling rate", unit="Hz", least=1)
+    n_fft: int = setting(1024, "size of the FFT; there are n_fft // 2 + 1 frequency bins", unit="samples", least=1)
+    win_length_ms: float = setting(23.2199, "Hamming window, rounded to whole samples", unit="ms", above=0)
+    hop_length_ms: float = setting(11.6099, "hop, rounded to whole samples", unit="ms", above=0)
+    level: str = setting("peak", "peak: a clip is divided by max|x|, when that is > 0", choices=LEVEL_RULES)
 
     def __post_init__(self):
-        if self.level not in LEVEL_RULES:
-            raise UserError(f"front end: level is {self.level!r}, expected one of {LEVEL_RULES}")
+        super().__post_init__()
         # With a longer hop the last samples of a clip can lie beyond its last window, and are lost.
         if not 0 < 2 * self.hop_length <= self.win_length <= self.n_fft:
             raise UserError(
@@ -79,10 +67,6 @@ class FrontendSettings:
     def n_bins(self) -> int:
         """Number of frequency bins F."""
         return self.n_fft // 2 + 1
-
-    def to_dict(self) -> dict:
-        """Return the settings as plain values for JSON."""
-        return dataclasses.asdict(self)
 
 
 @dataclass

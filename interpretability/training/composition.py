@@ -14,6 +14,7 @@ import io
 import os
 import pydoc
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from ruamel.yaml.tag import Tag
 from interpretability.errors import MissingError, UserError, first_line
 
 EXTENDS = "extends"
+#: In place of the default of what has none.
+REQUIRED = inspect.Parameter.empty
 _OBJECTS = ("!new:", "!name:", "!apply:")
 #: What a job gives to that which a YAML only names (``!name:``): no settings of its YAML.
 _GIVEN_BY_JOBS = ("classifier", "labels", "frontend", "sample_rate")
@@ -75,45 +78,78 @@ def compose(path: str | Path, overrides: Mapping[str, Any] | None = None, comple
     return _dump(CommentedMap(sorted(tree.items(), key=lambda item: isinstance(item[1], dict))))
 
 
-def settings_of(target: str) -> list[str] | None:
-    """Return the names that a class or function takes from a YAML; None if it takes any, or if there is none.
+@dataclass(frozen=True)
+class Key:
+    """A key that may be overridden.
+
+    Attributes
+    ----------
+    name : str
+        Dotted.
+    value : str
+        As a YAML would have it; empty for a mapping.
+    given : bool
+        Whether the YAML has it; otherwise it is a setting, and ``value`` its default.
+    target : str
+        The tag of a mapping: ``!name:`` and the class that is configured.
+    """
+
+    name: str
+    value: str = ""
+    given: bool = True
+    target: str = ""
+
+
+def list_keys(text: str) -> list[Key]:
+    """Return all keys of a whole YAML, and the settings that what it configures has besides."""
+    return _keys(_parse(text, "the YAML"))
+
+
+def settings_of(target: str) -> dict[str, Any] | None:
+    """Return what a class or function takes from a YAML: name -> default; None if it takes anything, or is not there.
 
     Example
     -------
-    >>> settings_of("speechbrain.utils.epoch_loop.EpochCounter")
-    ['limit']
+    >>> settings_of("interpretability.classifiers.conv2d.Conv2dClassifier")["dim"]
+    256
     """
     thing = pydoc.locate(target)
     try:
         parameters = inspect.signature(thing).parameters.values()
     except (TypeError, ValueError):  # not callable, which HyperPyYAML tells; or a built-in one
         return None
-    names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    known = {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     settings = getattr(getattr(thing, "__self__", thing), "Settings", None)  # of a class method: those of its class
     if settings is not None:
-        return names + [info.name for info in settings.infos() if info.name not in names]
-    return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else names
+        return known | {info.name: REQUIRED if info.required else info.default for info in settings.infos()}
+    return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else known
 
 
-def key_names(text: str) -> list[str]:
-    """Return the dotted names of all keys that may be overridden, also of settings that the YAML leaves alone."""
-    return _names(_parse(text, "the YAML"))
+def _keys(tree: Mapping, place: str = "") -> list[Key]:
+    keys = []
+    for name, node in tree.items():
+        if isinstance(node, dict):
+            keys += [Key(f"{place}{name}", target=_tag(node)), *_keys(node, f"{place}{name}.")]
+        else:
+            keys.append(Key(f"{place}{name}", _written(node)))
+    rest = {name: default for name, default in (_taken(tree) or {}).items() if name not in tree}
+    return keys + [Key(f"{place}{name}", _written(default), given=False) for name, default in rest.items()]
 
 
-def _names(tree: Mapping, place: str = "") -> list[str]:
-    names = []
-    for key in dict.fromkeys([*tree, *(_taken(tree) or ())]):
-        names.append(f"{place}{key}")
-        if isinstance(tree.get(key), dict):
-            names += _names(tree[key], f"{place}{key}.")
-    return names
+def _written(node: Any) -> str:
+    """Return a value as a YAML would have it."""
+    if node is REQUIRED:
+        return ""
+    if isinstance(node, (list, tuple)):
+        return f"{_tag(node)} [{', '.join(map(_written, node))}]".strip()
+    return f"{_tag(node)} {getattr(node, 'value', 'null' if node is None else node)}".strip()
 
 
-def _taken(node: Any) -> list[str] | None:
-    """Return the names of the settings that the class or function of a node's tag takes; None if that is unknown."""
+def _taken(node: Any) -> dict[str, Any] | None:
+    """Return the settings that the class or function of a node's tag takes; None if that is unknown."""
     kind, _, target = _tag(node).partition(":")
-    names = settings_of(target) if f"{kind}:" in _OBJECTS else None
-    return names and [name for name in names if kind != "!name" or name not in _GIVEN_BY_JOBS]
+    known = settings_of(target) if f"{kind}:" in _OBJECTS else None
+    return known and {name: known[name] for name in known if kind != "!name" or name not in _GIVEN_BY_JOBS}
 
 
 def _layers(path: Path, above: tuple[Path, ...] = ()) -> dict[Path, CommentedMap]:
@@ -165,7 +201,7 @@ def _check_override(upper: Any, lower: Mapping, path: Path, tree: Mapping, place
 
 
 def _hint(key: str, tree: Mapping) -> str:
-    names = _names(tree)
+    names = [key.name for key in _keys(tree)]
     close = [name for name in names if name.split(".")[-1] == key]
     close = close or difflib.get_close_matches(key, names, n=2)
     if not close:

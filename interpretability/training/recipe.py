@@ -156,7 +156,7 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     if not argv or argv[0].startswith("-"):
         raise UserError(
             f"no YAML file given, expected one first: python {Path(script or 'script').name} hparams/NAME.yaml "
-            "[--key value …]"
+            "[--key value …] (--help lists them)"
         )
     path = Path(argv[0])
     run_options, overrides = split_arguments(argv[1:])

@@ -16,6 +16,7 @@ from interpretability.training.jobs.dictionary import train_dictionary
 from interpretability.training.jobs.evaluate import evaluate_interpreter
 from interpretability.training.jobs.interpreter import train_interpreter
 from interpretability.training.recipe import Run, start
+from interpretability.training.usage import answer
 
 JOBS: dict[str, Callable[[Run], None]] = {
     "classifier": train_classifier,
@@ -43,4 +44,12 @@ def main(job: str, script: str | None = None, argv: Sequence[str] | None = None)
         interruption. Any other fault is ours and keeps its traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: JOBS[job](start(script, arguments, job)))
+
+    def run() -> None:
+        text = answer(script, arguments)
+        if text is None:
+            JOBS[job](start(script, arguments, job))
+        else:
+            print(text)
+
+    return guarded(run)

@@ -5,9 +5,7 @@ override had no effect. The second part tests every YAML of the repository.
 """
 
 import functools
-import inspect
 import os
-import pydoc
 import random
 import re
 import subprocess
@@ -18,7 +16,7 @@ import pytest
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml
 
-from interpretability.training.composition import compose
+from interpretability.training.composition import compose, settings_of
 from interpretability.training.recipe import load_recipe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -141,17 +139,6 @@ def beneath(path: Path, tmp_path: Path) -> dict:
     return read(compose(here, complete=False)) if lines else {}
 
 
-def default_of(target: str, name: str):
-    """Return the default of a class's or function's setting; ``inspect.Parameter.empty`` if it has none."""
-    thing = pydoc.locate(target)
-    settings = getattr(getattr(thing, "__self__", thing), "Settings", thing)
-    for info in settings.infos() if hasattr(settings, "infos") else ():
-        if info.name == name and not info.required:
-            return info.default
-    parameter = inspect.signature(thing).parameters.get(name)
-    return parameter.default if parameter else inspect.Parameter.empty
-
-
 def test_there_are_yamls_to_test():
     assert SHARED
     assert len(RECIPES) > 40
@@ -183,7 +170,7 @@ def test_no_yaml_repeats_a_default(path, tmp_path):
         owner = functools.reduce(lambda node, part: node[part], place[:-1], whole)
         kind, _, target = tag_of(owner).partition(":")
         if kind in ("!new", "!name") and place not in known and not leaf[0]:
-            assert leaf[1] != default_of(target, place[-1]), f"{name}: {leaf[1]} is the default"
+            assert leaf[1] != (settings_of(target) or {}).get(place[-1]), f"{name}: {leaf[1]} is the default"
 
 
 @pytest.mark.parametrize("name", sorted({path.name for path in OF_DATA}))

@@ -77,7 +77,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "settings": {"errors"},
     "weights": {"errors", "files"},
-    "frontend": {"errors"},
+    "frontend": {"errors", "settings"},
     "grids": set(),
     "lengths": set(),
     "probabilities": set(),

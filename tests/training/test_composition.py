@@ -5,7 +5,7 @@ from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 
 from interpretability.errors import MissingError, UserError
-from interpretability.training.composition import compose, key_names, settings_of
+from interpretability.training.composition import REQUIRED, Key, compose, list_keys, settings_of
 
 COUNTER = "!new:speechbrain.utils.epoch_loop.EpochCounter"
 
@@ -132,7 +132,9 @@ def test_every_form_of_an_override_reaches_the_object(write, overrides):
 def test_a_setting_that_the_yaml_does_not_name_can_be_overridden(write):
     path = write(main="optimizer: !name:torch.optim.AdamW\n")
     assert load_hyperpyyaml(compose(path, {"optimizer.lr": "0.5"}))["optimizer"].keywords == {"lr": 0.5}
-    assert {"optimizer", "optimizer.lr", "optimizer.weight_decay"} <= set(key_names(compose(path)))
+    keys = list_keys(compose(path))
+    assert keys[0] == Key("optimizer", target="!name:torch.optim.AdamW")
+    assert Key("optimizer.lr", "0.001", given=False) in keys
 
 
 def test_what_a_setting_holds_may_get_new_keys(write):
@@ -216,16 +218,17 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_the_settings_of_a_class_are_those_of_its_dataclass_and_of_its_signature():
     compact = settings_of("interpretability.classifiers.compact.CompactClassifier")
-    assert {"labels", "frontend", "task", "channels", "dropout"} <= set(compact)
+    assert {"labels": REQUIRED, "frontend": None, "task": "single", "dropout": 0.2}.items() <= compact.items()
     vit = settings_of("interpretability.classifiers.vit.ViTClassifier.from_pretrained")
-    assert {"source", "pooling", "image_frames", "config"} <= set(vit)
+    assert {"source": REQUIRED, "pooling": "mean", "image_frames": 431}.items() <= vit.items()
     assert settings_of("collections.OrderedDict") is None  # takes anything
     assert settings_of("no.such.thing") is None
 
 
 def test_what_the_job_gives_is_no_setting_of_the_yaml(write):
     path = write(main="classifier: !name:interpretability.classifiers.compact.CompactClassifier\n")
-    assert "classifier.dropout" in key_names(compose(path))
-    assert not {"classifier.labels", "classifier.frontend"} & set(key_names(compose(path)))
+    names = {key.name for key in list_keys(compose(path))}
+    assert "classifier.dropout" in names
+    assert not {"classifier.labels", "classifier.frontend"} & names
     with pytest.raises(UserError, match="has no setting 'labels'"):
         compose(path, {"classifier.labels": "[a]"})

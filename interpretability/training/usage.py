@@ -1,0 +1,97 @@
+"""What a recipe script says of itself: ``--help``, and ``--list_settings NAME``."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from speechbrain.utils.run_opts import HELP_TEXTS
+
+from interpretability.classifiers.folder import CLASSIFIERS
+from interpretability.dictionary import DictionarySettings
+from interpretability.errors import UserError
+from interpretability.frontend import FrontendSettings
+from interpretability.methods.folder import METHODS
+from interpretability.settings import Settings, list_settings
+from interpretability.training.augmentation import AugmentationSettings
+from interpretability.training.composition import compose, list_keys
+
+#: Key of a YAML -> name -> what may be configured under it.
+SETTINGS: dict[str, dict[str, type[Settings]]] = {
+    "method": {name: kind.Settings for name, kind in METHODS.items() if hasattr(kind, "Settings")},
+    "classifier": {name: kind.Settings for name, kind in CLASSIFIERS.items()},
+    "dictionary": {"dictionary": DictionarySettings},
+    "augmentation": {"augmentation": AugmentationSettings},
+    "frontend": {"frontend": FrontendSettings},
+}
+
+
+def answer(script: str | None, argv: Sequence[str]) -> str | None:
+    """Return what ``--help`` or ``--list_settings NAME`` asks for; None if the command line has neither.
+
+    Raises
+    ------
+    UserError
+        If nothing of that name has settings; for a YAML that cannot be put together.
+    """
+    if "--list_settings" in argv:
+        place = list(argv).index("--list_settings")
+        return _settings(argv[place + 1] if place + 1 < len(argv) else "")
+    if "--help" in argv or "-h" in argv:
+        yaml = None if argv[0].startswith("-") else argv[0]
+        return "\n\n".join([_usage(script), *([_keys(yaml)] if yaml else _yamls(script)), _options()])
+    return None
+
+
+def _settings(name: str) -> str:
+    for key, kinds in SETTINGS.items():
+        if name in kinds:
+            title = f"{name}: --{key}.NAME VALUE, or under {key} in a YAML"
+            return f"{title}\n{textwrap.indent(list_settings(kinds[name]), '  ')}"
+    names = [name for kinds in SETTINGS.values() for name in kinds]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise UserError(f"--list_settings is {name!r}, expected one of {', '.join(names)}{hint}")
+
+
+def _usage(script: str | None) -> str:
+    path = Path(script or "script.py")
+    purpose = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    lines = [f"{purpose.splitlines()[0]}\n"] if purpose else []
+    command = f"python {path.name}"
+    lines += [
+        f"usage: {command} hparams/NAME.yaml [--KEY VALUE …] [RUN OPTIONS]",
+        f"       {command} hparams/NAME.yaml --help    the keys of that YAML",
+        f"       {command} --list_settings NAME        what a method, a classifier, a dictionary … can be told",
+    ]
+    return "\n".join(lines)
+
+
+def _yamls(script: str | None) -> list[str]:
+    """Return the list of the YAMLs beside the script, and what their first line says of them."""
+    lines = []
+    for path in sorted((Path(script or "").parent / "hparams").glob("*.yaml")):
+        lines.append(f"  hparams/{path.name:32} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+    return ["\n".join(["YAMLs:", *lines])] if lines else []
+
+
+def _keys(yaml: str) -> str:
+    """Return the keys of a YAML with their values, in groups: those at the top, and those of each section."""
+    groups: dict[str, list[str]] = {"": []}
+    for key in list_keys(compose(yaml, complete=False)):
+        section, dot, _ = key.name.partition(".")
+        value = key.target or key.value
+        # Of optimisers and loggers there is more than anybody wants to read.
+        if value and not key.name.startswith("__") and (key.given or section != "training"):
+            line = f"  --{key.name} {value}{'' if key.given else '  (default)'}"
+            groups.setdefault(section if dot or key.target else "", []).append(line)
+    blocks = ["\n".join([f"{section}:", *lines] if section else lines) for section, lines in groups.items()]
+    return "\n\n".join([f"keys of {yaml}, each with its value:", *blocks])
+
+
+def _options() -> str:
+    names = ", ".join(f"--{name}" for name in sorted(HELP_TEXTS))
+    return textwrap.fill(f"RUN OPTIONS, those of SpeechBrain: {names}", 118, subsequent_indent="  ")
