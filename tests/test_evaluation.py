@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
+from tiny import LABELS
 
 from interpretability.data.batches import make_datasets
 from interpretability.data.sounds import LABELS as SYNTHETIC_LABELS
@@ -21,7 +22,6 @@ from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import ConstantMask, EnergyMask, RandomMask, matched_baselines
 from interpretability.metrics import LOCALISATION, METRICS, energy_precision
 
-LABELS = ["cat", "dog", "rain"]
 PROVENANCE = {
     "commit": "0123456789abcdef",
     "seed": 7,

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 from matplotlib.figure import Figure
+from tiny import noise
 
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.dictionary import Components, component_mask, decompose
@@ -62,10 +63,6 @@ def quick_figures(monkeypatch):
     for name, calls in drawn.items():
         monkeypatch.setattr(figures, name, recorded(getattr(figures, name), calls))
     return drawn
-
-
-def noise(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 def snr_db(reference, signal):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny import noise
 
 from interpretability.errors import UserError
 from interpretability.frontend import Frontend, FrontendSettings, MaskedPair, apply_mask
@@ -16,10 +17,6 @@ def snr_db(reference, signal):
     """Signal-to-noise ratio in dB, over everything."""
     noise = (reference - signal).double().square().sum()
     return 10 * math.log10(reference.double().square().sum() / max(float(noise), 1e-300))
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("seconds", [0.05, 1.0, 3.3, 5.0, 12.0])

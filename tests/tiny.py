@@ -1,4 +1,4 @@
-"""A tiny data set, tiny runs of the recipes on it, and what they say: for tests of whole jobs in a second or two."""
+"""Tiny data, a tiny front end, tiny runs of the recipes and what they print: a whole job takes a second or two."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import soundfile
 import torch
 
 from interpretability.classifiers.compact import CompactClassifier
+from interpretability.frontend import FrontendSettings
 from interpretability.training import runner
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -33,6 +34,9 @@ YAMLS = {
     "dictionary": "nmf.yaml",
     "evaluate": "piq.yaml",
 }
+
+LABELS = ["cat", "dog", "rain"]
+SMALL = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
 
 RATE = 8000  # Hz
 CLASSES = {"low": 300.0, "middle": 900.0, "high": 2500.0}  # Hz
@@ -116,6 +120,21 @@ def make():
 """
 
 
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Return Gaussian noise of RMS 1."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Return values in [0, 1)."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def magnitudes(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Return magnitudes in [0, 4)."""
+    return uniform(*shape, seed=seed) * 4
+
+
 @dataclass
 class Outcome:
     """Exit status, stdout and stderr of a job."""
@@ -126,15 +145,15 @@ class Outcome:
 
     @property
     def line(self) -> str:
-        """The one line that a failed job says; checks that there is just one, at the end, and no traceback."""
+        """The one line that a failed job prints; checks that there is just one, at the end, and no traceback."""
         lines = [line for line in self.err.splitlines() if line.strip()]
-        said = [line for line in lines if line.startswith(("error: ", "interrupted:"))]
+        errors = [line for line in lines if line.startswith(("error: ", "interrupted:"))]
         assert self.code != 0, self.out + self.err
         assert "Traceback" not in self.err, self.err
         assert "Traceback" not in self.out, self.out
-        assert len(said) == 1, self.err
-        assert lines[-1] == said[0], self.err
-        return said[0]
+        assert len(errors) == 1, self.err
+        assert lines[-1] == errors[0], self.err
+        return errors[0]
 
 
 def make_data(folder: Path, classes: dict[str, float] = CLASSES, n_clips: int = 6) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers
+from tiny import LABELS, noise
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
-LABELS = ["cat", "dog", "rain"]
 RATE = 16000
 RAW = {
     "hidden_size": 16,
@@ -60,10 +60,6 @@ CASES = {
     "whisper": (WHISPER_CONFIG, "WhisperFeatureExtractor", {"feature_size": 20, "chunk_length": 2}),
 }
 KINDS = pytest.mark.parametrize("kind", CASES)
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def make_folder(folder, config, extractor=None, **extractor_settings):

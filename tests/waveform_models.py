@@ -89,10 +89,6 @@ class Recurrent(nn.Module):
         return self.head(rows.mean(0))
 
 
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def hooks(module):
     return sum(len(part._forward_hooks) for part in module.modules())
 

@@ -6,6 +6,7 @@ import functools
 import pytest
 import tiny
 import torch
+from tiny import LABELS
 
 from interpretability.classifiers import CLASSIFIERS
 from interpretability.classifiers.base import ClassifierOutput
@@ -20,7 +21,6 @@ from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
 from interpretability.frontend import MaskedPair, Spectrogram, apply_mask
 
-LABELS = ["cat", "dog", "rain"]
 VIT = {"image_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 FOCALNET = {"image_size": 32, "embed_dim": 4, "depths": [1, 1, 2]}
 WAV2VEC2 = {

@@ -6,6 +6,7 @@ import pytest
 import torch
 from speechbrain.lobes.models.Cnn14 import Cnn14
 from speechbrain.processing.features import STFT, Filterbank, spectral_magnitude
+from tiny import LABELS, magnitudes
 
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.cnn14 import Cnn14Classifier
@@ -14,12 +15,7 @@ from interpretability.frontend import MaskedPair
 from interpretability.methods.piq import PIQ
 from interpretability.weights import load_weights
 
-LABELS = ["cat", "dog", "rain"]
 N_MELS, EMB_DIM = 80, 8
-
-
-def noise(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 4
 
 
 def filterbank(n_mels=N_MELS, **settings):
@@ -32,7 +28,7 @@ def lobe():
     torch.manual_seed(0)
     encoder, head = Cnn14(N_MELS, EMB_DIM, return_reps=True), torch.nn.Linear(EMB_DIM, len(LABELS))
     for seed in range(3):
-        encoder(torch.log1p(filterbank()(noise(4, 64, 513, seed=seed))))
+        encoder(torch.log1p(filterbank()(magnitudes(4, 64, 513, seed=seed))))
     return encoder.eval(), head.eval()
 
 
@@ -58,7 +54,7 @@ def classifier(files):
 @pytest.mark.parametrize("frames", [32, 33, 100, 431])
 def test_the_answers_are_the_lobes_own(lobe, classifier, frames):
     encoder, head = lobe
-    magnitude = noise(2, frames, 513)
+    magnitude = magnitudes(2, frames, 513)
     with torch.no_grad():
         embedding, representations = encoder(torch.log1p(filterbank()(magnitude)))
         output = classifier(magnitude)
@@ -72,7 +68,7 @@ def test_the_answers_are_the_lobes_own(lobe, classifier, frames):
 
 def test_the_finer_maps_are_the_outputs_of_the_first_blocks(lobe, classifier):
     encoder, _ = lobe
-    magnitude = noise(2, 70, 513)
+    magnitude = magnitudes(2, 70, 513)
     seen = {}
     blocks = {name: module for name, module in encoder.named_children() if name.startswith("conv_block")}
     hooks = [
@@ -95,7 +91,7 @@ def test_dropout_in_training_is_the_lobes(files):
     ours = Cnn14Classifier(LABELS, n_mels=N_MELS, emb_dim=EMB_DIM)
     for module in (encoder, ours.embedding_model):
         load_weights(module, files / "embedding_model.ckpt")
-    magnitude = noise(2, 64, 513)
+    magnitude = magnitudes(2, 64, 513)
     torch.manual_seed(5)
     embedding, representations = encoder(torch.log1p(filterbank()(magnitude)))
     torch.manual_seed(5)
@@ -121,7 +117,7 @@ def test_mel_bands_are_those_of_the_filterbank(rate, n_fft, n_mels):
     frontend = {"sample_rate": rate, "n_fft": n_fft, "win_length_ms": 20.0, "hop_length_ms": 10.0}
     classifier = Cnn14Classifier(LABELS, frontend, n_mels=n_mels, emb_dim=2)
     filters = Filterbank(n_mels=n_mels, n_fft=n_fft, sample_rate=rate, f_max=rate // 2, log_mel=False)
-    magnitude = noise(2, 5, n_fft // 2 + 1)
+    magnitude = magnitudes(2, 5, n_fft // 2 + 1)
     torch.testing.assert_close(magnitude @ classifier.mel_weights, filters(magnitude))
     assert torch.equal(classifier.log_mel(torch.zeros(1, 3, n_fft // 2 + 1)), torch.zeros(1, 3, n_mels))
 
@@ -143,8 +139,8 @@ def test_mel_centres_ascend_even_where_bands_are_narrower_than_a_bin():
         assert (grid.bins.diff() > 0).all()
         assert grid.bins[0] > 0
         assert grid.bins[-1] < 257
-    classifier(noise(2, 64, 257))  # their batch statistics: a variance of nought
-    output = classifier.eval()(noise(2, 64, 257))
+    classifier(magnitudes(2, 64, 257))  # their batch statistics: a variance of nought
+    output = classifier.eval()(magnitudes(2, 64, 257))
     assert output.logits.isfinite().all()
 
 
@@ -172,7 +168,7 @@ def pooling_only():
 
 @pytest.mark.parametrize("level", range(6))
 def test_a_cell_sees_exactly_the_window_that_its_grid_is_centred_on(pooling_only, level):
-    magnitude = noise(1, 100, 513).requires_grad_()
+    magnitude = magnitudes(1, 100, 513).requires_grad_()
     mel = pooling_only.log_mel(magnitude)
     mel.retain_grad()
     pooling_only.log_mel = lambda _: mel  # to see the gradient in bands
@@ -202,7 +198,7 @@ def test_silence_is_finite(classifier):
 def test_scaled_logits(classifier):
     scaled = Cnn14Classifier(LABELS, n_mels=N_MELS, emb_dim=EMB_DIM, logit_scale=30.0)
     scaled.load_state_dict(classifier.state_dict())
-    magnitude = noise(1, 40, 513)
+    magnitude = magnitudes(1, 40, 513)
     torch.testing.assert_close(scaled.freeze()(magnitude).logits, 30 * classifier(magnitude).logits)
 
 
@@ -210,7 +206,7 @@ def test_its_folder_brings_it_back(classifier, tmp_path):
     save_classifier(classifier, tmp_path / "saved")
     loaded = load_classifier(tmp_path / "saved")
     assert loaded.architecture() == {"n_mels": N_MELS, "emb_dim": EMB_DIM, "base_channels": 64, "logit_scale": 1.0}
-    magnitude = noise(1, 50, 513)
+    magnitude = magnitudes(1, 50, 513)
     assert torch.equal(loaded(magnitude).logits, classifier(magnitude).logits)
 
 
@@ -271,10 +267,10 @@ def test_piqs_mask_of_a_padded_clip_is_that_of_the_clip_alone(classifier):
 def test_narrower_blocks_are_the_lobes_of_other_widths():
     narrow = Cnn14Classifier(LABELS, n_mels=32, emb_dim=64, base_channels=2).freeze()
     assert narrow.feature_channels == (2, 4, 8, 16, 32, 64)
-    output = narrow(noise(1, 100, 513))
+    output = narrow(magnitudes(1, 100, 513))
     assert tuple(maps.shape[1] for maps in output.feature_maps) == narrow.feature_channels
     with torch.no_grad():
-        wanted, maps = narrow.embedding_model(narrow.log_mel(noise(1, 100, 513)))
+        wanted, maps = narrow.embedding_model(narrow.log_mel(magnitudes(1, 100, 513)))
     torch.testing.assert_close(output.embedding, wanted[:, 0])
     for own, published in zip(output.feature_maps[:-5:-1], maps, strict=True):
         torch.testing.assert_close(own, published)

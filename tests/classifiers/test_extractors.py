@@ -3,7 +3,8 @@
 import pytest
 import torch
 import transformers
-from transformers_models import RATE, SOUNDS, noise
+from tiny import noise
+from transformers_models import RATE, SOUNDS
 
 from interpretability.classifiers.extractors import EXTRACTORS, AstExtractor, RawExtractor, WhisperExtractor
 from interpretability.errors import UserError

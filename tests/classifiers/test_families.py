@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from transformers_models import KINDS, RATE, RAW, SOUNDS, make_folder, noise, pipeline, spectrogram_of
+from tiny import noise
+from transformers_models import KINDS, RATE, RAW, SOUNDS, make_folder, pipeline, spectrogram_of
 
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.errors import UserError

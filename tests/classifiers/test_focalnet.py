@@ -3,12 +3,12 @@
 import pytest
 import torch
 from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
+from tiny import LABELS, magnitudes
 from transformers import FocalNetBackbone, FocalNetConfig
 
 from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.errors import UserError
 
-LABELS = ["cat", "dog", "rain"]
 CONFIG = {"image_size": [32, 16], "patch_size": 4, "embed_dim": 8, "depths": [1, 1, 2], "drop_path_rate": 0.0}
 FRAMES = 64
 CELLS = (2, 1)  # rows and columns of the last stage
@@ -27,10 +27,6 @@ def make(frozen=True, config=CONFIG):
 def classifier():
     """Frozen: no test changes it."""
     return make()
-
-
-def noise(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 4
 
 
 def clips(classifier, lengths=(1.0, 0.6), seconds=0.9):
@@ -77,7 +73,7 @@ def test_the_published_pipeline():
     classifier.embedding_model.load_state_dict(network.state_dict())
     classifier.classifier.load_state_dict(head.state_dict())
     classifier.freeze()
-    magnitude = noise(2, FRAMES, 513)
+    magnitude = magnitudes(2, FRAMES, 513)
     pixels = torch.cat([resized(clip) for clip in magnitude])
     with torch.no_grad():
         last = network(pixels).feature_maps[-1]
@@ -99,7 +95,7 @@ def test_the_published_pipeline():
 
 
 def test_attention_is_the_size_of_the_modulators(classifier):
-    magnitude = noise(2, 100, 513)  # two images each
+    magnitude = magnitudes(2, 100, 513)  # two images each
     attention = classifier(magnitude).attention
     rows = classifier.feature_rows(100)[-1]
     assert attention.shape == (2, 2, rows, 1)
@@ -199,7 +195,7 @@ def alone(overlap):
 def test_cells_lie_where_the_grid_says(level, overlap):
     """In time and frequency, to a quarter of a pixel: an image is 64 frames of 32 rows, and 513 bins of 16 columns."""
     cellwise = alone(overlap)
-    magnitude = noise(1, 2 * FRAMES, 513, seed=1).requires_grad_()
+    magnitude = magnitudes(1, 2 * FRAMES, 513, seed=1).requires_grad_()
     maps, grid = cellwise(magnitude).feature_maps[level], cellwise.feature_grids(2 * FRAMES)[level]
     rows = cellwise.levels[level].rows
     middle = rows // 2 if rows > 2 else 1
@@ -223,7 +219,7 @@ def test_an_event_moved_by_whole_strides_moves_the_cells():
     strides = cellwise.feature_strides
     assert strides == (8.0, 16.0, 32.0)
     event = torch.zeros(1, 2 * FRAMES, 513)
-    event[:, 10:22, 100:200] = noise(12, 100) * 10
+    event[:, 10:22, 100:200] = magnitudes(12, 100) * 10
     first = cellwise(event).feature_maps
     for k in (1, 2):
         moved = cellwise(event.roll(32 * k, dims=1)).feature_maps

@@ -9,20 +9,9 @@ import shutil
 
 import pytest
 import torch
+from tiny import LABELS, noise
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
-from transformers_models import (
-    AST_CONFIG,
-    CASES,
-    KINDS,
-    LABELS,
-    RATE,
-    SOUNDS,
-    clips_of,
-    make_folder,
-    noise,
-    pipeline,
-    spectrogram_of,
-)
+from transformers_models import AST_CONFIG, CASES, KINDS, RATE, SOUNDS, clips_of, make_folder, pipeline, spectrogram_of
 
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier

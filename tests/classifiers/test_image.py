@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny import LABELS, magnitudes
 from transformers import (
     AutoModel,
     FocalNetBackbone,
@@ -20,7 +21,6 @@ from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import MissingError, UserError
 from interpretability.grids import Grid
 
-LABELS = ["cat", "dog", "rain"]
 VIT = {
     "image_size": [32, 16],
     "patch_size": 8,
@@ -49,10 +49,6 @@ def make(kind, **settings):
     return classifier.freeze()
 
 
-def noise(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 4
-
-
 def triangles(size, wanted):
     """The antialiased bilinear filter by its definition: triangles as wide as a pixel of the smaller image."""
     scale = max(size / wanted, 1.0)
@@ -68,7 +64,7 @@ def triangles(size, wanted):
 @pytest.mark.parametrize(("frames", "size"), [(431, (224, 224)), (173, (128, 128)), (100, (128, 64))])
 def test_the_resize_is_the_antialiased_one(frames, size):
     classifier = make("focalnet", config={**FOCALNET, "image_size": list(size)}, image_frames=frames)
-    magnitude = noise(2, frames, 513)
+    magnitude = magnitudes(2, frames, 513)
     pixels = classifier.images(magnitude).pixels
     wanted = triangles(frames, size[0]) @ torch.log1p(magnitude.double()) @ triangles(513, size[1]).T
     assert pixels.shape == (2, 3, *size)
@@ -78,7 +74,7 @@ def test_the_resize_is_the_antialiased_one(frames, size):
 
 @EACH
 def test_gain_and_norm_of_the_pixels(kind):
-    magnitude, valid = noise(2, 100, 513), torch.arange(100)[None] < torch.tensor([[100], [30]])
+    magnitude, valid = magnitudes(2, 100, 513), torch.arange(100)[None] < torch.tensor([[100], [30]])
     loud = make(kind, gain=100.0)
     assert torch.equal(loud.images(magnitude, valid).pixels, make(kind).images(100 * magnitude, valid).pixels)
     torch.manual_seed(0)
@@ -109,7 +105,7 @@ def test_weights_that_start_at_random_keep_the_size_of_what_they_are_given(kind)
 @EACH
 def test_the_head_may_be_linear(kind):
     classifier = make(kind, head="linear")
-    output = classifier(noise(2, 100, 513))
+    output = classifier(magnitudes(2, 100, 513))
     weight, bias = classifier.classifier.weight, classifier.classifier.bias
     torch.testing.assert_close(output.logits, output.embedding @ weight.T + bias)
     assert classifier.architecture()["head"] == "linear"
@@ -135,7 +131,7 @@ def test_pixels_lie_where_the_input_grid_says():
 def test_clips_shorter_and_longer_than_an_image(kind, frames):
     """By hand: each image alone, padded with zeros; embeddings by the frames they hold; maps side by side, then cut."""
     classifier = make(kind)
-    magnitude = noise(2, frames, 513)
+    magnitude = magnitudes(2, frames, 513)
     starts = range(0, frames, FRAMES)
     padded = torch.cat([magnitude, torch.zeros(2, len(starts) * FRAMES - frames, 513)], dim=1)
     with torch.no_grad():
@@ -162,7 +158,7 @@ def test_images_beyond_a_clips_end_are_not_run(kind):
     handle = classifier.embedding_model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     counts = torch.tensor([150, 10, 65])
     valid = torch.arange(200)[None] < counts[:, None]
-    output = classifier(noise(3, 200, 513), valid)
+    output = classifier(magnitudes(3, 200, 513), valid)
     handle.remove()
     assert seen == [3 + 1 + 2]
     for index, count in enumerate(counts.tolist()):
@@ -172,7 +168,7 @@ def test_images_beyond_a_clips_end_are_not_run(kind):
 @EACH
 def test_what_lies_in_padding_does_not_matter(kind):
     classifier = make(kind)
-    magnitude, valid = noise(2, 100, 513), torch.arange(100)[None] < torch.tensor([[100], [30]])
+    magnitude, valid = magnitudes(2, 100, 513), torch.arange(100)[None] < torch.tensor([[100], [30]])
     clean = classifier(magnitude * valid[..., None], valid)
     dirty = classifier(magnitude, valid)
     torch.testing.assert_close(dirty.logits, clean.logits)
@@ -226,7 +222,7 @@ def test_every_parameter_that_is_trained_gets_a_gradient(kind):
     """Parallel training waits for all of them."""
     torch.manual_seed(0)
     classifier = KINDS[kind]()
-    output = classifier(noise(4, 80, 513))
+    output = classifier(magnitudes(4, 80, 513))
     output.logits.square().sum().backward()
     without = [name for name, p in classifier.named_parameters() if p.requires_grad and p.grad is None]
     assert not without
@@ -250,7 +246,7 @@ def test_the_very_same_classifier_comes_back_from_its_folder(kind, own, tmp_path
     assert loaded.architecture() == made.architecture()
     assert loaded.embedding_model.config.hidden_act == "relu"
     assert not loaded.embedding_model.training
-    magnitude = noise(2, 100, 513)
+    magnitude = magnitudes(2, 100, 513)
     assert torch.equal(loaded(magnitude).logits, made(magnitude).logits)
 
 
@@ -321,7 +317,7 @@ def test_weights_are_read_in_full_precision(tmp_path):
     source = saved(tmp_path / "source", vit_networks()[1].half())
     classifier = ViTClassifier.from_pretrained(source, LABELS, image_frames=50)
     assert {parameter.dtype for parameter in classifier.parameters()} == {torch.float32}
-    assert isinstance(classifier(noise(4, 50, 513)), ClassifierOutput)
+    assert isinstance(classifier(magnitudes(4, 50, 513)), ClassifierOutput)
     assert AutoModel.from_pretrained(source).dtype == torch.float16  # or the test would say nothing
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from waveform_models import LABELS, RATE, Blocks, Chain, MelCnn, Recurrent, hooks, make, noise
+from tiny import noise
+from waveform_models import LABELS, RATE, Blocks, Chain, MelCnn, Recurrent, hooks, make
 
 from interpretability.classifiers.layers import FeatureLayer, evenly_spaced, tensor_of
 from interpretability.classifiers.module import ModuleClassifier

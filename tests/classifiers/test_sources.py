@@ -5,13 +5,12 @@ import inspect
 import pytest
 import tiny
 import torch
+from tiny import LABELS
 
 from interpretability.classifiers import open_classifier, save_classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.sources import OPENERS, SourceSettings
 from interpretability.errors import MissingError, UserError
-
-LABELS = ["cat", "dog", "rain"]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.inference.classifiers import AudioClassifier, EncoderClassifier
+from tiny import LABELS
 
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
@@ -13,7 +14,6 @@ from interpretability.errors import MissingError, UserError
 from interpretability.methods.gradients import Gradients
 
 RATE = 8000
-LABELS = ["cat", "dog", "rain"]
 
 FEATURES = """
 compute_features: !new:speechbrain.lobes.features.Fbank

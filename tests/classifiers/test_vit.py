@@ -3,12 +3,12 @@
 import pytest
 import torch
 from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
+from tiny import LABELS, magnitudes
 from transformers import ViTConfig, ViTModel
 
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
 
-LABELS = ["cat", "dog", "rain"]
 CONFIG = {
     "image_size": [32, 16],
     "patch_size": 8,
@@ -34,10 +34,6 @@ def make(pooling="mean", frozen=True, **settings):
 def classifier():
     """Frozen: no test changes it."""
     return make()
-
-
-def noise(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 4
 
 
 def clips(classifier, lengths=(1.0, 0.6), seconds=0.9):
@@ -75,7 +71,7 @@ def test_the_published_pipeline(pooling):
     classifier.embedding_model.load_state_dict(own)
     classifier.classifier.load_state_dict(head.state_dict())
     classifier.freeze()
-    magnitude = noise(2, FRAMES, 513)
+    magnitude = magnitudes(2, FRAMES, 513)
     pixels = torch.cat([resized(classifier, clip) for clip in magnitude])
     with torch.no_grad():
         theirs = network(pixels, output_hidden_states=True)
@@ -108,7 +104,7 @@ def test_the_pooler_is_left_out(classifier):
 
 
 def test_attention_is_the_models_own(classifier):
-    magnitude = noise(2, 100, 513)  # two images each
+    magnitude = magnitudes(2, 100, 513)  # two images each
     attention = classifier(magnitude).attention  # [2, 3, 7, 2]
     rows = classifier.feature_rows(100)[-1]
     assert attention.shape == (2, 3, rows, 2)
@@ -125,11 +121,11 @@ def test_attention_has_to_be_eager(classifier):
     model = make()
     model.embedding_model.set_attn_implementation("sdpa")
     with pytest.raises(UserError, match="attention is 'sdpa', which gives no weights, expected 'eager'"):
-        model(noise(1, 20, 513))
+        model(magnitudes(1, 20, 513))
     with pytest.raises(UserError, match="'sdpa'"):
         model.activation_map(clips(model), None, torch.tensor([0, 1]), "rollout")
     model.embedding_model.set_attn_implementation("eager")
-    assert torch.equal(model(noise(1, 20, 513)).logits, classifier(noise(1, 20, 513)).logits)
+    assert torch.equal(model(magnitudes(1, 20, 513)).logits, classifier(magnitudes(1, 20, 513)).logits)
 
 
 def test_rollout_of_the_classifier(classifier):
@@ -258,7 +254,7 @@ def patchwise():
 @pytest.mark.parametrize("level", range(3))
 @pytest.mark.parametrize(("row", "column"), [(1, 0), (3, 1), (6, 1)])
 def test_tokens_lie_where_the_grid_says(patchwise, level, row, column):
-    magnitude = noise(1, 2 * FRAMES, 513, seed=1).requires_grad_()
+    magnitude = magnitudes(1, 2 * FRAMES, 513, seed=1).requires_grad_()
     maps, grid = patchwise(magnitude).feature_maps[level], patchwise.feature_grids(2 * FRAMES)[level]
     (gradient,) = torch.autograd.grad(maps[0, :, row, column].square().sum(), magnitude)
     strength = gradient[0].abs()
@@ -276,7 +272,7 @@ def test_an_event_moved_by_whole_strides_moves_the_tokens(patchwise):
     stride = int(patchwise.feature_strides[-1])
     assert stride == patchwise.feature_strides[-1] == 16
     event = torch.zeros(1, 2 * FRAMES, 513)
-    event[:, 20:28, 100:200] = noise(8, 100) * 10
+    event[:, 20:28, 100:200] = magnitudes(8, 100) * 10
     first = patchwise(event).feature_maps
     for k in (1, 2):
         moved = patchwise(event.roll(k * stride, dims=1)).feature_maps

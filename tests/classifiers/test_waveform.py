@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from tiny import noise
 from torch import nn
-from waveform_models import LABELS, RATE, Chain, MelCnn, hooks, make, noise
+from waveform_models import LABELS, RATE, Chain, MelCnn, hooks, make
 
 from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.waveform import frontend_for

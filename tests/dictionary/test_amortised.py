@@ -2,26 +2,21 @@
 
 import pytest
 import torch
+from tiny import SMALL, uniform
 from torch.nn import functional
 
 from interpretability.dictionary import AmortisedFactorisation, DictionarySettings
 from interpretability.errors import UserError
-from interpretability.frontend import FrontendSettings
 
-TINY = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
-F = TINY.n_bins
-
-
-def random(*shape):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+F = SMALL.n_bins
 
 
 def make(n_components, **settings):
-    return AmortisedFactorisation(TINY, DictionarySettings("amortised", n_components, **settings))
+    return AmortisedFactorisation(SMALL, DictionarySettings("amortised", n_components, **settings))
 
 
 def test_it_can_begin_at_frames_of_the_data():
-    spectra = random(40, F) ** 4
+    spectra = uniform(40, F) ** 4
     spectra[:, 3] = 0
     network = make(5)
     network.start_from(spectra, seed=2)
@@ -36,7 +31,7 @@ def test_no_component_dies_for_good():
     with torch.no_grad():
         network.encoder[-1].weight.zero_()
         network.encoder[-1].bias.copy_(torch.tensor([-1.0, -1.0, 0.01]))
-    spectra, valid = random(1, 9, F) + 0.1, torch.ones(1, 9, dtype=torch.bool)
+    spectra, valid = uniform(1, 9, F) + 0.1, torch.ones(1, 9, dtype=torch.bool)
     made = network(spectra, valid)
     assert not made.activations[0, :2].any()
     network.objective(made, spectra, valid)["loss"].mean().backward()
@@ -51,7 +46,7 @@ def test_no_component_dies_for_good():
 def test_loss_by_hand_and_padding():
     torch.manual_seed(0)
     network = make(5, sparsity=0.3, hidden=(8, 8))
-    spectra = random(2, 9, F)
+    spectra = uniform(2, 9, F)
     valid = torch.ones(2, 9, dtype=torch.bool)
     valid[1, 6:] = False
     spectra[1, 6:] = 0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import MiniBatchNMF
+from tiny import SMALL, uniform
 
 from interpretability.dictionary import (
     Dictionary,
@@ -18,31 +19,26 @@ from interpretability.dictionary import (
 )
 from interpretability.dictionary.learning import objective, update
 from interpretability.errors import UserError
-from interpretability.frontend import Frontend, FrontendSettings
+from interpretability.frontend import Frontend
 
-TINY = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
-F = TINY.n_bins
-
-
-def random(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+F = SMALL.n_bins
 
 
 def learn(spectra, algorithm="euclidean", n_components=5, n_iterations=200, sparsity=0.0, batch_size=1024, **others):
     settings = DictionarySettings(algorithm, n_components, sparsity, n_iterations=n_iterations, batch_size=batch_size)
-    return learn_dictionary(spectra, TINY, ["cat"], settings, progress=False, **others)
+    return learn_dictionary(spectra, SMALL, ["cat"], settings, progress=False, **others)
 
 
 def separable(n_components=4, n_frames=300, seed=0):
     """Factors that are unique: every component has bins, and frames, of its own."""
-    matrix = 0.3 * random(F, n_components, seed=seed)
+    matrix = 0.3 * uniform(F, n_components, seed=seed)
     matrix[torch.arange(F) % n_components != 0] *= 0.5
     for k in range(n_components):
         bins = torch.arange(F) // (F // n_components + 1) == k
         matrix[bins] = 0
-        matrix[bins, k] = 1 + random(int(bins.sum()), seed=seed + k)
+        matrix[bins, k] = 1 + uniform(int(bins.sum()), seed=seed + k)
     matrix = matrix / matrix.norm(dim=0)
-    activations = random(n_frames, n_components, seed=seed + 100)
+    activations = uniform(n_frames, n_components, seed=seed + 100)
     for k in range(n_components):
         activations[k::10] = 0
         activations[k::10, k] = 1.0
@@ -73,11 +69,11 @@ class TestUpdates:
     @pytest.mark.parametrize("sparsity", [0.0, 0.05, 2.0])
     @pytest.mark.parametrize("seed", [0, 1, 2])
     def test_the_objective_never_rises_and_columns_stay_non_negative_of_unit_norm(self, divergence, sparsity, seed):
-        spectra = random(80, F, seed=seed) ** 3
+        spectra = uniform(80, F, seed=seed) ** 3
         spectra[5] = 0  # silence
         spectra[:, 7] = 0  # a bin that is never heard
-        matrix = random(F, 6, seed=seed + 10)
-        matrix, activations = matrix / matrix.norm(dim=0), random(80, 6, seed=seed + 20)
+        matrix = uniform(F, 6, seed=seed + 10)
+        matrix, activations = matrix / matrix.norm(dim=0), uniform(80, 6, seed=seed + 20)
         values = [textbook(spectra, matrix, activations, divergence, sparsity)]
         for _ in range(60):
             matrix, activations = update(spectra, matrix, activations, divergence, sparsity)
@@ -92,7 +88,7 @@ class TestUpdates:
 
     @each_divergence
     def test_chunks_change_nothing(self, divergence, monkeypatch):
-        spectra, matrix, activations = random(50, F), random(F, 3), random(50, 3)
+        spectra, matrix, activations = uniform(50, F), uniform(F, 3), uniform(50, 3)
         whole = update(spectra, matrix, activations, divergence, 0.1)
         value = objective(spectra, *whole, divergence, 0.1)
         monkeypatch.setattr(learning, "CHUNK", 7)
@@ -102,8 +98,8 @@ class TestUpdates:
 
     @each_divergence
     def test_a_component_without_activations_keeps_its_column(self, divergence):
-        spectra, activations = random(20, F), random(20, 3)
-        matrix = random(F, 3)
+        spectra, activations = uniform(20, F), uniform(20, 3)
+        matrix = uniform(F, 3)
         matrix = matrix / matrix.norm(dim=0)
         activations[:, 1] = 0
         after, still = update(spectra, matrix, activations, divergence, 0.1)
@@ -113,7 +109,7 @@ class TestUpdates:
 
     @each_divergence
     def test_the_objective_is_the_textbook_one(self, divergence):
-        spectra, matrix, activations = random(30, F), random(F, 3), random(30, 3)
+        spectra, matrix, activations = uniform(30, F), uniform(F, 3), uniform(30, 3)
         spectra[3, 4] = 0
         wanted = textbook(spectra, matrix, activations, divergence, 0.3) / 30
         assert objective(spectra, matrix, activations, divergence, 0.3) == pytest.approx(wanted, rel=1e-5)
@@ -129,13 +125,13 @@ class TestLearning:
         learned = learn(spectra, algorithm, 4, seed=seed, **settings)
         assert cosines(learned.matrix, known).min() > 0.99
         assert cosines(known, learned.matrix).min() > 0.99  # up to permutation: none is found twice
-        assert cosines(random(F, 4), known).min() < 0.9  # what chance gives
+        assert cosines(uniform(F, 4), known).min() < 0.9  # what chance gives
         torch.testing.assert_close(learned.matrix.norm(dim=0), torch.ones(4))
         assert (learned.matrix >= 0).all()
 
     @each_divergence
     def test_the_curve_falls_and_ends_at_the_objective_of_the_result(self, divergence):
-        spectra = random(60, F)
+        spectra = uniform(60, F)
         curve = learn(spectra, divergence, 5, 40, 0.1).loss_curve
         assert len(curve) == 40
         assert all(after <= before * (1 + 1e-6) for before, after in pairwise(curve))
@@ -145,10 +141,10 @@ class TestLearning:
         assert learned.loss_curve[-1] == pytest.approx(value, rel=1e-3)
 
     def test_what_the_dictionary_says_of_itself(self, tmp_path):
-        spectra = random(40, F)
+        spectra = uniform(40, F)
         learned = learn(spectra, "kl", 5, 3, seed=7, training={"commit": "abc"})
         again = Dictionary.load(learned.save(tmp_path / "d.pt"))
-        assert (again.labels, again.algorithm, again.frontend) == (["cat"], "kl", TINY)
+        assert (again.labels, again.algorithm, again.frontend) == (["cat"], "kl", SMALL)
         assert again.training == {
             "commit": "abc",
             "algorithm": "kl",
@@ -160,7 +156,7 @@ class TestLearning:
         }
 
     def test_the_seed_decides(self):
-        spectra = random(60, F)
+        spectra = uniform(60, F)
 
         def matrix(algorithm, seed):
             return learn(spectra, algorithm, 5, 3, batch_size=20, seed=seed).matrix
@@ -170,7 +166,7 @@ class TestLearning:
             assert not torch.allclose(matrix(algorithm, 1), matrix(algorithm, 2))
 
     def test_more_sparsity_fewer_activations(self):
-        spectra = random(100, F) ** 2
+        spectra = uniform(100, F) ** 2
         used = []
         for sparsity in (0.0, 0.5):
             learned = learn(spectra, "euclidean", 8, 100, sparsity)
@@ -179,7 +175,7 @@ class TestLearning:
         assert used[1] < 0.9 * used[0]
 
     def test_dead_components_are_dropped_with_a_warning(self, tmp_path, caplog):
-        spectra, state = random(40, F), tmp_path / "state.pt"
+        spectra, state = uniform(40, F), tmp_path / "state.pt"
         learn(spectra, "euclidean", 5, 3, state_file=state)
         content = torch.load(state, weights_only=True)
         content["activations"][:, 2] = 0
@@ -195,16 +191,16 @@ class TestLearning:
 
     def test_a_weight_that_kills_all(self):
         with pytest.raises(UserError, match="lower it"):
-            learn(random(20, F), "euclidean", 3, 100, 1e6)
+            learn(uniform(20, F), "euclidean", 3, 100, 1e6)
 
     @pytest.mark.parametrize("algorithm", ["euclidean", "kl", "minibatch"])
     def test_as_many_components_as_frames_and_one_frame(self, algorithm):
         for n in (1, 3):
-            learned = learn(random(n, F), algorithm, n, 50)
+            learned = learn(uniform(n, F), algorithm, n, 50)
             torch.testing.assert_close(learned.matrix.norm(dim=0), torch.ones(learned.n_components))
         # One frame, one component: its spectrum.
-        one = learn(random(1, F), algorithm, 1, 100)
-        torch.testing.assert_close(one.matrix[:, 0], random(1, F)[0] / random(1, F).norm(), atol=1e-3, rtol=0)
+        one = learn(uniform(1, F), algorithm, 1, 100)
+        torch.testing.assert_close(one.matrix[:, 0], uniform(1, F)[0] / uniform(1, F).norm(), atol=1e-3, rtol=0)
 
     @pytest.mark.parametrize(
         ("spectra", "settings", "message"),
@@ -229,7 +225,7 @@ class TestLearning:
 
 class TestMiniBatch:
     def test_one_batch_a_pass_is_scikit_learns_own_result(self):
-        spectra = random(40, F)
+        spectra = uniform(40, F)
         learned = learn(spectra, "minibatch", 4, 5, 0.02, batch_size=40, seed=3)
         model = MiniBatchNMF(4, batch_size=40, alpha_W=0.02 / F, l1_ratio=1.0, forget_factor=0.7, random_state=3)
         for number in range(5):
@@ -240,7 +236,7 @@ class TestMiniBatch:
 
     def test_as_good_as_scikit_learns_fit_of_as_many_passes(self):
         known, activations = separable(6, 500)
-        spectra = activations @ known.T + 0.05 * random(500, F, seed=9)
+        spectra = activations @ known.T + 0.05 * uniform(500, F, seed=9)
 
         def error(matrix):
             activations = decompose(spectra[None], matrix, 300)[0].T
@@ -258,7 +254,7 @@ class TestResuming:
 
     def learn(self, algorithm, n_iterations, state_file=None, **settings):
         known = {**self.SETTINGS, **settings}
-        return learn(random(40, F), algorithm, n_iterations=n_iterations, state_file=state_file, **known)
+        return learn(uniform(40, F), algorithm, n_iterations=n_iterations, state_file=state_file, **known)
 
     @pytest.mark.parametrize("algorithm", ["euclidean", "kl", "minibatch"])
     def test_killed_and_resumed_equals_uninterrupted(self, algorithm, tmp_path, monkeypatch):
@@ -317,7 +313,7 @@ class TestResuming:
         with pytest.raises(UserError, match="another algorithm"):
             self.learn("kl", 4, state)
         with pytest.raises(UserError, match="another spectra"):
-            learn(random(41, F), "euclidean", n_iterations=4, state_file=state, **self.SETTINGS)
+            learn(uniform(41, F), "euclidean", n_iterations=4, state_file=state, **self.SETTINGS)
         with pytest.raises(UserError, match="ask for at least 4"):
             self.learn("euclidean", 3, state)
         state.write_bytes(b"nothing")
@@ -335,7 +331,7 @@ class TestResuming:
 
 
 class TestCollectFrames:
-    FRONTEND = Frontend(TINY)
+    FRONTEND = Frontend(SMALL)
 
     @staticmethod
     def tones(lengths=(640, 320, 960, 640, 64)):

@@ -8,20 +8,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tiny import LABELS, SMALL, noise
 from torch.nn import functional
 
 from interpretability.classifiers.base import ActivationMap, Classifier, ClassifierOutput
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
-from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid
 from interpretability.methods.amt import AMT, CLASS_AGNOSTIC
 from interpretability.metrics import complexity, relative_complexity, sparseness
 
-SMALL = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
 HOP, BINS = 32, 33
-LABELS = ["cat", "dog", "rain"]
 VARIANTS = ("last", "mean", "gradient")
 
 
@@ -77,10 +75,6 @@ def distinct(*shape, seed=0):
     """Different numbers, in random order."""
     n = math.prod(shape)
     return (torch.randperm(n, generator=torch.Generator().manual_seed(seed)) / n).view(shape)
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def clip_of(n_frames, seed=0):

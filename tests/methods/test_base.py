@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from tiny import LABELS, noise
 
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.compact import CompactClassifier
@@ -23,7 +24,6 @@ from interpretability.methods.lmac import LMAC
 from interpretability.methods.nmf import NMF
 from interpretability.methods.piq import PIQ
 
-LABELS = ["cat", "dog", "rain"]
 RATE = 16000
 
 
@@ -109,10 +109,6 @@ CASES = {
 def interpreter(request):
     torch.manual_seed(1)
     return CASES[request.param]().eval()
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_every_method_is_tried_here():

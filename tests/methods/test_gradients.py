@@ -6,16 +6,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from tiny import listening_classifier
+from tiny import SMALL, listening_classifier, noise
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier, ClassifierOutput
 from interpretability.errors import UserError
-from interpretability.frontend import FrontendSettings
 from interpretability.methods.gradients import ATTRIBUTIONS, FORMS, Gradients
 from interpretability.metrics.sparsity import sparseness
 from interpretability.probabilities import log_odds
 
-SMALL = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
 EDGES = (0, 8, 16, 24, 33)
 BANDS = ["low", "middle", "high", "top"]
 
@@ -51,10 +49,6 @@ class SoundClassifier(Classifier):
         filtered = torch.nn.functional.conv1d(wavs[:, None], self.pattern[:, None], padding=49)  # [B, 4, N + 49]
         logits = filtered.square().sum(2) / spectrogram.lengths[:, None]
         return ClassifierOutput(logits, logits, ())
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def analysed(classifier, target, wavs=None, lengths=None):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny import LABELS, noise
 from torch.nn import functional
 
 from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput, MaskedLogits
@@ -18,7 +19,6 @@ from interpretability.lengths import mean_over_valid
 from interpretability.methods.l2i import L2I, L2IPrediction, divergence, imitation, in_top, relevance_of
 from interpretability.networks.l2i import Cnn14PSI, CompactPSI, Conv2dPSI
 
-LABELS = ["cat", "dog", "rain"]
 HOP = 186
 
 
@@ -56,10 +56,6 @@ NETWORKS = {
 def make(network="compact", **settings):
     torch.manual_seed(1)
     return NETWORKS[network](**settings)
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def step(l2i, wavs, lengths=None):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny import listening_classifier
+from tiny import LABELS, listening_classifier, noise
 
 from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput, MaskedLogits
 from interpretability.classifiers.cnn14 import Cnn14Classifier
@@ -14,16 +14,10 @@ from interpretability.frontend import Clips, MaskedPair, Spectrogram
 from interpretability.methods.lmac import LMAC, LMACPrediction, similarity
 from interpretability.networks.lmac import CompactDecoder, PublishedDecoder
 
-LABELS = ["cat", "dog", "rain"]
-
 
 def small(**settings):
     torch.manual_seed(0)
     return LMAC(listening_classifier(LABELS), **{"channels": 8, "decoder_channels": (4,), **settings})
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def step(interpreter, wavs, lengths=None):

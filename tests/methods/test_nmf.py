@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tiny import listening_classifier
+from tiny import LABELS, SMALL, listening_classifier, noise
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.dictionary import Dictionary, component_mask, decompose
@@ -14,10 +14,8 @@ from interpretability.frontend import FrontendSettings, apply_mask
 from interpretability.methods import nmf
 from interpretability.methods.nmf import NMF
 
-SMALL = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
 EDGES = (0, 8, 16, 24, 33)
 BANDS = ["low", "middle", "high", "top"]
-LABELS = ["cat", "dog", "rain"]
 VARIANTS = [
     {"relevance": relevance, "keep": keep, "apply": apply}
     for relevance in ("removal", "gradient")
@@ -62,10 +60,6 @@ ORDER = (2, 0, 3, 1)
 def overlapping(settings, n_components=6, power=3):
     matrix = torch.rand(settings.n_bins, n_components, generator=torch.Generator().manual_seed(5)) ** power
     return Dictionary(matrix / matrix.norm(dim=0), settings, LABELS, "by hand")
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def brute_probability(classifier, magnitude, masks, target, domain):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tiny import LABELS, noise
 
 from interpretability.classifiers.base import MaskedLogits
 from interpretability.classifiers.compact import CompactClassifier
@@ -14,8 +15,6 @@ from interpretability.errors import UserError
 from interpretability.frontend import MaskedPair
 from interpretability.methods.piq import PIQ
 from interpretability.networks.piq import CompactPSI, FocalNetPSI, PublishedPSI, ViTPSI, key_classes
-
-LABELS = ["cat", "dog", "rain"]
 
 
 def compact(n_classes=3):
@@ -61,10 +60,6 @@ def step(piq, wavs, lengths=None):
     if piq.uses_masked_logits:
         masked = piq.classifier.classify_pair(MaskedPair.of(batch.clips, prediction.mask, piq.settings.apply))
     return prediction, piq.objective(batch, prediction, masked)
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 class TestObjective:

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from speechbrain.lobes.models.L2I import CNN14PSI_stft_2d, PsiOptimized
+from tiny import LABELS, noise
 
 from interpretability.classifiers.base import Classifier
 from interpretability.classifiers.cnn14 import Cnn14Classifier
@@ -13,7 +14,6 @@ from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.errors import UserError
 from interpretability.networks.l2i import Cnn14PSI, CompactPSI, Conv2dPSI, Theta
 
-LABELS = ["cat", "dog", "rain"]
 HOP = 186
 
 
@@ -31,10 +31,6 @@ def cnn14(emb_dim=64):
     """Of the published shape, with 32 times fewer channels."""
     torch.manual_seed(0)
     return Cnn14Classifier(LABELS, emb_dim=emb_dim, base_channels=2).freeze()
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def draw(psi, classifier, batch):

@@ -3,18 +3,13 @@
 import pytest
 import torch
 from speechbrain.lobes.models.Cnn14 import CNN14PSI_stft
+from tiny import LABELS, noise
 
 from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.errors import UserError
 from interpretability.networks.lmac import PublishedDecoder
-
-LABELS = ["cat", "dog", "rain"]
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 class TestPublished:

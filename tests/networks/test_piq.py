@@ -11,6 +11,7 @@ from speechbrain.lobes.models.PIQ import (
     VectorQuantizedPSIViT_Audio,
     get_irrelevant_regions,
 )
+from tiny import LABELS, noise
 from torch.nn import functional
 
 from interpretability.classifiers.compact import CompactClassifier
@@ -30,7 +31,6 @@ from interpretability.networks.piq import (
     quantise,
 )
 
-LABELS = ["cat", "dog", "rain"]
 HOP = 186
 
 
@@ -63,10 +63,6 @@ def focalnet(**settings):
     torch.manual_seed(0)
     config = {"image_size": 56, "embed_dim": 8, "depths": [1, 1], "focal_levels": [1, 1], "focal_windows": [3, 3]}
     return FocalNetClassifier(LABELS, config=config, lin_neurons=8, **{"image_frames": 431, **settings}).freeze()
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def draw(psi, classifier, batch):

@@ -12,10 +12,10 @@ import torch
 import yaml
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.epoch_loop import EpochCounter
+from tiny import SMALL
 
 from interpretability.dictionary import AmortisedFactorisation, DictionarySettings, collect_frames
 from interpretability.errors import UserError
-from interpretability.frontend import FrontendSettings
 from interpretability.training.brain import (
     DictionaryBrain,
     ResumableBrain,
@@ -25,8 +25,6 @@ from interpretability.training.brain import (
     seed_step,
 )
 from interpretability.training.checkpoints import AtomicCheckpointer, Stopwatch
-
-TINY = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
 
 
 class TestOneCycle:
@@ -166,7 +164,7 @@ class TestDictionaryBrain:
 
     def fit(self, folder, n_epochs=N_EPOCHS, stop_after=None, lr=0.01, noprogressbar=True):
         torch.manual_seed(0)
-        network = AmortisedFactorisation(TINY, DictionarySettings("amortised", 6, max_frames=None, hidden=(32, 16)))
+        network = AmortisedFactorisation(SMALL, DictionarySettings("amortised", 6, max_frames=None, hidden=(32, 16)))
         counter, stopwatch = EpochCounter(limit=n_epochs), Stopwatch()
         checkpointer = AtomicCheckpointer(folder, {"dictionary": network, "stopwatch": stopwatch, "counter": counter})
         brain = DictionaryBrain(
@@ -206,7 +204,7 @@ class TestDictionaryBrain:
         assert network.losses[-1] < 0.2 * network.losses[0]
         brain.load_best()
         learned = network.dictionary(["a", "b"], {"seed": 1})
-        assert (learned.algorithm, learned.labels, learned.frontend) == ("amortised", ["a", "b"], TINY)
+        assert (learned.algorithm, learned.labels, learned.frontend) == ("amortised", ["a", "b"], SMALL)
         assert learned.training == {"seed": 1, "algorithm": "amortised", "n_components": 6, "sparsity": 0.0}
         assert learned.loss_curve[-1] == min(network.losses)
         assert (learned.matrix >= 0).all()
