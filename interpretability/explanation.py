@@ -15,6 +15,7 @@ from interpretability.dictionary import Components
 from interpretability.files import write_json
 from interpretability.frontend import FrontendSettings, MaskedPair, Spectrogram, apply_mask
 from interpretability.probabilities import probabilities
+from interpretability.report.words import Findings, locate, sentences
 
 COMPONENTS = "components"
 
@@ -182,7 +183,33 @@ class Explanation:
             "seconds": clip.sound.shape[1] / self.frontend.sample_rate,
             "sample_rate": self.frontend.sample_rate,
             "notes": list(self.notes),
+            "sentences": clip.sentences(),
         }
+
+    def sentences(self, index: int = 0) -> list[str]:
+        """Say in words what a clip and its explanation are heard as, and where most of it lies.
+
+        See :mod:`interpretability.report.words`.
+        """
+        clip, frontend = self[index], self.frontend
+        magnitude, rate = _array(clip.pair.inside), frontend.sample_rate
+        seconds = clip.sound.shape[1] / rate
+        whole, inside, outside = (
+            probabilities(logits.float(), self.task)[0].tolist()
+            for logits in (clip.output.logits, clip.heard.inside, clip.heard.outside)
+        )
+        findings = Findings(
+            self.labels,
+            int(clip.target[0]),
+            whole,
+            inside,
+            outside,
+            self.task,
+            locate(magnitude, frontend.hop_length / rate, rate / frontend.n_fft, seconds),
+            silent=not bool(clip.sound.any()),
+            undefined=clip.undefined is not None and bool(clip.undefined[0]),
+        )
+        return sentences(findings)
 
     def save(
         self,

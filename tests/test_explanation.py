@@ -246,3 +246,19 @@ class TestComponents:
         paths = explanation.save(tmp_path)
         assert "components" not in paths
         assert "components" not in json.loads(paths["description"].read_text())
+
+
+def test_it_is_said_in_words_what_is_heard_and_where(interpreter):
+    explanation = interpreter.explain(noise(2, 8000), torch.tensor([1.0, 0.5]), target="dog")
+    for index in range(2):
+        clip = explanation[index]
+        said = clip.describe()["sentences"]
+        assert said == explanation.sentences(index) == explanation.describe(index)["sentences"]
+        assert said[0] == f"Heard as {clip.labels[int(clip.output.predicted)]} ({float(clip.probabilities.max()):.2f})."
+        assert "The explained class is dog" in " ".join(said) or said[0].startswith("Heard as dog")
+        alone = interpreter.classifier.classify_pair(clip.pair, "waveform").inside.softmax(1)[0, 1]
+        assert f"dog ({float(alone):.2f})" in " ".join(said)
+        assert said[-1].startswith("Most of it lies at ")
+    assert interpreter.explain(torch.zeros(1, 4000)).sentences()[1:] == [
+        "The sound is silent: there is nothing to explain."
+    ]

@@ -29,7 +29,6 @@ from interpretability.command_line import check_device, guarded
 from interpretability.data.audio import read_audio
 from interpretability.dictionary import Dictionary, DictionarySettings, collect_frames, learn_dictionary
 from interpretability.errors import UserError, first_line
-from interpretability.explanation import Explanation
 from interpretability.frontend import PLACES
 from interpretability.methods import METHODS, Interpreter, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
@@ -41,8 +40,6 @@ SHORTEST, LONGEST = 0.1, 60.0  # seconds
 DEFAULT_METHOD = "integrated_gradients"
 #: Components of a dictionary that is learned from the sound itself.
 OWN_COMPONENTS = 16
-#: Classes of a multi-label head that are named, at most.
-MOST_CLASSES = 8
 
 
 def interpret(arguments: argparse.Namespace) -> None:
@@ -96,13 +93,13 @@ def interpret(arguments: argparse.Namespace) -> None:
         "metrics": {place: clip_values(values, 0) for place, values in measured.items()},
     }
     paths = explanation.save(arguments.out, extra=extra)
-    print(say_classes(explanation, classifier.task))
-    said = explanation.describe()
-    for note in said["notes"]:
+    description = explanation.describe()
+    print(*description["sentences"], sep="\n")
+    for note in description["notes"]:
         print(f"note: {note}")
-    if said["undefined"]:
-        print("undefined: the method has no explanation for this sound; the empty mask means nothing")
-    print(f"kept area: {said['kept_area']:.1%}; metrics on what is heard: {_rounded(extra['metrics']['waveform'])}")
+    print(
+        f"kept area: {description['kept_area']:.1%}; metrics on what is heard: {_rounded(extra['metrics']['waveform'])}"
+    )
     print("written: " + ", ".join(str(path) for path in paths.values()))
 
 
@@ -188,24 +185,6 @@ def describe_classifier(classifier: Classifier, source: str) -> dict[str, Any]:
         "n_classes": len(classifier.labels),
         "frontend": classifier.frontend.settings.to_dict(),
     }
-
-
-def say_classes(explanation: Explanation, task: str) -> str:
-    """Return which classes are predicted, and which one is explained if that is not plain."""
-    said, labels = explanation.describe(), explanation.labels
-    p = explanation.probabilities[0]
-    found = [int(predicted) for predicted in p.argsort(descending=True, stable=True) if p[predicted] > 0.5]
-    if task == "multi" and not found:
-        lines = [f"predicted: none above 0.5; highest: {said['predicted']} (p = {said['predicted_probability']:.3f})"]
-    elif task == "multi":
-        shown = ", ".join(f"{labels[k]} (p = {float(p[k]):.3f})" for k in found[:MOST_CLASSES])
-        more = f" and {len(found) - MOST_CLASSES} more" if len(found) > MOST_CLASSES else ""
-        lines = [f"predicted: {shown}{more}"]
-    else:
-        lines = [f"predicted: {said['predicted']} (p = {said['predicted_probability']:.3f})"]
-    if task == "multi" or said["explained"] != said["predicted"]:
-        lines.append(f"explained: {said['explained']} (p = {said['explained_probability']:.3f})")
-    return "\n".join(lines)
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

@@ -214,8 +214,8 @@ def _area_under_curve(scores: np.ndarray, positive: np.ndarray, negative: np.nda
     total = positive.sum() * negative.sum()
     if total == 0:
         return float("nan")
-    # Stable: equal scores stay in the order of the bins, so that their sum is the same on every CPU. For a mask of zeros
-    # and ones it also is some 15 times faster than quicksort.
+    # Stable: equal scores stay in the order of the bins, so that their sum is the same on every CPU. For a mask of
+    # zeros and ones it is also some 15 times faster than quicksort.
     order = np.argsort(scores, kind="stable")
     ranked = scores[order]
     # Equal scores are one step of the curve.

@@ -16,6 +16,8 @@ import numpy as np
 SHARE = 0.8
 #: From this probability on a class of a multi-label classifier counts as heard.
 HEARD = 0.5
+#: Classes that are named, at most; the others are counted.
+MOST_CLASSES = 8
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,9 @@ def _class(findings: Findings, index: int, probabilities: Sequence[float]) -> st
 
 
 def _listed(findings: Findings, indices: Sequence[int], probabilities: Sequence[float]) -> str:
-    *others, last = (_class(findings, k, probabilities) for k in indices)
+    *others, last = (_class(findings, k, probabilities) for k in indices[:MOST_CLASSES])
+    if len(indices) > MOST_CLASSES:
+        return f"{', '.join([*others, last])} and {len(indices) - MOST_CLASSES} more"
     return f"{', '.join(others)} and {last}" if others else last
 
 

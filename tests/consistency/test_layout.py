@@ -96,7 +96,7 @@ MAY_IMPORT = {
     },
     "networks": {"blocks", "classifiers", "dictionary", "errors", "frontend", "grids", "lengths"},
     "dictionary": {"errors", "files", "frontend", "lengths", "settings"},
-    "explanation": {"classifiers", "data", "dictionary", "errors", "files", "frontend", "probabilities"},
+    "explanation": {"classifiers", "data", "dictionary", "errors", "files", "frontend", "probabilities", "report"},
     "report": {"errors", "files", "frontend", "metrics"},
     "methods": {
         "classifiers",

@@ -99,7 +99,8 @@ def test_formats(interpret, tiny_piq_run, tmp_path, out, suffix, rate, channels,
     description, sounds = check_results(out, math.ceil(n_samples * tiny.RATE / rate))
     assert np.abs(sounds["input"]).max() == pytest.approx(1.0)  # levelled, as the classifier hears it
     assert description["metrics"]["waveform"]["silent"] == 0.0
-    assert f"predicted: {description['predicted']} (p = " in outcome.out
+    assert outcome.out.startswith(f"Heard as {description['predicted']} (")
+    assert "\n".join(description["sentences"]) in outcome.out
     assert tiny.leftovers(out) == []
 
 
@@ -313,8 +314,8 @@ def test_methods_without_training(explain, out, tiny_classifier_folder, sound, m
         "frontend": known["frontend"],
     }
     assert description["source"] == str(sound)
-    assert f"predicted: {description['predicted']} (p = " in outcome.out
-    assert "explained:" not in outcome.out
+    assert outcome.out.startswith(f"Heard as {description['predicted']} (")
+    assert "The explained class is" not in outcome.out
 
 
 def test_every_method_without_training_is_tried_here():
@@ -386,11 +387,11 @@ class TestClassifiers:
         assert outcome.code == 0, outcome.err
         first, second = outcome.out.splitlines()[:2]
         if bias > 0:
-            assert first.count("(p = 0.9") == 8
-            assert first.endswith(" and 4 more")
+            assert first.count(" (0.9") == 8
+            assert first.endswith(" and 4 more.")
         else:
-            assert first.startswith("predicted: none above 0.5; highest: class ")
-        assert second.startswith("explained: class 3 (p = 0.")
+            assert first.startswith("No class is heard; the most probable is class ")
+        assert second.startswith("The explained class is class 3 (0.")
         assert check_results(out, 4000)[0]["classifier"]["task"] == "multi"
 
     @pytest.fixture
@@ -427,7 +428,7 @@ class TestClassifiers:
         soundfile.write(path, np.zeros(4000), tiny.RATE)
         outcome = interpret("--classifier", tmp_path / "focalnet", path, "--out", out, "--method", "amt")
         assert outcome.code == 0, outcome.err
-        assert "undefined: the method has no explanation for this sound" in outcome.out
+        assert "The sound is silent: there is nothing to explain." in outcome.out
         description, _ = check_results(out, 4000, undefined=(*METRICS, "o", "q"))
         assert description["undefined"] is True
         for values in description["metrics"].values():
