@@ -20,7 +20,7 @@ from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.classifiers.hooks import recorded_outputs
 from interpretability.classifiers.layers import PROBE_SECONDS, SCALES, LayerInfo, Layout, map_of
 from interpretability.errors import UserError, first_line
-from interpretability.frontend import FrontendSettings, Spectrogram
+from interpretability.frontend import Clips, FrontendSettings, Spectrogram
 from interpretability.grids import Grid
 from interpretability.lengths import LengthGroups
 from interpretability.settings import Settings, setting
@@ -170,6 +170,10 @@ class WaveformClassifier(Classifier):
         wavs = self.frontend.resynthesise(spectrogram, magnitude)
         return self.classify_samples(wavs, lengths, magnitude.shape[1])
 
+    def classify_sound(self, clips: Clips) -> ClassifierOutput:
+        """Classify sounds as they are: the model gets them, and no spectrogram is made."""
+        return self.classify_samples(clips.wavs, clips.lengths, self.frontend.n_frames(clips.wavs.shape[1]))
+
     def classify_samples(self, wavs: Tensor, lengths: Tensor, n_frames: int) -> ClassifierOutput:
         """Classify sounds; a padded clip gives what it gives alone.
 
@@ -191,7 +195,7 @@ class WaveformClassifier(Classifier):
         together = self.training or self.layout.takes_lengths
         groups = LengthGroups(lengths.max().expand(len(lengths)) if together else lengths)
         parts = groups.run(lambda index, size: self.run_together(wavs[index, :size], lengths[index]))
-        # Rows of the whole batch's grids, of which each clip has its own from the first one on.
+        # Rows of the batch's grids; those of a clip are the first ones.
         rows = self.feature_rows(n_frames)[1:]
         counts = self.feature_rows(self.frontend.n_frames(lengths))[1:]
 

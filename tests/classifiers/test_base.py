@@ -19,7 +19,7 @@ from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
-from interpretability.frontend import MaskedPair, Spectrogram, apply_mask
+from interpretability.frontend import Frontend, MaskedPair, Spectrogram, apply_mask
 
 VIT = {"image_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 FOCALNET = {"image_size": 32, "embed_dim": 4, "depths": [1, 1, 2]}
@@ -143,6 +143,25 @@ def batch(classifier):
 
 def answers(classifier, batch, mask, apply="log", place="spectrogram"):
     return classifier.classify_pair(MaskedPair.of(batch.clips, mask, apply), place)
+
+
+@pytest.mark.parametrize("kind", ["torch", "huggingface", "speechbrain"])
+def test_models_that_take_waveforms_get_the_sound_itself(kind, monkeypatch):
+    """Neither a sound nor what is heard of a mask goes through a spectrogram and back on its way to the model."""
+    classifier = settled(kind)
+    wavs, lengths = torch.randn(3, 9000, generator=torch.Generator().manual_seed(0)), torch.tensor([1.0, 0.7, 0.7])
+    clips = classifier.frontend.clips(wavs, lengths)
+    pair = MaskedPair.of(clips, torch.rand(clips.spectrogram.magnitude.shape))
+    wanted = [classifier.classify(sounds.spectrogram) for sounds in (clips, pair.clips)]
+    for name in ("resynthesise", "_transform"):
+        monkeypatch.setattr(Frontend, name, lambda *_: pytest.fail("a spectrogram on the way to the model"))
+    got = classifier.analyse(wavs, lengths).output
+    heard = classifier.classify_pair(pair, "waveform")
+    assert (got.logits.softmax(1) - wanted[0].logits.softmax(1)).abs().max() < 1e-6
+    both = torch.cat([heard.inside, heard.outside])
+    assert (both.softmax(1) - wanted[1].logits.softmax(1)).abs().max() < 1e-6
+    for maps, others in zip(got.feature_maps, wanted[0].feature_maps, strict=True):
+        torch.testing.assert_close(maps, others, rtol=1e-4, atol=1e-4)
 
 
 def test_frozen_for_good(classifier):
