@@ -21,7 +21,7 @@ from interpretability.training.composition import compose, list_keys
 
 #: Key of a YAML -> name -> what may be configured under it.
 SETTINGS: dict[str, dict[str, type[Settings]]] = {
-    "method": {name: kind.Settings for name, kind in METHODS.items() if hasattr(kind, "Settings")},
+    "method": {name: kind.Settings for name, kind in METHODS.items()},
     "classifier": {name: kind.Settings for name, kind in CLASSIFIERS.items()},
     "dictionary": {"dictionary": DictionarySettings},
     "augmentation": {"augmentation": AugmentationSettings},

@@ -93,7 +93,7 @@ def assemble(run: Run, prepared: PreparedData, classifier: Classifier, learn: bo
     """Build the interpreter; ``learn``: and learn its dictionary first, if it needs one and is given none."""
     factory: Callable = run["method"]
     dictionary = None
-    if "dictionary" in getattr(factory, "keywords", {}):
+    if any(info.name == "dictionary" for info in getattr(factory, "func", factory).Settings.infos()):
         dictionary = _find_dictionary(run, prepared, classifier, learn)
         factory = partial(factory, dictionary=dictionary)
     seed_step(run["seed"], "init")
@@ -181,7 +181,7 @@ def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, l
 
     Of a trained run that is only measured, only its description is known: the matrix lies in the checkpoints.
     """
-    source = run["method"].keywords["dictionary"]
+    source = getattr(run["method"], "keywords", {}).get("dictionary")
     if source is None and run.trainable and not learn:
         return read_record(run.output_folder)["settings"]["dictionary"]
     if source is None:
