@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -209,6 +210,12 @@ def listening_classifier(labels: list[str], **settings) -> CompactClassifier:
         classifier(torch.rand(4, 44, 513) * torch.rand(4, 44, 1) * 20)
     classifier.head.weight.data *= 20
     return classifier.freeze()
+
+
+def batch_of(spectrogram, output, target) -> SimpleNamespace:
+    """Return what classifiers and metrics take of a batch, where there is no sound behind it."""
+    clips = SimpleNamespace(spectrogram=spectrogram)
+    return SimpleNamespace(clips=clips, spectrogram=spectrogram, output=output, target=target)
 
 
 def arguments(job: str, data_folder: Path, output_folder: Path, yaml: Path | None = None, **settings) -> list[str]:

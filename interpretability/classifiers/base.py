@@ -282,18 +282,13 @@ class Classifier(nn.Module):
         """Return what :meth:`forward` takes of analysed clips, in its order."""
         return spectrogram.magnitude, spectrogram.valid
 
-    def activation_map(
-        self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor, variant: str = "last"
-    ) -> ActivationMap:
+    def activation_map(self, batch: AnalysedBatch, variant: str = "last") -> ActivationMap:
         """Return a map of what the classifier itself attends to.
 
         Parameters
         ----------
-        spectrogram : Spectrogram
-        output : ClassifierOutput
-            What it says of these clips.
-        target : Tensor [B]
-            Explained class; only class-specific variants look at it.
+        batch : AnalysedBatch
+            Only class-specific variants look at its target.
         variant : str
             One of :attr:`ACTIVATIONS`. ``last``: of the last layer. ``mean``: over layers, each scaled to a sum of 1.
 
@@ -309,11 +304,11 @@ class Classifier(nn.Module):
         self.check_activation(variant)
         if variant not in ("last", "mean"):
             raise NotImplementedError(f"{type(self).__name__} lists {variant!r}, and does not compute it")
-        layers = output.attention  # [B, L, T', F']
+        layers = batch.output.attention  # [B, L, T', F']
         if variant == "mean":
             layers = layers / layers.sum((2, 3), keepdim=True).clamp(min=1e-30)
         values = layers[:, -1] if variant == "last" else layers.mean(1)
-        return ActivationMap(values, *self._last_level(spectrogram))
+        return ActivationMap(values, *self._last_level(batch.spectrogram))
 
     def check_activation(self, variant: str) -> None:
         """Refuse a variant of :meth:`activation_map` that this classifier cannot give (:class:`UserError`)."""

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interpretability.classifiers.base import ActivationMap, ClassifierOutput
+from interpretability.classifiers.base import ActivationMap, AnalysedBatch
 from interpretability.classifiers.hooks import recorded_outputs
 from interpretability.classifiers.image import ImageClassifier, ImageFeatures, Level, pair
 from interpretability.errors import UserError
-from interpretability.frontend import Spectrogram
 
 #: Stride of the stem where it is a convolution with overlap (``use_conv_embed``), whatever the patch size.
 CONVOLVED_STEM = 4
@@ -87,27 +86,25 @@ class FocalNetClassifier(ImageClassifier):
         )
         return ImageFeatures(last.mean((2, 3)), (*finer, last), torch.stack(list(sizes.values()), dim=1))
 
-    def activation_map(
-        self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor, variant: str = "last"
-    ) -> ActivationMap:
+    def activation_map(self, batch: AnalysedBatch, variant: str = "last") -> ActivationMap:
         """See :meth:`Classifier.activation_map`. ``last`` and ``mean``: size of the modulators of the last stage.
 
         ``gradient``: of the last layer's modulator m and the gradient g of the target's logit to it, the positive part
         of the sum over channels of g * m, as Grad-CAM weights activations, but cell by cell.
         """
         if variant != "gradient":
-            return super().activation_map(spectrogram, output, target, variant)
-        images = self.images(*self.inputs(spectrogram))
+            return super().activation_map(batch, variant)
+        images = self.images(*self.inputs(batch.spectrogram))
         with torch.enable_grad(), self._recorded_modulators(lambda modulator: modulator) as modulators:
             # The parameters of a frozen classifier require no gradient, so the input has to.
             last = self.embedding_model(images.pixels.detach().requires_grad_()).feature_maps[-1]
             logits = self.logits(self.embedding_of_clips(last.mean((2, 3)), images))
-            score = logits.gather(1, target[:, None]).sum()
+            score = logits.gather(1, batch.target[:, None]).sum()
             last_modulator = list(modulators.values())[-1]
             (gradient,) = torch.autograd.grad(score, last_modulator)
         values = (gradient * last_modulator.detach()).sum(1, keepdim=True).clamp(min=0)
         joined = self.side_by_side(values, images, len(self.levels) - 1)
-        return ActivationMap(joined[:, 0], *self._last_level(spectrogram))
+        return ActivationMap(joined[:, 0], *self._last_level(batch.spectrogram))
 
     def _recorded_modulators(self, keep: Callable[[Tensor], Tensor]) -> AbstractContextManager[dict]:
         """Record something of the modulators [n, D, rows, columns] of each layer of the last stage."""

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.attention import VARIANTS
-from interpretability.classifiers.base import ActivationMap, ClassifierOutput
+from interpretability.classifiers.base import ActivationMap, AnalysedBatch, ClassifierOutput
 from interpretability.classifiers.extractors import EXTRACTORS, Extractor
 from interpretability.classifiers.families import family_of
 from interpretability.classifiers.importing import make_configuration, quiet_transformers
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
 from interpretability.errors import MissingError, UserError, first_line
-from interpretability.frontend import FrontendSettings, Spectrogram
+from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
 
 logger = logging.getLogger(__name__)
@@ -256,9 +256,7 @@ class HuggingFaceClassifier(WaveformClassifier):
         values = torch.stack(list(layers.values()), dim=1)  # [b, L, patches]
         return dataclasses.replace(output, attention=self._on_patches(values, self.frontend.n_frames(wavs.shape[1])))
 
-    def activation_map(
-        self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor, variant: str = "last"
-    ) -> ActivationMap:
+    def activation_map(self, batch: AnalysedBatch, variant: str = "last") -> ActivationMap:
         """See :meth:`Classifier.activation_map`; of AST alone.
 
         ``last`` and ``mean``: attention of the class and the distillation token to the patches, mean over heads and
@@ -272,14 +270,13 @@ class HuggingFaceClassifier(WaveformClassifier):
         of R - I.
         """
         if variant not in ("rollout", "gradient"):
-            return super().activation_map(spectrogram, output, target, variant)
+            return super().activation_map(batch, variant)
         self.check_activation(variant)
-        wavs = self.frontend.resynthesise(spectrogram, spectrogram.magnitude).detach()
         # One by one: the attention of every head of every layer takes much memory.
-        clips = zip(wavs.split(1), spectrogram.lengths.split(1), target.split(1), strict=True)
+        clips = zip(batch.clips.wavs.split(1), batch.clips.lengths.split(1), batch.target.split(1), strict=True)
         values = torch.cat([self._attention_map(*clip, variant) for clip in clips])  # [B, patches]
-        grid, rows = self._last_level(spectrogram)
-        values = self._on_patches(values[:, None], spectrogram.magnitude.shape[1])[:, 0]
+        grid, rows = self._last_level(batch.spectrogram)
+        values = self._on_patches(values[:, None], batch.spectrogram.magnitude.shape[1])[:, 0]
         return ActivationMap(values * rows[..., None], grid, rows)
 
     def _attention_map(self, wavs: Tensor, lengths: Tensor, target: Tensor, variant: str) -> Tensor:
@@ -287,7 +284,9 @@ class HuggingFaceClassifier(WaveformClassifier):
         if variant == "rollout":
             return attention.rollout(lambda: self.checked_logits(wavs, lengths))
         # The parameters of a frozen classifier require no gradient, so the input has to.
-        return attention.gradient_weighted(lambda: self.checked_logits(wavs.requires_grad_(), lengths), target)
+        return attention.gradient_weighted(
+            lambda: self.checked_logits(wavs.detach().clone().requires_grad_(), lengths), target
+        )
 
     def _on_patches(self, values: Tensor, n_frames: int) -> Tensor:
         """Bring values [b, L, patches] to the grid of AST's feature maps [b, L, T', F']."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.attention import VARIANTS, Attention
-from interpretability.classifiers.base import ActivationMap, ClassifierOutput
+from interpretability.classifiers.base import ActivationMap, AnalysedBatch
 from interpretability.classifiers.hooks import recorded_outputs
 from interpretability.classifiers.image import (
     ImageClassifier,
@@ -20,7 +20,6 @@ from interpretability.classifiers.image import (
     pair,
 )
 from interpretability.errors import UserError
-from interpretability.frontend import Spectrogram
 from interpretability.settings import setting
 
 #: Feature maps at most.
@@ -104,9 +103,7 @@ class ViTClassifier(ImageClassifier):
         maps = tuple(self._on_grid(state[:, 1:].transpose(1, 2)) for state in (*states.values(), last))
         return ImageFeatures(self._pool(last), maps, self._on_grid(torch.stack(list(rows.values()), dim=1)))
 
-    def activation_map(
-        self, spectrogram: Spectrogram, output: ClassifierOutput, target: Tensor, variant: str = "last"
-    ) -> ActivationMap:
+    def activation_map(self, batch: AnalysedBatch, variant: str = "last") -> ActivationMap:
         """See :meth:`Classifier.activation_map`. ``last`` and ``mean``: attention of the class token to the patches.
 
         ``rollout`` (arXiv 2005.00928): with A_l the mean over heads of layer l's attention, the class token's row of
@@ -117,8 +114,8 @@ class ViTClassifier(ImageClassifier):
         the embedding is read from: the class token's row, or the mean of all rows with mean pooling.
         """
         if variant not in ("rollout", "gradient"):
-            return super().activation_map(spectrogram, output, target, variant)
-        images = self.images(*self.inputs(spectrogram))
+            return super().activation_map(batch, variant)
+        images = self.images(*self.inputs(batch.spectrogram))
 
         def logits() -> Tensor:
             # The parameters of a frozen classifier require no gradient, so the input has to.
@@ -128,9 +125,9 @@ class ViTClassifier(ImageClassifier):
         if variant == "rollout":
             values = self.attention.rollout(lambda: self.embedding_model(images.pixels))  # [n, patches]
         else:
-            values = self.attention.gradient_weighted(logits, target)
+            values = self.attention.gradient_weighted(logits, batch.target)
         joined = self.side_by_side(self._on_grid(values[:, None]), images, len(self.levels) - 1)
-        return ActivationMap(joined[:, 0], *self._last_level(spectrogram))
+        return ActivationMap(joined[:, 0], *self._last_level(batch.spectrogram))
 
     def check_activation(self, variant: str) -> None:
         """See :meth:`Classifier.check_activation`; attention has to be eager, too."""

@@ -99,7 +99,7 @@ class AMT(Interpreter):
             If the classifier's map is not finite.
         """
         variant, spectrogram = self.settings.variant, batch.spectrogram
-        activation = self.classifier.activation_map(spectrogram, batch.output, batch.target, variant)
+        activation = self.classifier.activation_map(batch, variant)
         n_frames, n_bins = spectrogram.magnitude.shape[1:]
         # Interpolated in double precision and compared in single: where the map is flat, beyond its outermost centres,
         # bins are then ties, and it is not rounding that chooses among them.

@@ -1,6 +1,7 @@
 """The focal modulation network: the published pipeline, the size of its modulators, cells in place."""
 
 import pytest
+import tiny
 import torch
 from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
 from tiny import LABELS, magnitudes
@@ -112,7 +113,7 @@ def test_the_gradient_variant_weighs_the_modulator_cell_by_cell(classifier):
     spectrogram = clips(classifier)
     target = torch.tensor([2, 0])
     output = classifier.classify(spectrogram)
-    found = classifier.activation_map(spectrogram, output, target, "gradient")
+    found = classifier.activation_map(tiny.batch_of(spectrogram, output, target), "gradient")
     values = []
     for index, count in enumerate(spectrogram.valid.sum(1).tolist()):
         images = resized(spectrogram.magnitude[index, :count]).requires_grad_()
@@ -127,7 +128,7 @@ def test_the_gradient_variant_weighs_the_modulator_cell_by_cell(classifier):
     values = torch.cat(values)
     assert values.max() > 1e-4  # some are kept,
     assert values.min() < -1e-4  # and some are cut: the comparison says something
-    other = classifier.activation_map(spectrogram, output, 2 - target, "gradient")
+    other = classifier.activation_map(tiny.batch_of(spectrogram, output, 2 - target), "gradient")
     assert not torch.allclose(other.values, found.values, rtol=1e-2)
 
 
@@ -138,7 +139,7 @@ def test_activation_maps_do_not_depend_on_batch_order_or_padding(classifier, var
 
     def maps(index):
         part = spectrogram[index]
-        return classifier.activation_map(part, classifier.classify(part), target[index], variant)
+        return classifier.activation_map(tiny.batch_of(part, classifier.classify(part), target[index]), variant)
 
     together, turned = maps(torch.arange(3)), maps(torch.tensor([2, 1, 0]))
     torch.testing.assert_close(turned.values.flip(0), together.values, rtol=1e-3, atol=1e-6)
@@ -149,7 +150,9 @@ def test_activation_maps_do_not_depend_on_batch_order_or_padding(classifier, var
         part = spectrogram[torch.tensor([index])]
         count = int(part.valid.sum())
         part.magnitude, part.valid = part.magnitude[:, :count], part.valid[:, :count]
-        alone = classifier.activation_map(part, classifier.classify(part), target[index : index + 1], variant)
+        alone = classifier.activation_map(
+            tiny.batch_of(part, classifier.classify(part), target[index : index + 1]), variant
+        )
         rows = alone.values.shape[1]
         torch.testing.assert_close(together.values[index, :rows], alone.values[0], rtol=1e-3, atol=1e-6)
 
@@ -161,7 +164,7 @@ def test_nothing_is_left_behind(variant, monkeypatch):
     before = hooks(classifier)
     with torch.no_grad():  # as methods are called
         output = classifier.classify(spectrogram)
-        found = classifier.activation_map(spectrogram, output, output.predicted, variant)
+        found = classifier.activation_map(tiny.batch_of(spectrogram, output, output.predicted), variant)
     assert not found.values.requires_grad
     assert hooks(classifier) == before
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in classifier.parameters())
@@ -170,14 +173,14 @@ def test_nothing_is_left_behind(variant, monkeypatch):
         classifier.classify(spectrogram)
     if variant == "gradient":
         with pytest.raises(TypeError):
-            classifier.activation_map(spectrogram, output, output.predicted, variant)
+            classifier.activation_map(tiny.batch_of(spectrogram, output, output.predicted), variant)
     assert hooks(classifier) == before
 
 
 def test_it_has_no_rollout(classifier):
     spectrogram = clips(classifier)
     with pytest.raises(UserError, match="no activation map 'rollout', expected one of last, mean, gradient"):
-        classifier.activation_map(spectrogram, None, torch.tensor([0, 0]), "rollout")
+        classifier.activation_map(tiny.batch_of(spectrogram, None, torch.tensor([0, 0])), "rollout")
 
 
 def alone(overlap):

@@ -6,6 +6,7 @@ Models are tiny and random, saved to a folder and loaded through the real ``from
 import json
 import logging
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -172,10 +173,9 @@ def test_several_labels_and_a_task_that_is_said(tmp_path):
 
 def test_no_hook_is_left_behind_and_nothing_is_told(folders, capfd):
     classifier = HuggingFaceClassifier.from_pretrained(folders["ast"]).freeze()
-    spectrogram = spectrogram_of(classifier, 0.3 * noise(1, 9000))
-    output = classifier.classify(spectrogram)
+    batch = classifier.analyse(0.3 * noise(1, 9000))
     for variant in classifier.ACTIVATIONS:
-        classifier.activation_map(spectrogram, output, output.predicted, variant)
+        classifier.activation_map(batch, variant)
     assert sum(len(module._forward_hooks) for module in classifier.module.modules()) == 0
     assert capfd.readouterr().err == ""
 
@@ -225,29 +225,24 @@ def test_ast_attention_is_the_models_own(folders, classifiers):
 def test_ast_activation_maps(classifiers, variant):
     classifier = classifiers["ast"]
     wavs, counts = 0.3 * noise(3, 16000), [16000, 9001, 12000]
-    spectrogram = spectrogram_of(classifier, wavs, counts)
-    output, target = classifier.classify(spectrogram), torch.tensor([0, 1, 2])
-    found = classifier.activation_map(spectrogram, output, target, variant)
+    target = torch.tensor([0, 1, 2])
+    batch = classifier.analyse(wavs, torch.tensor(counts) / 16000, target)
+    found = classifier.activation_map(batch, variant)
     assert found.values.shape == (3, len(found.grid.frames), len(found.grid.bins))
     assert (found.values >= 0).all()
     assert not found.values[~found.rows].any()
     for i, n in enumerate(counts):
-        alone_spectrogram = spectrogram_of(classifier, wavs[i : i + 1, :n])
-        alone = classifier.activation_map(
-            alone_spectrogram, classifier.classify(alone_spectrogram), target[i : i + 1], variant
-        )
+        alone = classifier.activation_map(classifier.analyse(wavs[i : i + 1, :n], target=target[i : i + 1]), variant)
         size = alone.values.shape[1]
         torch.testing.assert_close(found.values[i, :size], alone.values[0], rtol=1e-3, atol=1e-6)
         assert alone.values.std() > 0
-    other = classifier.activation_map(spectrogram, output, torch.tensor([1, 2, 0]), variant)
+    other = classifier.activation_map(replace(batch, target=torch.tensor([1, 2, 0])), variant)
     assert torch.allclose(other.values, found.values) == (variant != "gradient")
 
 
 def test_ast_rollout_is_the_product_of_the_models_layers(folders, classifiers):
     classifier, wav = classifiers["ast"], SOUNDS["noise"][:16240]
-    spectrogram = spectrogram_of(classifier, wav[None])
-    output = classifier.classify(spectrogram)
-    found = classifier.activation_map(spectrogram, output, output.predicted, "rollout").values[0]
+    found = classifier.activation_map(classifier.analyse(wav[None]), "rollout").values[0]
     model = AutoModelForAudioClassification.from_pretrained(folders["ast"], attn_implementation="eager").eval()
     features = AutoFeatureExtractor.from_pretrained(folders["ast"])(
         wav.numpy(), sampling_rate=RATE, return_tensors="pt"

@@ -1,6 +1,7 @@
 """The vision transformer: the published pipeline, the model's own attention, rollout and relevance, tokens in place."""
 
 import pytest
+import tiny
 import torch
 from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
 from tiny import LABELS, magnitudes
@@ -123,7 +124,7 @@ def test_attention_has_to_be_eager(classifier):
     with pytest.raises(UserError, match="attention is 'sdpa', which gives no weights, expected 'eager'"):
         model(magnitudes(1, 20, 513))
     with pytest.raises(UserError, match="'sdpa'"):
-        model.activation_map(clips(model), None, torch.tensor([0, 1]), "rollout")
+        model.activation_map(tiny.batch_of(clips(model), None, torch.tensor([0, 1])), "rollout")
     model.embedding_model.set_attn_implementation("eager")
     assert torch.equal(model(magnitudes(1, 20, 513)).logits, classifier(magnitudes(1, 20, 513)).logits)
 
@@ -131,7 +132,7 @@ def test_attention_has_to_be_eager(classifier):
 def test_rollout_of_the_classifier(classifier):
     spectrogram = clips(classifier)
     output = classifier.classify(spectrogram)
-    found = classifier.activation_map(spectrogram, output, output.predicted, "rollout")
+    found = classifier.activation_map(tiny.batch_of(spectrogram, output, output.predicted), "rollout")
     for index, count in enumerate(spectrogram.valid.sum(1).tolist()):
         with torch.no_grad():
             images = resized(classifier, spectrogram.magnitude[index, :count])
@@ -154,7 +155,7 @@ def test_gradient_weighted_attention_of_the_classifier(pooling):
     classifier = make(pooling)
     spectrogram = clips(classifier)
     target = torch.tensor([2, 0])
-    found = classifier.activation_map(spectrogram, classifier.classify(spectrogram), target, "gradient")
+    found = classifier.activation_map(tiny.batch_of(spectrogram, classifier.classify(spectrogram), target), "gradient")
     for index, count in enumerate(spectrogram.valid.sum(1).tolist()):
         images = resized(classifier, spectrogram.magnitude[index, :count]).requires_grad_()
         theirs = classifier.embedding_model(images, output_attentions=True)
@@ -183,7 +184,7 @@ def test_only_the_gradient_variant_looks_at_the_class(classifier):
     output = classifier.classify(spectrogram)
 
     def values(variant, target):
-        return classifier.activation_map(spectrogram, output, torch.tensor([target] * 2), variant).values
+        return classifier.activation_map(tiny.batch_of(spectrogram, output, torch.tensor([target] * 2)), variant).values
 
     for variant in ("last", "mean", "rollout"):
         assert torch.equal(values(variant, 0), values(variant, 1))
@@ -199,7 +200,7 @@ def test_activation_maps_do_not_depend_on_batch_order_or_padding(classifier, var
 
     def maps(index):
         part = spectrogram[index]
-        return classifier.activation_map(part, classifier.classify(part), target[index], variant)
+        return classifier.activation_map(tiny.batch_of(part, classifier.classify(part), target[index]), variant)
 
     together, turned = maps(torch.arange(3)), maps(torch.tensor([2, 1, 0]))
     torch.testing.assert_close(turned.values.flip(0), together.values, rtol=1e-3, atol=1e-7)
@@ -210,7 +211,9 @@ def test_activation_maps_do_not_depend_on_batch_order_or_padding(classifier, var
         part = spectrogram[torch.tensor([index])]
         count = int(part.valid.sum())
         part.magnitude, part.valid = part.magnitude[:, :count], part.valid[:, :count]
-        alone = classifier.activation_map(part, classifier.classify(part), target[index : index + 1], variant)
+        alone = classifier.activation_map(
+            tiny.batch_of(part, classifier.classify(part), target[index : index + 1]), variant
+        )
         rows = alone.values.shape[1]
         assert together.rows[index].sum() == rows
         torch.testing.assert_close(together.values[index, :rows], alone.values[0], rtol=1e-3, atol=1e-7)
@@ -223,7 +226,7 @@ def test_nothing_is_left_behind(variant, monkeypatch):
     before, state = hooks(classifier), {name: value.clone() for name, value in classifier.state_dict().items()}
     with torch.no_grad():  # as methods are called
         output = classifier.classify(spectrogram)
-        found = classifier.activation_map(spectrogram, output, output.predicted, variant)
+        found = classifier.activation_map(tiny.batch_of(spectrogram, output, output.predicted), variant)
     assert not found.values.requires_grad
     assert hooks(classifier) == before
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in classifier.parameters())
@@ -233,7 +236,7 @@ def test_nothing_is_left_behind(variant, monkeypatch):
         classifier.classify(spectrogram)
     if variant in ("rollout", "gradient"):
         with pytest.raises(TypeError):
-            classifier.activation_map(spectrogram, output, output.predicted, variant)
+            classifier.activation_map(tiny.batch_of(spectrogram, output, output.predicted), variant)
     assert hooks(classifier) == before
 
 

@@ -55,11 +55,11 @@ class Looking(Classifier):
         logits = (energy * rows).sum(1) / rows.sum(1) @ self.weight.T
         return ClassifierOutput(logits, logits, (energy[:, None],), self.look(energy) * rows[:, None])
 
-    def activation_map(self, spectrogram, output, target, variant="last"):
+    def activation_map(self, batch, variant="last"):
         if variant != "gradient":
-            return super().activation_map(spectrogram, output, target, variant)
-        values = output.feature_maps[0][:, 0] * self.weight[target].clamp(min=0)[:, None]
-        return ActivationMap(values, *self._last_level(spectrogram))
+            return super().activation_map(batch, variant)
+        values = batch.output.feature_maps[0][:, 0] * self.weight[batch.target].clamp(min=0)[:, None]
+        return ActivationMap(values, *self._last_level(batch.spectrogram))
 
 
 def given(values):
