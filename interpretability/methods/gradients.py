@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor
 from torch.nn import functional
 
@@ -133,6 +132,9 @@ class Gradients(Interpreter):
         return hide_invalid(attribution, batch.spectrogram)
 
     def _attribute(self, batch: AnalysedBatch) -> Tensor:
+        # Slow to import, and with Matplotlib: not for all who only look this method up.
+        from captum.attr import InputXGradient, IntegratedGradients, Saliency
+
         score = self._score_of(batch)
         inputs = batch.spectrogram.log_magnitude.detach().requires_grad_()
         # Which clip each row is: Captum repeats it as it repeats the inputs.
@@ -156,6 +158,8 @@ class Gradients(Interpreter):
         return attribution.detach().to(inputs.dtype)
 
     def _smooth(self, score: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, which: Tensor, at_once: int) -> Tensor:
+        from captum.attr import NoiseTunnel, Saliency
+
         device = inputs.device
         # Captum draws from the global generator: seeded for this, and left as it was found.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):

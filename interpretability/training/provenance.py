@@ -1,9 +1,14 @@
-"""What every result row carries, so that a number can be traced to the run that made it."""
+"""What a number can be traced back with: the repository's commit, and what is installed."""
 
 from __future__ import annotations
 
+import platform
 import subprocess
+import sys
+from importlib.metadata import distributions
 from pathlib import Path
+
+import torch
 
 
 def commit() -> str:
@@ -20,3 +25,10 @@ def commit() -> str:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def environment() -> str:
+    """Return the versions of Python, CUDA and every package that this interpreter can import, a line each."""
+    packages = sorted({f"{package.name}=={package.version}" for package in distributions()}, key=str.lower)
+    cuda = torch.version.cuda if torch.cuda.is_available() else "not available"
+    return "\n".join([f"Python {sys.version}", platform.platform(), f"CUDA {cuda}", *packages, ""])

@@ -24,6 +24,7 @@ from interpretability.files import atomic_path, write_text
 from interpretability.frontend import FrontendSettings
 from interpretability.training.augmentation import AugmentationSettings
 from interpretability.training.composition import compose
+from interpretability.training.provenance import environment
 
 RUN_RECORD = "run.json"
 #: Job -> its own folder inside the run's, where it says what it was run with: the same YAML may serve several jobs.
@@ -126,7 +127,7 @@ class Run:
         folder = self.archive_folder
         head = f"# Made from {self.yaml.absolute()}\n# yamllint disable\n"
         write_text(folder / "hyperparams.yaml", head + self.text)
-        write_text(folder / "env.log", sb.utils.logger.get_environment_description())
+        write_text(folder / "env.log", environment())
         if self.script is not None:
             with atomic_path(folder / self.script.name) as temporary:
                 shutil.copy(self.script, temporary)

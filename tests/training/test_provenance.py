@@ -1,7 +1,9 @@
-"""The commit that stands beside every number."""
+"""The commit that stands beside every number, and the packages that made it."""
 
 import re
 import subprocess
+import sys
+from importlib import metadata
 
 import pytest
 
@@ -24,7 +26,7 @@ def git(folder, *arguments):
     subprocess.run(["git", "-C", str(folder), *settings, *arguments], check=True, capture_output=True)
 
 
-def test_unknown_outside_a_repository_and_inside_somebody_elses(elsewhere, monkeypatch):
+def test_unknown_outside_a_repository_and_inside_another_one(elsewhere, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(elsewhere.parent))
     assert provenance.commit() == "unknown"
 
@@ -38,3 +40,10 @@ def test_changes_are_told(elsewhere):
     assert re.fullmatch("[0-9a-f]{40}", clean)
     (elsewhere / "a").write_text("2")
     assert provenance.commit() == f"{clean}+changes"
+
+
+def test_the_environment_is_that_of_this_interpreter():
+    lines = provenance.environment().splitlines()
+    assert lines[0].startswith(f"Python {sys.version.split()[0]}")
+    assert f"torch=={metadata.version('torch')}" in lines
+    assert f"speechbrain=={metadata.version('speechbrain')}" in lines
