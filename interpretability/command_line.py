@@ -40,7 +40,7 @@ def guarded(action: Callable[[], Any]) -> int:
         except Exception as error:
             message = _fixable(error)
             if message is None:
-                logger.exception("stopped by a fault")
+                logger.exception("stopped by a bug")
                 raise
             line, status = f"error: {message}", 2
         logger.info(line)
@@ -74,7 +74,7 @@ class _Warnings(logging.Handler):
 
 @contextmanager
 def _kept_off_screen() -> Iterator[None]:
-    """Send log records and Python warnings to memory, and let none but our own warnings reach the screen."""
+    """Send log records and Python warnings to memory; only the package's own warnings reach the screen."""
     root = logging.getLogger()
     handlers, level, raising = list(root.handlers), root.level, logging.raiseExceptions
     # On a full disk the log file cannot be written either; logging's own tracebacks would bury the one line.
@@ -95,7 +95,7 @@ def _kept_off_screen() -> Iterator[None]:
 
 
 def _fixable(error: Exception) -> str | None:
-    """Return the line for an error that the user can fix; None for a fault of ours."""
+    """Return the line for an error that the user can fix; None for a bug."""
     if isinstance(error, UserError):
         # An error in a data loader's worker process comes with the worker's traceback in front of the message.
         return re.split(r"interpretability\.errors\.\w+: ", str(error))[-1]

@@ -1,8 +1,8 @@
-"""The errors that are the user's to mend, and how they read.
+"""Errors that the user can fix, and how they read.
 
 A :class:`UserError` says in one line what was got, what was expected and what to do. The command line
 (:mod:`interpretability.training.runner` and the tools) prints that line and exits with a non-zero status;
-every other exception is a fault of ours and keeps its traceback.
+every other exception is a bug and keeps its traceback.
 """
 
 

@@ -38,16 +38,16 @@ from interpretability.report.tables import evaluation_document
 
 logger = logging.getLogger(__name__)
 
-#: What a row says beside the values of its clip.
+#: Keys of a row, beside the values of its clip.
 ROW_KEYS = ("clip", "method", "place", "apply", "true", "predicted", "explained")
 
 
 class Companion(Protocol):
-    """A row that is made from the first method's mask: of the same kept area, say (``matched_baselines``)."""
+    """A row made from the first method's mask, such as a baseline of the same kept area (``matched_baselines``)."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What results say of it, as plain values."""
+        """What results record about it, as plain values."""
 
     def __call__(self, spectrogram: Spectrogram, mask: Tensor) -> Tensor:
         """Return a mask [B, T, F], from the clips and the first method's mask [B, T, F] of them."""
@@ -60,12 +60,12 @@ class Evaluation:
     Attributes
     ----------
     folder : Path
-        Holds ``clips.jsonl`` (a line a clip, method and place), ``summary.json`` and ``table.md``.
+        Holds ``clips.jsonl`` (one line per clip, method and place), ``summary.json`` and ``table.md``.
     summary : dict
         Provenance; means with intervals by place and method, those that the method's settings decide named under
         ``fixed``; ``companions``: the names of the rows made from the first method's masks; ``paired``: differences
-        between the first method and each other one over the same clips, with intervals; ``notes``: by row, what has to
-        be known to read it.
+        between the first method and each other one over the same clips, with intervals; ``notes``: by row, what a
+        reader has to know.
     table : str
         Markdown.
     """
@@ -91,11 +91,10 @@ def evaluate(
     """Measure methods on every clip of a data set, in one pass.
 
     Each batch is analysed and classified once; each method and place then costs one batched pass over In and Out.
-    A clip for which a method has no explanation is undefined in every metric of it: counted, not dropped, and not 0.
-    Where the clips come with the sound of the labelled source alone, the masks are also held against the bins in which
-    it dominates (:mod:`interpretability.metrics.localisation`).
-    What is done is on disk after every batch: an interrupted evaluation, called again with the same provenance, goes on
-    where it stopped.
+    A clip for which a method has no explanation is undefined in every metric: counted, not dropped, and not 0. Where
+    the clips come with the sound of the labelled source alone, the masks are also compared with the bins in which it
+    dominates (:mod:`interpretability.metrics.localisation`). Results are on disk after every batch: an interrupted
+    evaluation, called again with the same provenance, continues where it stopped.
 
     Parameters
     ----------
@@ -138,7 +137,7 @@ def evaluate(
         )
     first, *others = methods
     settings = {name: {"method": m.NAME, **m.settings.to_dict()} for name, m in methods.items()}
-    # What they keep is the first method's choice, and so is the domain in which they keep it.
+    # The first method decides what they keep, and in which domain.
     settings |= {
         name: {**companion.settings, "apply": methods[first].settings.apply, "same_as": first}
         for name, companion in companions.items()
@@ -228,7 +227,7 @@ def _measure(
         for companion_name, companion in companions.items():
             with _clock(companion_name, device, seconds):
                 mask = companion(analysed.spectrogram, interpretation.mask)
-            # Where there is no mask, there is none to keep as much as.
+            # Without a mask there is no area to match.
             add(companion_name, mask, apply, {}, undefined)
     return rows
 
@@ -243,7 +242,7 @@ def _truth(frontend: Frontend, batch: PaddedBatch, wavs: Tensor, lengths: Tensor
             f"among the clips {', '.join(batch.id)} a target has another length than its mixture: "
             "make the targets as long as their clips"
         )
-    # The rest is what is left of the mixture as it is on disk, exactly; target, rest and mixture get the same gain.
+    # The rest is exactly the mixture on disk less the target; target, rest and mixture get the same gain.
     gain = frontend.clips(wavs, lengths).gain  # [B, 1]
     parts = [frontend.analyse(part / gain, lengths).magnitude for part in (target, wavs - target)]
     return true_mask(*parts)
@@ -260,7 +259,7 @@ def _clock(name: str, device: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def _wait(device: str) -> None:
-    """Let a GPU finish what it was given, so that a clock can be read."""
+    """Wait for a GPU to finish, so that the clock can be read."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -340,7 +339,7 @@ def _paired(rows: list[dict], header: dict, place: str) -> dict[str, dict]:
 
 
 def _notes(interpreter: Interpreter) -> list[str]:
-    """Return what has to be known to read a method's row."""
+    """Return what a reader of a method's row has to know."""
     fixed = [metric_info(name).label for name in interpreter.fixed_metrics]
     if not fixed:
         return list(interpreter.notes)
@@ -350,7 +349,7 @@ def _notes(interpreter: Interpreter) -> list[str]:
 
 
 def _row_provenance(header: dict, method: str) -> dict:
-    """Return what a line of ``clips.jsonl`` says of its origin, so that it can be read without the summary."""
+    """Return the origin that a line of ``clips.jsonl`` carries, so that it can be read without the summary."""
     provenance = header["provenance"]
     data = provenance.get("data", {})
     return {
@@ -363,11 +362,11 @@ def _row_provenance(header: dict, method: str) -> dict:
 
 
 def _resume(partial: Path, header: dict) -> list[dict]:
-    """Return the rows of an interrupted evaluation of the same things, or begin a new file."""
+    """Return the rows of an interrupted evaluation of the same provenance, or begin a new file."""
     partial.parent.mkdir(parents=True, exist_ok=True)
     if partial.is_file():
         lines = partial.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A kill can cut the last line, and the last batch's clips short of some methods: those are measured again.
+        # A kill can cut the last line, and leave the last batch's clips without some methods: those are measured again.
         whole = [json.loads(line) for line in lines if line.endswith("\n")]
         if whole and whole[0] == json.loads(json.dumps(header)):
             wanted = len(header["methods"]) * len(header["places"])

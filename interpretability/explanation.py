@@ -22,19 +22,19 @@ COMPONENTS = "components"
 
 @dataclass
 class Interpretation:
-    """What a method says of a batch of analysed clips.
+    """A method's answer to a batch of analysed clips.
 
     Attributes
     ----------
     mask : Tensor [B, T, F]
         Values in [0, 1].
     components : Components, optional
-        Of a method that explains by components of a dictionary. Goes into :class:`Explanation`.
+        From a method that explains by components of a dictionary.
     scores : dict of str to Tensor [B]
-        Measures of the method's own, one value a clip: top-k fidelity, say. Go beside the metrics in results.
+        The method's own measures, one value per clip, such as top-k fidelity. Results list them beside the metrics.
     undefined : Tensor [B], bool, optional
         Clips for which the method has no explanation, which is not the same as one that keeps nothing. Their mask is 0
-        everywhere; results count them, and measure nothing. None: there are none.
+        everywhere; results count them and do not measure them. None if there are none.
     """
 
     mask: Tensor
@@ -43,7 +43,7 @@ class Interpretation:
     undefined: Tensor | None = None
 
     def clip(self, index: int, n_frames: int) -> Interpretation:
-        """Return what is said of one clip, as a batch of one, cut to its frames."""
+        """Return the interpretation of one clip, as a batch of one, cut to its frames."""
         one = slice(index, index + 1)
         return Interpretation(
             self.mask[one, :n_frames],
@@ -64,21 +64,21 @@ class Explanation:
     title : str
         What figures call the method: its name and variant.
     notes : tuple of str
-        What has to be known to read the method's explanations.
+        What a reader of the method's explanations has to know.
     labels : list of str
         The classifier's class names.
     task : {"single", "multi"}
-        One label a clip, or several.
+        One label per clip, or several.
     apply : {"log", "linear"}
         Domain of the mask.
     batch : AnalysedBatch
-        The levelled clips, what the classifier says of them, and the explained classes.
+        The levelled clips, the classifier's answer to them, and the explained classes.
     interpretation : Interpretation
-        The mask, and what the method says beside it.
+        The mask, and what else the method gives.
     pair : MaskedPair
         What the mask keeps and what it removes.
     heard : MaskedLogits
-        What the classifier says of these two, as sounds.
+        The classifier's answer to these two, as sounds.
     """
 
     method: str
@@ -99,12 +99,12 @@ class Explanation:
 
     @property
     def spectrogram(self) -> Spectrogram:
-        """Of the levelled input."""
+        """Spectrogram of the levelled input."""
         return self.batch.spectrogram
 
     @property
     def output(self) -> ClassifierOutput:
-        """What the classifier says of the unmasked input."""
+        """The classifier's answer to the unmasked input."""
         return self.batch.output
 
     @property
@@ -119,7 +119,7 @@ class Explanation:
 
     @property
     def components(self) -> Components | None:
-        """Of a method that explains by components of a dictionary."""
+        """From a method that explains by components of a dictionary."""
         return self.interpretation.components
 
     @property
@@ -129,7 +129,7 @@ class Explanation:
 
     @property
     def probabilities(self) -> Tensor:
-        """Of each class, of the unmasked input, [B, C]."""
+        """Probability of each class for the unmasked input, [B, C]."""
         return probabilities(self.output.logits.float(), self.task)
 
     @property
@@ -163,10 +163,10 @@ class Explanation:
         )
 
     def describe(self, index: int = 0) -> dict:
-        """Return what is said of a clip as plain values: classes, probabilities, kept area, length in seconds.
+        """Return a clip's description as plain values: classes, probabilities, kept area, length in seconds.
 
-        ``undefined`` says whether there is no explanation (nothing is kept then, and that means nothing), ``notes``
-        what has to be known to read it.
+        ``undefined`` says whether there is no explanation (the mask is then empty and means nothing), ``notes`` what a
+        reader has to know.
         """
         clip = self[index]
         predicted = int(clip.output.predicted[0])
@@ -227,16 +227,16 @@ class Explanation:
             Made if absent; gets ``input.wav``, ``explanation.wav``, ``residual.wav`` (32-bit float, all at the input's
             levelled scale, so that their loudness can be compared), ``figure.png`` and ``explanation.json``. Of a
             method that explains by components also ``components.png``, and each selected one as a sound,
-            ``components/01_component_37.wav`` and so on, the most relevant first, at the same scale. What an earlier
-            explanation left of components goes.
+            ``components/01_component_37.wav`` and so on, the most relevant first, at the same scale. Components of an
+            earlier explanation are removed.
         index : int
             Which clip of the batch.
         true_label : str, optional
             For the figure's title.
         extra : dict, optional
-            Added to the JSON description: metrics, say.
+            Added to the JSON description, such as metrics.
         max_components : int, optional
-            Draw and sound at most so many; all that are selected if not given. The JSON description lists them all.
+            Draw and save at most this many; all selected ones if not given. The JSON description lists them all.
 
         Returns
         -------
@@ -293,16 +293,16 @@ class Explanation:
         Parameters
         ----------
         limit : int, optional
-            At most so many; all if not given.
+            At most this many; all if not given.
         index : int
             Which clip of the batch.
 
         Returns
         -------
         dict of int to Tensor [N]
-            From the component's number (from 0 on) to ``istft(apply(M_k) e^{j phase})``, M_k being the mask of this
-            component alone; at the scale of the input, and of the clip's length. With masks in the linear domain the
-            sounds of all selected components add up to ``listenable``. Empty where there are none.
+            Number of the component (from 0) -> ``istft(apply(M_k) e^{j phase})``, with M_k the mask of this component
+            alone; at the scale of the input and of the clip's length. With masks in the linear domain the sounds of all
+            selected components add up to ``listenable``. Empty where there are none.
         """
         clip = self[index]
         if clip.components is None:
@@ -321,5 +321,5 @@ class Explanation:
 
 
 def _array(values: Tensor) -> np.ndarray:
-    """Return what a batch of one clip holds of it."""
+    """Return the values of a batch of one clip, as an array."""
     return values[0].detach().cpu().numpy()

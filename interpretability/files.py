@@ -3,9 +3,9 @@
 Results, models, manifests and sounds go through :func:`atomic_path` or :func:`atomic_folder`: to a temporary name
 beside the target first, then one rename. A crash, a kill or a full disk leaves the old file, or none.
 
-Two kinds of files have their own way. Those that grow are appended to: logs, TensorBoard's events, and the measured
-clips of an evaluation that is under way, which drops a line that was cut off when it goes on. SpeechBrain's checkpoints
-are folders that are renamed when they are complete (:mod:`interpretability.training.checkpoints`).
+Two kinds of files are written in another way. Those that grow are appended to: logs, TensorBoard's events, and the
+measured clips of a running evaluation, which drops a line that was cut off when it is resumed. SpeechBrain's
+checkpoints are folders that are renamed when they are complete (:mod:`interpretability.training.checkpoints`).
 """
 
 from __future__ import annotations
@@ -68,18 +68,18 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def check_replaceable(folder: str | Path, *marks: str) -> None:
-    """Refuse to replace a folder that is not empty and has none of these files: the source of an import, or a home.
+    """Refuse to replace a folder that is not empty and has none of these files, such as a home folder.
 
     Raises
     ------
     UserError
-        If it holds something else.
+        If it holds something other than that.
     """
     folder = Path(folder)
     ours = any((folder / mark).is_file() for mark in marks) or (folder.is_dir() and not any(folder.iterdir()))
     if folder.exists() and not ours:
         raise UserError(
-            f"{folder} holds something else than what would replace it ({' or '.join(marks)}): name a new one"
+            f"{folder} holds something other than what would replace it ({' or '.join(marks)}): name a new one"
         )
 
 

@@ -30,7 +30,7 @@ PLACES = ("spectrogram", "waveform")
 
 @dataclass(frozen=True)
 class FrontendSettings(Settings):
-    """What has to be equal between a classifier, its interpreters and their dictionaries.
+    """What a classifier, its interpreters and their dictionaries must have in common.
 
     Raises
     ------
@@ -144,7 +144,7 @@ class Clips:
 
     @cached_property
     def spectrogram(self) -> Spectrogram:
-        """Their analysis."""
+        """Spectrogram of the sounds, analysed once."""
         return self.frontend._transform(self)
 
     @property
@@ -156,7 +156,7 @@ class Clips:
         return torch.where(peak > 0, peak, torch.ones_like(peak))
 
     def levelled(self) -> Clips:
-        """Apply the level rule: with ``peak``, max|x| is then 1, or 0 for silence. Twice is once."""
+        """Apply the level rule: with ``peak``, max|x| is then 1, or 0 for silence. Idempotent."""
         return Clips(self.wavs / self.gain, self.lengths, self.frontend)
 
     def __len__(self) -> int:
@@ -165,7 +165,7 @@ class Clips:
     def __getitem__(self, index) -> Clips:
         """Select clips of the batch (an index tensor, a slice or a list); the padded size stays."""
         selected = Clips(self.wavs[index], self.lengths[index], self.frontend)
-        if "spectrogram" in vars(self):  # analysed already: not again
+        if "spectrogram" in vars(self):  # already analysed
             selected.spectrogram = self.spectrogram[index]
         return selected
 
@@ -340,7 +340,7 @@ def apply_mask(magnitude: Tensor, mask: Tensor, domain: str = "log") -> Tensor:
 class MaskedPair:
     """What a mask keeps of a batch of clips (In) and what it removes (Out), as magnitudes and as sound.
 
-    The sounds are made when somebody first asks for them, and once.
+    The sounds are made when first asked for, and only once.
 
     Attributes
     ----------
@@ -404,7 +404,7 @@ class MaskedPair:
         whole = self.whole.clip(index)
         both = torch.tensor([index % len(self.whole), index % len(self.whole) + len(self.whole)])
         alone = MaskedPair(whole, self.magnitudes[both, : whole.spectrogram.magnitude.shape[1]])
-        if "clips" in vars(self):  # sound already: not again
+        if "clips" in vars(self):  # already made
             alone.clips = Clips(self.clips.wavs[both, : whole.wavs.shape[1]], self.clips.lengths[both], whole.frontend)
         return alone
 

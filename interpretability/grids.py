@@ -89,7 +89,7 @@ def interpolation_matrix(centres: Tensor, size: int) -> Tensor:
     centres : Tensor [n]
         Ascending positions.
     size : int
-        Number of positions wanted.
+        Number of positions.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def _neighbours(centres: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def hold_last_row(values: Tensor, rows: Tensor | None, axis: int) -> Tensor:
-    """Give the rows after a clip's last one its values, as interpolation does beyond the last centre of a clip alone.
+    """Repeat a clip's last row beyond its end, as interpolation does beyond the last centre of an unpadded clip.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def to_spectrogram_grid(values: Tensor, grid: Grid, n_frames: int, n_bins: int, 
         values = values if values.dtype == torch.float64 else values.float()
         over_time = interpolation_matrix(grid.frames, n_frames).to(values)  # [T, T']
         over_frequency = interpolation_matrix(grid.bins, n_bins).to(values)  # [F, F']
-        # Time first: it works on the narrow side, before the columns are widened to F bins.
+        # Time first, while there are few columns; then the columns are interpolated to F bins.
         return (over_time @ values) @ over_frequency.T  # [B, T, F]
 
 
@@ -211,14 +211,14 @@ def regrid(maps: Tensor, source: Grid, target: Grid, rows: Tensor | None = None)
         shape[axis] = -1
         weight = weight.to(maps.dtype).view(shape)
         if torch.equal(positions[::2], centres):
-            # Every other cell is there already, as on the grids of 3x3 convolutions of stride 2: copying those and
-            # mixing neighbours is several times faster than looking cells up, above all backwards.
+            # Every other cell is a cell of the source, as on the grids of 3x3 convolutions of stride 2: copying those
+            # and mixing neighbours is several times faster than indexing, above all in the backward pass.
             n_odd = len(positions) // 2
             share = weight.index_select(axis, torch.arange(1, len(positions), 2, device=maps.device))
             here = maps.narrow(axis, 0, n_odd)
             last = maps.narrow(axis, maps.shape[axis] - 1, 1)
             following = torch.cat([maps, last], dim=axis).narrow(axis, 1, n_odd)
-            # Beyond the last centre there is no right neighbour: weight 1 on the last cell, which is both.
+            # Beyond the last centre there is no right neighbour: the last cell stands for both.
             odd = torch.lerp(here, following, share)
             even = maps.narrow(axis, 0, len(positions) - n_odd)
             pairs = torch.stack([even.narrow(axis, 0, n_odd), odd], dim=axis + 1).flatten(axis, axis + 1)

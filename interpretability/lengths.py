@@ -1,4 +1,4 @@
-"""Padded batches, where a clip gives what it gives alone: clips of one length at a time, means over valid frames."""
+"""Padded batches in which each clip gives what it gives alone: groups of one length, means over valid frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LengthGroups:
     Parameters
     ----------
     lengths : Tensor [B], integer
-        Of each clip, in whatever unit :meth:`run` cuts by. Where all are equal there is one group, the batch itself.
+        Length of each clip, in the unit that :meth:`run` cuts by. If all are equal, the batch itself is the one group.
 
     Example
     -------
@@ -37,7 +37,7 @@ class LengthGroups:
 
     @classmethod
     def of_frames(cls, valid: Tensor, together: bool = False) -> LengthGroups:
-        """Group clips by their valid frames [B, T]; ``together``: all of T frames, as training needs it."""
+        """Group clips by their valid frames [B, T]; ``together``: as one group of T frames, as training needs it."""
         return cls(valid.new_full(valid.shape[:1], valid.shape[1], dtype=torch.int64) if together else valid.sum(1))
 
     def run(self, function: Callable[[Tensor | slice, int], Any]) -> list[Any]:
@@ -45,7 +45,7 @@ class LengthGroups:
         return [function(index, length) for index, length in self._groups]
 
     def join(self, parts: Sequence[Tensor], axis: int = 0, size: int | None = None) -> Tensor:
-        """Put what came of each group together again, in the batch's order.
+        """Join the results of the groups, in the order of the batch.
 
         Parameters
         ----------
@@ -54,7 +54,7 @@ class LengthGroups:
         axis : int
             Axis of time, counted from 0; 0 where there is none.
         size : int, optional
-            Wanted along it; that of the longest part if not given.
+            Size along ``axis``; that of the longest part if not given.
 
         Returns
         -------

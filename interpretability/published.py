@@ -23,7 +23,7 @@ from interpretability.methods.folder import save_interpreter
 from interpretability.methods.piq import PIQ
 from interpretability.weights import load_weights, read_weights
 
-#: What tells google/vit-base-patch16-224 from other configurations of its kind.
+#: What distinguishes google/vit-base-patch16-224 from other configurations of its kind.
 VIT_BASE = {
     "image_size": 224,
     "patch_size": 16,
@@ -55,7 +55,7 @@ class Published:
     paths : dict
         Where its files are: ``hub/name/file``.
     sizes : tuple of str
-        Settings that models of other sizes have other values of.
+        Settings in which models of other sizes differ.
     settings : dict
         Of the classifier, where they differ from its defaults.
     interpreter : dict, optional

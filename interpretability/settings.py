@@ -1,7 +1,7 @@
 """Settings, each stated once: name, type, default, unit, allowed values and meaning in one line of a dataclass.
 
-A method or a classifier declares its settings as a subclass of :class:`Settings`. Everything that speaks of them comes
-from there: the check of what a YAML or a command line gives, the error when it does not fit, the saved JSON, what
+A method or a classifier declares its settings as a subclass of :class:`Settings`. Everything that names them comes from
+there: the check of what a YAML or a command line gives, the error when it does not fit, the saved JSON, what
 ``--list_settings`` prints and the documentation::
 
     @dataclass(frozen=True)
@@ -28,7 +28,7 @@ _META = "setting"
 
 @dataclass(frozen=True)
 class SettingInfo:
-    """What a reader has to know of a setting.
+    """What a reader has to know about a setting.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ def setting(
     default : object
         ``dataclasses.MISSING`` for a setting that has to be given.
     meaning : str
-        What it is, for somebody who has not read the code.
+        What it is, for a reader who does not know the code.
     unit : str
         "Hz", "s", "nats", "frames" …
     choices : sequence, optional
@@ -146,7 +146,7 @@ class Settings:
 
     @classmethod
     def infos(cls) -> list[SettingInfo]:
-        """Return what is known of each setting, in the order of their declaration."""
+        """Return what a reader has to know about each setting, in the order of their declaration."""
         hints = typing.get_type_hints(cls)
         return [_describe(item, hints[item.name]) for item in dataclasses.fields(cls)]
 

@@ -97,5 +97,5 @@ def test_only_what_is_empty_or_of_the_same_kind_may_be_replaced(tmp_path):
     check_replaceable(tmp_path / "full", "a.json", "b.json")
     (tmp_path / "file").write_text("text")
     for other in ("full", "file"):
-        with pytest.raises(UserError, match=f"{other} holds something else .* name a new one"):
+        with pytest.raises(UserError, match=f"{other} holds something other .* name a new one"):
             check_replaceable(tmp_path / other, "a.json")

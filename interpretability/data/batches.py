@@ -43,8 +43,8 @@ def make_datasets(
     cache_folder : path, optional
         Where decoded clips are kept; no cache if not given.
     skip_bad_clips : bool
-        Leave out, count and log bad clips instead of stopping. Every clip is decoded once for it, into the cache if
-        there is one; otherwise a bad body stops the run when it is met.
+        Leave out, count and log bad clips instead of stopping. Every clip is then decoded once in advance, into the
+        cache if there is one; otherwise damaged audio stops the run when it is reached.
     splits : tuple of str
     with_targets : bool
         Also load the sound of the labelled source alone, as ``target_signal``; of data sets that have it.

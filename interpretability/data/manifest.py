@@ -8,8 +8,8 @@ A manifest is a JSON object, one member per clip, that SpeechBrain reads as it i
 
 ``duration`` is in seconds and ``sample_rate`` in Hz, both of the file on disk. ``fold`` (int), ``target_wav`` (the
 sound of the labelled source alone, where it is known) and any further members are optional. Paths start with
-``{data_root}``, so that a manifest outlives a move of the data. As SpeechBrain formats every text of a manifest, other
-braces are doubled in the file.
+``{data_root}``, so that a manifest stays valid when the data moves. As SpeechBrain formats every text of a manifest,
+other braces are doubled in the file.
 """
 
 from __future__ import annotations

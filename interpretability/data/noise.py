@@ -68,7 +68,7 @@ def _is_for_testing(name: Path) -> bool:
 class NoiseMixer:
     """Mix noise into a batch of clips at a signal-to-noise ratio.
 
-    Everything random comes from torch's generator, so that a seeded step draws what it drew before.
+    Everything random comes from torch's generator, so that a seeded step repeats its draws.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class NoiseMixer:
         self._root = None if folder is None else Path(folder)
 
     def describe(self) -> dict:
-        """Return plain values for a run's record; the names of the files tell sets of noise apart, not their place."""
+        """Return plain values for a run's record, which names the files of the noise and not their folder."""
         settings = {"snr_db": self.snr_db, "probability": self.probability}
         if not self.files:
             return {"source": "other clips", **settings}

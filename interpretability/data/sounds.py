@@ -1,9 +1,9 @@
-"""Sounds made on the spot, for which the true explanation is known: what one clip of the Synthetic data set is.
+"""Synthesised sounds whose true explanation is known: one clip of the Synthetic data set.
 
 Every clip is one *target* event of one of ten classes, laid at a random time, in a random band and at a random
 level over a *rest*: coloured noise of random slope and one or two distractor sounds that belong to no class. The
-target is kept on its own as well, so that the bins in which it dominates are known, and an explanation can be held
-against them.
+target is kept on its own as well, so that the bins in which it dominates are known, and an explanation can be compared
+with them.
 
 Conventions. Frequencies in hertz, times in seconds, levels in decibels, amplitudes with full scale at 1. All events
 draw their band and their duration from the same distributions whatever their class, so neither time nor the average
@@ -56,7 +56,7 @@ _PEAK = (0.1, 0.82)
 
 @dataclass(frozen=True)
 class SyntheticClip:
-    """One clip and the parts it was added up from.
+    """One clip and the parts that it is the sum of.
 
     Attributes
     ----------
@@ -141,7 +141,7 @@ def _chirp(rng: np.random.Generator, n: int, low: float, high: float, sample_rat
 
 
 def _chirp_down(rng: np.random.Generator, n: int, low: float, high: float, sample_rate: int) -> np.ndarray:
-    # Played backwards: the very same magnitudes on average, in the opposite order.
+    # Played backwards: the same magnitudes on average, in the opposite order.
     return _chirp(rng, n, low, high, sample_rate)[::-1]
 
 
@@ -328,7 +328,7 @@ def make_clip(
     rest, background = _make_rest(of_background, n, sample_rate)
     target, span = event.sound, event.span
 
-    # The level of the event is set against what there is to hear while it lasts.
+    # The level of the event is relative to that of the rest while it lasts.
     snr_db = of_level.uniform(*_SNR_DB)
     wanted = math.sqrt(float(np.mean(rest[span] ** 2))) * 10 ** (snr_db / 20)
     target *= wanted / math.sqrt(float(np.mean(target[span] ** 2)))

@@ -44,8 +44,8 @@ def prepare_synthetic(
     under the same name (both 24-bit), and ``synthetic.json`` with the settings and what was drawn for each clip. The
     folder appears as a whole or not at all, and is left as it is when it was made with the same settings.
 
-    The *shortcut* variant plants something to be found out: a faint 6 kHz hum in ``shortcut_fraction`` of the training
-    clips of one class (:data:`.sounds.SHORTCUT_DB`), nowhere else, so that a classifier may come to listen to it.
+    The *shortcut* variant has a planted flaw: a faint 6 kHz hum (:data:`.sounds.SHORTCUT_DB`) in ``shortcut_fraction``
+    of the training clips of one class and nowhere else, which a classifier may learn to rely on.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def _due(turn: int, fraction: float) -> bool:
 
 
 def _existing_clips(data_folder: Path, settings: dict[str, Any]) -> dict[str, list[dict[str, Any]]] | None:
-    """Return what is known of the clips in the folder, None if there is nothing yet; refuse any other content."""
+    """Return what was drawn for the clips in the folder, None if there is nothing yet; refuse any other content."""
     if not data_folder.exists():
         return None
     if not data_folder.is_dir():

@@ -18,8 +18,8 @@ from torch import Tensor
 from interpretability.metrics.registry import metric
 from interpretability.probabilities import check_scores, check_target, predicted_class
 
-#: Two probabilities closer than this are the same one. The same clip at another place of another batch gives a
-#: probability that differs by some 1e-7, and such noise is no increase.
+#: Two probabilities closer than this count as equal: the same clip at another place of another batch gives one that
+#: differs by some 1e-7, and such noise is no increase.
 EQUAL_TOLERANCE = 1e-6
 
 

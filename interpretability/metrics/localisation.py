@@ -6,8 +6,8 @@ louder than everything else together (:func:`true_mask`). ``mask`` [B, T, F] is 
 hold in the padding does not count. One value per clip in float64, in [0, 1], higher is better; it depends neither on
 padding nor on the other clips of the batch. NaN means *undefined*.
 
-These measures do not ask the classifier: an explanation can be faithful to a classifier that listens to something else
-than the labelled sound, and then lies in the wrong place for a good reason.
+These measures do not ask the classifier: an explanation can be faithful to a classifier that listens to something other
+than the labelled sound, and is then elsewhere for a good reason.
 """
 
 from __future__ import annotations

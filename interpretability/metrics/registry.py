@@ -1,4 +1,4 @@
-"""What a metric says of itself: a decorator on the pure function, which is all that a new metric needs.
+"""How a metric is registered: a decorator on a pure function, which is all that a new metric needs.
 
 The names of a metric's parameters say what it is computed from (:data:`QUANTITIES`), so that
 :class:`.MetricSuite` computes all of them in one loop. A metric that needs the truth belongs to localisation.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 DIRECTIONS = ("high", "low", "none")
 
-#: What a metric can be computed from, by the name of its parameter, and what that is.
+#: What a metric can be computed from: name of the parameter -> what that is.
 QUANTITIES = {
     "p": "probability of the explained class from the unmasked input, [B]",
     "p_rest": "1 - p, without the rounding error of the subtraction, [B]",
@@ -135,7 +135,7 @@ def measure(metrics: Iterable[MetricInfo], quantities: Mapping[str, Any]) -> dic
     ----------
     metrics : iterable of MetricInfo
     quantities : mapping of str to Tensor
-        By name, as in :data:`QUANTITIES`; more than is needed does no harm.
+        By name, as in :data:`QUANTITIES`; others are ignored.
 
     Returns
     -------

@@ -207,7 +207,7 @@ def check_mask(mask: Tensor, valid: Tensor | None = None, name: str = "mask") ->
     """Return ``valid`` if it and the mask (or another [B, T, F]) fit, and the mask is finite; ValueError otherwise."""
     if mask.ndim != 3 or 0 in mask.shape:
         raise ValueError(f"{name} has shape {list(mask.shape)}, expected [B, T, F] with no empty axis")
-    # The extremes of a mask with a value that is not finite are not finite either, and take a twentieth of the time.
+    # A mask with a value that is not finite has an extreme that is not finite, found in a twentieth of the time.
     if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(mask.detach())):
         bad = (~torch.isfinite(mask)).flatten(1).any(dim=1).nonzero()[:, 0].tolist()
         raise ValueError(f"{name} is not finite in clips {bad} of the batch: the method that produced it failed")

@@ -184,7 +184,7 @@ def _drawn_clips(n: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 @lru_cache(maxsize=4)
 def _drawn_at_once(n: int, n_resamples: int, seed: int) -> np.ndarray:
-    """Draw the clips of all samples. All columns of an evaluation with as many clips have these in common."""
+    """Draw the clips of all samples. All columns with the same number of clips share these."""
     return np.random.default_rng(seed).integers(0, n, size=(n_resamples, n))
 
 

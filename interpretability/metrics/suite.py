@@ -1,8 +1,8 @@
 """All metrics of a batch at once, and their summary over clips.
 
 :data:`METRICS` lists the metrics of every clip in the order of the table, :data:`LOCALISATION` those that need to know
-where the labelled sound is. A new one is a decorated function (:func:`.metric`) in one of :data:`MODULES`. Scores of a
-method's own (see :class:`.Interpretation`) are the third part of a table; :func:`metric_info` says how to read any.
+where the labelled sound is. A new one is a decorated function (:func:`.metric`) in one of :data:`MODULES`. A method's
+own scores (see :class:`.Interpretation`) are the third part of a table; :func:`metric_info` says how to read each.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _FIDELITY = re.compile(r"fid_top(\d+)")
 def metric_info(name: str) -> MetricInfo:
     """Return how to read a metric, or one of a method's own scores.
 
-    Nothing but the name of a score is known, so it has no direction; except that a top-k fidelity (1 if the
-    explained class is among the k that the interpreter finds most probable) is the better the higher it is.
+    Only the name of a score is known, so it has no direction, except for top-k fidelity (1 if the explained class is
+    among the k that the interpreter finds most probable), of which more is better.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class MaskedLogits(Protocol):
 
 
 class MaskedClassifier(Protocol):
-    """What the suite asks of a classifier, which must be in evaluation mode; ``task`` is "single" or "multi"."""
+    """What the suite needs of a classifier, which must be in evaluation mode; ``task`` is "single" or "multi"."""
 
     task: str
     training: bool
@@ -84,7 +84,7 @@ class Logits(Protocol):
 
 
 class Batch(Protocol):
-    """What the suite asks of a batch: clips, the classifier's answer to them, and the explained classes [B]."""
+    """What the suite needs of a batch: clips, the classifier's answer to them, and the explained classes [B]."""
 
     clips: Clips
     output: Logits
@@ -138,9 +138,9 @@ class MetricSuite:
             Where In and Out are classified: as masked magnitudes, or as the audio made from them (what a listener
             hears).
         pair : MaskedPair, optional
-            In and Out of this mask, where they are made already.
+            In and Out of this mask, if they are already made.
         masked : mapping, optional
-            From a place to the classifier's answer to In and Out there, where it is known already.
+            Place -> the classifier's answer to In and Out there, if it is already known.
         truth : Tensor [B, T, F] of bool, optional
             The bins in which the labelled source dominates, where that is known.
         undefined : Tensor [B] of bool, optional
@@ -191,7 +191,7 @@ class MetricSuite:
                 inside = pair.inside if place == "spectrogram" else pair.clips[: len(mask)].spectrogram.magnitude
                 here["inside_magnitude"] = inside
             values = everywhere | measure((info for info in metrics if info.depends_on_place), clip | here)
-            # Of silence, no probability can be lost or gained.
+            # Silence has no probability to lose or to gain.
             values = {i.name: values[i.name].masked_fill(silent & ("p" in i.needs), 0.0) for i in metrics}
             values |= {"p": whole.p, "o": here["o"], "q": here["q"]}
             if undefined is not None:

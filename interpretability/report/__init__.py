@@ -1,1 +1,1 @@
-"""What people look at: figures."""
+"""What people look at: figures, tables, and explanations in words."""

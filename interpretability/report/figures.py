@@ -50,7 +50,7 @@ def plot_explanation(
     undefined : bool
         There is no explanation: the mask is empty and means nothing.
     notes : sequence of str
-        What has to be known to read the explanation; stands below.
+        What a reader has to know; printed below.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def plot_components(
     title : str
         See :func:`headline`.
     limit : int, optional
-        Draw at most so many of the selected components; all if not given.
+        Draw at most this many of the selected components; all if not given.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def plot_components(
             (spectra, words.T / words.max(), rate / 2, "Purples"),
             (activations, levels / (float(levels.max()) or 1.0), axes[0, 1].get_xlim()[1], "Blues"),
         ):
-            # Square roots, so that what is faint can be seen.
+            # Square roots make faint parts visible.
             axis.imshow(np.sqrt(picture), aspect="auto", extent=(0, right, *rows), cmap=cmap, vmin=0, vmax=1)
         spectra.set(
             xlabel="frequency (Hz)", ylabel="rank of relevance", title=f"spectra of all {len(chosen)} (square root)"
@@ -192,7 +192,7 @@ def headline(description: Mapping[str, Any], true_label: str | None = None) -> s
         ``title``, ``predicted``, ``predicted_probability``, ``explained`` and ``explained_probability``, as in
         ``explanation.json``.
     true_label : str, optional
-        Stands beside the predicted class.
+        Printed beside the predicted class.
     """
     text = "" if true_label is None else f"true: {true_label}   "
     text += f"predicted: {description['predicted']} (p = {description['predicted_probability']:.3f})"

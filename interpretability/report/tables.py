@@ -17,7 +17,7 @@ from interpretability.metrics.suite import LOCALISATION, METRICS, metric_info
 PLACES = {"spectrogram": "masked spectrogram", "waveform": "masked sound, analysed again (what is heard)"}
 #: Columns of the short table; those without a value are left out.
 SHORT_METRICS = ("fid_in", "ad", "ai", "kept_area", "energy_precision")
-#: Columns of characters that a terminal has.
+#: Width of a terminal, in characters.
 TERMINAL_WIDTH = 80
 
 MISSING = "–"
@@ -58,7 +58,7 @@ def columns(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
     Returns
     -------
     list of str
-        A metric that needs the truth is named if a clip of some summary has a value; a score of a method's own, if some
+        A metric that needs the truth is included if a clip of some summary has a value; a method's own score, if some
         summary has it.
 
     Examples
@@ -91,7 +91,7 @@ def metrics_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterab
     -------
     str
         Columns: method, n (clips in the means; silent ones apart), and ``mean [low, high]`` of each metric, with the
-        number of undefined clips if there are any; "–" where a summary lacks what not every one has; "fixed" for the
+        number of undefined clips if there are any; "–" for a score that the method does not have; "fixed" for the
         metrics that a summary names under ``fixed``, those that the method's settings decide, by which it must not be
         ranked. An arrow in the head says which direction is better.
 
@@ -134,7 +134,7 @@ def titled(title: str, text: str) -> str:
 
 
 def notes_list(notes: Mapping[str, Iterable[str]]) -> str:
-    """Return what stands below tables: a line for each row that needs a remark, from its name to its notes.
+    """Return the notes below tables: one line for each row that has any.
 
     Examples
     --------

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Share of the explanation's energy that lies in the interval that is named, and the same of the band.
+#: Share of the explanation's energy within the named interval, and likewise within the named band.
 SHARE = 0.8
-#: From this probability on a class of a multi-label classifier counts as heard.
+#: A class of a multi-label classifier counts as heard above this probability.
 HEARD = 0.5
-#: Classes that are named, at most; the others are counted.
+#: At most this many classes are named; the others are counted.
 MOST_CLASSES = 8
 
 
@@ -40,7 +40,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is known of one explanation.
+    """The facts about one explanation.
 
     Attributes
     ----------

@@ -115,7 +115,7 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(tool, source, tmp
 def test_only_a_classifiers_folder_is_replaced(tool, source, tmp_path):
     before = sorted(path.name for path in source.iterdir())
     assert (
-        "holds something else than what would replace it (classifier.json)"
+        "holds something other than what would replace it (classifier.json)"
         in tool(f"hf:{source}", "--out", source).line
     )
     assert sorted(path.name for path in source.iterdir()) == before
