@@ -95,6 +95,8 @@ def prepare_esc50(
         empty or are not in the CSV; if a clip is bad; if the archive is damaged, unsafe or not ESC-50.
     """
     # Settings are checked first: a typing error should not cost a download.
+    if not isinstance(esc10_only, bool):
+        raise UserError(f"esc10_only is {esc10_only!r}, expected True or False")
     folds = {
         split: parse_folds(value, f"{split}_folds")
         for split, value in zip(SPLITS, (train_folds, valid_folds, test_folds), strict=True)

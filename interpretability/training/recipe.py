@@ -70,7 +70,7 @@ NUMBERS = {  # setting: (type, least, may be none)
 }
 #: SpeechBrain's options of the command line.
 RUN_OPTIONS = {*HELP_TEXTS, "jit_module_keys", "compile_module_keys"}
-SWITCHES = ("fixed_length", "skip_bad_clips", "tensorboard", "esc10_only")
+SWITCHES = ("fixed_length", "skip_bad_clips", "tensorboard")
 
 
 @dataclass
@@ -207,8 +207,10 @@ def split_arguments(argv: list[str]) -> tuple[list[str], dict[str, str]]:
         elif name in RUN_OPTIONS:
             values = run_options
             values.append(argument)
+        elif equals:
+            values, overrides[name] = run_options, [value]
         else:
-            values = overrides[name] = [value] if equals else []
+            values = overrides[name] = []
     empty = [name for name, values in overrides.items() if not values]
     if empty:
         raise UserError(f"--{empty[0]} has no value: give --{empty[0]} VALUE (null for none)")

@@ -176,12 +176,12 @@ def test_no_yaml_repeats_a_default(path, tmp_path):
 @pytest.mark.parametrize("name", sorted({path.name for path in OF_DATA}))
 def test_nothing_is_said_in_the_yamls_of_two_data_sets(name):
     """What they have in common belongs to a shared YAML."""
-    said: dict[tuple, str] = {}
+    earlier: dict[tuple, tuple] = {}
     for path in OF_DATA:
         if path.name == name:
             here = leaves(without_extends(path))
-            assert not [place for place in here if said.get(place) == here[place]]
-            said |= here
+            assert not [place for place in here if earlier.get(place) == here[place]]
+            earlier |= here
 
 
 @pytest.mark.parametrize("name", sorted({path.name for path in RECIPES}))
@@ -214,10 +214,10 @@ def test_the_seed_comes_first(path):
 @each_yaml
 def test_physical_quantities_carry_their_unit(path):
     for line in path.read_text(encoding="utf-8").splitlines():
-        found = re.match(r"\s*(\w+):\s*(\S+)\s*(?:#\s*(.*))?$", line)
-        if found is None:
+        match = re.match(r"\s*(\w+):\s*(\S+)\s*(?:#\s*(.*))?$", line)
+        if match is None:
             continue
-        key, value, comment = found[1], found[2], found[3] or ""
+        key, value, comment = match[1], match[2], match[3] or ""
         if not re.fullmatch(r"[-+]?\d[\d.e+-]*|!PLACEHOLDER|null", value):
             continue
         if key in UNITS:
@@ -230,14 +230,14 @@ def test_physical_quantities_carry_their_unit(path):
 @each_recipe
 def test_a_recipe_loads_and_overrides_reach_its_sections(path, tmp_path):
     overrides = {"data_folder": "somewhere", "output_folder": str(tmp_path / "out")}
-    trained = "\ntraining:" in compose(path, overrides)  # a method that has nothing to train has no epochs either
+    trained = "\ntraining:" in composed(path)  # a method that has nothing to train has no epochs either
     loaded = load_recipe(path, overrides | ({"number_of_epochs": "3"} if trained else {}))
     assert loaded["prepare"].keywords["data_folder"] == "somewhere"
     if trained:
         assert loaded["training"]["epoch_counter"].limit == 3
         # A dictionary is trained in a folder of its own, inside that of the method that is evaluated with it.
-        own = "dictionary" if path.stem == "nmf" else ""
-        assert Path(loaded["training"]["checkpointer"].checkpoints_dir) == tmp_path / "out" / own / "save"
+        folder = tmp_path / "out" / ("dictionary" if path.stem == "nmf" else "")
+        assert Path(loaded["training"]["checkpointer"].checkpoints_dir) == folder / "save"
 
 
 LOAD = """

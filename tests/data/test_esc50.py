@@ -93,6 +93,11 @@ def test_the_default_splits(data, tmp_path):
     }
 
 
+def test_esc10_only_is_true_or_false(data, tmp_path):
+    with pytest.raises(UserError, match="esc10_only is 'maybe', expected True or False"):
+        prepare(data, tmp_path, esc10_only="maybe")
+
+
 def test_esc10_only(data, tmp_path):
     prepared = prepare(data, tmp_path, esc10_only=True)
     assert prepared.labels == ["zebra", "mule"]

@@ -399,6 +399,40 @@ def test_no_yaml_file_at_all(argv):
     refuse(tiny.call(runner.main, "classifier", "train_classifier.py", argv), "python train_classifier.py hparams/")
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--lr"], "--lr has no value: give --lr VALUE"),
+        (["--lr", "--seed", "3"], "--lr has no value"),
+        (["--seed=3", "0.1"], "the command line has '0.1', which belongs to no option"),
+        (["--noprogressbar", "True"], "the command line has 'True', which belongs to no option"),
+        (["--lr", "[1, 2"], "--lr, line 1: not valid YAML"),
+        (["--lr", "0.1", "--lr", "fast"], "lr is 'fast'"),
+    ],
+)
+def test_a_command_line_that_cannot_be(out, argv, words):
+    yaml = str(tiny.RECIPE / "hparams" / "classifier_compact.yaml")
+    refuse(tiny.call(runner.main, "classifier", None, [yaml, "--data_folder", "unused", *argv]), words)
+
+
+def test_both_forms_of_an_override():
+    options, overrides = recipe.split_arguments(
+        [
+            "--device",
+            "cpu",
+            "--data_folder=/a=b",
+            "--test_folds",
+            "[1,",
+            "2]",
+            "--noprogressbar",
+            "--clip_seconds",
+            "-1",
+        ]
+    )
+    assert options == ["--device", "cpu", "--noprogressbar"]
+    assert overrides == {"data_folder": "/a=b", "test_folds": "[1, 2]", "clip_seconds": "-1"}
+
+
 def test_a_placeholder_that_nobody_filled(out):
     line = tiny.arguments("classifier", "unused", out)
     place = line.index("--data_folder")
