@@ -3,9 +3,9 @@
     python tools/cross_validate.py --data_folder /path/to/ESC-50 --esc10_only True
 
 Rotation k tests on fold k, selects the epoch on the fold before it and trains on the other three, with the recipe's own
-script: ``recipes/ESC50/train_classifier.py``. Rotations that are done are not done again; further ``--key value`` pairs
-go to the script. Paths are relative to where the command is typed; a YAML may also be named as inside the recipe's
-folder. The accuracies land in ``OUT/table.md`` and ``OUT/summary.json``.
+script: ``recipes/ESC50/train_classifier.py``. Finished rotations are not repeated; further ``--key value`` pairs are
+passed to the script. Paths are relative to where the command is typed; a YAML may also be given relative to the
+recipe's folder. The accuracies are written to ``OUT/table.md`` and ``OUT/summary.json``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def rotation(test_fold: int) -> dict[str, list[int]]:
 
 
 def find_yaml(name: str | None) -> str:
-    """Return where a YAML is, absolute: as seen from here, or else inside the recipe's folder.
+    """Return the absolute path of a YAML: relative to the working directory, or else to the recipe's folder.
 
     Raises
     ------
@@ -70,12 +70,12 @@ def cross_validate(yaml: str, out: Path, arguments: Sequence[str]) -> dict:
     out : Path
         Absolute too.
     arguments : sequence of str
-        Go to the script.
+        Passed to the script.
 
     Raises
     ------
     UserError
-        If a rotation fails; its own message stands before.
+        If a rotation fails; its own message is printed before.
     """
     results = []
     for fold in FOLDS:
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--yaml", help=f"a classifier YAML of recipes/ESC50 ({DEFAULT_YAML} by default)")
     parser.add_argument("--out", type=Path, default=RECIPE / "results" / "cross_validation")
     for name in PATHS:
-        parser.add_argument(name, help="goes to the script")
+        parser.add_argument(name, help="passed to the script")
     known, rest = parser.parse_known_args(argv)
     for name in PATHS:
         value = getattr(known, name.removeprefix("--"))

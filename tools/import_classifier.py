@@ -1,9 +1,9 @@
-"""Make a classifier's folder of any model: python tools/import_classifier.py SOURCE --out DIR
+"""Save any model as a classifier's folder: python tools/import_classifier.py SOURCE --out DIR
 
 SOURCE is ``hf:FOLDER`` (or a name on the Hugging Face hub), ``speechbrain:FOLDER``, ``torch:package.module:Class`` or a
-saved classifier's folder. ``DIR`` then works as ``--classifier_folder`` of every recipe, and needs nothing else to be
-loaded (of ``torch:`` the package). ``--list_layers`` prints the layers whose outputs can be feature maps, with a star
-at those that are taken where ``--layers`` names none, and writes nothing.
+saved classifier's folder. ``DIR`` then works as ``--classifier_folder`` of every recipe, and loads without anything
+else (except the package of a ``torch:`` model). ``--list_layers`` prints the layers whose outputs can be feature maps,
+with a star at those that are used by default, and writes nothing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from interpretability.probabilities import TASKS
 
 
 def read_labels(path: Path) -> list[str]:
-    """Return the class names of a text file, one a line, in the order of the logits."""
+    """Return the class names of a text file, one per line, in the order of the logits."""
     if not path.is_file():
-        raise MissingError(f"no class names at {path}: give a text file with one name a line")
+        raise MissingError(f"no class names at {path}: give a text file with one name per line")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file in UTF-8 ({error}): give one with one class name a line") from error
+        raise UserError(f"{path}: not a text file in UTF-8 ({error}): give one with one class name per line") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -113,10 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("source", help="hf:FOLDER, speechbrain:FOLDER, torch:package.module:Class, or a saved folder")
     parser.add_argument("--out", type=Path, help="folder to make; replaced as a whole")
     parser.add_argument("--list_layers", action="store_true", help="list what can be a feature map; write nothing")
-    parser.add_argument("--layers", help="names of the layers to take, with commas between")
+    parser.add_argument("--layers", help="names of the layers to use, separated by commas")
     parser.add_argument("--task", choices=TASKS, help="one label or several; as the model says by default")
     parser.add_argument("--level", choices=LEVEL_RULES, help="the level rule (default: none, as the model is used)")
-    parser.add_argument("--labels", type=Path, help="text file of class names, one a line, in the order of the logits")
+    parser.add_argument("--labels", type=Path, help="text file: a class name per line, in the order of the logits")
     parser.add_argument("--scale", choices=("mel", "linear"), help="scale of the maps' frequency axis (default: mel)")
     parser.add_argument("--sample_rate", type=int, help="torch: in Hz (default: 16000)")
     parser.add_argument("--arguments", help="torch: what the class is called with, a JSON object")

@@ -1,4 +1,4 @@
-"""Make a folder of a published SpeechBrain checkpoint: python tools/import_published.py --out DIR
+"""Save a published SpeechBrain checkpoint as a folder: python tools/import_published.py --out DIR
 
 ``--model piq`` (the default): an interpreter, ``speechbrain/PIQ-ESC50`` from the hub. ``DIR`` then works with
 ``tools/interpret.py``, and ``DIR/classifier`` as ``--classifier_folder`` of the recipes.
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--source", type=Path, help="local folder with the published files")
     parser.add_argument("--dim", type=int, help="piq: channels of the encoder (default: 256)")
     parser.add_argument("--codebook_size", type=int, help="piq: keys (default: 1024)")
-    parser.add_argument("--shared_keys", type=int, help="piq: keys of every class (default: 0)")
+    parser.add_argument("--shared_keys", type=int, help="piq: keys that every class may use (default: 0)")
     parser.add_argument("--n_mels", type=int, help="cnn14: mel bands (default: 80)")
     parser.add_argument("--emb_dim", type=int, help="cnn14: channels of the last block (default: 2048)")
     parser.add_argument("--image_frames", type=int, help="vit, focalnet: frames of an image (default: 431)")

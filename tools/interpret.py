@@ -5,10 +5,10 @@
     python tools/interpret.py --classifier SOURCE --list_methods
 
 RUN_FOLDER is the output folder of a finished training run (or its ``interpreter`` folder). SOURCE is any classifier:
-``hf:FOLDER``, ``speechbrain:FOLDER``, ``torch:package.module:Class`` or a classifier's folder of ours; it is then
+``hf:FOLDER``, ``speechbrain:FOLDER``, ``torch:package.module:Class`` or the folder of a saved classifier; it is then
 explained by a method that needs no training. The sound can be of any rate, mono or not, from 0.1 s to 60 s. DIR gets
-the explanation and the residual as wav, a figure, and a description with all settings and every metric as JSON; of a
-method that explains by components (L2I, NMF) also those, drawn and as sounds.
+the explanation and the residual as wav, a figure, and a description with all settings and every metric as JSON; and for
+methods that explain by components (L2I, NMF) also the components, drawn and as sounds.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def own_dictionary(classifier: Classifier, wav: Tensor, sound: Path, n_component
 
 
 def list_methods(classifier: Classifier) -> str:
-    """Return what can be done with this classifier, a line a method."""
+    """Return what can be done with this classifier, one line per method."""
     lines = [f"{classifier.NAME} classifier of {len(classifier.labels)} classes ({classifier.task}-label)"]
     lines.append("Without training (--method; --list_settings METHOD):")
     for name in ATTRIBUTIONS:
@@ -176,7 +176,7 @@ def list_methods(classifier: Classifier) -> str:
 
 
 def describe_classifier(classifier: Classifier, source: str) -> dict[str, Any]:
-    """Return what is known of the explained classifier as plain values."""
+    """Return a description of the explained classifier as plain values."""
     return {
         "source": source,
         "kind": classifier.NAME,
@@ -214,8 +214,8 @@ def _untrained() -> list[str]:
 
 def _how_to_train(name: str) -> str:
     return (
-        f"run train_{name}.py in a folder of recipes/ with this classifier as --classifier_folder (of a model of "
-        "another library, what tools/import_classifier.py makes), then tools/interpret.py with its output folder"
+        f"run train_{name}.py in a folder of recipes/ with this classifier as --classifier_folder (for a model of "
+        "another library, what tools/import_classifier.py makes of it), then tools/interpret.py with its output folder"
     )
 
 
@@ -280,8 +280,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--classifier_settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the source: layers, labels, …"
     )
-    parser.add_argument("--list_methods", action="store_true", help="say what can be done with --classifier, and stop")
-    parser.add_argument("--list_settings", metavar="METHOD", help="say what a method can be set to, and stop")
+    parser.add_argument("--list_methods", action="store_true", help="list what can be done with --classifier")
+    parser.add_argument("--list_settings", metavar="METHOD", help="list what a method or classifier can be set to")
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--target", help="class to explain (name or index); the predicted one by default")
     parser.add_argument("--device", default="cpu")

@@ -2,9 +2,9 @@
 
 RUN is the output folder of a run that was evaluated; NAME, if given, stands for the method in the tables. The runs have
 to be measured on the same clips of the same data with the same classifier; otherwise nothing is written, and one line
-says what differs. The document is Markdown: for each place of measurement every method, with the loudest bins at its
-own kept area beneath it, and the baselines they share; what has to be known to read a row; then what each took to
-train and to explain.
+says what differs. The document is Markdown: for each place of measurement every method, with the loudest bins of the
+same area beneath it, and the baselines they share; notes on the rows; then what each method took to train and to
+explain.
 
 With --any_classifier the runs may explain different classifiers: every row says which, and the baselines of fixed area,
 which depend on the classifier, are left out. Rows of one classifier can be compared as usual; across classifiers, a
@@ -60,7 +60,7 @@ class Measured:
 
     @property
     def training(self) -> dict[str, Any]:
-        """What is known of the training; little if the method is not trained."""
+        """The record of the training; nearly empty if the method is not trained."""
         return self.provenance.get("training") or {}
 
 
@@ -75,7 +75,7 @@ def read_run(text: str) -> Measured:
         If the file is not the summary of one.
     """
     name, equals, run = text.partition("=")
-    if not equals or Path(text).is_dir():  # the name of a folder may have the sign in it
+    if not equals or Path(text).is_dir():  # the name of a folder may contain the sign
         name, run = "", text
     path = Path(run).expanduser() / SUMMARY
     if not path.is_file():
@@ -94,7 +94,7 @@ def read_run(text: str) -> Measured:
 
 
 def conditions(run: Measured) -> dict[str, Any]:
-    """Return what has to be the same in two evaluations for their rows to stand in one table."""
+    """Return what has to be the same in two evaluations for their rows to share a table."""
     data = dict(run.provenance.get("data") or {})
     folds = dict(data.pop("folds", None) or {})
     # The number of clips to train on follows from the rest; n counts those that were measured.
@@ -115,7 +115,7 @@ def conditions(run: Measured) -> dict[str, Any]:
 
 
 def check_comparable(runs: Sequence[Measured], any_classifier: bool = False) -> None:
-    """Refuse runs that cannot stand in one table; ``any_classifier``: they may explain different ones.
+    """Refuse runs that cannot share a table; ``any_classifier``: they may explain different ones.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def results_table(runs: Sequence[str], out: Path | None = None, any_classifier: 
     Raises
     ------
     UserError
-        If a run has no evaluation, or they cannot stand in one table.
+        If a run has no evaluation, or they cannot share a table.
     """
     measured = [read_run(text) for text in runs]
     check_comparable(measured, any_classifier)

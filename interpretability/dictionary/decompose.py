@@ -97,7 +97,7 @@ class Components:
     activations : Tensor [B, K, T]
         H; zero in frames that are not valid.
     relevance : Tensor [B, K]
-        How much each component speaks for the explained class: 1 for the one that does most, negative against it.
+        How much each component counts for the explained class: at most 1, negative if it counts against the class.
     selected : Tensor [B, K], bool
         The components that the explanation keeps.
     """
@@ -108,7 +108,7 @@ class Components:
     selected: Tensor
 
     def clip(self, index: int, n_frames: int) -> Components:
-        """Return those of one clip, as a batch of one, cut to its frames."""
+        """Return the components of one clip, as a batch of one, cut to its frames."""
         one = slice(index, index + 1)
         return replace(
             self,

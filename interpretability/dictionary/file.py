@@ -20,7 +20,7 @@ RUN_SUBFOLDER = "dictionary"
 
 @dataclass
 class Dictionary:
-    """A learned dictionary, and what has to be known to use it.
+    """A learned dictionary, and what is needed to use it.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Dictionary:
         Raises
         ------
         UserError
-            With each setting that differs.
+            If a setting differs; the message names each one.
         """
         learned, needed = self.frontend.to_dict(), frontend.to_dict()
         different = [
@@ -112,7 +112,7 @@ class Dictionary:
 
     @classmethod
     def load(cls, path: str | Path) -> Dictionary:
-        """Load a dictionary from its file, from the folder it lies in, or from the run folder above that.
+        """Load a dictionary from its file, from the folder of that file, or from the run folder above it.
 
         Raises
         ------
@@ -153,7 +153,7 @@ def dictionary_of(source: Dictionary | str | Path | dict, frontend: FrontendSett
     Parameters
     ----------
     source : Dictionary, path or dict
-        A dictionary, where one lies, or (of a saved interpreter, whose weights bring the matrix) its description.
+        A dictionary, the path of one, or (from a saved interpreter, whose weights hold the matrix) its description.
     frontend : FrontendSettings
         Of the classifier.
     user : str

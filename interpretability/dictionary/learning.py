@@ -2,7 +2,7 @@
 
 **Multiplicative updates that never raise the objective.** With unit columns w_k, and D half the squared distance or the
 generalised Kullback-Leibler divergence, the objective is ``D(X^T || W H) + sparsity * sum(H)``. Moving the scale of a
-column to its activations leaves the first term alone, but not the second. So what is minimised is
+column to its activations changes the second term, but not the first. So what is minimised is
 ``D(X^T || W H) + sparsity * sum_k |w_k| sum_t H_kt``, which is the same at unit columns and does not change when a
 scale moves. For W, ``|w_k| <= (|w_k|² + 1) / 2`` (equal at unit norm) completes the usual majoriser, which is separable
 and has its minimum in closed form: a multiplicative update, after which each column is brought to unit norm and its
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 ALGORITHMS = (*DIVERGENCES, "minibatch", "amortised")
 #: Seconds between two saved states.
 SAVE_EVERY = 10.0
-#: Frames that are worked on at once: bounds the memory beside the spectra and H.
+#: Frames that are processed at once: bounds the memory beside the spectra and H.
 CHUNK = 8192
 #: A component with less than this share of all activations is dead.
 DEAD = 1e-7
@@ -59,7 +59,7 @@ class DictionarySettings(Settings):
     max_frames: int | None = setting(
         20000, "frames to learn from, drawn evenly from all clips; null: all (amortised only starts from them)", least=1
     )
-    n_iterations: int = setting(200, "updates (minibatch: passes over all frames, of which 20 are plenty)", least=1)
+    n_iterations: int = setting(200, "updates (minibatch: passes over all frames, of which 20 are enough)", least=1)
     batch_size: int = setting(1024, "batch of minibatch", unit="frames", least=1)
     hidden: tuple[int, ...] = setting((256, 128), "widths of the encoder's hidden layers (amortised)", least=1)
 
@@ -69,7 +69,7 @@ class DictionarySettings(Settings):
         return self.algorithm == "amortised"
 
     def of_algorithm(self) -> dict[str, Any]:
-        """Return what a dictionary says of its settings: those of its algorithm, but for the iterations."""
+        """Return the settings that a dictionary records: those of its algorithm, except the iterations."""
         batch = {"batch_size": self.batch_size} if self.algorithm == "minibatch" else {}
         return {"algorithm": self.algorithm, "n_components": self.n_components, "sparsity": self.sparsity, **batch}
 
@@ -83,9 +83,9 @@ def collect_frames(
 ) -> Tensor:
     """Return log magnitudes of frames drawn evenly from all clips of a data set.
 
-    Every clip gives as many frames as every other (one more or less), drawn at random; one that has fewer gives all it
-    has. Frames of digital silence teach nothing and are left out. What a clip gives depends on the seed and on its
-    place, not on the other clips' sounds.
+    Every clip gives the same number of frames (give or take one), drawn at random; a clip with fewer gives all of them.
+    Frames of digital silence are left out. Which frames a clip gives depends on the seed and on its position, not on
+    the other clips' sounds.
 
     Parameters
     ----------
@@ -160,10 +160,10 @@ def learn_dictionary(
         ``minibatch`` weighs the L1 norms of both factors as scikit-learn does, before columns are scaled.
     seed : int
     state_file : path, optional
-        Where the state is kept, every 10 s and at the end. If it is there already, learning goes on from it, and ends
-        as if it had never stopped. The caller deletes it once the dictionary is saved.
+        File of the state, saved every 10 s and at the end. If it exists, learning resumes from it, and ends as if it
+        had never stopped. The caller deletes it once the dictionary is saved.
     training : dict, optional
-        What else to record: data, folds, commit. Plain values.
+        What else to record, such as data, folds and commit. Plain values.
     progress : bool
         Show a progress bar, on a terminal.
 
@@ -238,7 +238,7 @@ def update(
     euclidean = divergence == "euclidean"
     gram, column_sums = matrix.T @ matrix, matrix.sum(0)
     updated = []
-    # What the update of W needs of all frames: pull upwards and pull downwards.
+    # What the update of W needs from all frames: the upward and the downward pull.
     up, covariance = torch.zeros_like(matrix), torch.zeros_like(gram)
     for part, active in zip(spectra.split(CHUNK), activations.split(CHUNK), strict=True):
         if euclidean:
@@ -372,7 +372,7 @@ class _MiniBatch:
             setattr(self._model, name, state[name].numpy().copy())
 
     def _batches(self, number: int) -> Iterator[np.ndarray]:
-        """Yield the batches of a pass, all of one size or one more, in an order of its own."""
+        """Yield the batches of a pass, all of one size or one more, in the pass's own order."""
         order = np.random.default_rng((self.seed, number)).permutation(len(self._rows))
         for chosen in np.array_split(order, max(1, len(order) // self._batch_size)):
             yield self._rows[chosen]
@@ -386,7 +386,7 @@ class _StateFile:
         self._saved_at = time.monotonic()
 
     def save(self, learner: _Updates | _MiniBatch, losses: list[float], final: bool) -> None:
-        """Save atomically, if the last time is long enough ago."""
+        """Save atomically, if the last save is long enough ago."""
         if not final and time.monotonic() - self._saved_at < SAVE_EVERY:
             return
         try:

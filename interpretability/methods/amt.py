@@ -1,4 +1,4 @@
-"""AMT, activation-map thresholding (arXiv 2402.02754): where the classifier itself looks. Nothing is trained.
+"""AMT, activation-map thresholding (arXiv 2402.02754): what the classifier itself attends to. Nothing is trained.
 
 A map from inside the classifier (attention of a transformer, modulation of a FocalNet) is brought to the spectrogram's
 grid, and its highest values are kept: ``M = 1[a >= quantile_q(a)]``.
@@ -16,7 +16,7 @@ from interpretability.metrics.areas import keep_top
 from interpretability.metrics.sparsity import check_mask
 from interpretability.settings import setting
 
-#: Variants of the map that look at the explained class; all others are the same whatever the class.
+#: Variants of the map that depend on the explained class; all others are the same for every class.
 CLASS_SPECIFIC = ("gradient",)
 CLASS_AGNOSTIC = "class-agnostic: the mask is the same whichever class is explained"
 #: A map whose values differ by less than this, relative to the largest, is constant up to rounding.
@@ -29,8 +29,8 @@ class AMTSettings(MethodSettings):
 
     variant: str = setting(
         "last",
-        "which map: last, of the last layer (published), or mean, over layers; further ones are the classifier's own. "
-        "gradient looks at the explained class, the others are the same whichever it is",
+        "which map: last, of the last layer (published), or mean, over layers; further ones depend on the classifier. "
+        "gradient depends on the explained class, the others are the same for every class",
     )
     quantile: float = setting(
         0.8, "of the map: 0.8 keeps a fifth of the bins; 0.9 in the published recipe", least=0, below=1
@@ -44,8 +44,8 @@ class AMT(Interpreter):
     each clip exactly ``ceil((1 - quantile) * n)`` are kept, those with the highest values; of equal ones the earlier
     frames and lower bins (where the map is 0 in more bins than are left out, some of those are among them).
 
-    A map that is constant up to rounding says nothing: the clip's explanation is *undefined*, and its mask is 0. It is
-    neither all-ones, which a threshold would give, nor an explanation that keeps nothing.
+    A map that is constant up to rounding tells nothing: the clip's explanation is *undefined*, and its mask is 0. It is
+    neither all ones, which a threshold would give, nor an explanation that keeps nothing.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class AMT(Interpreter):
     """
 
     NAME = "amt"
-    SUMMARY = "where the classifier itself looks: attention or modulation"
+    SUMMARY = "what the classifier itself attends to: attention or modulation"
     Settings = AMTSettings
     trainable = False
 
@@ -87,7 +87,7 @@ class AMT(Interpreter):
 
     @property
     def fixed_metrics(self) -> tuple[str, ...]:
-        """See :attr:`Interpreter.fixed_metrics`: how many bins of how many are kept is known beforehand."""
+        """See :attr:`Interpreter.fixed_metrics`: the share of the bins that is kept is known beforehand."""
         return ("sps", "comp", "comp_rel")
 
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
@@ -102,7 +102,7 @@ class AMT(Interpreter):
         activation = self.classifier.activation_map(batch, variant)
         n_frames, n_bins = spectrogram.magnitude.shape[1:]
         # Interpolated in double precision and compared in single: where the map is flat, beyond its outermost centres,
-        # bins are then ties, and it is not rounding that chooses among them.
+        # bins are then tied, and rounding does not choose among them.
         values = activation.values.detach().double()
         scores = to_spectrogram_grid(values, activation.grid, n_frames, n_bins, activation.rows)
         check_mask(scores, name=f"the activation map {variant!r}")

@@ -16,7 +16,7 @@ from interpretability.settings import Settings, setting
 
 @dataclass(frozen=True)
 class MethodSettings(Settings):
-    """What every method can be set to."""
+    """Settings of every method."""
 
     apply: str = setting("log", "domain of the mask. log: expm1(M log1p(A)); linear: M A", choices=APPLY_DOMAINS)
 
@@ -43,13 +43,13 @@ class Interpreter(nn.Module):
     settings : MethodSettings
         Saved with it, and recorded with every result.
     SUMMARY : str
-        What it is, in half a line: for lists of methods.
+        What it is, in a few words: for lists of methods.
     trainable : bool
         Whether there is anything to train.
     uses_masked_logits : bool
         Whether the training objective needs the classifier's answer to In and Out.
     description : dict
-        What a saved one says of itself (``interpreter.json``): training and hashes. Empty for one that was not loaded.
+        What ``interpreter.json`` records about a saved one: training and hashes. Empty for one that was not loaded.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class Interpreter(nn.Module):
 
     @classmethod
     def remark(cls, classifier: Classifier) -> str:
-        """Return what to know before using it on a classifier, "not here: …" if it cannot be: for lists of methods."""
+        """Return what a user has to know about it on a classifier, "not here: …" if it cannot be used there."""
         if cls.trainable and not classifier.feature_channels:
             return "not here: this classifier has no feature maps; name --layers for it"
         return ""
@@ -84,12 +84,12 @@ class Interpreter(nn.Module):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What has to be known to read its explanations; nothing, unless a method says otherwise."""
+        """What a reader of its explanations has to know; nothing by default."""
         return ()
 
     @property
     def fixed_metrics(self) -> tuple[str, ...]:
-        """Names of the metrics that its settings decide, whatever it explains; none, unless a method says otherwise."""
+        """Names of the metrics that its settings alone decide; none by default."""
         return ()
 
     @property
@@ -107,7 +107,7 @@ class Interpreter(nn.Module):
         return super()._apply(function, *args, **kwargs)
 
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
-        """Explain classes of analysed clips, with whatever a method has to say beside its mask.
+        """Explain classes of analysed clips: the mask, and what else the method gives.
 
         Methods override this or, when there is nothing but a mask, :meth:`mask`; trained ones whose ``forward`` gives
         the mask need neither.
@@ -169,13 +169,13 @@ class Interpreter(nn.Module):
             If the classifier has no such class.
         ValueError
             If wavs, lengths or target do not fit; if the mask has another shape than the magnitude, or values outside
-            [0, 1]; if it keeps something of a clip that is said to have no explanation.
+            [0, 1]; if it keeps something of a clip whose explanation is undefined.
         """
         was_training = self.training
         self.eval()
         try:
             batch = self.classifier.analyse(wavs, lengths, target)
-            # Methods that look at gradients switch them on themselves.
+            # Methods that need gradients switch them on themselves.
             interpretation = self.interpret(batch)
             _check(interpretation, batch.spectrogram)
             pair = MaskedPair.of(batch.clips, interpretation.mask, self.settings.apply)
@@ -206,5 +206,5 @@ def _check(interpretation: Interpretation, spectrogram: Spectrogram) -> None:
 
 
 def hide_invalid(mask: Tensor, spectrogram: Spectrogram) -> Tensor:
-    """Return the mask with zeros in frames that are not valid, whatever stands there: 0 times NaN would be NaN."""
+    """Return the mask with zeros in frames that are not valid, whatever its values there: 0 times NaN would be NaN."""
     return mask.masked_fill(~spectrogram.valid[..., None], 0)

@@ -88,7 +88,7 @@ class EnergyMask(Interpreter):
 
 @dataclass(frozen=True)
 class MatchedBaseline:
-    """A baseline at another mask's own area, clip by clip: what that mask has to beat, whatever it keeps.
+    """A baseline at another mask's area, clip by clip: what that mask has to beat.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class MatchedBaseline:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What results say of it."""
+        """What results record about it."""
         return {"method": self.kind, "area": "same"} | ({"seed": self.seed} if self.kind == "random" else {})
 
     def __call__(self, spectrogram: Spectrogram, mask: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def save_interpreter(interpreter: Interpreter, folder: str | Path, training: dic
     folder : path
         Replaced as a whole.
     training : dict, optional
-        What is worth knowing of its training: data, folds, seed, epoch, commit. Plain values.
+        Facts about its training: data, folds, seed, epoch, commit. Plain values.
     """
     with atomic_folder(folder) as temporary:
         classifier = interpreter.classifier

@@ -1,10 +1,10 @@
 """Gradient methods through Captum: what the classifier's decision is sensitive to, bin by bin. Nothing is trained.
 
 The input is the log magnitude X = log1p(A). The classifier gets ``expm1(X)``, so that these methods work on all
-classifiers alike, those that go back to sound included (they find phase and lengths in the spectrogram). The score s is
-the log odds of the explained class c: of a multi-label head its logit; of a single-label head the logit of c less the
-logsumexp of the others. Unlike p it does not saturate, and unlike the logit of a single-label head it does not change
-when all logits are shifted, as a log-softmax at the end of a network shifts them.
+classifiers alike, including those that go back to sound (which take phase and lengths from the spectrogram). The score
+s is the log odds of the explained class c: of a multi-label head its logit; of a single-label head the logit of c less
+the logsumexp of the others. Unlike p it does not saturate, and unlike the logit of a single-label head it does not
+change when all logits are shifted, as a log-softmax at the end of a network shifts them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class GradientsSettings(MethodSettings):
     attribution: str = setting("integrated_gradients", "what is computed for each bin", choices=ATTRIBUTIONS)
     form: str = setting(
         "soft",
-        "soft: the attribution's positive part; top10, top20: the 10 or 20 % of the bins that have most of it",
+        "soft: the attribution's positive part; top10, top20: the 10 or 20 % of the bins with the highest attribution",
         choices=tuple(FORMS),
     )
     n_steps: int = setting(32, "steps of integrated_gradients", least=1)
@@ -63,8 +63,8 @@ class Gradients(Interpreter):
     The mask is
 
     - ``soft``: the attribution's positive part divided by its largest value in the clip;
-    - ``top10``, ``top20``: ones on exactly 10 or 20 % of the clip's bins, those with the highest attribution (fewer
-      than that may speak for the class: the rest then are those that speak least against it).
+    - ``top10``, ``top20``: ones on exactly 10 or 20 % of the clip's bins, those with the highest attribution (if fewer
+      than that count for the class, the rest are those that count least against it).
 
     A clip whose attribution is 0 everywhere has an all-zero mask. Where the classifier has no gradient, the clip's
     explanation is *undefined*: some networks take a logarithm or a root of what is 0 in silence.
@@ -97,7 +97,7 @@ class Gradients(Interpreter):
 
     @property
     def fixed_metrics(self) -> tuple[str, ...]:
-        """See :attr:`Interpreter.fixed_metrics`: of a thresholded map, how many bins are kept is known beforehand."""
+        """See :attr:`Interpreter.fixed_metrics`: a thresholded map keeps a number of bins known beforehand."""
         return () if FORMS[self.settings.form] is None else ("sps", "comp", "comp_rel")
 
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
@@ -161,7 +161,7 @@ class Gradients(Interpreter):
         from captum.attr import NoiseTunnel, Saliency
 
         device = inputs.device
-        # Captum draws from the global generator: seeded for this, and left as it was found.
+        # Captum draws from the global generator: seeded here, and restored afterwards.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
             torch.manual_seed(self.settings.seed)
             return (

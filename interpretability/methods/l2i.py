@@ -2,7 +2,7 @@
 
 The classifier's feature maps give activations ``H = Psi(h) >= 0`` on a frozen dictionary W, so that ``W H`` draws the
 log spectrogram; an attention over time pools them, ``z = sum_t a_t H_t``, and a linear map without bias imitates the
-classifier, ``s = Theta z``. A component is relevant by its share ``z_k Theta_ck`` in the explained class's score.
+classifier, ``s = Theta z``. The relevance of a component is its share ``z_k Theta_ck`` of the explained class's score.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from interpretability.methods.objectives import batch_mean
 from interpretability.networks.l2i import Cnn14PSI, CompactPSI, Conv2dPSI, Theta
 from interpretability.settings import setting
 
-# Width of the sigmoid that lends its slope to the selection; relevance runs from -1 to 1.
+# Width of the sigmoid whose slope stands in for that of the selection; relevance runs from -1 to 1.
 TEMPERATURE = 0.1
 
 
@@ -58,7 +58,7 @@ class L2ISettings(MethodSettings):
 
 @dataclass
 class L2IPrediction:
-    """What L2I's networks make of a batch.
+    """What L2I's networks compute for a batch.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class L2I(Interpreter):
     """
 
     NAME = "l2i"
-    SUMMARY = "components of a dictionary that speak for the class"
+    SUMMARY = "components of a dictionary that count for the class"
     Settings = L2ISettings
 
     def __init__(self, classifier: Classifier, dictionary: Dictionary | str | Path | dict | None = None, **settings):
@@ -140,7 +140,7 @@ class L2I(Interpreter):
         """Explain a batch, with everything the objective needs."""
         settings, valid = self.settings, batch.spectrogram.valid
         drawn = self.psi(self.classifier, batch)  # [B, T, K]
-        # From here on it is a few small products, and half precision would move components across the threshold.
+        # A few small products from here on; half precision would move components across the threshold.
         with torch.autocast(device_type=drawn.device.type, enabled=False):
             activations = (drawn.float() * valid[..., None]).transpose(1, 2)  # [B, K, T]
             pooled = self.theta(activations, valid)
@@ -168,7 +168,7 @@ class L2I(Interpreter):
     ) -> dict[str, Tensor]:
         """See :meth:`Interpreter.objective`: reconstruction, sparsity, imitation, and the mask terms that are on.
 
-        ``fid_top1`` is no part of the loss: it is there to be watched, and to select epochs by.
+        ``fid_top1`` is not part of the loss: it is for monitoring, and for selecting epochs.
         """
         settings, task = self.settings, self.classifier.task
         valid, log_magnitude = batch.spectrogram.valid, batch.spectrogram.log_magnitude

@@ -1,8 +1,9 @@
 """L-MAC, listenable maps for audio classifiers (arXiv 2403.13086).
 
-A decoder draws the mask from the classifier's feature maps, ``M = sigmoid(D(h_1 … h_4))``, and is trained on what the
-classifier says of what the mask keeps and of what it removes. A second training makes the explanation sound better:
-clips whose explanation is already close to the clean sound are drawn towards it, the others keep their regulariser.
+A decoder draws the mask from the classifier's feature maps, ``M = sigmoid(D(h_1 … h_4))``, and is trained on the
+classifier's answers to what the mask keeps and to what it removes. A second training makes the explanation sound
+better: clips whose explanation is already close to the clean sound are pulled towards it, the others keep their
+regulariser.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ class LMACSettings(MethodSettings):
     cap: float | None = setting(10.0, "bound of Out's cross-entropy; the published one has none", unit="nats", above=0)
     guidance: str | None = setting(
         None,
-        "what draws clips towards the clean sound X_c in fine-tuning. binary: the cross-entropy of the mask against "
+        "what pulls clips towards the clean sound X_c in fine-tuning. binary: the cross-entropy of the mask against "
         "X_c >= loud_fraction * max X_c; magnitude: the mean of (M X - X_c)²",
         choices=(None, "binary", "magnitude"),
     )
     guidance_weight: float = setting(4.0, "weight of that term", least=0)
     gate: float = setting(
-        0.6, "least cosine of the explanation and the clean sound of the clips it is for", least=-1, most=1
+        0.6, "least cosine of explanation and clean sound at which that term applies to a clip", least=-1, most=1
     )
     loud_fraction: float = setting(
         0.35, "share of the clean sound's largest log magnitude that is loud", least=0, most=1
@@ -66,7 +67,7 @@ class LMACSettings(MethodSettings):
 
 @dataclass
 class LMACPrediction:
-    """What L-MAC's decoder makes of a batch: the mask [B, T, F], and its logits."""
+    """What L-MAC's decoder computes for a batch: the mask [B, T, F], and its logits."""
 
     mask: Tensor
     mask_logits: Tensor

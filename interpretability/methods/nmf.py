@@ -43,7 +43,7 @@ class NMFSettings(MethodSettings):
 
     dictionary: Any = setting(
         None,
-        "file of a dictionary, or the run folder of train_nmf.py that it lies in; saved with the interpreter, whose "
+        "file of a dictionary, or the run folder of train_nmf.py that holds it; saved with the interpreter, whose "
         "settings keep its description",
     )
     relevance: str = setting(
@@ -67,10 +67,10 @@ class NMFSettings(MethodSettings):
 class NMF(Interpreter):
     """Interpretation by non-negative matrix factorisation.
 
-    Every clip is looked at alone and at its own length. With p the probability of the explained class c, and
-    ``share_k = W_k H_k / (W H + eps)`` in [0, 1] what component k has of each bin, its relevance is
+    Every clip is processed alone and at its own length. With p the probability of the explained class c, and
+    ``share_k = W_k H_k / (W H + eps)`` in [0, 1] the share of component k in each bin, its relevance is
 
-    - ``removal``: p of the clip less p of what is left of it under the mask ``1 - share_k``;
+    - ``removal``: p of the clip less p of the clip under the mask ``1 - share_k``;
     - ``gradient``: gradient times component, the sum over bins of ``ds/dM * share_k`` at M = 1, from one backward
       pass; in the log domain ``ds/dM`` is ``X * ds/dX``. It is ``removal`` to first order, of s, the log odds of c
       (multi-label: its logit), which unlike p do not saturate;
@@ -79,11 +79,11 @@ class NMF(Interpreter):
 
     Kept are
 
-    - ``fidelity``: the fewest, in order of relevance, with which ``p(In) >= rho * p``; if no number of them does, the
-      number that comes closest;
+    - ``fidelity``: the fewest, in order of relevance, with which ``p(In) >= rho * p``; if no number of them suffices,
+      the number that comes closest;
     - ``threshold``: those with a relevance above ``threshold``.
 
-    A clip in which the dictionary finds nothing, like silence, has an all-zero mask.
+    A clip without any activation, such as silence, has an all-zero mask.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ class NMF(Interpreter):
 
 
 class _Shares:
-    """What each component has of every bin of a clip: ``W_k H_k / (W H + eps)``.
+    """The share of each component in every bin of a clip: ``W_k H_k / (W H + eps)``.
 
     Parameters
     ----------

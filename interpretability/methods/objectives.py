@@ -1,4 +1,4 @@
-"""Scores and loss terms that several methods share: a value per clip, [B]; none knows of the batch size."""
+"""Scores and loss terms that several methods share: one value per clip, [B], independent of the batch size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def masked_cross_entropy(masked: MaskedLogits, target: Tensor, task: str, cap: f
     task : {"single", "multi"}
         Softmax over classes, or the sigmoid of the class's logit.
     cap : float or None
-        Bound in nats of the second term, which has none by itself.
+        Bound in nats of the second term, which is unbounded by itself.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def total_variation(mask: Tensor, valid: Tensor) -> Tensor:
 def loud_bins(log_magnitude: Tensor, valid: Tensor, fraction: float = 0.35, inclusive: bool = False) -> Tensor:
     """Return 1[X > fraction * max X] of each clip as float, [B, T, F]; 1[X >= …] if ``inclusive``.
 
-    What PIQ's decoder, and L-MAC's when it is fine-tuned, are taught to draw. A silent clip has no loud bins.
+    What PIQ's decoder, and L-MAC's in fine-tuning, learn to draw. A silent clip has no loud bins.
     """
     hidden = log_magnitude * valid[..., None]
     bound = fraction * hidden.amax(dim=(1, 2), keepdim=True)

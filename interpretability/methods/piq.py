@@ -41,7 +41,7 @@ class PIQSettings(MethodSettings):
     commitment: float = setting(1.0, "weight of the distance of the features to their keys", least=0)
     faithfulness_weight: float = setting(
         0.0,
-        "weight of what the classifier says of In and Out; 0 in the published objective, which never asks it",
+        "weight of the classifier's answer to In and Out; 0 in the published objective, which never asks it",
         least=0,
     )
     outside_weight: float = setting(0.05, "weight of Out in that term", least=0)
@@ -56,7 +56,7 @@ class PIQSettings(MethodSettings):
 
 @dataclass
 class PIQPrediction:
-    """What PIQ makes of a batch: the mask [B, T, F], and what it was drawn from."""
+    """What PIQ computes for a batch: the mask [B, T, F], and what it was drawn from."""
 
     mask: Tensor
     drawing: Drawing

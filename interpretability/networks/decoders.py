@@ -18,7 +18,7 @@ from interpretability.grids import Grid, hide_padding, regrid
 def pad_for_cnn14(maps: Sequence[Tensor]) -> list[Tensor]:
     """Pad the last four feature maps of CNN14 with zeros to rows that its published decoders accept.
 
-    Their transposed convolutions only meet where there are t, t, 2t and 4t + 1 rows.
+    Their transposed convolutions only fit together for t, t, 2t and 4t + 1 rows.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class FeatureMerge(nn.Module):
 
 
 class DecodingPath:
-    """The grids of a decoder: that of the maps it is given, and a finer one for each of its steps.
+    """The grids of a decoder: that of its input maps, and a finer one for each of its steps.
 
     Where every level below is finer than the one above, as behind strided convolutions, the steps go over these
     levels. Where levels lie on one grid, as in a transformer, or where there are fewer than steps, the last step leads
@@ -85,8 +85,8 @@ class DecodingPath:
         If there is no such level.
     """
 
-    COLUMNS = 8  # that a map without a frequency axis is spread over
-    FRAMES = 1000  # any length does to see which grids are finer: strides do not depend on it
+    COLUMNS = 8  # over which a map without a frequency axis is spread
+    FRAMES = 1000  # any length shows which grids are finer: strides do not depend on it
 
     def __init__(self, classifier: Any, level: int, steps: int):
         self._classifier, self._level, self._steps = (classifier,), level, steps  # a tuple: no part of a module
@@ -146,7 +146,7 @@ def _places(positions: Tensor, count: int) -> Tensor:
 
 
 def _halved(centres: Tensor) -> Tensor:
-    """Return the centres of the halves [2n] of n > 1 cells at ``centres``, as wide as the way to their neighbours."""
+    """Return the centres of the halves [2n] of n > 1 cells at ``centres``, which reach half-way to their neighbours."""
     steps = centres.diff()
     left, right = torch.cat([steps[:1], steps]), torch.cat([steps, steps[-1:]])
     return torch.stack([centres - left / 4, centres + right / 4], dim=1).flatten()
@@ -164,7 +164,7 @@ class MaskDecoder(nn.Module):
     channels : tuple of int
         Channels on each finer grid; as many steps as entries.
     columns : int, optional
-        For maps without a frequency axis: what lies in the channels of their one column is spread over so many.
+        For maps without a frequency axis: the channels of their one column are spread over this many columns.
     """
 
     def __init__(self, in_channels: int, channels: tuple[int, ...], columns: int | None = None):

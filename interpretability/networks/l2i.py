@@ -25,15 +25,15 @@ class Pooled:
 
 
 class Theta(nn.Module):
-    """Attention over time, then a linear map to class scores, without bias: what is not heard says nothing.
+    """Attention over time, then a linear map to class scores, without bias: silence has no score.
 
     Parameters
     ----------
     n_components, n_classes : int
         K and C.
     centred : bool
-        Take from each component's weights their mean over classes. Softmax takes no notice of what all classes have in
-        common, but relevance does: without it, relevance is evidence for a class against the others.
+        Subtract from each component's weights their mean over classes. Softmax ignores what all classes have in common,
+        but relevance does not: without it, relevance is evidence for a class against the others.
     width : int
         Of the attention's hidden layer.
     """
@@ -41,7 +41,7 @@ class Theta(nn.Module):
     def __init__(self, n_components: int, n_classes: int, centred: bool, width: int = 32):
         super().__init__()
         self.centred = centred
-        # Softmax takes no notice of a bias at the end.
+        # Softmax ignores a bias at the end.
         self.attention = nn.Sequential(nn.Linear(n_components, width), nn.Tanh(), nn.Linear(width, 1, bias=False))
         self.classes = nn.Linear(n_components, n_classes, bias=False)
 
@@ -62,9 +62,9 @@ class Theta(nn.Module):
 class CompactPSI(nn.Module):
     """Psi for any classifier: feature maps merged with few channels, frequency collapsed, interpolated in time.
 
-    Each frequency cell has weights of its own, so that where in frequency a feature lies is not lost. Maps finer
-    than a stride of ``FINEST`` are left out: they cost more than all others together. Softplus and not ReLU makes the
-    activations positive: components that a ReLU has silenced early in training would stay silent.
+    Each frequency cell has its own weights, so that the frequency of a feature is not lost. Maps finer than a stride of
+    ``FINEST`` are left out: they cost more than all others together. Softplus, not ReLU, makes the activations
+    positive: components that a ReLU silenced early in training would stay silent.
     """
 
     FINEST = 4

@@ -58,7 +58,7 @@ class PublishedDecoder(CNN14PSI_stft):
         super().__init__(dim=dim)
 
     def forward(self, classifier: Classifier, batch: AnalysedBatch) -> Tensor:
-        """Return mask logits [B, T, F]. The class does not enter: the feature maps speak of the predicted one."""
+        """Return mask logits [B, T, F]. The class is not an input: the feature maps depend on the predicted one."""
         n_frames, n_bins = batch.spectrogram.magnitude.shape[1:]
         coarse_first = batch.output.feature_maps[:-5:-1]
 

@@ -43,7 +43,7 @@ class Quantised:
 
 @dataclass
 class Drawing:
-    """What PIQ's networks make of a batch.
+    """What PIQ's networks compute for a batch.
 
     Attributes
     ----------
@@ -68,8 +68,8 @@ class Drawing:
 def key_classes(n_keys: int, n_classes: int, n_shared: int = 0) -> Tensor:
     """Return the class of each key [K]; the last ``n_shared`` ones belong to every class (-1).
 
-    The groups are contiguous and differ by at most one in size. Where the rounding of the published code has that
-    property too it is followed, so that every key of a published checkpoint keeps its class.
+    The groups are contiguous and differ by at most one in size. Where the rounding of the published code also has that
+    property it is followed, so that every key of a published checkpoint keeps its class.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def look_up(adapted: Tensor, keys: Tensor, classes: Tensor, target: Tensor) -> Q
 class CompactPSI(nn.Module):
     """Adapter, codebook and decoder at low resolution; see :class:`.PIQ`.
 
-    The adapter merges every feature map but the finest, which would need more keys than it is worth.
+    The adapter merges all feature maps except the finest, which would need too many keys for what it adds.
     """
 
     LEVEL = 1  # index of the feature map on whose grid the codes live: stride 4 behind strided convolutions
@@ -191,7 +191,7 @@ class CompactPSI(nn.Module):
         rows = classifier.valid_rows(valid)[1 + self.level :]
         grids = classifier.feature_grids(n_frames)[self.level :]
         merged = self.adapter(batch.output.feature_maps[self.level :], grids, rows)
-        # Of unit variance, so that keys and features live on one scale and the commitment term has one meaning.
+        # Of unit variance, so that keys and features are on one scale and the commitment term has one meaning.
         adapted = self.norm(merged) / merged.shape[1] ** 0.5
         quantised = self.codebook(adapted, batch.target)
         path, path_rows = self.path(n_frames, valid)
@@ -203,8 +203,8 @@ class CompactPSI(nn.Module):
 class PublishedPSI(VectorQuantizedPSI_Audio):
     """SpeechBrain's network with its parameter names, for any number of classes and any length of clip.
 
-    Its modules are used; the choice of keys is ours (shared keys alike in training and evaluation, every class's
-    group within one of the same size). ``psi_model.ckpt`` of a published checkpoint loads into it.
+    Its modules are used; the choice of keys is not (shared keys are used alike in training and evaluation, and the
+    classes' groups differ by at most one in size). ``psi_model.ckpt`` of a published checkpoint loads into it.
     """
 
     def __init__(self, classifier: Classifier, n_keys: int, n_classes: int, n_shared: int):
