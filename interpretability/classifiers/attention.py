@@ -1,4 +1,4 @@
-"""Attention of the transformers of Transformers as maps: of the tokens that the head reads, to the patches."""
+"""Attention of Transformers' networks as maps: from the tokens that the head reads to the patches."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Attention:
     network : torch.nn.Module
         With a ``config`` of Transformers.
     modules : tuple of torch.nn.Module
-        What computes the attention of each layer, first to last: its second output holds the weights
-        [n, heads, tokens, tokens].
+        The module that computes the attention of each layer, first to last: its second output holds the weights [n,
+        heads, tokens, tokens].
     n_special : int
         Tokens in front of those of the patches: class token, distillation token.
     place : str
         Name of the network in its classifier, for errors.
     reads_all : bool
-        Whether the head reads the mean of all tokens, and not that of the special ones.
+        Whether the head reads the mean of all tokens, not of the special ones.
     """
 
     network: nn.Module
@@ -78,7 +78,7 @@ class Attention:
         return rollout(list(layers.values()))[:, : self.n_special, self.n_special :].mean(1)
 
     def gradient_weighted(self, run: Callable[[], Tensor], target: Tensor) -> Tensor:
-        """Return the gradient-weighted attention to the patches of what the head reads.
+        """Return the gradient-weighted attention of what the head reads to the patches.
 
         Parameters
         ----------

@@ -19,7 +19,7 @@ from interpretability.settings import Settings
 
 @dataclass
 class ClassifierOutput:
-    """What a classifier says of a batch.
+    """A classifier's answer to a batch.
 
     Attributes
     ----------
@@ -28,8 +28,8 @@ class ClassifierOutput:
     feature_maps : tuple of Tensor [B, C_l, T_l, F_l]
         Finest first.
     attention : Tensor [B, L, T', F'] or None
-        Where the classifier itself looks, layer by layer, from the first to the last: >= 0, on the grid of the last
-        feature map, zero in rows beyond a clip's end. None where there is no such thing.
+        What the classifier itself attends to, layer by layer, from the first to the last: >= 0, on the grid of the last
+        feature map, zero in rows beyond a clip's end. None if it has no attention.
     """
 
     logits: Tensor
@@ -55,16 +55,16 @@ class ClassifierOutput:
 
 @dataclass
 class AnalysedBatch:
-    """Clips on their way through the house: levelled, analysed, classified, with the class that is explained.
+    """Clips, levelled, analysed and classified, with the class that is explained.
 
-    Made by :meth:`Classifier.analyse`; what interprets, trains and measures takes it.
+    Made by :meth:`Classifier.analyse`, in one place, for all that interprets, trains and measures.
 
     Attributes
     ----------
     clips : Clips
         The levelled sounds.
     output : ClassifierOutput
-        What the classifier says of them.
+        The classifier's answer to them.
     target : Tensor [B], int64
         The explained class of each clip.
     clean : Spectrogram, optional
@@ -78,7 +78,7 @@ class AnalysedBatch:
 
     @property
     def spectrogram(self) -> Spectrogram:
-        """Of the levelled sounds."""
+        """Spectrogram of the levelled sounds."""
         return self.clips.spectrogram
 
     def __len__(self) -> int:
@@ -137,7 +137,7 @@ class Classifier(nn.Module):
     frontend : FrontendSettings or dict, optional
         The front end it is trained with.
     task : {"single", "multi"}
-        Softmax over classes, or one sigmoid a class.
+        Softmax over classes, or one sigmoid per class.
     **settings
         Fields of the class's :attr:`Settings`.
 
@@ -150,7 +150,7 @@ class Classifier(nn.Module):
     settings : Settings
         The values chosen, completed by those that follow from them.
     description : dict
-        What its folder says of it; empty if it comes from none.
+        What its folder records about it; empty if it was not loaded from one.
     feature_channels : tuple of int
         Channels of the feature maps, finest first.
     feature_strides : tuple of int or float
@@ -192,12 +192,12 @@ class Classifier(nn.Module):
         """Make the networks that the settings describe, at the end of construction."""
 
     def keep_description(self, description: dict) -> Classifier:
-        """Keep what its folder says of it, its training above all, as ``description``. Returns itself."""
+        """Keep what its folder records about it, such as its training, as ``description``. Returns itself."""
         self.description = description
         return self
 
     def architecture(self) -> dict:
-        """Return the settings as plain values, for saved folders: with them the constructor builds the same again."""
+        """Return the settings as plain values, for saved folders: from them the constructor builds the same again."""
         return self.settings.to_dict()
 
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
@@ -216,10 +216,10 @@ class Classifier(nn.Module):
         raise NotImplementedError
 
     def classify(self, spectrogram: Spectrogram) -> ClassifierOutput:
-        """Classify analysed clips: what everything that explains calls.
+        """Classify analysed clips: what all explaining code calls.
 
-        Most classifiers need the magnitude alone; one that takes waveforms finds in the spectrogram the phase and the
-        lengths that it needs to go back to sound (:meth:`inputs`).
+        Most classifiers need the magnitude alone; one that takes waveforms also needs the phase and the lengths, to go
+        back to sound (:meth:`inputs`).
         """
         return self(*self.inputs(spectrogram))
 
@@ -235,7 +235,7 @@ class Classifier(nn.Module):
         target: Tensor | int | str | None = None,
         clean: Tensor | None = None,
     ) -> AnalysedBatch:
-        """Level sounds, analyse and classify them, and settle which class is explained.
+        """Level sounds, analyse and classify them, and determine which class is explained.
 
         Parameters
         ----------
@@ -288,7 +288,7 @@ class Classifier(nn.Module):
         Parameters
         ----------
         batch : AnalysedBatch
-            Only class-specific variants look at its target.
+            Only class-specific variants use its target.
         variant : str
             One of :attr:`ACTIVATIONS`. ``last``: of the last layer. ``mean``: over layers, each scaled to a sum of 1.
 
@@ -391,7 +391,7 @@ class Classifier(nn.Module):
         )
 
     def freeze(self) -> Classifier:
-        """Make it an object of study: eval mode for good, no gradients to its parameters. Returns itself."""
+        """Freeze it: eval mode for good, no gradients to its parameters. Returns itself."""
         self.frozen = True
         self.requires_grad_(False)
         return self.train(False)

@@ -17,7 +17,7 @@ from interpretability.settings import Settings, setting
 
 # Five halvings need this many frames, and as many mel bands; shorter clips are padded with silence.
 MIN_FRAMES = 32
-# Of the lobe, which has no settings for them: dropout after every block, channels of the first one.
+# Fixed in SpeechBrain's network: dropout after every block, channels of the first one.
 DROPOUT = 0.2
 PUBLISHED_CHANNELS = 64
 
@@ -40,8 +40,8 @@ class Cnn14Classifier(Classifier):
     Parameter names are those of SpeechBrain's ``Cnn14`` and of a linear layer under ``embedding_model`` and
     ``classifier``, so that the files ``embedding_model.ckpt`` and ``classifier.ckpt`` of published checkpoints load as
     they are. Feature maps are the outputs of the blocks, before dropout; the last four, coarsest first, are what the
-    published interpreters get as representations. Mel bands run from 0 Hz to half the sampling rate. The published
-    checkpoint was trained with a softmax of scale 30: its ``logit_scale`` is 30.
+    published interpreters take. Mel bands run from 0 Hz to half the sampling rate. The published checkpoint was trained
+    with a softmax of scale 30: its ``logit_scale`` is 30.
     """
 
     NAME = "cnn14"
@@ -59,7 +59,7 @@ class Cnn14Classifier(Classifier):
             sample_rate=rate,
             log_mel=False,
         )
-        # The lobe builds its matrix in every call, on the CPU. It is linear: what it gives for the unit vectors is that
+        # SpeechBrain builds its matrix in every call, on the CPU. It is linear: its output for the unit vectors is that
         # matrix, which is not part of the published state.
         weights = filters(torch.eye(self.frontend.settings.n_bins)[None])[0]  # [F, n_mels]
         self.register_buffer("mel_weights", weights, persistent=False)

@@ -23,7 +23,7 @@ class CompactSettings(Settings):
     channels: tuple[int, ...] = setting(
         (32, 64, 128, 256), "channels of the stages, whose strides are 2, 4, 8, …", least=1
     )
-    gain: float = setting(100.0, "factor of the mel energies before log1p: how far below the peak a sound still counts")
+    gain: float = setting(100.0, "factor of the mel energies before log1p; the higher it is, the softer sounds count")
     dropout: float = setting(0.2, "dropout on the embedding in training", least=0, most=1)
 
 

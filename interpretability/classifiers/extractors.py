@@ -1,6 +1,6 @@
 """Feature extractors of transformers in PyTorch: batched, differentiable, and equal to the originals.
 
-The originals work on arrays and let no gradient through.
+The originals work on arrays and pass no gradient.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from interpretability.grids import hertz_from_mel, mel_from_hertz
 
 
 class Extractor(nn.Module):
-    """From waveforms [B, N] to what a model takes, as a feature extractor of transformers does it.
+    """From waveforms [B, N] to what a model takes, as a feature extractor of Transformers makes it.
 
     Attributes
     ----------
     KIND : str
-        Name of transformers' class.
+        Name of the class in Transformers.
     DEFAULTS : dict
         Its settings that matter, with its defaults.
     """
@@ -68,7 +68,7 @@ class Extractor(nn.Module):
 class AstExtractor(Extractor):
     """Kaldi's log-mel filter bank: frames of 25 ms every 10 ms, brought to one number of frames, scaled.
 
-    A sound shorter than a frame, which transformers refuses, is padded with zeros to one.
+    A sound shorter than a frame, which Transformers refuses, is padded with zeros to one.
     """
 
     KIND = "ASTFeatureExtractor"
@@ -90,7 +90,7 @@ class AstExtractor(Extractor):
         banks, _ = torchaudio.compliance.kaldi.get_mel_banks(
             self.settings["num_mel_bins"], self.n_fft, self.sample_rate, self.LOWEST_HERTZ, 0.0, 100.0, -500.0, 1.0
         )
-        # Kaldi leaves the bin at half the sampling rate out.
+        # Kaldi leaves out the bin at half the sampling rate.
         self.register_buffer("mel_weights", functional.pad(banks, (0, 1)).T.contiguous(), persistent=False)
         self.register_buffer("window", torch.hann_window(self.window_length, periodic=False), persistent=False)
 

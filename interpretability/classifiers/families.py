@@ -1,4 +1,4 @@
-"""Families of transformers' audio classifiers: what features each takes, and where its tokens lie, without running it.
+"""Families of audio classifiers of Transformers: their features, and where their tokens lie, without running them.
 
 AST and Whisper take an input of fixed size. All others are transformers on convolutions on the waveform.
 """
@@ -23,12 +23,12 @@ from interpretability.grids import Grid
 #: Types with one token for each row of the convolutions on the waveform.
 ROW_BY_ROW = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-conformer", "wavlm")
 
-#: Types that do not take the features of their family -> those that they take, which are not known here.
+#: Types that do not take the features of their family -> those that they take, which are not supported here.
 NOT_OF_THEIR_FAMILY = {"wav2vec2-bert": "SeamlessM4TFeatureExtractor"}
 
 
 class Family(Layout):
-    """What is known of the models of one family.
+    """The layout of the models of one family.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Family(Layout):
         Raises
         ------
         UserError
-            For a type that is not known or not the family's, or settings that do not fit the configuration.
+            For a type that is unknown or not the family's, or settings that do not fit the configuration.
         """
         kind = given.get("feature_extractor_type") or NOT_OF_THEIR_FAMILY.get(config.model_type, cls.EXTRACTOR.KIND)
         given = {name: value for name, value in given.items() if name != "feature_extractor_type"}
@@ -90,14 +90,14 @@ class Family(Layout):
 
     @property
     def attention(self) -> Attention | None:
-        """The attention to patches, of models that have a token for the class; else None."""
+        """The attention to patches, in models that have a class token; else None."""
         return None
 
     def blocks(self) -> list[str]:
         stacks = [
             [f"{name}.{index}" for index in range(len(module))]
             for name, module in self.module.named_modules()
-            # Some have a stack of convolutions of that name, too, for positions.
+            # Some also have a stack of convolutions of that name, for positions.
             if isinstance(module, nn.ModuleList) and name.split(".")[-1] == "layers" and "pos_conv_embed" not in name
         ]
         return max(stacks, key=len, default=[])
@@ -124,7 +124,7 @@ class ConvolutionalFamily(Family):
 
 
 class FixedSizeFamily(Family):
-    """Models with an input of fixed size: they take the first part of a longer clip, and pad a shorter one."""
+    """Models with an input of fixed size: they cut a longer clip, and pad a shorter one."""
 
     takes_lengths = True
 
@@ -143,13 +143,13 @@ class FixedSizeFamily(Family):
             )
 
     def measure(self, layers: Sequence[FeatureLayer], run: Any) -> list[FeatureLayer]:
-        """See :meth:`Layout.measure`; all is known."""
+        """See :meth:`Layout.measure`; nothing has to be measured."""
         return list(layers)
 
     def fit_rows(self, layer: FeatureLayer, maps: Tensor, n_frames: int) -> Tensor:
         """See :meth:`Layout.fit_rows`; beyond the model's input there are zeros."""
         wanted = layer.rows(n_frames, self.frontend.hop_length)
-        # The last half patch has no row of its own: it has that of the last patch.
+        # The last half patch has no row; it takes that of the last patch.
         covered = math.floor((self.extractor.longest - layer.centre) / layer.stride) + 1
         held = max(0, min(wanted, covered) - maps.shape[2])
         maps = torch.cat([maps[:, :, :wanted], maps[:, :, -1:].expand(-1, -1, held, -1)], dim=2)
@@ -212,7 +212,7 @@ class AstFamily(FixedSizeFamily):
         return values.unflatten(2, self.patches).transpose(2, 3)
 
     def columns(self, layer: FeatureLayer) -> Tensor:
-        """See :meth:`Layout.columns`; patches lie in the middle of their mel bands."""
+        """See :meth:`Layout.columns`; patches are centred on their mel bands."""
         if layer.columns == 1:
             return super().columns(layer)
         places = torch.arange(layer.columns) * self.config.frequency_stride + (self.config.patch_size - 1) / 2

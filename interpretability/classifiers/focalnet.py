@@ -23,8 +23,8 @@ class FocalNetClassifier(ImageClassifier):
     """Transformers' ``FocalNetBackbone`` (arXiv 2203.11926) on spectrograms.
 
     Feature maps are the outputs of the stages before they are downsampled, finest first; an image's embedding is the
-    mean of the last one over its cells, as published. Where it looks is the size of its modulators: the channel-wise L2
-    norm of what ``projection_context`` gives in each layer of the last stage (arXiv 2402.02754).
+    mean of the last one over its cells, as published. What it attends to is the size of its modulators: the
+    channel-wise L2 norm of the output of ``projection_context`` in each layer of the last stage (arXiv 2402.02754).
     """
 
     NAME = "focalnet"
@@ -44,13 +44,13 @@ class FocalNetClassifier(ImageClassifier):
             given = list(getattr(configuration, name))
             if len(given) < stages:
                 raise UserError(f"{name} are {given}, expected one for each of {stages} stages")
-        # Wrong in published configurations, where nothing reads it: it follows from the width.
+        # Wrong in published configurations, where nothing reads it; it follows from the width.
         configuration.hidden_sizes = [configuration.embed_dim * 2 ** min(k + 1, stages - 1) for k in range(stages)]
         return configuration
 
     @classmethod
     def make_network(cls, configuration: Any) -> nn.Module:
-        """Return the network. Its final normalisation is computed and used by nothing: it gets no gradient."""
+        """Return the network. Its final normalisation is computed but not used, and gets no gradient."""
         network = super().make_network(configuration)
         network.focalnet.layernorm.requires_grad_(False)
         return network

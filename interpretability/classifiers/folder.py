@@ -104,6 +104,6 @@ def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
 
 
 def _digest(weights: Path, identity: dict) -> str:
-    """Hash what makes a classifier this one: the same weights behind another front end are another classifier."""
+    """Hash what identifies a classifier: the same weights behind another front end are another classifier."""
     text = json.dumps(identity, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(f"{sha256(weights)}\n{text}".encode()).hexdigest()

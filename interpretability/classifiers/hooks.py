@@ -25,7 +25,8 @@ def recorded_outputs(
     Yields
     ------
     dict
-        Name -> what is recorded, in the order in which the modules ran; of one that runs more than once the last.
+        Name -> what is recorded, in the order in which the modules ran; of a module that runs more than once, the last
+        output.
     """
     recorded: dict[Hashable, Any] = {}
     handles = []

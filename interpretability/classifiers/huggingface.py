@@ -1,4 +1,4 @@
-"""``huggingface``: any ``AutoModelForAudioClassification`` of transformers whose feature extractor is known here."""
+"""``huggingface``: any ``AutoModelForAudioClassification`` of Transformers whose feature extractor is supported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from interpretability.settings import setting
 
 logger = logging.getLogger(__name__)
 
-#: What a configuration holds besides the architecture: class list, file, what is returned.
+#: What a configuration holds besides the architecture: class list, files, kinds of output.
 NOT_ARCHITECTURE = {
     "_name_or_path",
     "architectures",
@@ -55,7 +55,7 @@ class HuggingFaceSettings(WaveformSettings):
 
 
 class HuggingFaceClassifier(WaveformClassifier):
-    """A model for audio classification of transformers, with eager attention.
+    """An audio classifier of Transformers, with eager attention.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ class HuggingFaceClassifier(WaveformClassifier):
 
     Notes
     -----
-    Models with an input of fixed size (AST, Whisper) hear the first part of a longer clip, as they do in transformers.
-    A warning says so once; the feature maps of the rest are zero.
+    Models with an input of fixed size (AST, Whisper) hear only the first part of a longer clip, as they do in
+    Transformers. A warning says so once; the feature maps of the rest are zero.
     """
 
     NAME = "huggingface"
@@ -132,16 +132,16 @@ class HuggingFaceClassifier(WaveformClassifier):
         level: str = "none",
         scale: str = "mel",
     ) -> HuggingFaceClassifier:
-        """Take a model and its feature extractor as ``from_pretrained`` of transformers finds them.
+        """Take a model and its feature extractor as ``from_pretrained`` of Transformers loads them.
 
         Parameters
         ----------
         source : path or str
             A folder, or a name on the hub.
         labels : sequence of str, optional
-            Instead of the configuration's.
+            In place of the configuration's.
         task : {"single", "multi"}, optional
-            What the configuration's ``problem_type`` says if not given.
+            By default as the configuration's ``problem_type`` says.
         layers, scale
             As in the constructor.
         level : {"none", "peak"}
@@ -166,7 +166,7 @@ class HuggingFaceClassifier(WaveformClassifier):
             raise MissingError(f"no config.json in {place}: give a folder that save_pretrained wrote")
         try:
             with quiet_transformers():
-                # Unless told, transformers asks at the terminal whether it may run code in the folder.
+                # By default Transformers asks at the terminal whether it may run code in the folder.
                 model, report = AutoModelForAudioClassification.from_pretrained(
                     place,
                     attn_implementation="eager",
@@ -219,7 +219,7 @@ class HuggingFaceClassifier(WaveformClassifier):
 
     @property
     def extractor(self) -> Extractor:
-        """The feature extractor; nothing of it is learned or saved."""
+        """The feature extractor; it has nothing to learn or to save."""
         return self.layout.extractor
 
     def _apply(self, function, *args, **kwargs):
@@ -238,7 +238,7 @@ class HuggingFaceClassifier(WaveformClassifier):
         if longest is not None and not self._warned and int(lengths.max()) > longest + hop:
             self._warned = True
             logger.warning(
-                "%s hears %.4g s: of longer clips the first part, and nothing of the rest",
+                "%s hears %.4g s: the first part of longer clips, and nothing of the rest",
                 type(self.module).__name__,
                 longest / self.extractor.sample_rate,
             )
@@ -322,7 +322,7 @@ def configuration(settings: Mapping, labels: Sequence[str], task: str):
 
 
 def known_settings(settings: Mapping) -> dict:
-    """Return those settings of a saved configuration that shape a model, and that this transformers knows."""
+    """Return those settings of a saved configuration that shape a model and that this version of Transformers knows."""
     from transformers import AutoConfig
 
     default = AutoConfig.for_model(settings["model_type"])

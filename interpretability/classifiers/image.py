@@ -30,7 +30,9 @@ class ImageSettings(Settings):
     lin_neurons: int = setting(192, "width of the cosine head's hidden layers; published: 192", least=1)
     logit_scale: float = setting(30.0, "factor of the head's cosines, as in the softmax of training; published: 30")
     gain: float = setting(
-        1.0, "factor of the magnitudes before log1p: how far below the peak a sound still counts; published: 1", above=0
+        1.0,
+        "factor of the magnitudes before log1p; the higher it is, the softer sounds count; published: 1",
+        above=0,
     )
     input_norm: bool = setting(False, "normalise the pixels (one learned mean and variance) first; not as published")
     head: str = setting(
@@ -108,8 +110,8 @@ class ImageClassifier(Classifier):
 
     An image covers ``image_frames`` frames and all frequency bins, and is resized (bilinear, antialiased) to the size
     that the network takes. A shorter clip is padded with silence, a longer one is cut into images side by side: a clip
-    is never stretched to its length. A clip's embedding is the mean of its images', each weighted by the frames of the
-    clip that it holds; the head makes logits of it.
+    is never stretched to its length. A clip's embedding is the mean of those of its images, each weighted by the frames
+    of the clip that it holds; the head turns it into logits.
 
     Parameter names are those of Transformers under ``embedding_model`` and of SpeechBrain under ``classifier``.
 
@@ -132,7 +134,7 @@ class ImageClassifier(Classifier):
     SMALL : dict
         The configuration's settings of a network small enough for CPUs.
     BUILD : dict
-        Arguments that the network is built with.
+        Arguments with which the network is built.
     """
 
     Settings = ImageSettings
@@ -192,8 +194,8 @@ class ImageClassifier(Classifier):
         import transformers
 
         network = getattr(transformers, cls.NETWORK)(configuration, **cls.BUILD)
-        # The configuration has one size for all weights, which fits the widest layers of large networks. Narrow layers
-        # hardly learn with it, and products of two of them, as in FocalNet, not at all.
+        # The configuration has one initial scale for all weights, which suits the widest layers of large networks.
+        # Narrow layers hardly learn with it, and products of two of them, as in FocalNet, not at all.
         for module in network.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
                 nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
@@ -209,7 +211,7 @@ class ImageClassifier(Classifier):
         config: dict | None = None,
         **settings,
     ) -> ImageClassifier:
-        """Build one whose network has pretrained weights; the head's start at random.
+        """Build a classifier whose network has pretrained weights; those of the head start at random.
 
         Parameters
         ----------
@@ -384,7 +386,7 @@ def pair(value: Any) -> tuple[int, int]:
 
 
 def plain(value: Any) -> Any:
-    """Return a setting as JSON gives it back: lists for tuples."""
+    """Return a setting as JSON returns it: lists for tuples."""
     return list(value) if isinstance(value, (list, tuple)) else value
 
 

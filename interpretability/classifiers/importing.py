@@ -1,4 +1,4 @@
-"""Importing and building models of others: classes of PyTorch by name, models of Transformers without noise."""
+"""Importing and building third-party models: PyTorch classes by name, models of Transformers without noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FETCHING = ("huggingface", "fairseq", "beats", "discrete", "integrations", "infe
 
 
 def fetches(place: str) -> bool:
-    """Return whether a dotted name lies in a part of SpeechBrain whose networks fetch models when they are built."""
+    """Return whether a dotted name is in a part of SpeechBrain whose networks fetch models when they are built."""
     place = place.lower()
     return place.startswith("speechbrain.") and any(word in place for word in FETCHING)
 
@@ -73,7 +73,7 @@ def make_configuration(kind: Callable[..., Any], settings: Mapping[str, Any], na
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence the progress bars and the reports of loaded weights of Transformers: what they report is checked here."""
+    """Silence Transformers' progress bars and its reports of loaded weights, which are checked here instead."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""Layers whose outputs serve as feature maps: which of a model's have an axis of time, and where their cells lie.
+"""Layers whose outputs serve as feature maps: which ones of a model have a time axis, and where their cells lie.
 
 A model that takes waveforms is run on short sounds to find out. Where the answer is known, a subclass of
 :class:`Layout` gives it.
@@ -25,9 +25,9 @@ SCALES = ("mel", "linear")
 INPUT_BANDS = 64
 #: Most feature maps that are taken if no layers are named.
 DEFAULT_LAYERS = 4
-#: Lengths of the sounds by which a layer's axes are told apart, in seconds; the last ones only for very coarse layers.
+#: Lengths in seconds of the sounds that identify a layer's axes; the last ones only for very coarse layers.
 PROBE_SECONDS = (1.0, 2.0, 4.0, 8.0)
-#: How many rows a map may have more or less than its grid: the last one is repeated, or what is too many cut.
+#: By how many rows a map may differ from its grid: the last row is repeated, or surplus rows are cut.
 SPARE_ROWS = 2
 AXES = {
     3: {0: "TBC", 1: "BTC", 2: "BCT"},
@@ -73,7 +73,7 @@ class FeatureLayer:
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """A layer that can be a feature map, for a list of them.
+    """A layer that can be a feature map, as an entry of a list.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class Layout:
     Attributes
     ----------
     takes_lengths : bool
-        Whether the model itself sees to it that padding has no effect.
+        Whether the model itself takes care that padding has no effect.
     shortest : int
         Samples that the model needs; shorter sounds are padded with zeros.
     """
@@ -138,7 +138,7 @@ class Layout:
     # ------------------------------------------------------------------------------------------- choosing layers
 
     def select(self, wanted: Sequence[str | Mapping] | None, run: Run) -> tuple[FeatureLayer, ...]:
-        """Return the layers that are asked for, or sensible ones; finest first.
+        """Return the named layers, or sensible ones; finest first.
 
         Parameters
         ----------
@@ -240,7 +240,7 @@ class Layout:
             raise UserError(f"layers are named twice: {list(names)}")
 
     def _learned(self, survey: Survey) -> list[FeatureLayer]:
-        """Leave out the layers before the first one with parameters: those make the model's features."""
+        """Leave out the layers before the first one with parameters: they compute the model's features."""
         learned = {name for name, module in self.module.named_modules() if any(True for _ in module.parameters())}
         order = list(survey.shapes)
         first = next((place for place, name in enumerate(order) if name in learned), len(order))
@@ -264,7 +264,7 @@ class Layout:
         return Survey([layer for layer in layers if layer is not None], one)
 
     def find_layer(self, name: str, shapes: Sequence[tuple[int, ...]]) -> FeatureLayer | None:
-        """Tell a layer's axes from its shapes for sounds of 1 s, for a batch of two of them, and for sounds of 2 s.
+        """Identify a layer's axes by its shapes for sounds of 1 s, for a batch of two of them, and for sounds of 2 s.
 
         Returns
         -------
@@ -288,8 +288,8 @@ class Layout:
         """Find the exact stride of layers, and where their first row lies; finest first.
 
         The rows of a chain of convolutions and poolings are ``floor((N - a) / s) + 1`` for N samples. The lengths at
-        which a row is gained tell a and s; with as much padding on the left as on the right, the first row is centred
-        on a / 2.
+        which a row is added determine a and s; with as much padding on the left as on the right, the first row is
+        centred on a / 2.
         """
         known: dict[int, dict[str, tuple[int, ...]]] = {}
         names = [layer.name for layer in layers]
@@ -303,7 +303,7 @@ class Layout:
         def first_length(layer: FeatureLayer, wanted: int, low: int, high: int) -> int:
             """Return the smallest number of samples with that many rows; ``low`` has fewer, ``high`` has them."""
             if measured and measured[-1].stride.is_integer():
-                # A layer behind another gains its rows where that one does: fewer lengths to try.
+                # A layer behind another adds its rows where that one does: fewer lengths to try.
                 step, start = int(measured[-1].stride), int(measured[-1].start)
                 fewer, enough = (low - start) // step, -((start - high) // step)
                 while enough - fewer > 1:
@@ -423,7 +423,7 @@ class Layout:
         return n_frames
 
     def input_grid(self, n_frames: int) -> Grid:
-        """Return the spectrogram's frames, and bands evenly spaced on the mel scale: masks are drawn at this grain."""
+        """Return the spectrogram's frames, and bands evenly spaced on the mel scale, for drawing masks."""
         return Grid(torch.arange(n_frames, dtype=torch.float64), self.band_centres(INPUT_BANDS))
 
 
@@ -455,7 +455,7 @@ def map_of(output: object) -> Tensor | None:
 
 
 def resolution(layer: FeatureLayer) -> tuple[float, int]:
-    """Return what layers are sorted by, finest first: short strides, then many columns."""
+    """Return the key by which layers are sorted, finest first: short strides, then many columns."""
     return (layer.stride, -layer.columns)
 
 

@@ -1,4 +1,4 @@
-"""``torch``: a module of PyTorch from waveforms to logits, named by its class or given as it is."""
+"""``torch``: a PyTorch module from waveforms to logits, named by its class or given as an instance."""
 
 from __future__ import annotations
 

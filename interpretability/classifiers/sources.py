@@ -42,7 +42,7 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
     Parameters
     ----------
     source : str or path
-        ``hf:FOLDER`` (or a name on the hub): a model for audio classification of transformers.
+        ``hf:FOLDER`` (or a name on the hub): an audio classifier of Transformers.
         ``speechbrain:FOLDER``: a folder for SpeechBrain's ``EncoderClassifier`` or ``AudioClassifier``.
         ``torch:package.module:Class``: a module from waveforms [B, N] to logits [B, C].
         Otherwise a saved classifier's folder.
@@ -131,7 +131,7 @@ def open_torch(
     return classifier
 
 
-#: First word of a source -> what opens the rest of it.
+#: Prefix of a source -> what opens the rest of it.
 OPENERS = {
     "hf": HuggingFaceClassifier.from_pretrained,
     "speechbrain": SpeechBrainClassifier.from_folder,

@@ -1,21 +1,22 @@
 """SpeechBrain's pretrained classifiers, explained as they are: folders for ``EncoderClassifier``, ``AudioClassifier``.
 
-A folder holds ``hyperparams.yaml`` and the files that its ``pretrainer`` names. It is read where it lies: nothing is
-fetched, copied or linked, and a path in the YAML that leads elsewhere (to the hub that the folder was copied from) is
+A folder holds ``hyperparams.yaml`` and the files that its ``pretrainer`` names. It is read in place: nothing is
+fetched, copied or linked, and a path in the YAML that leads elsewhere (to the hub from which the folder was copied) is
 looked up in the folder by its file name.
 
 HyperPyYAML can run any code. Here the YAML may build networks of SpeechBrain and PyTorch and what loads them, and
-nothing else: every other tag is refused before anything is built. Of the YAML only what the classifier needs is kept.
+nothing else: every other tag is refused before anything is built. Only the parts of the YAML that the classifier needs
+are kept.
 
 Logits are what the model's own ``classify_batch`` gives as ``out_prob``. Heads that end in a log-softmax give log
 probabilities, and the softmax over them gives back just these. SpeechBrain's cosine head (ECAPA-TDNN's) gives cosines,
-which are no probabilities, though the class calls them so; in training the softmax was taken over 30 times the cosines
-in SpeechBrain's recipes (additive angular margin), and ``logit_scale`` does the same here. The predicted class is the
-same either way.
+which are not probabilities, although the class calls them that; in training the softmax was taken over 30 times the
+cosines in SpeechBrain's recipes (additive angular margin), and ``logit_scale`` does the same here. The predicted class
+is the same either way.
 
 SpeechBrain's ``StatisticsPooling`` (of x-vectors) adds noise between eps and 9 eps to the mean, eps being 1e-5, in
-evaluation too, and scaled anew in every batch. Here the middle of that range is added instead: the same sound gives the
-same answer.
+evaluation too, and scaled anew in every batch. Here the middle of that range is added instead, so that the same sound
+gives the same answer.
 """
 
 from __future__ import annotations
@@ -217,7 +218,7 @@ class SpeechBrainModel(nn.ModuleDict):
         self.encodes, self.statistics = names == ENCODER, tuple(statistics)
         self.power, self.use_mel = float(built.get("spec_mag_power", 1.0)), bool(built.get("use_melspectra", True))
         for name, shape in statistics.items():
-            # As buffers they move and are saved with the rest; as plain attributes, which they are, they do not.
+            # As buffers they move and are saved with the rest, which the plain attributes of SpeechBrain are not.
             for attribute, value in (("glob_mean", 0.0), ("glob_std", 1.0)):
                 delattr(self[name], attribute)
                 self[name].register_buffer(attribute, torch.full(tuple(shape), value))
@@ -278,7 +279,7 @@ def _modules_of(tree: Mapping, where: str) -> tuple[str, ...]:
 
 
 def _resolved(text: str, where: str) -> dict[str, Any]:
-    """Return the YAML with its references resolved, as a tree of which nothing is built."""
+    """Return the YAML with its references resolved, as a tree with nothing built."""
     for tag in _tags(text, where):
         _check_name(tag, where)
     try:
@@ -330,7 +331,7 @@ def _tags(text: str, where: str) -> Iterator[str]:
 
 
 def _check_name(tag: str, where: str) -> None:
-    """Refuse a tag that names what lies outside of the packages, or that runs something while it is being read."""
+    """Refuse a tag that names something outside the packages, or that runs something while it is read."""
     kind, _, place = tag.partition(":")
     if tag in VALUES | REFERENCES or (kind in ("!new", "!name", "!apply") and place.startswith(PACKAGES)):
         return
@@ -352,7 +353,7 @@ def _check_class(tag: str, where: str) -> None:
         target = pydoc.locate(place) if listed and kind in ("!new", "!name") else None
     except pydoc.ErrorDuringImport as error:
         raise UserError(f"{where}: {tag!r} cannot be imported ({first_line(error)}): install its package") from error
-    # Where it is defined, not where it is imported from: a module has all that it imports as attributes.
+    # Where it is defined, not where it is imported: a module has everything that it imports as attributes.
     origin = getattr(target, "__module__", "") + "."
     network = inspect.isclass(target) and issubclass(target, nn.Module) and origin.startswith(NETWORKS)
     if target in HELPERS or (network and not fetches(origin)):
@@ -367,7 +368,7 @@ def _check_class(tag: str, where: str) -> None:
 
 
 def _load_files(pretrainer: Any, folder: Path) -> None:
-    """Let SpeechBrain load the files of the folder as it does, from where they are."""
+    """Let SpeechBrain load the files of the folder, from where they are."""
     if not isinstance(pretrainer, Pretrainer):
         raise UserError(f"{folder / HYPERPARAMS}: has no pretrainer, which says what files belong to the model")
     pretrainer.set_collect_in(None)

@@ -42,7 +42,7 @@ class ViTClassifier(ImageClassifier):
 
     Feature maps are the patch tokens behind four layers that are evenly spaced up to the last one, all on one grid; the
     last map has passed the final layer normalisation, as published. The pooler of published checkpoints is left out:
-    nothing uses it. Attention is eager: faster kinds do not give their weights.
+    nothing uses it. Attention is eager: faster kinds do not return their weights.
 
     Raises
     ------
@@ -110,8 +110,8 @@ class ViTClassifier(ImageClassifier):
         the product of 0.5 A_l + 0.5 I over the layers, from the last to the first.
 
         ``gradient`` (arXiv 2103.15679, the rule for self-attention): with G_l the gradient of the target's logit,
-        R = I, then R <- R + mean over heads of (G_l * A_l)^+ R, from the first layer to the last. Of R - I it is what
-        the embedding is read from: the class token's row, or the mean of all rows with mean pooling.
+        R = I, then R <- R + mean over heads of (G_l * A_l)^+ R, from the first layer to the last. The map is the row of
+        R - I from which the embedding is read: the class token's, or with mean pooling the mean of all rows.
         """
         if variant not in ("rollout", "gradient"):
             return super().activation_map(batch, variant)

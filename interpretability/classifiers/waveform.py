@@ -27,7 +27,7 @@ from interpretability.settings import Settings, setting
 
 
 def frontend_for(sample_rate: int, level: str = "none") -> FrontendSettings:
-    """Return the front end for models of a sampling rate: window and hop last as long as in the default one.
+    """Return the front end for a sampling rate: window and hop have the same durations as in the default one.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class WaveformClassifier(Classifier):
     Notes
     -----
     The embedding is the mean of the last feature map over the clip, or the logits where there are no feature maps.
-    Frozen, as everything that is explained: the model's parameters, modes and buffers stay as they are.
+    Frozen, like every explained classifier: the model's parameters, modes and buffers stay as they are.
     """
 
     Settings = WaveformSettings
@@ -118,7 +118,7 @@ class WaveformClassifier(Classifier):
         return tuple(layer.stride / self.frontend.settings.hop_length for layer in self.layers)
 
     def inputs(self, spectrogram: Spectrogram) -> tuple:
-        """Return the arguments of :meth:`forward`: what it takes to go back to sound."""
+        """Return the arguments of :meth:`forward`: what is needed to go back to sound."""
         return (
             spectrogram.magnitude,
             spectrogram.valid,
@@ -171,7 +171,7 @@ class WaveformClassifier(Classifier):
         return self.classify_samples(wavs, lengths, magnitude.shape[1])
 
     def classify_sound(self, clips: Clips) -> ClassifierOutput:
-        """Classify sounds as they are: the model gets them, and no spectrogram is made."""
+        """Classify sounds as they are: no spectrogram is made."""
         return self.classify_samples(clips.wavs, clips.lengths, self.frontend.n_frames(clips.wavs.shape[1]))
 
     def classify_samples(self, wavs: Tensor, lengths: Tensor, n_frames: int) -> ClassifierOutput:
@@ -253,7 +253,7 @@ class WaveformClassifier(Classifier):
             seconds = wavs.shape[1] / self.frontend.settings.sample_rate
             if seconds >= PROBE_SECONDS[0]:
                 raise
-            # It runs on longer sounds: its windows and kernels do not fit into this one.
+            # It runs on longer sounds: its windows or kernels are longer than this one.
             raise UserError(
                 f"{type(self.module).__name__} cannot be run on {seconds:.3g} s of sound ({first_line(error)}): "
                 "give a longer one"
@@ -263,7 +263,7 @@ class WaveformClassifier(Classifier):
         for layer in self.layers:
             if layer.name in recorded:
                 maps.append(self.layout.fit_rows(layer, self.layout.to_map(layer, recorded[layer.name]), n_frames))
-            elif self.training:  # some transformers leave out blocks at random
+            elif self.training:  # some transformers drop blocks at random
                 size = layer.rows(n_frames, self.frontend.settings.hop_length)
                 maps.append(logits.new_zeros(len(wavs), layer.channels, size, layer.columns))
             else:

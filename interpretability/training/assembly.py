@@ -1,4 +1,4 @@
-"""What jobs are put together from: manifests, data sets, Brains, and the training itself."""
+"""The parts of the jobs: manifests, data sets, Brains, and the training itself."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_datasets(
 
 
 def describe_data(prepared: PreparedData, datasets: dict[str, DynamicItemDataset]) -> dict[str, Any]:
-    """Return what results say of the data: its description, less the clips that turned out bad when decoded."""
+    """Return what results record about the data: its description, less the clips that could not be decoded."""
     counts = prepared.description.get("n_clips", {})
     left = {split: len(dataset) for split, dataset in datasets.items() if split in counts}
     lost = sum(counts[split] - n for split, n in left.items())
@@ -65,12 +65,12 @@ def describe_data(prepared: PreparedData, datasets: dict[str, DynamicItemDataset
 
 
 def device_of(run: Run) -> str:
-    """Return the device that was asked for, or the best that is there."""
+    """Return the device that was asked for, or the best one available."""
     return run.options.device or sb.utils.distributed.infer_device()
 
 
 def shows_progress(run: Run) -> bool:
-    """Tell whether this process shows progress bars."""
+    """Return whether this process shows progress bars."""
     return if_main_process() and not run.options.noprogressbar
 
 
@@ -87,7 +87,7 @@ def make_brain(
     trained : str
         The module that is trained and goes through the checkpoints.
     hparams
-        What this kind of Brain reads besides what every one does.
+        What this kind of Brain reads besides what all do.
     """
     training, stopwatch = run["training"], Stopwatch()
     check_arguments("optimizer", training["optimizer"], [])
@@ -144,7 +144,7 @@ def _tensorboard(run: Run) -> Any:
 
 
 def _main_process_first(make: Callable[[], Result]) -> Result:
-    """Call ``make`` on the main process, then on the others, which find on disk what the first has written there."""
+    """Call ``make`` on the main process, then on the others, which find its files on disk."""
     results: list[Result] = []
     run_on_main(lambda: results.append(make()))
     return results[0] if results else make()

@@ -16,9 +16,9 @@ from interpretability.settings import Settings, setting
 class AugmentationSettings(Settings):
     """Augmentation of a classifier's training."""
 
-    mixup_alpha: float = setting(0.4, "clips are mixed by shares of Beta(alpha, alpha); 0: not at all", least=0)
+    mixup_alpha: float = setting(0.4, "clips are mixed by shares drawn from Beta(alpha, alpha); 0: not at all", least=0)
     time_shift: float = setting(
-        0.5, "share of its length that each clip is rolled by at most, both ways", least=0, most=1
+        0.5, "largest share of its length by which a clip is rolled, either way", least=0, most=1
     )
     time_masks: int = setting(2, "number of silenced stripes of time", least=0)
     time_mask_frames: int = setting(40, "longest stripe of time", unit="frames", least=0)
@@ -28,7 +28,7 @@ class AugmentationSettings(Settings):
 
 
 def shift_in_time(wavs: Tensor, lengths: Tensor, share: float) -> Tensor:
-    """Roll each clip of [B, N] within its length by a random part of ``share`` of it, both ways."""
+    """Roll each clip of [B, N] within its length by up to ``share`` of it, either way, at random."""
     if share <= 0:
         return wavs
     counts = sample_counts(wavs, lengths)  # [B]

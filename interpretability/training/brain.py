@@ -38,9 +38,9 @@ from interpretability.training.augmentation import (
 
 logger = logging.getLogger(__name__)
 
-#: In a checkpoint's metadata: what training reports, beside the validation scalars.
+#: Prefix of the training's scalars in a checkpoint's metadata, beside those of the validation.
 TRAIN_PREFIX = "train "
-#: What SpeechBrain wraps modules in for training in parallel.
+#: Wrappers that SpeechBrain puts around modules for parallel training.
 WRAPPERS = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
 
 
@@ -51,7 +51,7 @@ class Selection:
     Attributes
     ----------
     key : str
-        Name of a scalar that the validation stage reports; checked when it first ends.
+        Name of a scalar that the validation stage reports; checked at the end of the first one.
     mode : {"min", "max"}
     """
 
@@ -99,7 +99,7 @@ def one_cycle(progress: float, warmup: float = 0.25, start: float = 0.04, end: f
 
 
 def seed_step(*parts: int | str) -> None:
-    """Seed every generator from what identifies a step, so that a resumed step draws what it would have drawn."""
+    """Seed every generator from what identifies a step, so that a resumed step repeats its draws."""
     seed = zlib.crc32("/".join(map(str, parts)).encode())
     random.seed(seed)
     np.random.seed(seed)
@@ -109,10 +109,10 @@ def seed_step(*parts: int | str) -> None:
 # The totals are gathered over processes while saving: every one of them has to take part.
 @partial(register_checkpoint_hooks, save_on_main_only=False)
 class ResumableBrain(sb.Brain):
-    """What all kinds of training share.
+    """What all kinds of training have in common.
 
     - Every training step is seeded from (seed, epoch, step, rank), and the learning rate is a function of progress:
-      a run killed in the middle of an epoch and started again gives what it would have given.
+      a run killed in the middle of an epoch and started again gives the same result.
     - Statistics are means over clips (not over batches), plain floats, gathered over processes.
     - The best checkpoint by a named validation scalar is kept, and the last one.
 
@@ -120,24 +120,24 @@ class ResumableBrain(sb.Brain):
     ``stopwatch``.
     """
 
-    #: What the progress bar says is trained.
+    #: Name of what is trained, for the progress bar.
     TRAINS = ""
     epoch = 0
     steps_per_epoch = 1
-    # Of the whole training; a Brain that only measures has none.
+    # The progress bar of the whole training; a Brain that only measures has none.
     _bar = tqdm(disable=True)
     # Sums and counts of the first part of an epoch, from a checkpoint in its middle.
     _carried: Mapping[str, list[float]] = MappingProxyType({})
 
     def fit(self, epoch_counter, train_set, valid_set, progressbar=None, loggers=(), **kwargs):
-        """See :meth:`speechbrain.Brain.fit`; ``loggers``: SpeechBrain's train loggers, told each epoch's statistics.
+        """See :meth:`speechbrain.Brain.fit`; ``loggers``: SpeechBrain's, for each epoch's statistics.
 
         One progress bar, on a terminal, shows the whole training with an estimate of the time left.
 
         Raises
         ------
         UserError
-            If the checkpoints are of more epochs than were asked for.
+            If the checkpoints have more epochs than were asked for.
         """
         self.steps_per_epoch = max(1, len(train_set))
         self._epoch_counter = epoch_counter
@@ -182,7 +182,7 @@ class ResumableBrain(sb.Brain):
         factor = one_cycle(done / (self.hparams.number_of_epochs * self.steps_per_epoch))
         for group in self.optimizer.param_groups:
             group["lr"] = self.hparams.lr * factor
-        if not self._bar.n:  # of a resumed run: what was done before does not count for the estimate
+        if not self._bar.n:  # of a resumed run: earlier steps do not count for the estimate
             self._bar.initial = self._bar.n = (self.epoch - 1) * self._batches_per_epoch + self.step - 1
         loss = super().fit_batch(batch)
         self._bar.update()
@@ -299,14 +299,14 @@ class ResumableBrain(sb.Brain):
         if not end_of_epoch:
             with open(path, encoding="utf-8") as stream:
                 totals = yaml.safe_load(stream)["totals"]
-            # They are of all processes: one has them, the others only know the names.
+            # They are totals of all processes: one process has them, the others only know the names.
             main = sb.utils.distributed.if_main_process()
             self._carried = {name: pair if main else [0.0, 0.0] for name, pair in totals.items()}
 
     def bare(self, name: str) -> torch.nn.Module:
         """Return a module without the wrapper of parallel training: for attributes, never for its ``forward``."""
         module = self.modules[name]
-        # By its type: a classifier that wraps a third-party model may have an attribute of that name, too.
+        # By its type: a classifier that wraps a third-party model may also have an attribute of that name.
         return module.module if isinstance(module, WRAPPERS) else module
 
     def wavs_of(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
@@ -397,7 +397,7 @@ class InterpreterBrain(ResumableBrain):
     TRAINS = "interpreter"
 
     def compute_forward(self, batch, stage):
-        """Analyse, classify, interpret; ask the classifier about In and Out when somebody needs its answer."""
+        """Analyse, classify, interpret; classify In and Out where the objective or the metrics need it."""
         wavs, lengths = self.wavs_of(batch)
         classifier: Classifier = self.bare("classifier")
         interpreter = self.interpreter
@@ -428,7 +428,7 @@ class InterpreterBrain(ResumableBrain):
             suite = MetricSuite(self.bare("classifier"), self.interpreter.settings.apply)
             known = {"spectrogram": now.masked}
             measured = suite(now.analysed, now.prediction.mask, masked=known)["spectrogram"]
-            # As in evaluation: silence has nothing to lose and is left out of the means.
+            # As in evaluation, silence is left out of the means.
             audible = measured["silent"] == 0
             self.count({name: value[audible] for name, value in measured.items() if name != "silent"})
         return terms["loss"]
@@ -491,7 +491,7 @@ class DictionaryBrain(ResumableBrain):
 
 
 def classification_loss(logits: Tensor, shares: Tensor, task: str, smoothing: float = 0.0) -> Tensor:
-    """Return the loss of each clip, [B] in nats: cross-entropy over classes, or one binary cross-entropy a class.
+    """Return the loss of each clip, [B] in nats: cross-entropy over classes, or one binary cross-entropy per class.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""SpeechBrain's checkpointer, made safe against being killed or running out of disk while it saves."""
+"""SpeechBrain's checkpointer, safe against a kill or a full disk while it saves."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PARTIAL = "partial+"
 
 
 class AtomicCheckpointer(Checkpointer):
-    """A checkpointer whose folders appear whole or not at all.
+    """A checkpointer whose folders appear as a whole or not at all.
 
-    SpeechBrain writes the metadata first and the parameters after it, so a checkpoint that was cut off looks like a
-    good one and breaks the next start. Here a checkpoint is written under a name that recovery does not look at, and
-    renamed when it is complete.
+    SpeechBrain writes the metadata first and the parameters after it, so a truncated checkpoint looks like a good one
+    and breaks the next start. Here a checkpoint is written under a name that recovery does not look at, and renamed
+    when it is complete.
     """
 
     def save_checkpoint(self, *args, verbosity=logging.INFO, **kwargs):
@@ -38,7 +38,7 @@ class AtomicCheckpointer(Checkpointer):
         UserError
             If the files cannot be written (a full disk); nothing is left of the attempt.
         """
-        # Cut-off attempts of an earlier, killed process. Nobody else writes here.
+        # Truncated attempts of an earlier, killed process. No other process writes here.
         if if_main_process():
             for leftover in Path(self.checkpoints_dir).glob(f"{PARTIAL}*"):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -96,7 +96,7 @@ class AtomicCheckpointer(Checkpointer):
 
 @register_checkpoint_hooks
 class Stopwatch:
-    """Training time in seconds, over every run that it took (it is saved and recovered with the checkpoints)."""
+    """Training time in seconds, over all resumed runs (it is saved and recovered with the checkpoints)."""
 
     def __init__(self):
         self._before = 0.0

@@ -1,8 +1,8 @@
 """Recipe YAMLs: one text made of a file, the files that it extends and the command line, for HyperPyYAML to load.
 
-``extends: FILE`` or ``extends: [FILE, FILE]`` (paths relative to the file that says so) lays the keys of a file over
-those of others: a later one over an earlier one, each file once. Mappings are laid over each other key by key, all else
-is replaced. Settings may be laid over ``!new:CLASS`` or ``!name:CLASS`` without naming it again; another class starts
+``extends: FILE`` or ``extends: [FILE, FILE]`` (paths relative to the file itself) lays the keys of a file over those of
+others: a later one over an earlier one, each file once. Mappings are laid over each other key by key, all else is
+replaced. Settings may be laid over ``!new:CLASS`` or ``!name:CLASS`` without naming it again; another class starts
 without settings.
 """
 
@@ -26,10 +26,10 @@ from ruamel.yaml.tag import Tag
 from interpretability.errors import MissingError, UserError, first_line
 
 EXTENDS = "extends"
-#: In place of the default of what has none.
+#: Stands for the default of a setting that has none.
 REQUIRED = inspect.Parameter.empty
 _OBJECTS = ("!new:", "!name:", "!apply:")
-#: What a job gives to that which a YAML only names (``!name:``): no settings of its YAML.
+#: Arguments that the job gives to what a YAML names with ``!name:``: not settings of the YAML.
 _GIVEN_BY_JOBS = ("classifier", "labels", "frontend", "sample_rate")
 
 
@@ -52,7 +52,7 @@ def compose(path: str | Path, overrides: Mapping[str, Any] | None = None, comple
     UserError
         In one line: for a file that is not YAML or not UTF-8, that gives a key twice or extends itself; for an override
         of a key that is not there; for a key that what it configures does not take, with the nearest ones; for a
-        placeholder that nobody has filled.
+        placeholder that is not filled.
     """
     path = Path(os.path.abspath(path))
     tree = CommentedMap()
@@ -70,7 +70,7 @@ def compose(path: str | Path, overrides: Mapping[str, Any] | None = None, comple
             raise UserError(f"{path}: {place} has to be given: --{place} VALUE")
         if _tag(node).startswith("!include:"):
             raise UserError(
-                f"{path}: {place} includes a file, which HyperPyYAML cannot find: say extends: FILE instead"
+                f"{path}: {place} includes a file, which HyperPyYAML cannot find: use extends: FILE instead"
             )
         if hasattr(node, Comment.attrib):
             delattr(node, Comment.attrib)
@@ -87,7 +87,7 @@ class Key:
     name : str
         Dotted.
     value : str
-        As a YAML would have it; empty for a mapping.
+        As written in a YAML; empty for a mapping.
     given : bool
         Whether the YAML has it; otherwise it is a setting, and ``value`` its default.
     target : str
@@ -101,12 +101,12 @@ class Key:
 
 
 def list_keys(text: str) -> list[Key]:
-    """Return all keys of a whole YAML, and the settings that what it configures has besides."""
+    """Return all keys of a whole YAML, and the further settings of what it configures."""
     return _keys(_parse(text, "the YAML"))
 
 
 def settings_of(target: str) -> dict[str, Any] | None:
-    """Return what a class or function takes from a YAML: name -> default; None if it takes anything, or is not there.
+    """Return what a class or function takes from a YAML: name -> default; None if it takes anything, or does not exist.
 
     Example
     -------
@@ -116,7 +116,7 @@ def settings_of(target: str) -> dict[str, Any] | None:
     thing = pydoc.locate(target)
     try:
         parameters = inspect.signature(thing).parameters.values()
-    except (TypeError, ValueError):  # not callable, which HyperPyYAML tells; or a built-in one
+    except (TypeError, ValueError):  # not callable, which HyperPyYAML reports; or a built-in
         return None
     known = {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     settings = getattr(getattr(thing, "__self__", thing), "Settings", None)  # of a class method: those of its class
@@ -137,7 +137,7 @@ def _keys(tree: Mapping, place: str = "") -> list[Key]:
 
 
 def _written(node: Any) -> str:
-    """Return a value as a YAML would have it."""
+    """Return a value as it is written in a YAML."""
     if node is REQUIRED:
         return ""
     if isinstance(node, (list, tuple)):
@@ -192,7 +192,7 @@ def _lay(upper: Any, lower: Any) -> Any:
 
 
 def _check_override(upper: Any, lower: Mapping, path: Path, tree: Mapping, place: str = "") -> None:
-    """Refuse overrides of keys that are not there; what a class or function takes is checked later."""
+    """Refuse overrides of unknown keys; what a class or function takes is checked later."""
     for key, value in upper.items():
         if key not in lower:
             raise UserError(f"--{place}{key}: {path} has no such key{_hint(key, tree)} (--help lists the keys)")
@@ -211,7 +211,7 @@ def _hint(key: str, tree: Mapping) -> str:
 
 
 def _check_settings(tree: Mapping, path: Path) -> None:
-    """Refuse settings that the class or function which they are for does not take."""
+    """Refuse settings that their class or function does not take."""
     for place, node in _nodes(tree):
         known = _taken(node) if isinstance(node, dict) else None
         for name in node if known is not None else ():

@@ -27,7 +27,7 @@ from interpretability.training.composition import compose
 from interpretability.training.provenance import environment
 
 RUN_RECORD = "run.json"
-#: Job -> its own folder inside the run's, where it says what it was run with: the same YAML may serve several jobs.
+#: Job -> its own folder inside the run's, which records how it was run: the same YAML may serve several jobs.
 OWN_FOLDER = {"dictionary": "dictionary", "evaluate": "evaluation"}
 
 _ALWAYS = (
@@ -47,13 +47,13 @@ KEYS: dict[str, tuple[str, ...]] = {
     "dictionary": (*_ALWAYS, "classifier_folder", "dictionary"),
     "evaluate": (*_ALWAYS, "batch_size", "classifier_folder", "method", "n_examples"),
 }
-#: Keys that a job reads if they are there.
+#: Keys that a job reads if they are given.
 OPTIONAL = ("noise", "crop_seconds", "finetune_from", "dictionary")
-#: Read by every job on what is trained: an evaluation asks the checkpoints.
+#: Read by every job on what is trained; an evaluation looks for the checkpoint with them.
 TRAINED = ("training", "number_of_epochs", "lr", "selection_key", "selection_mode")
 #: Keys of the section ``training``.
 TRAINING = ("epoch_counter", "checkpointer", "train_logger", "optimizer")
-#: Keys that name what a job makes or calls.
+#: Keys that name a class or function for the job.
 CALLABLE = ("prepare", "classifier", "method")
 #: Keys that hold settings.
 SECTIONS = {"frontend": FrontendSettings, "augmentation": AugmentationSettings, "dictionary": DictionarySettings}
@@ -86,7 +86,7 @@ class Run:
     output_folder : Path
         The run's own folder.
     archive_folder : Path
-        Where this call says what was run: the output folder, or the job's own inside it.
+        Where this call records what was run: the output folder, or the job's own inside it.
     yaml : Path
     text : str
         The whole YAML, with the overrides of the command line.
@@ -120,7 +120,7 @@ class Run:
     def archive(self) -> None:
         """Write down what was run: the whole YAML, which can be run again, the script and the environment.
 
-        Only once the run's record has agreed to it: a call that is refused leaves the archive of the run as it was.
+        Called only after the check against the run's record: a refused call leaves the run's archive as it was.
         """
         if not if_main_process():
             return
@@ -151,8 +151,8 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
         If there is no such YAML file; if a trained method is to be evaluated and the folder holds no run.
     UserError
         For all that :func:`~interpretability.training.composition.compose` and :func:`load` refuse, keys that are
-        missing or that nothing reads, settings out of range, the training of a method that has nothing to train, or a
-        device that is not there.
+        missing or that nothing reads, settings out of range, the training of a method that has nothing to train, or an
+        unavailable device.
     """
     if not argv or argv[0].startswith("-"):
         raise UserError(
@@ -231,7 +231,7 @@ def load(text: str, path: str | Path) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:  # YAML errors, unknown keys and refused arguments have no common type
-        # HyperPyYAML puts its own words in front of an object's: both count.
+        # HyperPyYAML puts its own message in front of the object's: both are needed.
         parts = error.args if len(error.args) > 1 and all(isinstance(part, str) for part in error.args) else [error]
         reason = str(error.args[0]) if isinstance(error, KeyError) and error.args else ": ".join(map(str, parts))
         reason = " ".join(reason.split())
@@ -245,7 +245,7 @@ def load_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> di
 
 
 def build(what: str, factory: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Make a model from the YAML's settings; those that it refuses are the user's to correct."""
+    """Make a model from the YAML's settings; a :class:`UserError` for those that it refuses."""
     check_arguments(what, factory, *args, **kwargs)
     try:
         return factory(*args, **kwargs)

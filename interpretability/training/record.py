@@ -1,4 +1,4 @@
-"""What a run is: the record in its folder, which refuses to go on with other settings, and what results say of it."""
+"""What a run is: the record in its folder, which refuses other settings, and what results record about it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from interpretability.training.provenance import commit
 from interpretability.training.recipe import RUN_RECORD, Run, no_run
 from interpretability.weights import read_description
 
-# Settings that a record guards. The number of epochs may grow, and is not among them.
+# Settings that a record fixes. The number of epochs may grow, and is not among them.
 ALWAYS = ("seed", "clip_seconds", "fixed_length")
 SELECTION = ("selection_key", "selection_mode")
-STEPS = ("lr", "weight_decay", "batch_size")  # of the training alone: an evaluation may have other batches
+STEPS = ("lr", "weight_decay", "batch_size")  # of the training alone: an evaluation may use other batches
 
 
 def settings_of(run: Run, *names: str) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def keep_record(folder: Path, record: dict[str, Any], must_exist: bool = False) -> None:
-    """Write what a run is into its folder, or refuse to go on with a folder that belongs to another one.
+    """Write the record of a run into its folder, or refuse a folder that belongs to another run.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def keep_record(folder: Path, record: dict[str, Any], must_exist: bool = False) 
 
 
 def is_trained(folder: Path, description: str, epochs: int) -> bool:
-    """Tell whether a folder holds a model of that many epochs already; if so, the user is told."""
+    """Return whether a folder already holds a model of that many epochs; if so, print that."""
     if not (folder / description).is_file():
         return False
     content = read_description(folder, description, "model", "train again in another output_folder")
@@ -67,7 +67,7 @@ def is_trained(folder: Path, description: str, epochs: int) -> bool:
 
 
 def origin(run: Run, dictionary_training: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return what a saved interpreter or dictionary says of the run that made it."""
+    """Return what a saved interpreter or dictionary records about the run that made it."""
     learned = {"dictionary": dictionary_training} if dictionary_training else {}
     return {**settings_of(run, *ALWAYS), "commit": commit(), **learned}
 

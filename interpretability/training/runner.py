@@ -1,8 +1,8 @@
-"""The one runner behind every recipe script, which says which job it wants::
+"""The one runner behind every recipe script, which names its job::
 
     main("interpreter", __file__)
 
-The YAML says everything else. What a job finds in the YAML is listed in ``recipes/README.md``.
+The YAML says everything else; ``recipes/README.md`` lists its keys.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def main(job: str, script: str | None = None, argv: Sequence[str] | None = None)
     Returns
     -------
     int
-        Exit status: 0; 2 after an error that the user can fix, which is told in one line on stderr; 130 after an
-        interruption. Any other fault is ours and keeps its traceback.
+        Exit status: 0; 2 after an error that the user can fix, reported in one line on stderr; 130 after an
+        interruption. Any other error is a bug and keeps its traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
 

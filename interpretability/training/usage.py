@@ -1,4 +1,4 @@
-"""What a recipe script says of itself: ``--help``, and ``--list_settings NAME``."""
+"""The help of a recipe script: ``--help``, and ``--list_settings NAME``."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def _usage(script: str | None) -> str:
     lines += [
         f"usage: {command} hparams/NAME.yaml [--KEY VALUE …] [RUN OPTIONS]",
         f"       {command} hparams/NAME.yaml --help    the keys of that YAML",
-        f"       {command} --list_settings NAME        what a method, a classifier, a dictionary … can be told",
+        f"       {command} --list_settings NAME        settings of a method, a classifier, a dictionary …",
     ]
     return "\n".join(lines)
 
 
 def _yamls(script: str | None) -> list[str]:
-    """Return the list of the YAMLs beside the script, and what their first line says of them."""
+    """Return the list of the YAMLs beside the script, each with its first line."""
     lines = []
     for path in sorted((Path(script or "").parent / "hparams").glob("*.yaml")):
         lines.append(f"  hparams/{path.name:32} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
@@ -84,7 +84,7 @@ def _keys(yaml: str) -> str:
     for key in list_keys(compose(yaml, complete=False)):
         section, dot, _ = key.name.partition(".")
         value = key.target or key.value
-        # Of optimisers and loggers there is more than anybody wants to read.
+        # The defaults of optimisers and loggers would be more than anyone wants to read.
         if value and not key.name.startswith("__") and (key.given or section != "training"):
             line = f"  --{key.name} {value}{'' if key.given else '  (default)'}"
             groups.setdefault(section if dot or key.target else "", []).append(line)

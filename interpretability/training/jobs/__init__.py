@@ -1,1 +1,1 @@
-"""The jobs of the recipe scripts, one a module; each may use those before it: dictionary, interpreter, evaluate."""
+"""The jobs of the recipe scripts, one module each, which may use those before it: dictionary, interpreter, evaluate."""

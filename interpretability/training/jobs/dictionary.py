@@ -1,4 +1,4 @@
-"""The job behind ``train_nmf.py``, which interpreters that need a dictionary run too."""
+"""The job behind ``train_nmf.py``, which is also run for interpreters that need a dictionary."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def train_dictionary(run: Run) -> None:
 
 
 def learn_own_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) -> None:
-    """Learn the dictionary that the YAML describes, in its folder inside the run's, unless it is there already."""
+    """Learn the dictionary that the YAML describes, in its folder inside the run's, unless that exists."""
     folder, settings = run.output_folder / OWN_FOLDER["dictionary"], run["dictionary"]
     epochs = int(run["number_of_epochs"]) if settings.in_epochs else None
     frontend = classifier.frontend
@@ -73,7 +73,7 @@ def _train_factorisation(
     """Train an amortised factorisation in epochs; save the dictionary of the best one."""
     seed_step(run["seed"], "init")
     network = AmortisedFactorisation(frontend.settings, run["dictionary"])
-    # Real frames to begin with; a checkpoint, if there is one, takes their place.
+    # Start from frames of the data; a checkpoint, if there is one, replaces them.
     network.start_from(_collect_frames(run, datasets["train"], frontend), run["seed"])
     brain = make_brain(DictionaryBrain, run, {"dictionary": network}, "dictionary")
     fit(brain, run, datasets)
@@ -110,7 +110,7 @@ def _collect_frames(run: Run, dataset: DynamicItemDataset, frontend: Frontend) -
 
 
 def _save_dictionary(learned: Dictionary, path: Path) -> None:
-    """Save a dictionary; the user is told where."""
+    """Save a dictionary; print where."""
     learned.save(path)
     print(
         f"dictionary of {learned.n_components} components ({learned.algorithm}), objective "

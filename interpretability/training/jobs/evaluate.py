@@ -29,7 +29,7 @@ from interpretability.training.record import ALWAYS, SELECTION, keep_record, ori
 def evaluate_interpreter(run: Run) -> None:
     """Reload the best checkpoint of a run and measure it, with the baselines, on the test split.
 
-    A method that is not trained has neither run nor checkpoint: it is measured as the YAML makes it.
+    A method that is not trained has neither run nor checkpoint: it is measured with the settings of the YAML.
     """
     prepared = prepare(run)
     classifier = load_explained_classifier(run, prepared)
@@ -82,7 +82,7 @@ def _save_examples(interpreter: Interpreter, dataset: DynamicItemDataset, folder
     """Save explanations of test clips spread over the split: wavs, figure, description."""
     device = next(iter(interpreter.classifier.parameters())).device
     count = min(n_examples, len(dataset))
-    with atomic_folder(folder) as temporary:  # all of them or none: a part would look like the whole
+    with atomic_folder(folder) as temporary:  # all or none: a part would look like the whole
         for position in [round(k * (len(dataset) - 1) / max(count - 1, 1)) for k in range(count)]:
             item = dataset[position]
             explanation = interpreter.explain(item["signal"][None].to(device))

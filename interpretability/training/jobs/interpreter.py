@@ -1,4 +1,4 @@
-"""The job behind the ``train_*.py`` of methods, and what an evaluation takes from it: the same interpreter."""
+"""The job behind the ``train_*.py`` of methods, and the interpreter that an evaluation measures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def train_interpreter(run: Run) -> None:
 
 
 def load_explained_classifier(run: Run, prepared: PreparedData) -> Classifier:
-    """Load the classifier that is explained, which has to know the classes of the data."""
+    """Load the explained classifier, which has to know the classes of the data."""
     classifier = load_classifier(run["classifier_folder"])
     unknown = sorted(set(prepared.labels) - set(classifier.labels))
     if unknown:
@@ -79,9 +79,9 @@ class Assembled:
     ----------
     interpreter : Interpreter
     record : dict
-        What its run's record says of it.
+        What the record of its run says about it.
     dictionary_training : dict or None
-        How the dictionary that it was given was learned; None if it was given none.
+        How its given dictionary was learned; None if it was given none.
     """
 
     interpreter: Interpreter
@@ -90,7 +90,7 @@ class Assembled:
 
 
 def assemble(run: Run, prepared: PreparedData, classifier: Classifier, learn: bool = False) -> Assembled:
-    """Build the interpreter; ``learn``: and learn its dictionary first, if it needs one and is given none."""
+    """Build the interpreter; ``learn``: learn its dictionary first, if it needs one and is given none."""
     factory: Callable = run["method"]
     dictionary = None
     if any(info.name == "dictionary" for info in getattr(factory, "func", factory).Settings.infos()):
@@ -120,10 +120,10 @@ def make_interpreter_brain(run: Run, interpreter: Interpreter, noise: NoiseMixer
 def save_best(
     brain: InterpreterBrain, run: Run, data: dict[str, Any], dictionary_training: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Load the best checkpoint and save the interpreter with it; return what it says of its training."""
+    """Load the best checkpoint and save the interpreter with it; return the facts about its training."""
     meta = brain.load_best()
     record = read_record(run.output_folder)
-    # Of the checkpoints, not of the YAML: an unfinished run can be evaluated, and is then still unfinished.
+    # Of the checkpoints, not of the YAML: an unfinished run can be evaluated, and stays unfinished.
     epochs, seconds = brain.progress()
     training = {
         "data": data,
@@ -156,13 +156,13 @@ def save_best(
 
 
 def save_in_run(interpreter: Interpreter, run: Run, training: dict[str, Any]) -> dict[str, Any]:
-    """Save the interpreter in the run's folder, unless it is there already, of the same epochs.
+    """Save the interpreter in the run's folder, unless one of the same epochs is already there.
 
     Returns
     -------
     dict
-        What the saved interpreter says of its training. What was measured or passed on before stays what it was, to
-        the byte.
+        What the saved interpreter records about its training. One that was measured or passed on before stays as it is,
+        to the byte.
     """
     folder = run.output_folder / RUN_SUBFOLDER
     interpreter.eval()
@@ -179,7 +179,7 @@ def save_in_run(interpreter: Interpreter, run: Run, training: dict[str, Any]) ->
 def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, learn: bool) -> Dictionary | dict:
     """Return the dictionary that the YAML names, or else the run's own, which is learned first if ``learn``.
 
-    Of a trained run that is only measured, only its description is known: the matrix lies in the checkpoints.
+    For a trained run that is only measured, only its description is known: the matrix is in the checkpoints.
     """
     source = getattr(run["method"], "keywords", {}).get("dictionary")
     if source is None and run.trainable and not learn:
@@ -206,7 +206,7 @@ def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, l
 
 
 def _check_folds(dictionary: Dictionary, prepared: PreparedData, source: str | Path) -> None:
-    """Refuse a dictionary that was learned from clips that are selected by, or measured, here."""
+    """Refuse a dictionary that was learned from clips that select or test here."""
     learned, here = dictionary.training.get("data", {}), prepared.description
     if learned.get("name") != here.get("name"):
         return
@@ -231,21 +231,21 @@ def _make_noise(run: Run, classifier: Classifier) -> NoiseMixer | None:
 
 
 def _start_from(run: Run, interpreter: Interpreter) -> dict[str, Any] | None:
-    """Give the interpreter the weights that ``finetune_from`` names; return what the record says of them, or None.
+    """Give the interpreter the weights that ``finetune_from`` names; return their entry for the record, or None.
 
     A resumed run takes its checkpoint's weights after that.
 
     Raises
     ------
     UserError
-        If they are of another method or classifier, do not fit, or lie in the folder of this very run.
+        If they are of another method or classifier, do not fit, or are in the folder of this very run.
     """
     source = run.hparams.get("finetune_from")
     if source is None:
         return None
     if Path(source).resolve() in (run.output_folder.resolve(), (run.output_folder / RUN_SUBFOLDER).resolve()):
         raise UserError(
-            f"finetune_from is {source}, the folder of this run, which would be trained for no epoch more: give the "
+            f"finetune_from is {source}, the folder of this run, which would not be trained any further: give the "
             "fine-tuning an output_folder of its own"
         )
     start = load_interpreter(source)
