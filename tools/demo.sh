@@ -22,12 +22,18 @@ if [ ! -f "$demo/piq/evaluation/table.md" ] || [ ! -d "$demo/piq/examples" ]; th
     --output_folder "$demo/piq" --classifier_folder "$demo/classifier_compact/classifier"
 fi
 cp "$demo/piq/evaluation/table.md" "$demo/piq/evaluation/summary.json" "$demo/"
-cat "$demo/table.md"
+"$venv/bin/python" - "$demo/piq/examples" <<'WORDS'
+import json, pathlib, sys
+first = min(pathlib.Path(sys.argv[1]).iterdir())
+clip = json.loads((first / "explanation.json").read_text(encoding="utf-8"))
+print(f"\nThe first test clip ({first.name}), which is {clip['true']}:", *clip["sentences"], sep="\n  ")
+WORDS
 cat <<DONE
+Listen to $demo/piq/examples/test-00000/:
+  input.wav, explanation.wav (what the mask keeps), residual.wav (what it leaves), figure.png; 7 more clips beside it.
 
 The whole took $((SECONDS - began)) s. Where to look:
-  $demo/table.md, summary.json   the metrics
-  $demo/piq/examples/            8 test clips: input.wav, explanation.wav, residual.wav, figure.png
+  $demo/table.md, summary.json   all metrics and rows, with intervals
   $demo/piq/evaluation/          a line for each clip, method and place of measurement (clips.jsonl)
   $demo/classifier_compact/      the classifier; its test accuracy is in classifier/classifier.json
 Explain a sound of your own:
