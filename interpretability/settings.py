@@ -14,16 +14,26 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import operator
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from interpretability.errors import UserError
 
 Kind = TypeVar("Kind", bound="Settings")
-_META = "setting"
+_SIGNS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "text",
+    dict: "a mapping",
+    type(None): "null",
+}
+_PLURAL = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
 @dataclass(frozen=True)
@@ -33,35 +43,21 @@ class SettingInfo:
     Attributes
     ----------
     name : str
-    type : str
-        In words: "a number", "a list of whole numbers", …
     default : object
         Plain value; ``None`` also where the setting has to be given (``required``).
     required : bool
     meaning : str
     unit : str
-    allowed : str
-        In words; empty where every value of the type is.
+    expected : str
+        Its type and what is allowed, in words: "a list of whole numbers >= 1", "one of soft, hard", …
     """
 
     name: str
-    type: str
     default: Any
     required: bool
     meaning: str
     unit: str
-    allowed: str
-
-
-@dataclass(frozen=True)
-class _Bounds:
-    meaning: str
-    unit: str
-    choices: tuple | None
-    least: float | None
-    above: float | None
-    most: float | None
-    below: float | None
+    expected: str
 
 
 def setting(
@@ -90,10 +86,12 @@ def setting(
     least, above, most, below : float, optional
         Bounds of a number, or of each number of a list: ``least <= value <= most``, ``above < value < below``.
     """
-    bounds = _Bounds(meaning, unit, None if choices is None else tuple(choices), least, above, most, below)
-    if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: type(default)(default), metadata={_META: bounds})
-    return field(default=default, metadata={_META: bounds})
+    limits = dict(zip(_SIGNS, (least, above, most, below), strict=True))
+    known = {"meaning": meaning, "unit": unit, "choices": choices}
+    known["limits"] = {sign: limit for sign, limit in limits.items() if limit is not None}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=known)
+    return field(default=default, metadata=known)
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,8 @@ class Settings:
         for item in dataclasses.fields(self):
             value = _converted(getattr(self, item.name), hints[item.name])
             object.__setattr__(self, item.name, value)
-            if not (_is(value, hints[item.name]) and _allowed(value, item.metadata[_META])):
-                raise UserError(f"{item.name} is {value!r}, expected {_expected(item, hints[item.name])}")
+            if not (_is(value, hints[item.name]) and _allowed(value, item.metadata)):
+                raise UserError(f"{item.name} is {value!r}, expected {_expected(hints[item.name], item.metadata)}")
 
     @classmethod
     def make(cls: type[Kind], owner: str, given: Mapping[str, Any]) -> Kind:
@@ -125,16 +123,11 @@ class Settings:
         UserError
             For an unknown name, with the nearest known ones; for a missing one; for values that do not fit.
         """
-        known = [item.name for item in dataclasses.fields(cls)]
-        for name in given:
-            if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=2)
-                hint = f"did you mean {' or '.join(close)}? It" if close else "it"
-                has = f"has {', '.join(known)}" if known else "has none"
-                raise UserError(f"{owner} has no setting {name!r}: {hint} {has}")
-        missing = [info.name for info in cls.infos() if info.required and info.name not in given]
-        if missing:
-            raise UserError(f"{owner} needs the setting {missing[0]!r}: give it ({cls._info(missing[0]).meaning})")
+        infos = {info.name: info for info in cls.infos()}
+        refuse_unknown(owner, given, infos)
+        for name, info in infos.items():
+            if info.required and name not in given:
+                raise UserError(f"{owner} needs the setting {name!r}: give it ({info.meaning})")
         try:
             return cls(**given)
         except UserError as error:
@@ -147,12 +140,33 @@ class Settings:
     @classmethod
     def infos(cls) -> list[SettingInfo]:
         """Return what a reader has to know about each setting, in the order of their declaration."""
-        hints = typing.get_type_hints(cls)
-        return [_describe(item, hints[item.name]) for item in dataclasses.fields(cls)]
+        hints, infos = typing.get_type_hints(cls), []
+        for item in dataclasses.fields(cls):
+            made = item.default_factory is not dataclasses.MISSING
+            default = item.default_factory() if made else item.default
+            required = default is dataclasses.MISSING
+            expected = _expected(hints[item.name], item.metadata)
+            plain = None if required else _plain(default)
+            infos.append(
+                SettingInfo(item.name, plain, required, item.metadata["meaning"], item.metadata["unit"], expected)
+            )
+        return infos
 
-    @classmethod
-    def _info(cls, name: str) -> SettingInfo:
-        return next(info for info in cls.infos() if info.name == name)
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names of settings that ``owner`` does not have.
+
+    Raises
+    ------
+    UserError
+        For the first one, with the nearest known ones.
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=2)
+            hint = f"did you mean {' or '.join(close)}? It" if close else "it"
+            raise UserError(f"{owner} has no setting {name!r}: {hint} has {', '.join(known) or 'none'}")
 
 
 def list_settings(kind: type[Settings]) -> str:
@@ -170,59 +184,26 @@ def list_settings(kind: type[Settings]) -> str:
     for info in kind.infos():
         value = "(required)" if info.required else f"= {_text(info.default)}"
         unit = f" [{info.unit}]" if info.unit else ""
-        allowed = f" ({info.allowed if info.allowed.startswith('one of') else _join(info.type, info.allowed)})"
-        lines.append(f"{info.name} {value}  {info.meaning}{unit}{allowed}")
+        lines.append(f"{info.name} {value}  {info.meaning}{unit} ({info.expected})")
     return "\n".join(lines)
+
+
+def _expected(hint: Any, known: Mapping[str, Any]) -> str:
+    """Return in words what fits a setting: its type and its limits, or its choices."""
+    if known["choices"] is not None:
+        return f"one of {', '.join(map(_text, known['choices']))}"
+    limits = " and ".join(f"{sign} {limit:g}" for sign, limit in known["limits"].items())
+    return f"{' or '.join(map(_type_in_words, _options(hint)))} {limits}".rstrip()
 
 
 def _text(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _join(kind: str, allowed: str) -> str:
-    return f"{kind} {allowed}" if allowed else kind
-
-
-def _describe(item: dataclasses.Field, hint: Any) -> SettingInfo:
-    bounds: _Bounds = item.metadata[_META]
-    required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-    default = item.default if item.default is not dataclasses.MISSING else None
-    if item.default_factory is not dataclasses.MISSING:
-        default = item.default_factory()
-    return SettingInfo(
-        item.name, _type_in_words(hint), _plain(default), required, bounds.meaning, bounds.unit, _range_in_words(bounds)
-    )
-
-
-def _expected(item: dataclasses.Field, hint: Any) -> str:
-    info = _describe(item, hint)
-    return info.allowed if info.allowed.startswith("one of") else _join(info.type, info.allowed)
-
-
-def _range_in_words(bounds: _Bounds) -> str:
-    if bounds.choices is not None:
-        return f"one of {', '.join(_text(choice) for choice in bounds.choices)}"
-    limits = ((">=", bounds.least), (">", bounds.above), ("<=", bounds.most), ("<", bounds.below))
-    return " and ".join(f"{sign} {limit:g}" for sign, limit in limits if limit is not None)
-
-
-_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", dict: "a mapping"}
-_PLURAL = {int: "whole numbers", float: "numbers", str: "texts", Any: "values"}
-
-
-def _type_in_words(hint: Any) -> str:
-    options = _options(hint)
-    words = []
-    for option in options:
-        origin = typing.get_origin(option) or option
-        if option is type(None):
-            words.append("null")
-        elif origin in (tuple, list):
-            members = [part for part in typing.get_args(option) if part is not Ellipsis] or [Any]
-            words.append(f"a list of {_PLURAL.get(members[0], 'values')}")
-        else:
-            words.append(_WORDS.get(origin, "a value"))
-    return " or ".join(words)
+def _type_in_words(option: Any) -> str:
+    if typing.get_origin(option) is tuple:
+        return f"a list of {_PLURAL.get(typing.get_args(option)[0], 'values')}"
+    return _WORDS.get(option, "a value")
 
 
 def _options(hint: Any) -> tuple:
@@ -232,49 +213,33 @@ def _options(hint: Any) -> tuple:
 
 def _converted(value: Any, hint: Any) -> Any:
     """Return a list as a tuple and a whole number as a float where that is what is asked for."""
-    for option in _options(hint):
+    options = _options(hint)
+    for option in options:
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
             member = typing.get_args(option)[0]
             return tuple(_converted(part, member) for part in value)
-        if option is float and type(value) is int and int not in _options(hint):
-            return float(value)
-    return value
+    return float(value) if type(value) is int and float in options and int not in options else value
 
 
 def _is(value: Any, hint: Any) -> bool:
-    for option in _options(hint):
-        origin = typing.get_origin(option) or option
-        if option is Any:
-            return True
-        if origin is tuple and isinstance(value, tuple):
-            member = typing.get_args(option)[0]
-            if all(_is(part, member) for part in value):
-                return True
-        elif origin is float:
-            if isinstance(value, float) and math.isfinite(value):
-                return True
-        elif origin is int:
-            if isinstance(value, int) and not isinstance(value, bool):
-                return True
-        elif origin is not tuple and isinstance(value, origin):
-            return True
-    return False
+    """Tell whether a value is of a type; numbers have to be finite, and True is none."""
+    options = _options(hint)
+    if len(options) > 1:
+        return any(_is(value, option) for option in options)
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_is(part, typing.get_args(hint)[0]) for part in value)
+    if hint in (int, float):
+        return isinstance(value, hint) and not isinstance(value, bool) and math.isfinite(value)
+    return hint is Any or isinstance(value, hint)
 
 
-def _allowed(value: Any, bounds: _Bounds) -> bool:
+def _allowed(value: Any, known: Mapping[str, Any]) -> bool:
     if isinstance(value, tuple):
-        return all(_allowed(part, bounds) for part in value)
-    if bounds.choices is not None:
-        return value in bounds.choices
-    if value is None or isinstance(value, (str, bool, dict)):
-        return True
-    checks = (
-        (bounds.least, lambda limit: value >= limit),
-        (bounds.above, lambda limit: value > limit),
-        (bounds.most, lambda limit: value <= limit),
-        (bounds.below, lambda limit: value < limit),
-    )
-    return all(limit is None or fits(limit) for limit, fits in checks)
+        return all(_allowed(part, known) for part in value)
+    if known["choices"] is not None:
+        return value in known["choices"]
+    limits = known["limits"] if isinstance(value, (int, float)) else {}
+    return all(_SIGNS[sign](value, limit) for sign, limit in limits.items())
 
 
 def _plain(value: Any) -> Any:
