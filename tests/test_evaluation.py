@@ -20,7 +20,8 @@ from interpretability.evaluation import evaluate
 from interpretability.frontend import PLACES
 from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import ConstantMask, EnergyMask, RandomMask, matched_baselines
-from interpretability.metrics import LOCALISATION, METRICS, energy_precision
+from interpretability.metrics.localisation import energy_precision
+from interpretability.metrics.suite import LOCALISATION, METRICS
 
 PROVENANCE = {
     "commit": "0123456789abcdef",

@@ -24,6 +24,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.tag import Tag
 
 from interpretability.errors import MissingError, UserError, first_line
+from interpretability.settings import refuse_unknown
 
 EXTENDS = "extends"
 #: Stands for the default of a setting that has none.
@@ -214,12 +215,8 @@ def _check_settings(tree: Mapping, path: Path) -> None:
     """Refuse settings that their class or function does not take."""
     for place, node in _nodes(tree):
         known = _taken(node) if isinstance(node, dict) else None
-        for name in node if known is not None else ():
-            if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=2)
-                hint = f"did you mean {' or '.join(close)}? It" if close else "it"
-                owner = _tag(node).split(".")[-1]
-                raise UserError(f"{path}: {place} ({owner}) has no setting {name!r}: {hint} has {', '.join(known)}")
+        if known is not None:
+            refuse_unknown(f"{path}: {place} ({_tag(node).split('.')[-1]})", node, known)
 
 
 def _nodes(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:

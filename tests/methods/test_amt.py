@@ -17,7 +17,7 @@ from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
 from interpretability.grids import Grid
 from interpretability.methods.amt import AMT, CLASS_AGNOSTIC
-from interpretability.metrics import complexity, relative_complexity, sparseness
+from interpretability.metrics.sparsity import complexity, relative_complexity, sparseness
 
 HOP, BINS = 32, 33
 VARIANTS = ("last", "mean", "gradient")

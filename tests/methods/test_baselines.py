@@ -15,7 +15,7 @@ from interpretability.methods.baselines import (
     baselines,
     matched_baselines,
 )
-from interpretability.metrics import kept_area
+from interpretability.metrics.sparsity import kept_area
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from interpretability.metrics import (
+from interpretability.metrics.localisation import (
     energy_precision,
     energy_weighted_auroc,
     intersection_over_union,
     pointing_game,
+    true_mask,
 )
-from interpretability.metrics.localisation import true_mask
 
 LENGTHS = [7, 1, 4, 6]
 

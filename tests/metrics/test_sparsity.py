@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from interpretability.metrics import complexity, kept_area, relative_complexity, sparseness
-from interpretability.metrics.sparsity import check_range
+from interpretability.metrics.sparsity import check_range, complexity, kept_area, relative_complexity, sparseness
 
 ALL = (sparseness, complexity, relative_complexity, kept_area)
 

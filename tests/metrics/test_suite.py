@@ -8,20 +8,15 @@ import pytest
 import torch
 
 from interpretability.frontend import PLACES, Frontend, MaskedPair, apply_mask
-from interpretability.metrics import (
-    LOCALISATION,
-    METRICS,
-    MetricSuite,
+from interpretability.metrics import suite as suite_module
+from interpretability.metrics.localisation import (
     energy_precision,
     energy_weighted_auroc,
     intersection_over_union,
-    metric_info,
     pointing_game,
-    summarise_clips,
 )
-from interpretability.metrics import suite as suite_module
 from interpretability.metrics.registry import measure
-from interpretability.metrics.suite import DIAGNOSTICS
+from interpretability.metrics.suite import DIAGNOSTICS, LOCALISATION, METRICS, MetricSuite, metric_info, summarise_clips
 from interpretability.probabilities import predicted_class
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from interpretability.metrics import METRICS
+from interpretability.metrics.suite import METRICS
 from interpretability.report.tables import (
     TERMINAL_WIDTH,
     caption,

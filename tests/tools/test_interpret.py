@@ -22,7 +22,7 @@ from interpretability.classifiers.vit import ViTClassifier
 from interpretability.frontend import Frontend, FrontendSettings
 from interpretability.methods import METHODS
 from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
-from interpretability.metrics import METRICS
+from interpretability.metrics.suite import METRICS
 
 SCRIPT = tiny.REPOSITORY / "tools" / "interpret.py"
 RESULTS = ["explanation.json", "explanation.wav", "figure.png", "input.wav", "residual.wav"]
