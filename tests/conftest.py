@@ -1,6 +1,8 @@
 """Fixtures that more than one part of the suite needs."""
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 # The suite's networks are tiny: a second thread costs more than it gives, above all beside other processes.
@@ -11,6 +13,20 @@ import pytest
 import tiny
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes ``-n auto`` means: one a core for the whole suite, none beside this for a part."""
+    part = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
+    return 0 if part else min(len(os.sched_getaffinity(0)), 8)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of the slowest tests first: what takes longest must not be left to one process at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -24,42 +40,56 @@ def esc10_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_esc50(tmp_path_factory) -> Path:
+def built_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A function that returns the folder of a name, filled by the first process of pytest-xdist that asks for it."""
+
+    def build(name: str, fill: Callable[[Path], object]) -> Path:
+        shared = tmp_path_factory.getbasetemp()
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            shared = shared.parent  # of all workers
+        with open(shared / f"{name}.lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.getsize(lock.name):
+                fill(shared / name)
+                lock.write("filled")
+        return shared / name
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_esc50(built_once) -> Path:
     """A folder in ESC-50's layout: 3 classes of noisy tones, 3 folds, 18 clips of 0.4 to 0.6 s at 8 kHz. Read only."""
-    return tiny.make_data(tmp_path_factory.mktemp("tiny") / "data")
+    return built_once("tiny", lambda folder: tiny.make_data(folder / "data")) / "data"
+
+
+def tiny_run(built_once, name: str, *args, **settings) -> Path:
+    """Return the output folder of a tiny run that ended well."""
+
+    def fill(folder: Path) -> None:
+        job, data, *yaml = args
+        outcome = tiny.run(job, data, folder / "run", *yaml, **settings)
+        assert outcome.code == 0, outcome.err
+
+    return built_once(name, fill) / "run"
 
 
 @pytest.fixture(scope="session")
-def tiny_classifier_folder(tiny_esc50, tmp_path_factory) -> Path:
+def tiny_classifier_folder(tiny_esc50, built_once) -> Path:
     """The folder of a compact classifier trained on ``tiny_esc50`` for 3 epochs; its parent is the run. Read only."""
-    output_folder = tmp_path_factory.mktemp("tiny_classifier") / "run"
-    outcome = tiny.run("classifier", tiny_esc50, output_folder, number_of_epochs=3)
-    assert outcome.code == 0, outcome.err
-    return output_folder / "classifier"
+    return tiny_run(built_once, "tiny_classifier", "classifier", tiny_esc50, number_of_epochs=3) / "classifier"
 
 
 @pytest.fixture(scope="session")
-def tiny_piq_run(tiny_esc50, tiny_classifier_folder, tmp_path_factory) -> Path:
+def tiny_piq_run(tiny_esc50, tiny_classifier_folder, built_once) -> Path:
     """The output folder of PIQ trained on ``tiny_esc50`` for 3 epochs. Read only: copy it to change it."""
-    output_folder = tmp_path_factory.mktemp("tiny_piq") / "run"
-    outcome = tiny.run(
-        "interpreter", tiny_esc50, output_folder, number_of_epochs=3, classifier_folder=tiny_classifier_folder
-    )
-    assert outcome.code == 0, outcome.err
-    return output_folder
+    settings = {"number_of_epochs": 3, "classifier_folder": tiny_classifier_folder}
+    return tiny_run(built_once, "tiny_piq", "interpreter", tiny_esc50, **settings)
 
 
 @pytest.fixture(scope="session")
-def tiny_lmac_run(tiny_esc50, tiny_classifier_folder, tmp_path_factory) -> Path:
+def tiny_lmac_run(tiny_esc50, tiny_classifier_folder, built_once) -> Path:
     """The output folder of L-MAC trained on ``tiny_esc50`` for 2 epochs. Read only: copy it to change it."""
-    output_folder = tmp_path_factory.mktemp("tiny_lmac") / "run"
-    outcome = tiny.run(
-        "interpreter",
-        tiny_esc50,
-        output_folder,
-        tiny.RECIPE / "hparams" / "lmac.yaml",
-        number_of_epochs=2,
-        classifier_folder=tiny_classifier_folder,
-    )
-    assert outcome.code == 0, outcome.err
-    return output_folder
+    settings = {"number_of_epochs": 2, "classifier_folder": tiny_classifier_folder}
+    yaml = tiny.RECIPE / "hparams" / "lmac.yaml"
+    return tiny_run(built_once, "tiny_lmac", "interpreter", tiny_esc50, yaml, **settings)

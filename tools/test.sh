@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Run the whole test suite in the project's own environment; arguments go to pytest.
+# Run the whole test suite in the project's own environment, a process a core, and list the slowest tests; arguments go
+# to pytest. A part (tests/methods -k piq) runs in one process; -m "not slow" leaves out what takes long.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/environment.sh requirements-dev.txt
-exec "$venv/bin/python" -m pytest "$@"
+exec "$venv/bin/python" -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10 "$@"

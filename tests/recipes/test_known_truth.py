@@ -14,6 +14,7 @@ import tiny
 
 from interpretability.training.runner import main
 
+pytestmark = pytest.mark.slow
 RECIPE = tiny.REPOSITORY / "recipes" / "Synthetic"
 SETTINGS = {"n_train": 300, "n_valid": 40, "n_test": 100, "n_examples": 0}
 #: Methods that keep components of a dictionary keep more than floors of a fixed area do: they are compared at theirs.
