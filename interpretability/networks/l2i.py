@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 import torch
@@ -127,9 +128,11 @@ class Conv2dPSI(_PublishedPSI, PsiOptimized):
 
     def __init__(self, classifier: Classifier, n_components: int):
         _check_columns("conv2d", classifier, self.LEVELS, (32,))
-        super().__init__(
-            dim=classifier.feature_channels[-1], K=n_components, use_adapter=False, adapter_reduce_dim=False
-        )
+        # SpeechBrain prints each module without weights whose name has "Conv" in it: this very class.
+        with redirect_stdout(None):
+            super().__init__(
+                dim=classifier.feature_channels[-1], K=n_components, use_adapter=False, adapter_reduce_dim=False
+            )
 
     def _draw(self, maps: tuple[Tensor, ...]) -> Tensor:
         return PsiOptimized.forward(self, maps[0])[0][:, 0]

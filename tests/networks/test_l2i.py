@@ -113,9 +113,10 @@ class TestCompact:
 
 
 class TestPublished:
-    def test_conv2d_loads_published_names_and_gives_the_published_output(self):
+    def test_conv2d_loads_published_names_and_gives_the_published_output(self, capsys):
         classifier = conv2d()
         psi = Conv2dPSI(classifier, 6).eval()
+        assert capsys.readouterr().out == ""  # SpeechBrain's initialisation would print
         published = PsiOptimized(dim=4, K=6, use_adapter=False, adapter_reduce_dim=False)
         published.train()(noise(4, 4, 26, 32))  # batch statistics that are not the initial ones
         psi.load_state_dict(published.eval().state_dict())
