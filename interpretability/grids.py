@@ -106,16 +106,24 @@ def interpolation_matrix(centres: Tensor, size: int) -> Tensor:
     >>> interpolation_matrix(torch.tensor([0.0, 2.0]), 4) @ torch.tensor([0.0, 1.0])
     tensor([0.0000, 0.5000, 1.0000, 1.0000])
     """
-    left, right, weight = _neighbours(centres, torch.arange(size, dtype=torch.float64, device=centres.device))
+    near = _neighbours(centres, torch.arange(size, dtype=torch.float64, device=centres.device))
     matrix = torch.zeros(size, len(centres), dtype=torch.float64, device=centres.device)
     rows = torch.arange(size, device=centres.device)
-    matrix[rows, left] += 1 - weight
-    matrix[rows, right] += weight
+    matrix[rows, near.left] += 1 - near.weight
+    matrix[rows, near.right] += near.weight
     return matrix.float()
 
 
-def _neighbours(centres: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, for each position, the centres to its left and right and the weight of the right one."""
+@dataclass(frozen=True)
+class _Neighbours:
+    """For each position the indices of the centres to its left and right, and the weight of the right one."""
+
+    left: Tensor
+    right: Tensor
+    weight: Tensor
+
+
+def _neighbours(centres: Tensor, positions: Tensor) -> _Neighbours:
     centres = centres.double().contiguous()
     if centres.ndim != 1 or len(centres) == 0 or bool((centres.diff() <= 0).any()):
         raise ValueError(f"grid centres must ascend strictly, got {centres.tolist()}")
@@ -123,7 +131,7 @@ def _neighbours(centres: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Ten
     right = torch.searchsorted(centres, positions).clamp(0, len(centres) - 1)
     left = (right - 1).clamp(min=0)
     span = (centres[right] - centres[left]).clamp(min=1e-12)
-    return left, right, ((positions - centres[left]) / span).clamp(0, 1)
+    return _Neighbours(left, right, ((positions - centres[left]) / span).clamp(0, 1))
 
 
 def hold_last_row(values: Tensor, rows: Tensor | None, axis: int) -> Tensor:
@@ -206,10 +214,10 @@ def regrid(maps: Tensor, source: Grid, target: Grid, rows: Tensor | None = None)
     for axis, centres, positions in ((2, source.frames, target.frames), (3, source.bins, target.bins)):
         if torch.equal(centres, positions):
             continue
-        left, right, weight = (part.to(maps.device) for part in _neighbours(centres, positions))
+        near = _neighbours(centres.to(maps.device), positions.to(maps.device))
         shape = [1, 1, 1, 1]
         shape[axis] = -1
-        weight = weight.to(maps.dtype).view(shape)
+        weight = near.weight.to(maps.dtype).view(shape)
         if torch.equal(positions[::2], centres):
             # Every other cell is a cell of the source, as on the grids of 3x3 convolutions of stride 2: copying those
             # and mixing neighbours is several times faster than indexing, above all in the backward pass.
@@ -224,7 +232,7 @@ def regrid(maps: Tensor, source: Grid, target: Grid, rows: Tensor | None = None)
             pairs = torch.stack([even.narrow(axis, 0, n_odd), odd], dim=axis + 1).flatten(axis, axis + 1)
             maps = pairs if even.shape[axis] == n_odd else torch.cat([pairs, even.narrow(axis, n_odd, 1)], dim=axis)
         else:
-            maps = torch.lerp(maps.index_select(axis, left), maps.index_select(axis, right), weight)
+            maps = torch.lerp(maps.index_select(axis, near.left), maps.index_select(axis, near.right), weight)
     return maps
 
 

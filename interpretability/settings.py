@@ -15,6 +15,7 @@ import dataclasses
 import difflib
 import math
 import operator
+import textwrap
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -178,13 +179,15 @@ def list_settings(kind: type[Settings]) -> str:
     ... class EnergySettings(Settings):
     ...     area: float = setting(0.2, "share of the bins that is kept", least=0, most=1)
     >>> print(list_settings(EnergySettings))
-    area = 0.2  share of the bins that is kept (a number >= 0 and <= 1)
+    area = 0.2  (a number >= 0 and <= 1)
+        share of the bins that is kept
     """
     lines = []
     for info in kind.infos():
-        value = "(required)" if info.required else f"= {_text(info.default)}"
-        unit = f" [{info.unit}]" if info.unit else ""
-        lines.append(f"{info.name} {value}  {info.meaning}{unit} ({info.expected})")
+        value = "required" if info.required else f"= {_text(info.default)}"
+        unit = f" {info.unit}" if info.unit else ""
+        meaning = textwrap.fill(info.meaning, 100, initial_indent="    ", subsequent_indent="    ")
+        lines.append(f"{info.name} {value}{unit}  ({info.expected})\n{meaning}")
     return "\n".join(lines)
 
 
@@ -192,7 +195,7 @@ def _expected(hint: Any, known: Mapping[str, Any]) -> str:
     """Return in words what fits a setting: its type and its limits, or its choices."""
     if known["choices"] is not None:
         return f"one of {', '.join(map(_text, known['choices']))}"
-    limits = " and ".join(f"{sign} {limit:g}" for sign, limit in known["limits"].items())
+    limits = " and ".join(f"{sign} {limit}" for sign, limit in known["limits"].items())
     return f"{' or '.join(map(_type_in_words, _options(hint)))} {limits}".rstrip()
 
 

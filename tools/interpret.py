@@ -24,7 +24,7 @@ from typing import Any
 
 from torch import Tensor
 
-from interpretability.classifiers import CLASSIFIERS, Classifier, open_classifier
+from interpretability.classifiers import Classifier, open_classifier
 from interpretability.command_line import check_device, guarded
 from interpretability.data.audio import read_audio
 from interpretability.dictionary import Dictionary, DictionarySettings, collect_frames, learn_dictionary
@@ -34,7 +34,7 @@ from interpretability.methods import METHODS, Interpreter, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
 from interpretability.methods.nmf import NMF
 from interpretability.metrics.suite import MetricSuite, clip_values
-from interpretability.settings import Settings, list_settings
+from interpretability.training.usage import settings_of
 
 SHORTEST, LONGEST = 0.1, 60.0  # seconds
 DEFAULT_METHOD = "integrated_gradients"
@@ -52,7 +52,7 @@ def interpret(arguments: argparse.Namespace) -> None:
         outside 0.1 to 60 s.
     """
     if arguments.list_settings is not None:
-        print(list_settings(settings_class(arguments.list_settings)))
+        print(settings_of(arguments.list_settings))
         return
     check_device(arguments.device)
     training: dict[str, Any] = {}
@@ -132,14 +132,6 @@ def method_class(method: str) -> type[Interpreter]:
             f"{method} has to be trained: {_how_to_train(method)}; without training there are {', '.join(_untrained())}"
         )
     return kind
-
-
-def settings_class(name: str) -> type[Settings]:
-    """Return the settings of a method or a kind of classifier; a :class:`UserError` if there is none of that name."""
-    kinds = {**dict.fromkeys(ATTRIBUTIONS, METHODS["gradients"]), **METHODS, **CLASSIFIERS}
-    if name not in kinds:
-        raise UserError(f"no method or classifier {name!r}, expected one of {', '.join(kinds)}")
-    return kinds[name].Settings
 
 
 def own_dictionary(classifier: Classifier, wav: Tensor, sound: Path, n_components: Any) -> Dictionary:

@@ -70,6 +70,11 @@ class Interpreter(nn.Module):
         self._studied = (classifier.freeze(),)
         self.description: dict[str, Any] = {}
 
+    def keep_description(self, description: dict[str, Any]) -> Interpreter:
+        """Keep what its folder says of it as ``description``. Returns itself."""
+        self.description = description
+        return self
+
     @classmethod
     def remark(cls, classifier: Classifier) -> str:
         """Return what a user has to know about it on a classifier, "not here: …" if it cannot be used there."""

@@ -95,5 +95,4 @@ def load_interpreter(folder: str | Path) -> Interpreter:
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / DESCRIPTION}: not a complete interpreter description ({error})") from error
     load_weights(interpreter, folder / WEIGHTS, description.get("sha256"))
-    interpreter.description = description
-    return interpreter.eval()
+    return interpreter.keep_description(description).eval()

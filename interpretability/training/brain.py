@@ -24,6 +24,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier, ClassifierOutput, MaskedLogits
+from interpretability.dictionary.amortised import Factorisation
 from interpretability.errors import UserError
 from interpretability.frontend import MaskedPair
 from interpretability.methods.base import Interpreter
@@ -439,6 +440,15 @@ class InterpreterBrain(ResumableBrain):
         return self.bare("interpreter")
 
 
+@dataclass(frozen=True)
+class FactorisedBatch:
+    """The ``factorisation`` of a batch of log magnitudes [B, T, F], of which the frames ``valid`` [B, T] count."""
+
+    factorisation: Factorisation
+    log_magnitude: Tensor
+    valid: Tensor
+
+
 class DictionaryBrain(ResumableBrain):
     """Train an :class:`~interpretability.dictionary.AmortisedFactorisation`, the module named ``dictionary``.
 
@@ -452,8 +462,8 @@ class DictionaryBrain(ResumableBrain):
         wavs, lengths = self.wavs_of(batch)
         frontend = self.bare("dictionary").frontend
         spectrogram = frontend.clips(wavs, lengths).levelled().spectrogram
-        log_magnitude = spectrogram.log_magnitude
-        return self.modules["dictionary"](log_magnitude, spectrogram.valid), log_magnitude, spectrogram.valid
+        log_magnitude, valid = spectrogram.log_magnitude, spectrogram.valid
+        return FactorisedBatch(self.modules["dictionary"](log_magnitude, valid), log_magnitude, valid)
 
     def compute_objectives(self, predictions, batch, stage):
         """Return the mean loss.
@@ -463,13 +473,14 @@ class DictionaryBrain(ResumableBrain):
         UserError
             If training has diverged.
         """
-        terms = self.bare("dictionary").objective(*predictions)
+        now: FactorisedBatch = predictions
+        terms = self.bare("dictionary").objective(now.factorisation, now.log_magnitude, now.valid)
         loss = terms["loss"].mean()
         if not bool(loss.isfinite()):
             raise UserError(f"epoch {self.epoch}: training has diverged (the loss is not finite): lower lr")
         self.count(terms)
         if stage == sb.Stage.VALID:
-            self.bare("dictionary").mark_in_use((predictions[0].activations > 0).any(2).any(0))
+            self.bare("dictionary").mark_in_use((now.factorisation.activations > 0).any(2).any(0))
         return loss
 
     def on_stage_start(self, stage, epoch=None):

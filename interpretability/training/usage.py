@@ -15,6 +15,7 @@ from interpretability.dictionary import DictionarySettings
 from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings
 from interpretability.methods.folder import METHODS
+from interpretability.methods.gradients import ATTRIBUTIONS
 from interpretability.settings import Settings, list_settings
 from interpretability.training.augmentation import AugmentationSettings
 from interpretability.training.composition import compose, list_keys
@@ -39,14 +40,26 @@ def answer(script: str | None, argv: Sequence[str]) -> str | None:
     """
     if "--list_settings" in argv:
         place = list(argv).index("--list_settings")
-        return _settings(argv[place + 1] if place + 1 < len(argv) else "")
+        return settings_of(argv[place + 1] if place + 1 < len(argv) else "")
     if "--help" in argv or "-h" in argv:
         yaml = None if argv[0].startswith("-") else argv[0]
         return "\n\n".join([_usage(script), *([_keys(yaml)] if yaml else _yamls(script)), _options()])
     return None
 
 
-def _settings(name: str) -> str:
+def settings_of(name: str) -> str:
+    """Return what a method, a classifier … can be set to; of ``all`` a page of Markdown (``docs/settings.md``).
+
+    Raises
+    ------
+    UserError
+        If nothing of that name has settings.
+    """
+    if name == "all":
+        sections = (f"## {each}\n\n```\n{settings_of(each)}\n```" for kinds in SETTINGS.values() for each in kinds)
+        head = "# Settings\n\nWritten by `python tools/interpret.py --list_settings all > docs/settings.md`."
+        return "\n\n".join([head, *sections])
+    name = "gradients" if name in ATTRIBUTIONS else name
     for key, kinds in SETTINGS.items():
         if name in kinds:
             title = f"{name}: --{key}.NAME VALUE, or under {key} in a YAML"
