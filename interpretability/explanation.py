@@ -251,11 +251,11 @@ class Explanation:
         paths = {name: folder / f"{name}.wav" for name in ("input", "explanation", "residual")}
         for path, wav in zip(paths.values(), (clip.sound, clip.listenable, clip.residual), strict=True):
             write_wav(path, wav[0].detach().cpu(), self.frontend.sample_rate)
-        said = {**self.describe(index), "true": true_label}
-        title, seconds = figures.headline(said, true_label), said["seconds"]
+        description = {**self.describe(index), "true": true_label}
+        title, seconds = figures.headline(description, true_label), description["seconds"]
         drawn = (clip.spectrogram.magnitude, clip.masked_magnitude(), clip.mask)
         figure = figures.plot_explanation(
-            *map(_array, drawn), self.frontend, seconds, title, said["undefined"], self.notes
+            *map(_array, drawn), self.frontend, seconds, title, description["undefined"], self.notes
         )
         paths["figure"] = figures.save_figure(figure, folder / "figure.png")
         for path in [folder / f"{COMPONENTS}.png", *(folder / COMPONENTS).glob("*_component_*.wav")]:
@@ -273,7 +273,7 @@ class Explanation:
                 max_components,
             )
             paths[COMPONENTS] = figures.save_figure(figure, folder / f"{COMPONENTS}.png")
-            said[COMPONENTS] = [
+            description[COMPONENTS] = [
                 {"component": k, "relevance": float(clip.components.relevance[0, k]), "sound": None}
                 for k in clip.components.ranked()
             ]
@@ -281,9 +281,9 @@ class Explanation:
                 name = f"{COMPONENTS}/{rank:02}_component_{k}.wav"
                 write_wav(folder / name, wav.detach().cpu(), self.frontend.sample_rate)
                 paths[f"component_{k}"] = folder / name
-                said[COMPONENTS][rank - 1]["sound"] = name
+                description[COMPONENTS][rank - 1]["sound"] = name
         paths["description"] = folder / "explanation.json"
-        write_json(paths["description"], {**said, **(extra or {})})
+        write_json(paths["description"], {**description, **(extra or {})})
         return paths
 
     @torch.no_grad()

@@ -98,13 +98,13 @@ def class_probability(logits: Tensor, target: Tensor, task: str = "single") -> C
     logits = check_scores(logits, name="logits")
     target = check_target(target, logits)
     column = target[:, None]  # [B, 1]
-    own = logits.gather(1, column)[:, 0]
+    logit = logits.gather(1, column)[:, 0]
     if task == "multi":
-        return ClassProbability(p=torch.sigmoid(own), rest=torch.sigmoid(-own))
+        return ClassProbability(p=torch.sigmoid(logit), rest=torch.sigmoid(-logit))
     total = torch.logsumexp(logits, dim=1)
     # 1 - p would lose every digit where p is close to 1, and the gain is divided by it.
     others = torch.logsumexp(logits.scatter(1, column, float("-inf")), dim=1)
-    return ClassProbability(p=(own - total).exp().clamp(max=1.0), rest=(others - total).exp().clamp(max=1.0))
+    return ClassProbability(p=(logit - total).exp().clamp(max=1.0), rest=(others - total).exp().clamp(max=1.0))
 
 
 def log_odds(logits: Tensor, target: Tensor, task: str) -> Tensor:
@@ -121,10 +121,10 @@ def log_odds(logits: Tensor, target: Tensor, task: str) -> Tensor:
     >>> log_odds(torch.tensor([[0.75, 0.25, 0.5]]), torch.tensor([0]), "multi")
     tensor([0.7500])
     """
-    own = logits.gather(1, target[:, None])[:, 0]
+    logit = logits.gather(1, target[:, None])[:, 0]
     if task == "multi":
-        return own
-    return own - logits.scatter(1, target[:, None], -float("inf")).logsumexp(1)
+        return logit
+    return logit - logits.scatter(1, target[:, None], -float("inf")).logsumexp(1)
 
 
 def check_scores(scores: Tensor, name: str = "scores") -> Tensor:

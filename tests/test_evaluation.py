@@ -136,10 +136,10 @@ class Scored(ConstantMask):
     names = ("fid_top1", "n_components")
 
     def interpret(self, batch):
-        said = super().interpret(batch)
+        interpretation = super().interpret(batch)
         peak = batch.spectrogram.magnitude.amax((1, 2))  # of the clip alone
-        said.scores |= {name: peak * (k + 1) for k, name in enumerate(self.names)}
-        return said
+        interpretation.scores |= {name: peak * (k + 1) for k, name in enumerate(self.names)}
+        return interpretation
 
 
 def test_scores_of_the_methods_own_stand_beside_the_metrics(classifier, tmp_path):
@@ -175,10 +175,10 @@ class Remarkable(EnergyMask):
         return self.fixed
 
     def interpret(self, batch):
-        said = super().interpret(batch)
-        said.undefined = batch.spectrogram.valid.sum(1) < self.least
-        said.mask[said.undefined] = 0
-        return said
+        interpretation = super().interpret(batch)
+        interpretation.undefined = batch.spectrogram.valid.sum(1) < self.least
+        interpretation.mask[interpretation.undefined] = 0
+        return interpretation
 
 
 def test_clips_without_an_explanation_are_counted_and_not_measured(classifier, tmp_path):
@@ -186,9 +186,9 @@ def test_clips_without_an_explanation_are_counted_and_not_measured(classifier, t
     result = evaluate(
         classifier, rows, dataset(), tmp_path, PROVENANCE, batch_size=3, progress=False, companions=matched_baselines(7)
     )
-    found = {(row["method"], row["place"], row["clip"]): row for row in lines(tmp_path)}
-    for (method, place, clip), row in found.items():
-        whole = found["energy", place, clip]
+    by_place = {(row["method"], row["place"], row["clip"]): row for row in lines(tmp_path)}
+    for (method, place, clip), row in by_place.items():
+        whole = by_place["energy", place, clip]
         assert row["p"] == whole["p"]
         if method == "energy" or clip not in ("clip0", "clip1"):
             assert all(row[name] is not None for name in METRICS)
@@ -214,13 +214,13 @@ def test_clips_without_an_explanation_are_counted_and_not_measured(classifier, t
 def test_what_has_to_be_known_of_a_method_stands_below_its_table(classifier, tmp_path):
     rows = {"remarkable": Remarkable(classifier, area=0.2), "energy": EnergyMask(classifier, area=0.1)}
     result = evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False)
-    said = [
+    notes = [
         "the same for every class",
         "SPS, COMP are decided by its settings, whatever it explains: do not rank it by them",
     ]
-    assert result.summary["notes"] == {"remarkable": said}
+    assert result.summary["notes"] == {"remarkable": notes}
     assert result.summary == json.loads((tmp_path / "summary.json").read_text())
-    assert result.table.endswith(f"**Notes**\n\n- remarkable: {said[0]}; {said[1]}.\n")
+    assert result.table.endswith(f"**Notes**\n\n- remarkable: {notes[0]}; {notes[1]}.\n")
     for place in PLACES:
         assert result.summary["places"][place]["remarkable"]["fixed"] == ["sps", "comp"]
         assert "fixed" not in result.summary["places"][place]["energy"]
@@ -246,8 +246,8 @@ def test_one_fixed_metric_and_no_note(classifier, tmp_path):
     method.remarks, method.fixed = (), ("kept_area",)
     rows = {"energy": EnergyMask(classifier, area=0.1), "remarkable": method}
     summary = evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False).summary
-    said = "kept area is decided by its settings, whatever it explains: do not rank it by it"
-    assert summary["notes"] == {"remarkable": [said]}
+    note = "kept area is decided by its settings, whatever it explains: do not rank it by it"
+    assert summary["notes"] == {"remarkable": [note]}
     assert "kept_area" not in summary["paired"]["waveform"]["energy - remarkable"]
     plain = evaluate(classifier, {"energy": rows["energy"]}, dataset(), tmp_path / "plain", PROVENANCE, progress=False)
     assert plain.summary["notes"] == {}
@@ -577,8 +577,8 @@ def test_padded_clips_have_the_truth_of_the_clip_alone(classifier, tmp_path, bat
     for clip in sources():
         alone = Clips([clip])
         evaluate(classifier, rows, alone, tmp_path / clip["id"], PROVENANCE, progress=False)
-        found = [row for row in lines(tmp_path / "new") if row["clip"] == clip["id"]]
-        for row, expected in zip(found, lines(tmp_path / clip["id"]), strict=True):
+        of_clip = [row for row in lines(tmp_path / "new") if row["clip"] == clip["id"]]
+        for row, expected in zip(of_clip, lines(tmp_path / clip["id"]), strict=True):
             for name in LOCALISATION:
                 assert row[name] == pytest.approx(expected[name], abs=1e-4), name
 

@@ -88,10 +88,10 @@ class Doubtful(EnergyMask):
     notes = ("class-agnostic", "a test")
 
     def interpret(self, batch):
-        said = super().interpret(batch)
-        said.undefined = torch.arange(len(said.mask)) == 1
-        said.mask[1] = 0
-        return said
+        interpretation = super().interpret(batch)
+        interpretation.undefined = torch.arange(len(interpretation.mask)) == 1
+        interpretation.mask[1] = 0
+        return interpretation
 
 
 def test_a_clip_without_an_explanation_says_so(interpreter, tmp_path, quick_figures):
@@ -101,19 +101,19 @@ def test_a_clip_without_an_explanation_says_so(interpreter, tmp_path, quick_figu
     assert [explanation.describe(i)["undefined"] for i in range(2)] == [False, True]
     assert [explanation[i].undefined.tolist() for i in range(2)] == [[False], [True]]
     paths = explanation.save(tmp_path, index=1)
-    said = json.loads(paths["description"].read_text("utf-8"))
-    assert (said["undefined"], said["notes"], said["kept_area"]) == (True, ["class-agnostic", "a test"], 0.0)
+    saved = json.loads(paths["description"].read_text("utf-8"))
+    assert (saved["undefined"], saved["notes"], saved["kept_area"]) == (True, ["class-agnostic", "a test"], 0.0)
     assert not soundfile.read(paths["explanation"])[0].any()
     plain = interpreter.explain(noise(1, 4000))
-    said = plain.describe()
-    assert (said["undefined"], said["notes"]) == (False, [])
+    saved = plain.describe()
+    assert (saved["undefined"], saved["notes"]) == (False, [])
     plain.save(tmp_path / "plain", true_label="cat")
     marked, unmarked = quick_figures["plot_explanation"]
     assert (marked["undefined"], marked["notes"]) == (True, ("class-agnostic", "a test"))
     assert (unmarked["undefined"], unmarked["notes"]) == (False, ())
     assert marked["mask"].shape == marked["magnitude"].shape == (1 + 4000 // 186, 513)
     assert (marked["seconds"], marked["frontend"]) == (0.25, explanation.frontend)
-    assert unmarked["title"].startswith(f"true: cat   predicted: {said['predicted']} (p = ")
+    assert unmarked["title"].startswith(f"true: cat   predicted: {saved['predicted']} (p = ")
     assert torch.equal(torch.tensor(unmarked["mask"]), plain.mask[0])
     assert torch.equal(torch.tensor(unmarked["kept"]), plain.masked_magnitude()[0])
 
@@ -148,11 +148,11 @@ def test_saved_sounds_have_the_length_and_the_level_of_the_input(interpreter, tm
     assert snr_db(reference, torch.tensor(wav)) > 100
     parts = [torch.tensor(soundfile.read(paths[name], dtype="float32")[0]) for name in ("explanation", "residual")]
     assert snr_db(reference, parts[0] + parts[1]) > 100  # all three at one scale
-    said = json.loads(paths["description"].read_text())
-    assert said["true"] == "dog"
-    assert said["explained"] == said["predicted"] in explanation.labels
-    assert said["kept_area"] == pytest.approx(0.2, abs=1e-3)
-    assert said["seconds"] == 0.7
+    saved = json.loads(paths["description"].read_text())
+    assert saved["true"] == "dog"
+    assert saved["explained"] == saved["predicted"] in explanation.labels
+    assert saved["kept_area"] == pytest.approx(0.2, abs=1e-3)
+    assert saved["seconds"] == 0.7
     assert paths["figure"].read_bytes()[:4] == b"\x89PNG"
 
 
@@ -169,11 +169,11 @@ class TestComponents:
         assert paths["components"] == tmp_path / "components.png"
         assert paths["components"].read_bytes()[:4] == b"\x89PNG"
         assert all(path.is_file() for path in paths.values())
-        said = json.loads(paths["description"].read_text())
-        assert said["source"] == "x"
-        assert [entry["component"] for entry in said["components"]] == list(self.RANKED)
-        assert [entry["relevance"] for entry in said["components"]] == pytest.approx([0.9, 0.9, 0.5, 0.3])
-        assert [entry["sound"] for entry in said["components"]] == names
+        saved = json.loads(paths["description"].read_text())
+        assert saved["source"] == "x"
+        assert [entry["component"] for entry in saved["components"]] == list(self.RANKED)
+        assert [entry["relevance"] for entry in saved["components"]] == pytest.approx([0.9, 0.9, 0.5, 0.3])
+        assert [entry["sound"] for entry in saved["components"]] == names
 
     @pytest.mark.parametrize("apply", ["log", "linear"])
     @pytest.mark.usefixtures("quick_figures")
@@ -203,9 +203,9 @@ class TestComponents:
     def test_only_so_many_become_sounds_but_all_are_listed(self, tmp_path, quick_figures):
         explanation = Words(self.RELEVANCE).explain(noise(1, 4000))
         paths = explanation.save(tmp_path, max_components=2)
-        said = json.loads(paths["description"].read_text())["components"]
-        assert [entry["component"] for entry in said] == list(self.RANKED)
-        assert [entry["sound"] is not None for entry in said] == [True, True, False, False]
+        saved = json.loads(paths["description"].read_text())["components"]
+        assert [entry["component"] for entry in saved] == list(self.RANKED)
+        assert [entry["sound"] is not None for entry in saved] == [True, True, False, False]
         assert len(list((tmp_path / "components").iterdir())) == 2
         (drawn,) = quick_figures["plot_components"]
         assert (drawn["ranked"], drawn["limit"]) == (list(self.RANKED), 2)
@@ -252,13 +252,16 @@ def test_it_is_said_in_words_what_is_heard_and_where(interpreter):
     explanation = interpreter.explain(noise(2, 8000), torch.tensor([1.0, 0.5]), target="dog")
     for index in range(2):
         clip = explanation[index]
-        said = clip.describe()["sentences"]
-        assert said == explanation.sentences(index) == explanation.describe(index)["sentences"]
-        assert said[0] == f"Heard as {clip.labels[int(clip.output.predicted)]} ({float(clip.probabilities.max()):.2f})."
-        assert "The explained class is dog" in " ".join(said) or said[0].startswith("Heard as dog")
+        sentences = clip.describe()["sentences"]
+        assert sentences == explanation.sentences(index) == explanation.describe(index)["sentences"]
+        assert (
+            sentences[0]
+            == f"Heard as {clip.labels[int(clip.output.predicted)]} ({float(clip.probabilities.max()):.2f})."
+        )
+        assert "The explained class is dog" in " ".join(sentences) or sentences[0].startswith("Heard as dog")
         alone = interpreter.classifier.classify_pair(clip.pair, "waveform").inside.softmax(1)[0, 1]
-        assert f"dog ({float(alone):.2f})" in " ".join(said)
-        assert said[-1].startswith("Most of it lies at ")
+        assert f"dog ({float(alone):.2f})" in " ".join(sentences)
+        assert sentences[-1].startswith("Most of it lies at ")
     assert interpreter.explain(torch.zeros(1, 4000)).sentences()[1:] == [
         "The sound is silent: there is nothing to explain."
     ]

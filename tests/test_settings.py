@@ -29,11 +29,11 @@ class Needy(Settings):
 
 
 def test_defaults_and_json_and_back():
-    made = Example.make("x", {"widths": [1, 2], "area": 1, "cap": None})
-    assert (made.widths, made.area, made.cap) == ((1, 2), 1.0, None)
-    saved = json.loads(json.dumps(made.to_dict()))
+    settings = Example.make("x", {"widths": [1, 2], "area": 1, "cap": None})
+    assert (settings.widths, settings.area, settings.cap) == ((1, 2), 1.0, None)
+    saved = json.loads(json.dumps(settings.to_dict()))
     assert saved["widths"] == [1, 2]
-    assert Example.make("x", saved) == made
+    assert Example.make("x", saved) == settings
     assert Example().to_dict()["widths"] == [8, 4]
 
 

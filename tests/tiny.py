@@ -199,7 +199,7 @@ def save_transformers_model(folder: Path, labels: list[str], rate: int = 16000, 
 
 
 def listening_classifier(labels: list[str], **settings) -> CompactClassifier:
-    """Return a tiny frozen classifier that is not trained but tells sounds apart.
+    """Return a tiny frozen classifier that is not trained but distinguishes sounds.
 
     Its batch statistics are those of loud and quiet input, and its head makes small differences count.
     """

@@ -63,7 +63,7 @@ KINDS = pytest.mark.parametrize("kind", CASES)
 
 
 def make_folder(folder, config, extractor=None, **extractor_settings):
-    """Save a random model whose logits tell sounds apart, as transformers does it."""
+    """Save a random model whose logits distinguish sounds, as Transformers saves it."""
     torch.manual_seed(0)
     names = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
     config = dict(config)

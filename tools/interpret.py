@@ -181,13 +181,13 @@ def describe_classifier(classifier: Classifier, source: str) -> dict[str, Any]:
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """Return KEY=VALUE pairs as settings: numbers, True, False, None, lists and dicts, and else text."""
-    found = {}
+    settings = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key.isidentifier():
             raise UserError(f"setting {pair!r}, expected KEY=VALUE (and the sound before --settings)")
-        found[key] = _value(text)
-    return found
+        settings[key] = _value(text)
+    return settings
 
 
 def _value(text: str) -> Any:

@@ -235,9 +235,9 @@ def in_top(scores: Tensor, target: Tensor, k: int) -> Tensor:
     >>> in_top(torch.tensor([[1.0, 3.0, 3.0]]), torch.tensor([2]), 1)
     tensor([0.])
     """
-    own = scores.gather(1, target[:, None])
+    explained = scores.gather(1, target[:, None])
     before = torch.arange(scores.shape[1], device=scores.device)[None] < target[:, None]
-    rank = ((scores > own) | ((scores == own) & before)).sum(1)
+    rank = ((scores > explained) | ((scores == explained) & before)).sum(1)
     return (rank < k).to(scores.dtype)
 
 

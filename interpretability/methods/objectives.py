@@ -71,8 +71,8 @@ def reconstruction(
     mask_logits: Tensor, log_magnitude: Tensor, valid: Tensor, fraction: float = 0.35, inclusive: bool = False
 ) -> Tensor:
     """Return the mean binary cross-entropy with logits of the mask against the loud bins, [B] in nats."""
-    goal = loud_bins(log_magnitude, valid, fraction, inclusive)
-    loss = functional.binary_cross_entropy_with_logits(mask_logits.float(), goal.float(), reduction="none")
+    loud = loud_bins(log_magnitude, valid, fraction, inclusive)
+    loss = functional.binary_cross_entropy_with_logits(mask_logits.float(), loud.float(), reduction="none")
     return mean_over_valid(loss, valid)
 
 

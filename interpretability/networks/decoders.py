@@ -117,23 +117,23 @@ class DecodingPath:
             levels = range(self._level, self._level - self._steps - 1, -1)
             return tuple(grids[k] for k in levels), tuple(rows[k] for k in levels)
         finest = grids[0]
-        grid, own, stride = grids[self._level], rows[self._level], float(classifier.feature_strides[self._level - 1])
+        grid, belong, stride = grids[self._level], rows[self._level], float(classifier.feature_strides[self._level - 1])
         if self.columns is not None:
             grid = Grid(grid.frames, _places(finest.bins, self.columns))
-        path = [(grid, own)]
+        path = [(grid, belong)]
         for _ in range(self._steps - 1):
             frames, bins = grid.frames, grid.bins
             if stride >= 2:
                 quarters = torch.tensor([-stride / 4, stride / 4], dtype=torch.float64)
                 frames = (frames[:, None] + quarters).flatten()
-                own, stride = own.repeat_interleave(2, dim=1), stride / 2
+                belong, stride = belong.repeat_interleave(2, dim=1), stride / 2
             if 1 < 2 * len(bins) <= len(finest.bins):
                 bins = _halved(bins)
             grid = Grid(frames, bins)
-            path.append((grid, own))
+            path.append((grid, belong))
         if self._steps:
             path.append((finest, rows[0]))
-        return tuple(grid for grid, _ in path), tuple(own for _, own in path)
+        return tuple(grid for grid, _ in path), tuple(belong for _, belong in path)
 
 
 def _places(positions: Tensor, count: int) -> Tensor:

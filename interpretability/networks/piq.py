@@ -81,15 +81,15 @@ def key_classes(n_keys: int, n_classes: int, n_shared: int = 0) -> Tensor:
     >>> key_classes(7, 3, 1).tolist()
     [0, 0, 1, 1, 2, 2, -1]
     """
-    own = n_keys - n_shared
-    if n_shared < 0 or own < n_classes:
+    n_split = n_keys - n_shared
+    if n_shared < 0 or n_split < n_classes:
         raise UserError(
-            f"PIQ: {n_keys} keys of which {n_shared} shared leave {own} for {n_classes} classes; "
+            f"PIQ: {n_keys} keys of which {n_shared} shared leave {n_split} for {n_classes} classes; "
             "every class needs one: raise codebook_size or lower shared_keys"
         )
-    published = torch.linspace(-0.5, n_classes - 0.51, own).round().long().clamp(0, n_classes - 1)
+    published = torch.linspace(-0.5, n_classes - 0.51, n_split).round().long().clamp(0, n_classes - 1)
     sizes = torch.bincount(published, minlength=n_classes)
-    even = torch.arange(own) * n_classes // own
+    even = torch.arange(n_split) * n_classes // n_split
     groups = published if int(sizes.max() - sizes.min()) <= 1 else even
     return torch.cat([groups, torch.full((n_shared,), SHARED)])
 
@@ -115,11 +115,13 @@ def quantise(adapted: Tensor, keys: Tensor, classes: Tensor, target: Tensor) -> 
     # Distances only to the keys a clip may take: K / C of them, and not all K.
     order = torch.argsort(~allowed, dim=1, stable=True)[:, : int(allowed.sum(1).max())]  # [B, k]
     usable = allowed.gather(1, order)  # [B, k]
-    own = keys[order].float()  # [B, k, D]
+    candidates = keys[order].float()  # [B, k, D]
     flat = adapted.flatten(2).float()  # [B, D, P]
     # Half precision would choose other keys.
     with torch.autocast(device_type=adapted.device.type, enabled=False):
-        distance = own.square().sum(2)[..., None] - 2 * (own @ flat)  # [B, k, P]; |u|^2 is the same for all keys
+        distance = candidates.square().sum(2)[..., None] - 2 * (
+            candidates @ flat
+        )  # [B, k, P]; |u|^2 is the same for all keys
     distance = distance.masked_fill(~usable[..., None], float("inf"))
     nearest = distance == distance.amin(dim=1, keepdim=True)
     place = torch.where(nearest, torch.arange(order.shape[1], device=order.device)[:, None], order.shape[1]).amin(1)

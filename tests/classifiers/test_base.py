@@ -307,8 +307,8 @@ def test_each_length_alone_puts_everything_back_in_its_place():
     valid = torch.arange(6)[None] < torch.tensor([3, 5, 3, 2])[:, None]
     magnitude = torch.rand(4, 6, 2) * valid[..., None]
     output = classifier.each_length_alone(network, magnitude, valid)
-    for found, factor in ((output.logits, 1), (output.embedding, 2), (output.attention, 3)):
-        assert torch.equal(found, factor * magnitude[:, 0])
+    for value, factor in ((output.logits, 1), (output.embedding, 2), (output.attention, 3)):
+        assert torch.equal(value, factor * magnitude[:, 0])
     assert torch.equal(output.feature_maps[0][:, 0], magnitude)
 
     def whole(magnitude):
@@ -378,8 +378,8 @@ def test_cells_lie_where_the_grid_says(kind, level):
     maps, grid = classifier(magnitude).feature_maps[level], classifier.feature_grids(448)[level]
     row, column = maps.shape[2] // 2, maps.shape[3] // 2
     (gradient,) = torch.autograd.grad(maps[0, :, row, column].square().sum(), magnitude)
-    seen = gradient[0].abs() > 0
-    frames, bins = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
+    reached = gradient[0].abs() > 0
+    frames, bins = reached.any(1).nonzero()[:, 0], reached.any(0).nonzero()[:, 0]
     assert abs((int(frames.min()) + int(frames.max())) / 2 - float(grid.frames[row])) <= 1.0
     # Mel bands are wider above than below: the middle in bands, and not in bins, is the centre there.
     scale = classifier.input_grid(448).bins
@@ -388,8 +388,8 @@ def test_cells_lie_where_the_grid_says(kind, level):
         assert int(bins.max()) >= float(scale[-1])
         return
     place = torch.searchsorted(scale, torch.stack([bins.min(), bins.max()]).double()).double().mean()
-    own = torch.searchsorted(scale, grid.bins[column : column + 1].double())
-    assert abs(float(place) - float(own)) <= 1.5
+    true_place = torch.searchsorted(scale, grid.bins[column : column + 1].double())
+    assert abs(float(place) - float(true_place)) <= 1.5
 
 
 @KINDS

@@ -69,10 +69,10 @@ def test_the_answers_are_the_lobes_own(lobe, classifier, frames):
 def test_the_finer_maps_are_the_outputs_of_the_first_blocks(lobe, classifier):
     encoder, _ = lobe
     magnitude = magnitudes(2, 70, 513)
-    seen = {}
+    outputs = {}
     blocks = {name: module for name, module in encoder.named_children() if name.startswith("conv_block")}
     hooks = [
-        module.register_forward_hook(lambda _, __, output, name=name: seen.__setitem__(name, output))
+        module.register_forward_hook(lambda _, __, output, name=name: outputs.__setitem__(name, output))
         for name, module in blocks.items()
     ]
     with torch.no_grad():
@@ -80,9 +80,9 @@ def test_the_finer_maps_are_the_outputs_of_the_first_blocks(lobe, classifier):
         maps = classifier(magnitude).feature_maps
     for hook in hooks:
         hook.remove()
-    assert len(seen) == len(maps) == 6
-    for level, found in enumerate(maps):
-        torch.testing.assert_close(found, seen[f"conv_block{level + 1}"])
+    assert len(outputs) == len(maps) == 6
+    for level, feature_map in enumerate(maps):
+        torch.testing.assert_close(feature_map, outputs[f"conv_block{level + 1}"])
 
 
 def test_dropout_in_training_is_the_lobes(files):
@@ -97,8 +97,8 @@ def test_dropout_in_training_is_the_lobes(files):
     torch.manual_seed(5)
     output = ours(magnitude)
     torch.testing.assert_close(output.embedding, embedding[:, 0])
-    for found, wanted in zip(output.feature_maps[:1:-1], representations, strict=True):
-        torch.testing.assert_close(found, wanted)
+    for feature_map, wanted in zip(output.feature_maps[:1:-1], representations, strict=True):
+        torch.testing.assert_close(feature_map, wanted)
     torch.manual_seed(6)
     assert not torch.allclose(ours(magnitude).embedding, embedding[:, 0], atol=1e-3)
 
@@ -108,8 +108,8 @@ def test_the_features_are_the_published_ones_from_the_waveform_on(classifier):
     wav = torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
     stft = STFT(sample_rate=16000, n_fft=1024, win_length=23.2199, hop_length=11.6099)
     wanted = torch.log1p(filterbank()(spectral_magnitude(stft(wav), power=0.5)))
-    found = classifier.log_mel(classifier.frontend.analyse(wav).magnitude)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    features = classifier.log_mel(classifier.frontend.analyse(wav).magnitude)
+    torch.testing.assert_close(features, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("rate", "n_fft", "n_mels"), [(16000, 1024, 80), (16000, 1024, 64), (44100, 1024, 128)])
@@ -177,8 +177,8 @@ def test_a_cell_sees_exactly_the_window_that_its_grid_is_centred_on(pooling_only
     stride, grid = pooling_only.feature_strides[level], pooling_only.feature_grids(100)[level]
     row, column = maps.shape[2] - 1, maps.shape[3] - 1
     maps[0, :, row, column].sum().backward()
-    seen = mel.grad[0] != 0
-    frames, bands = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
+    reached = mel.grad[0] != 0
+    frames, bands = reached.any(1).nonzero()[:, 0], reached.any(0).nonzero()[:, 0]
     assert frames.tolist() == list(range(stride * row, stride * (row + 1)))
     assert bands.tolist() == list(range(stride * column, stride * (column + 1)))
     assert frames.double().mean() == grid.frames[row]
@@ -272,5 +272,5 @@ def test_narrower_blocks_are_the_lobes_of_other_widths():
     with torch.no_grad():
         wanted, maps = narrow.embedding_model(narrow.log_mel(magnitudes(1, 100, 513)))
     torch.testing.assert_close(output.embedding, wanted[:, 0])
-    for own, published in zip(output.feature_maps[:-5:-1], maps, strict=True):
-        torch.testing.assert_close(own, published)
+    for feature_map, published in zip(output.feature_maps[:-5:-1], maps, strict=True):
+        torch.testing.assert_close(feature_map, published)

@@ -21,9 +21,9 @@ def test_known_blocks_lie_where_a_measurement_says(folders):
     """Without running the model it is said where the rows lie: a run, and counting them, says the same."""
     classifier = HuggingFaceClassifier.from_pretrained(folders["hubert"])
     survey = classifier.layout.survey(classifier.checked_logits)
-    found = {layer.name: layer for layer in survey.layers}
+    by_name = {layer.name: layer for layer in survey.layers}
     layer = classifier.layers[-1]
-    assert classifier.layout.measure([found[layer.name]], classifier.checked_logits) == [layer]
+    assert classifier.layout.measure([by_name[layer.name]], classifier.checked_logits) == [layer]
     assert (layer.stride, layer.start) == (320.0, 400.0)
 
 
@@ -46,9 +46,9 @@ def test_other_layers_by_name(folders):
 @KINDS
 def test_layers_are_described(classifiers, kind):
     classifier = classifiers[kind]
-    found = classifier.describe_layers()
-    assert [info.name for info in found if info.default] == [layer.name for layer in classifier.layers]
-    assert all(info.stride_ms > 0 for info in found)
+    infos = classifier.describe_layers()
+    assert [info.name for info in infos if info.default] == [layer.name for layer in classifier.layers]
+    assert all(info.stride_ms > 0 for info in infos)
 
 
 def test_a_type_without_known_blocks_is_run_to_find_out(tmp_path):
@@ -118,9 +118,9 @@ def test_whisper_rows_lie_where_the_grid_says(classifiers):
     """The convolutions in front of the blocks: two mel frames a row, 20 ms, the first one on sample 0."""
     layer = classifiers["whisper"].layers[-1]
     assert (layer.stride, layer.centre) == (320.0, 0.0)
-    found = {info.name: info for info in classifiers["whisper"].describe_layers()}
-    assert found["encoder.conv1"].stride_ms == pytest.approx(10.0)
-    assert found["encoder.conv2"].stride_ms == pytest.approx(20.0)
+    infos = {info.name: info for info in classifiers["whisper"].describe_layers()}
+    assert infos["encoder.conv1"].stride_ms == pytest.approx(10.0)
+    assert infos["encoder.conv2"].stride_ms == pytest.approx(20.0)
 
 
 def test_ast_grids_lie_in_the_middle_of_what_a_patch_sees(classifiers):
@@ -147,6 +147,8 @@ def test_ast_grids_lie_in_the_middle_of_what_a_patch_sees(classifiers):
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm"])
 def test_known_grids_are_what_is_measured(classifiers, kind):
     classifier = classifiers[kind]
-    found = {layer.name: layer for layer in classifier.layout.survey(classifier.checked_logits).layers}
-    measured = classifier.layout.measure([found[layer.name] for layer in classifier.layers], classifier.checked_logits)
+    by_name = {layer.name: layer for layer in classifier.layout.survey(classifier.checked_logits).layers}
+    measured = classifier.layout.measure(
+        [by_name[layer.name] for layer in classifier.layers], classifier.checked_logits
+    )
     assert set(measured) == set(classifier.layers)

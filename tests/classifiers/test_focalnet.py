@@ -100,12 +100,12 @@ def test_attention_is_the_size_of_the_modulators(classifier):
     attention = classifier(magnitude).attention
     rows = classifier.feature_rows(100)[-1]
     assert attention.shape == (2, 2, rows, 1)
-    for clip, found in zip(magnitude, attention, strict=True):
+    for clip, attended in zip(magnitude, attention, strict=True):
         with torch.no_grad():
             _, layers = modulators(classifier, resized(clip))
         for index, modulator in enumerate(layers):  # [2, 32, 2, 1]
             sizes = modulator.square().sum(1).sqrt().reshape(2 * CELLS[0], CELLS[1])
-            torch.testing.assert_close(found[index], sizes[:rows])
+            torch.testing.assert_close(attended[index], sizes[:rows])
     assert attention.std() > 1e-3
 
 
@@ -113,7 +113,7 @@ def test_the_gradient_variant_weighs_the_modulator_cell_by_cell(classifier):
     spectrogram = clips(classifier)
     target = torch.tensor([2, 0])
     output = classifier.classify(spectrogram)
-    found = classifier.activation_map(tiny.batch_of(spectrogram, output, target), "gradient")
+    attended = classifier.activation_map(tiny.batch_of(spectrogram, output, target), "gradient")
     values = []
     for index, count in enumerate(spectrogram.valid.sum(1).tolist()):
         images = resized(spectrogram.magnitude[index, :count]).requires_grad_()
@@ -124,12 +124,12 @@ def test_the_gradient_variant_weighs_the_modulator_cell_by_cell(classifier):
         products = (layers[-1].grad * layers[-1]).detach().sum(1).reshape(-1, 1)
         rows = classifier.feature_rows(count)[-1]
         values.append(products)
-        torch.testing.assert_close(found.values[index, :rows], products.clamp(min=0)[:rows], rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(attended.values[index, :rows], products.clamp(min=0)[:rows], rtol=1e-3, atol=1e-6)
     values = torch.cat(values)
     assert values.max() > 1e-4  # some are kept,
     assert values.min() < -1e-4  # and some are cut: the comparison says something
     other = classifier.activation_map(tiny.batch_of(spectrogram, output, 2 - target), "gradient")
-    assert not torch.allclose(other.values, found.values, rtol=1e-2)
+    assert not torch.allclose(other.values, attended.values, rtol=1e-2)
 
 
 @pytest.mark.parametrize("variant", FocalNetClassifier.ACTIVATIONS)
@@ -164,8 +164,8 @@ def test_nothing_is_left_behind(variant, monkeypatch):
     before = hooks(classifier)
     with torch.no_grad():  # as methods are called
         output = classifier.classify(spectrogram)
-        found = classifier.activation_map(tiny.batch_of(spectrogram, output, output.predicted), variant)
-    assert not found.values.requires_grad
+        attended = classifier.activation_map(tiny.batch_of(spectrogram, output, output.predicted), variant)
+    assert not attended.values.requires_grad
     assert hooks(classifier) == before
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in classifier.parameters())
     monkeypatch.setattr(classifier.embedding_model.focalnet.encoder.stages[-1].layers[-1], "mlp", None)
@@ -204,12 +204,12 @@ def test_cells_lie_where_the_grid_says(level, overlap):
     middle = rows // 2 if rows > 2 else 1
     column = maps.shape[3] // 2 if maps.shape[3] > 2 else 0
     (gradient,) = torch.autograd.grad(maps[0, :, middle, column].square().sum(), magnitude)
-    seen = gradient[0].abs() > 0
+    reached = gradient[0].abs() > 0
     for axis, centres, place, pixel, size in (
         (1, grid.frames, middle, 2.0, FRAMES),
         (0, grid.bins, column, 513 / 16, 513),
     ):
-        inside = seen.any(axis).nonzero()[:, 0]
+        inside = reached.any(axis).nonzero()[:, 0]
         lowest, highest = int(inside.min()), int(inside.max())
         if lowest == 0 or highest == size - 1:  # cut at the edge of the image
             assert lowest - pixel <= float(centres[place]) <= highest + pixel

@@ -63,8 +63,8 @@ def test_padding_batch_and_order_change_nothing(classifiers, kind):
         pairs = [*zip(together.feature_maps, alone.feature_maps, rows, strict=True)]
         if alone.attention is not None:
             pairs.append((together.attention, alone.attention, rows[-1]))
-        for padded, single, own in pairs:
-            size = int(own[i].sum())
+        for padded, single, inside in pairs:
+            size = int(inside[i].sum())
             assert single.shape[2] == size
             torch.testing.assert_close(padded[i, :, :size], single[0], rtol=0, atol=1e-4)
             assert not padded[i, :, size:].any()
@@ -216,9 +216,9 @@ def test_ast_attention_is_the_models_own(folders, classifiers):
     bands, steps = classifier.layout.patches
     rows = output.attention.shape[2]
     for level, weights in enumerate(layers):
-        own = weights[0, :, :2].mean((0, 1))[2:].view(bands, steps).T  # frequency-major tokens
-        own = torch.cat([own, own[-1:]])  # the last half patch has the row of the last patch
-        torch.testing.assert_close(output.attention[0, level], own[:rows], rtol=1e-3, atol=1e-5)
+        expected = weights[0, :, :2].mean((0, 1))[2:].view(bands, steps).T  # frequency-major tokens
+        expected = torch.cat([expected, expected[-1:]])  # the last half patch has the row of the last patch
+        torch.testing.assert_close(output.attention[0, level], expected[:rows], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["last", "mean", "rollout", "gradient"])
@@ -227,22 +227,22 @@ def test_ast_activation_maps(classifiers, variant):
     wavs, counts = 0.3 * noise(3, 16000), [16000, 9001, 12000]
     target = torch.tensor([0, 1, 2])
     batch = classifier.analyse(wavs, torch.tensor(counts) / 16000, target)
-    found = classifier.activation_map(batch, variant)
-    assert found.values.shape == (3, len(found.grid.frames), len(found.grid.bins))
-    assert (found.values >= 0).all()
-    assert not found.values[~found.rows].any()
+    attended = classifier.activation_map(batch, variant)
+    assert attended.values.shape == (3, len(attended.grid.frames), len(attended.grid.bins))
+    assert (attended.values >= 0).all()
+    assert not attended.values[~attended.rows].any()
     for i, n in enumerate(counts):
         alone = classifier.activation_map(classifier.analyse(wavs[i : i + 1, :n], target=target[i : i + 1]), variant)
         size = alone.values.shape[1]
-        torch.testing.assert_close(found.values[i, :size], alone.values[0], rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(attended.values[i, :size], alone.values[0], rtol=1e-3, atol=1e-6)
         assert alone.values.std() > 0
     other = classifier.activation_map(replace(batch, target=torch.tensor([1, 2, 0])), variant)
-    assert torch.allclose(other.values, found.values) == (variant != "gradient")
+    assert torch.allclose(other.values, attended.values) == (variant != "gradient")
 
 
 def test_ast_rollout_is_the_product_of_the_models_layers(folders, classifiers):
     classifier, wav = classifiers["ast"], SOUNDS["noise"][:16240]
-    found = classifier.activation_map(classifier.analyse(wav[None]), "rollout").values[0]
+    attended = classifier.activation_map(classifier.analyse(wav[None]), "rollout").values[0]
     model = AutoModelForAudioClassification.from_pretrained(folders["ast"], attn_implementation="eager").eval()
     features = AutoFeatureExtractor.from_pretrained(folders["ast"])(
         wav.numpy(), sampling_rate=RATE, return_tensors="pt"
@@ -253,9 +253,9 @@ def test_ast_rollout_is_the_product_of_the_models_layers(folders, classifiers):
     for weights in layers:
         product = (0.5 * weights[0].mean(0) + 0.5 * torch.eye(len(product))) @ product
     bands, steps = classifier.layout.patches
-    own = product[:2, 2:].mean(0).view(bands, steps).T
-    own = torch.cat([own, own[-1:]])  # the last half patch has the row of the last patch
-    torch.testing.assert_close(found, own[: len(found)], rtol=1e-3, atol=1e-6)
+    expected = product[:2, 2:].mean(0).view(bands, steps).T
+    expected = torch.cat([expected, expected[-1:]])  # the last half patch has the row of the last patch
+    torch.testing.assert_close(attended, expected[: len(attended)], rtol=1e-3, atol=1e-6)
 
 
 def test_attention_that_gives_no_weights_is_refused(folders):
@@ -288,13 +288,13 @@ def test_built_from_a_configuration_it_can_be_trained():
     settings = classifier.extractor.settings
     assert (settings["sampling_rate"], settings["num_mel_bins"], settings["max_length"]) == (8000, 32, 100)
     assert classifier.frontend.settings.level == "peak"  # the front end's own rule, where one is given
-    goal = torch.tensor([0, 1, 2, 0, 1, 2])
+    classes = torch.tensor([0, 1, 2, 0, 1, 2])
     time = torch.arange(6000) / 8000
-    wavs = torch.sin(2 * torch.pi * (300.0 * 3**goal)[:, None] * time) + 0.01 * noise(6, 6000)
+    wavs = torch.sin(2 * torch.pi * (300.0 * 3**classes)[:, None] * time) + 0.01 * noise(6, 6000)
     spectrogram = spectrogram_of(classifier, wavs, [6000, 3000, 4000, 6000, 5000, 6000])
     optimiser, losses = torch.optim.Adam(classifier.parameters(), 0.01), []
     for _ in range(15):
-        loss = torch.nn.functional.cross_entropy(classifier(*classifier.inputs(spectrogram)).logits, goal)
+        loss = torch.nn.functional.cross_entropy(classifier(*classifier.inputs(spectrogram)).logits, classes)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -321,7 +321,7 @@ def test_in_training_blocks_may_be_left_out(kind):
 
 
 def test_settings_that_do_not_fit():
-    for settings, said in (
+    for settings, message in (
         ({"config": None}, "huggingface: config is None, expected a mapping"),
         ({"config": {}}, "a dict with model_type"),
         ({"config": {"model_type": "bert"}}, "model_type is 'bert', expected one of audio-spectrogram-transformer"),
@@ -342,7 +342,7 @@ def test_settings_that_do_not_fit():
             "the front end is at 16000 Hz, the model's feature extractor at 8000 Hz",
         ),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             HuggingFaceClassifier(LABELS, **settings)
 
 
@@ -379,7 +379,7 @@ def spoiled(folder, to, name="config.json", **settings):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "said"),
+    ("name", "settings", "message"),
     [
         ("config.json", {"id2label": {"0": "a", "2": "b", "5": "c"}}, r"indices \[0, 2, 5\], expected 0 to 2"),
         ("config.json", {"hidden_size": "wide"}, "cannot be loaded by transformers .*'hidden_size'"),
@@ -387,8 +387,8 @@ def spoiled(folder, to, name="config.json", **settings):
         ("preprocessor_config.json", {"num_mel_bins": None}, "ASTFeatureExtractor"),
     ],
 )
-def test_odd_settings_in_a_folder_are_said_in_one_line(folders, tmp_path, name, settings, said):
-    with pytest.raises(UserError, match=said):
+def test_odd_settings_in_a_folder_are_said_in_one_line(folders, tmp_path, name, settings, message):
+    with pytest.raises(UserError, match=message):
         HuggingFaceClassifier.from_pretrained(spoiled(folders["ast"], tmp_path / "odd", name, **settings))
 
 

@@ -121,9 +121,9 @@ def test_pixels_lie_where_the_input_grid_says():
     pixels = classifier.images(torch.expm1(ramp.double()[None] / 1000)).pixels[:, 0]  # [3, 64, 128]
     inside = slice(4, 60)
     for k, image in enumerate(pixels[:2]):
-        found = 1000 * image[inside, 4:-4]
+        image_pixels = 1000 * image[inside, 4:-4]
         wanted = 10 * grid.frames[64 * k : 64 * k + 64][inside, None] + 10 * grid.bins[4:-4]
-        torch.testing.assert_close(found, wanted, rtol=0, atol=1.0)
+        torch.testing.assert_close(image_pixels, wanted, rtol=0, atol=1.0)
 
 
 @EACH
@@ -154,13 +154,13 @@ def test_clips_shorter_and_longer_than_an_image(kind, frames):
 @EACH
 def test_images_beyond_a_clips_end_are_not_run(kind):
     classifier = make(kind)
-    seen = []
-    handle = classifier.embedding_model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    n_images = []
+    handle = classifier.embedding_model.register_forward_pre_hook(lambda _, inputs: n_images.append(len(inputs[0])))
     counts = torch.tensor([150, 10, 65])
     valid = torch.arange(200)[None] < counts[:, None]
     output = classifier(magnitudes(3, 200, 513), valid)
     handle.remove()
-    assert seen == [3 + 1 + 2]
+    assert n_images == [3 + 1 + 2]
     for index, count in enumerate(counts.tolist()):
         assert not output.attention[index, :, classifier.feature_rows(count)[-1] :].any()
 
@@ -232,22 +232,22 @@ def test_every_parameter_that_is_trained_gets_a_gradient(kind):
 
 
 @pytest.mark.parametrize(
-    "own", [{"lin_neurons": 11, "logit_scale": 5.0}, {"head": "linear", "gain": 10.0, "input_norm": True}], ids=str
+    "chosen", [{"lin_neurons": 11, "logit_scale": 5.0}, {"head": "linear", "gain": 10.0, "input_norm": True}], ids=str
 )
 @EACH
-def test_the_very_same_classifier_comes_back_from_its_folder(kind, own, tmp_path):
+def test_the_very_same_classifier_comes_back_from_its_folder(kind, chosen, tmp_path):
     frontend = {"sample_rate": 8000}
     torch.manual_seed(0)
-    settings = {"config": {**(VIT if kind == "vit" else FOCALNET), "hidden_act": "relu"}, "image_frames": 77, **own}
-    made = type(make(kind))(LABELS, frontend, "multi", **settings).freeze()
-    digest = save_classifier(made, tmp_path / "saved")
+    settings = {"config": {**(VIT if kind == "vit" else FOCALNET), "hidden_act": "relu"}, "image_frames": 77, **chosen}
+    original = type(make(kind))(LABELS, frontend, "multi", **settings).freeze()
+    digest = save_classifier(original, tmp_path / "saved")
     loaded = load_classifier(tmp_path / "saved")
     assert loaded.description["sha256"] == digest
-    assert loaded.architecture() == made.architecture()
+    assert loaded.architecture() == original.architecture()
     assert loaded.embedding_model.config.hidden_act == "relu"
     assert not loaded.embedding_model.training
     magnitude = magnitudes(2, 100, 513)
-    assert torch.equal(loaded(magnitude).logits, made(magnitude).logits)
+    assert torch.equal(loaded(magnitude).logits, original(magnitude).logits)
 
 
 def saved(folder, network):
@@ -275,9 +275,9 @@ def test_pretrained_weights_of_the_network_alone_and_of_an_image_classifier(kind
     classifier = type(make(kind)).from_pretrained(source, LABELS, image_frames=50, lin_neurons=8)
     assert capsys.readouterr() == ("", "")
     bare = getattr(network, kind, network)
-    own = classifier.embedding_model.focalnet if kind == "focalnet" else classifier.embedding_model
-    assert own.state_dict().keys() == {name for name in bare.state_dict() if not name.startswith("pooler.")}
-    assert all(torch.equal(value, bare.state_dict()[name]) for name, value in own.state_dict().items())
+    loaded_network = classifier.embedding_model.focalnet if kind == "focalnet" else classifier.embedding_model
+    assert loaded_network.state_dict().keys() == {name for name in bare.state_dict() if not name.startswith("pooler.")}
+    assert all(torch.equal(value, bare.state_dict()[name]) for name, value in loaded_network.state_dict().items())
     assert classifier.image_frames == 50
     assert classifier.image_size == (32, 16)
     assert classifier.task == "single"
@@ -309,8 +309,8 @@ def test_sources_that_do_not_serve(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"no fitting layers\.1\.mlp\.fc2\.weight"):
         ViTClassifier.from_pretrained(str(tmp_path / "part"), LABELS)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(MissingError, match="could not get nobody/nothing"):
-        ViTClassifier.from_pretrained("nobody/nothing", LABELS)
+    with pytest.raises(MissingError, match="could not get nowhere/nothing"):
+        ViTClassifier.from_pretrained("nowhere/nothing", LABELS)
 
 
 def test_weights_are_read_in_full_precision(tmp_path):

@@ -10,7 +10,7 @@ from interpretability.errors import UserError
 
 def test_folders_name_classes_of_models_and_nothing_else(package):
     assert imported_class("torch.nn:Linear") is nn.Linear
-    for bad, said in (
+    for bad, message in (
         (f"{package}:make", "functions are not run"),
         ("os:system", "functions are not run"),
         ("builtins:dict", "functions are not run"),
@@ -18,7 +18,7 @@ def test_folders_name_classes_of_models_and_nothing_else(package):
         (f"{package}:Nut", "cannot be imported"),
         ("just_a_name", "package.module:Class"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             imported_class(bad)
     for settings in ({"colour": 3}, {"width": -1}):
         with pytest.raises(UserError, match="cannot be built with"):

@@ -49,8 +49,8 @@ def test_cells_lie_where_the_grid_says():
             maps = classifier.classify_samples(wavs, torch.tensor([99 * hop]), 100).feature_maps[level]
             row = maps.shape[2] // 2
             (gradient,) = torch.autograd.grad(maps[0, :, row].square().sum(), wavs)
-            seen = gradient[0].abs().nonzero()[:, 0]
-            middle = (int(seen.min()) + int(seen.max())) / 2
+            reached = gradient[0].abs().nonzero()[:, 0]
+            middle = (int(reached.min()) + int(reached.max())) / 2
             # Mel features see windows of 256 samples on both sides of a frame's centre, less its zeros at the ends.
             assert abs(middle - hop * float(grid.frames[row])) <= 2.0, (level, middle, float(grid.frames[row]) * hop)
 
@@ -92,12 +92,12 @@ def test_columns_lie_on_the_scale_that_is_asked_for(cnn):
 
 
 def test_layers_are_described_as_they_are(cnn):
-    found = {info.name: info for info in cnn.describe_layers()}
-    assert [name for name, info in found.items() if info.default] == ["stem", "blocks.0", "blocks.1", "blocks"]
-    assert found["mel"].kind == "MelSpectrogram"
-    assert found["blocks.0.0"].shape == (1, 4, 8, 51)
-    assert found["stem"].stride_ms == pytest.approx(10.0)
-    assert "head" not in found  # no axis of time
+    infos = {info.name: info for info in cnn.describe_layers()}
+    assert [name for name, info in infos.items() if info.default] == ["stem", "blocks.0", "blocks.1", "blocks"]
+    assert infos["mel"].kind == "MelSpectrogram"
+    assert infos["blocks.0.0"].shape == (1, 4, 8, 51)
+    assert infos["stem"].stride_ms == pytest.approx(10.0)
+    assert "head" not in infos  # no axis of time
 
 
 def test_layers_that_are_not_there_or_of_no_use():

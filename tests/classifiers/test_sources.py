@@ -65,13 +65,13 @@ def test_weights_that_do_not_fit(package, tmp_path):
 
 
 def test_sources_that_are_none(package):
-    for source, said in (
+    for source, message in (
         ("onnx:model.onnx", "unknown kind of source 'onnx', expected hf:, speechbrain:, torch: or a folder"),
         ("hf:", "hf: names no model: write hf:FOLDER"),
         ("torch:", "write torch:package.module:Class"),
         (f"torch:{package}:Net", "give labels, in the order of the logits"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             open_classifier(source)
     with pytest.raises(UserError, match="takes no weights, expected among labels, task, layers, level, scale"):
         open_classifier("hf:nowhere", weights="x.pt")
@@ -81,7 +81,7 @@ def test_sources_that_are_none(package):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"labels": "yes,no"}, "labels is 'yes,no', expected a list of texts"),
         ({"labels": 3}, "labels is 3, expected a list of texts"),
@@ -93,8 +93,8 @@ def test_sources_that_are_none(package):
         ({"task": ["multi"]}, "task is .'multi'., expected one of null, single, multi"),
     ],
 )
-def test_settings_of_the_wrong_kind(package, settings, said):
-    with pytest.raises(UserError, match=said):
+def test_settings_of_the_wrong_kind(package, settings, message):
+    with pytest.raises(UserError, match=message):
         open_classifier(f"torch:{package}:Net", **{"labels": LABELS, **settings})
 
 

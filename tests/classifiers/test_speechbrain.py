@@ -85,7 +85,7 @@ modules:
     classifier: !ref <classifier>
 """
 HEAD = """
-pretrained_path: somebody/on-the-hub
+pretrained_path: a-user/on-the-hub
 sample_rate: 8000
 n_mels: 16
 n_classes: 3
@@ -126,8 +126,8 @@ def make_folder(folder, kind="ecapa"):
     for old, new in {"EXTRA": "", **KINDS[kind][2]}.items():
         text = text.replace(old, new)
     torch.manual_seed(4)
-    found = load_hyperpyyaml(text)
-    modules = torch.nn.ModuleDict(found["modules"])
+    loaded = load_hyperpyyaml(text)
+    modules = torch.nn.ModuleDict(loaded["modules"])
     # Batch statistics are not those of a fresh network, so that one that is not loaded is noticed.
     for module in modules.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
@@ -184,12 +184,12 @@ class TestEqualToSpeechBrain:
         wavs = noise(3, 9000)
         with torch.no_grad():
             out_prob, _, index, text = theirs.classify_batch(wavs)
-            said = ours.module(wavs, torch.ones(3))
+            answer = ours.module(wavs, torch.ones(3))
             heard = ours.classify(analysed(ours, wavs))
         out_prob = out_prob.reshape(3, 3)
         assert out_prob.std() > 1e-3  # it tells something
         # SpeechBrain adds noise of up to 9e-5 to the mean that x-vectors pool.
-        torch.testing.assert_close(said, out_prob, rtol=1e-5, atol=2e-4 if kind == "xvector" else 1e-5)
+        torch.testing.assert_close(answer, out_prob, rtol=1e-5, atol=2e-4 if kind == "xvector" else 1e-5)
         # Through analysis and synthesis of the sound.
         torch.testing.assert_close(heard.logits / ours.settings.logit_scale, out_prob, rtol=1e-3, atol=1e-3)
         assert heard.predicted.tolist() == index.flatten().tolist()
@@ -249,10 +249,10 @@ class TestContract:
             for i, n in enumerate(counts):
                 alone = classifier.classify(analysed(classifier, wavs[i : i + 1, :n]))
                 torch.testing.assert_close(together.logits[i], alone.logits[0], rtol=1e-3, atol=2e-3)
-                for maps, own in zip(together.feature_maps, alone.feature_maps, strict=True):
-                    rows = own.shape[2]
-                    tolerance = 1e-3 * float(own.abs().max()) + 1e-5
-                    torch.testing.assert_close(maps[i, :, :rows], own[0], rtol=1e-3, atol=tolerance)
+                for maps, single in zip(together.feature_maps, alone.feature_maps, strict=True):
+                    rows = single.shape[2]
+                    tolerance = 1e-3 * float(single.abs().max()) + 1e-5
+                    torch.testing.assert_close(maps[i, :, :rows], single[0], rtol=1e-3, atol=tolerance)
                     assert not maps[i, :, rows:].any()
 
     def test_feature_maps_lie_on_their_grids(self, kind, loaded):
@@ -327,13 +327,13 @@ class TestContract:
 
     def test_settings(self, folders):
         folder = folders["ecapa"]
-        made = SpeechBrainClassifier.from_folder(
+        opened = SpeechBrainClassifier.from_folder(
             folder, ["a", "b", "c"], "multi", ["embedding_model.blocks.1"], logit_scale=2.0
         )
-        assert (made.labels, made.task, made.settings.logit_scale) == (["a", "b", "c"], "multi", 2.0)
-        assert [layer.name for layer in made.layers] == ["embedding_model.blocks.1"]
-        assert made.frontend.settings.sample_rate == RATE
-        assert made.frontend.settings.level == "none"
+        assert (opened.labels, opened.task, opened.settings.logit_scale) == (["a", "b", "c"], "multi", 2.0)
+        assert [layer.name for layer in opened.layers] == ["embedding_model.blocks.1"]
+        assert opened.frontend.settings.sample_rate == RATE
+        assert opened.frontend.settings.level == "none"
         with pytest.raises(UserError, match="logit_scale is 0"):
             SpeechBrainClassifier.from_folder(folder, logit_scale=0)
 

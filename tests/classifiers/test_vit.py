@@ -68,8 +68,8 @@ def test_the_published_pipeline(pooling):
     network = ViTModel(ViTConfig(**CONFIG)).eval()
     head = CosineHead(16, lin_blocks=1, lin_neurons=12, out_neurons=3).eval()
     classifier = ViTClassifier(LABELS, config=CONFIG, image_frames=FRAMES, pooling=pooling, lin_neurons=12)
-    own = {name: value for name, value in network.state_dict().items() if not name.startswith("pooler.")}
-    classifier.embedding_model.load_state_dict(own)
+    weights = {name: value for name, value in network.state_dict().items() if not name.startswith("pooler.")}
+    classifier.embedding_model.load_state_dict(weights)
     classifier.classifier.load_state_dict(head.state_dict())
     classifier.freeze()
     magnitude = magnitudes(2, FRAMES, 513)
@@ -109,12 +109,12 @@ def test_attention_is_the_models_own(classifier):
     attention = classifier(magnitude).attention  # [2, 3, 7, 2]
     rows = classifier.feature_rows(100)[-1]
     assert attention.shape == (2, 3, rows, 2)
-    for clip, found in zip(magnitude, attention, strict=True):
+    for clip, attended in zip(magnitude, attention, strict=True):
         with torch.no_grad():
             layers = classifier.embedding_model(resized(classifier, clip), output_attentions=True).attentions
         for index, weights in enumerate(layers):
             wanted = weights[:, :, 0, 1:].mean(1).reshape(2 * TOKENS[0], TOKENS[1])  # both images, one below the other
-            torch.testing.assert_close(found[index], wanted[:rows])
+            torch.testing.assert_close(attended[index], wanted[:rows])
     assert attention.std() > 1e-3
 
 
@@ -132,7 +132,7 @@ def test_attention_has_to_be_eager(classifier):
 def test_rollout_of_the_classifier(classifier):
     spectrogram = clips(classifier)
     output = classifier.classify(spectrogram)
-    found = classifier.activation_map(tiny.batch_of(spectrogram, output, output.predicted), "rollout")
+    attended = classifier.activation_map(tiny.batch_of(spectrogram, output, output.predicted), "rollout")
     for index, count in enumerate(spectrogram.valid.sum(1).tolist()):
         with torch.no_grad():
             images = resized(classifier, spectrogram.magnitude[index, :count])
@@ -145,8 +145,10 @@ def test_rollout_of_the_classifier(classifier):
             assert product.sum(1).allclose(torch.ones(9, dtype=torch.float64))
             joined.append(product[0, 1:].reshape(TOKENS))
         rows = classifier.feature_rows(count)[-1]
-        torch.testing.assert_close(found.values[index, :rows].double(), torch.cat(joined)[:rows], rtol=1e-4, atol=1e-6)
-        assert found.rows[index].sum() == rows
+        torch.testing.assert_close(
+            attended.values[index, :rows].double(), torch.cat(joined)[:rows], rtol=1e-4, atol=1e-6
+        )
+        assert attended.rows[index].sum() == rows
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
@@ -155,7 +157,9 @@ def test_gradient_weighted_attention_of_the_classifier(pooling):
     classifier = make(pooling)
     spectrogram = clips(classifier)
     target = torch.tensor([2, 0])
-    found = classifier.activation_map(tiny.batch_of(spectrogram, classifier.classify(spectrogram), target), "gradient")
+    attended = classifier.activation_map(
+        tiny.batch_of(spectrogram, classifier.classify(spectrogram), target), "gradient"
+    )
     for index, count in enumerate(spectrogram.valid.sum(1).tolist()):
         images = resized(classifier, spectrogram.magnitude[index, :count]).requires_grad_()
         theirs = classifier.embedding_model(images, output_attentions=True)
@@ -176,7 +180,7 @@ def test_gradient_weighted_attention_of_the_classifier(pooling):
         rows = classifier.feature_rows(count)[-1]
         wanted = torch.cat(joined)[:rows]
         assert wanted.max() > 1e-4
-        torch.testing.assert_close(found.values[index, :rows].double(), wanted, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(attended.values[index, :rows].double(), wanted, rtol=1e-3, atol=1e-6)
 
 
 def test_only_the_gradient_variant_looks_at_the_class(classifier):
@@ -226,8 +230,8 @@ def test_nothing_is_left_behind(variant, monkeypatch):
     before, state = hooks(classifier), {name: value.clone() for name, value in classifier.state_dict().items()}
     with torch.no_grad():  # as methods are called
         output = classifier.classify(spectrogram)
-        found = classifier.activation_map(tiny.batch_of(spectrogram, output, output.predicted), variant)
-    assert not found.values.requires_grad
+        attended = classifier.activation_map(tiny.batch_of(spectrogram, output, output.predicted), variant)
+    assert not attended.values.requires_grad
     assert hooks(classifier) == before
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in classifier.parameters())
     assert all(torch.equal(value, state[name]) for name, value in classifier.state_dict().items())
@@ -262,8 +266,8 @@ def test_tokens_lie_where_the_grid_says(patchwise, level, row, column):
     (gradient,) = torch.autograd.grad(maps[0, :, row, column].square().sum(), magnitude)
     strength = gradient[0].abs()
     for axis, centres, place in ((1, grid.frames, row), (0, grid.bins, column)):
-        seen = strength.amax(axis)
-        inside = (seen > 0).nonzero()[:, 0]
+        reach = strength.amax(axis)
+        inside = (reach > 0).nonzero()[:, 0]
         stride = float(centres[1] - centres[0])
         middle = (int(inside.min()) + int(inside.max())) / 2
         # Where the filter of the resize goes over the edge of an image, the field is cut there.

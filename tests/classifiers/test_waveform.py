@@ -77,10 +77,10 @@ def test_padding_batch_and_order_change_nothing(cnn):
         torch.testing.assert_close(flipped.logits[3 - i], alone.logits[0], rtol=0, atol=1e-5)
         torch.testing.assert_close(together.embedding[i], alone.embedding[0], rtol=0, atol=1e-5)
         for level, maps in enumerate(together.feature_maps):
-            own = alone.feature_maps[level][0]
-            assert own.shape[1] == int(rows[level][i].sum())
-            torch.testing.assert_close(maps[i, :, : own.shape[1]], own, rtol=0, atol=1e-4)
-            assert not maps[i, :, own.shape[1] :].any()
+            single = alone.feature_maps[level][0]
+            assert single.shape[1] == int(rows[level][i].sum())
+            torch.testing.assert_close(maps[i, :, : single.shape[1]], single, rtol=0, atol=1e-4)
+            assert not maps[i, :, single.shape[1] :].any()
 
 
 def test_a_batch_padded_beyond_its_longest_clip(cnn):
@@ -158,12 +158,12 @@ def test_a_magnitude_alone_is_no_sound(cnn):
 def test_in_training_the_batch_is_one_padded_whole():
     """Batch statistics move, gradients reach the parameters, and clips of other lengths do not run alone."""
     classifier = ModuleClassifier(LABELS, frontend_for(RATE), module=MelCnn())
-    seen = []
-    classifier.module.stem.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    counts = []
+    classifier.module.stem.register_forward_pre_hook(lambda module, inputs: counts.append(len(inputs[0])))
     before = classifier.module.blocks[0][1].running_mean.clone()
     spectrogram = classifier.frontend.analyse(noise(3, 4000), torch.tensor([1.0, 0.5, 0.7]))
     classifier(*classifier.inputs(spectrogram)).logits.sum().backward()
-    assert seen == [3]
+    assert counts == [3]
     assert not torch.equal(classifier.module.blocks[0][1].running_mean, before)
     assert classifier.module.head.weight.grad is not None
 

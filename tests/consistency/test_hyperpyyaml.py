@@ -36,7 +36,7 @@ def composed(path: Path) -> str:
     return compose(path, complete=False)
 
 
-#: Those that somebody runs: they have something to train or to evaluate.
+#: Those that are run: they have something to train or to evaluate.
 RECIPES = [path for path in OF_DATA if re.search(r"^(method|classifier):", composed(path), re.MULTILINE)]
 
 #: Of a YAML, without comments and blank lines.
@@ -250,7 +250,7 @@ for path in sys.argv[1:]:
 
 
 def test_what_a_run_archives_loads_alone_in_stock_hyperpyyaml_and_can_be_run_again(tmp_path):
-    """As a file, from another folder, in a process that has loaded nothing of ours."""
+    """As a file, from another folder, in a process that has imported nothing of the package."""
     expected, paths = [], []
     for number, path in enumerate(path for path in RECIPES if path.parents[1].name == "Synthetic"):
         text = compose(path, {"data_folder": "somewhere"})

@@ -166,16 +166,16 @@ def imports_of(path: Path, top_level_only: bool = False) -> set[str]:
     ``top_level_only`` leaves out imports inside functions and under ``if TYPE_CHECKING``.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = set()
+    names = set()
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}, line {node.lineno}: a relative import"
             for alias in node.names:
                 name = f"{node.module}.{alias.name}"
-                found.add(name if (REPOSITORY / f"{name.replace('.', '/')}.py").is_file() else node.module)
-    return found
+                names.add(name if (REPOSITORY / f"{name.replace('.', '/')}.py").is_file() else node.module)
+    return names
 
 
 def ours(names: set[str]) -> set[str]:
@@ -330,7 +330,7 @@ def test_no_text_names_a_path_of_one_machine(tracked):
 
 
 def test_the_pattern_for_paths_of_a_machine_finds_them():
-    for found in ("/ro" + "ot/x", "cd /wo" + "rk/main", '"/ho' + 'me/me/data"'):
-        assert MACHINE.search(found), found
+    for bad in ("/ro" + "ot/x", "cd /wo" + "rk/main", '"/ho' + 'me/me/data"'):
+        assert MACHINE.search(bad), bad
     for fine in ("network/x", "../wo" + "rk/x", "/path/to/ESC-50", "/tm" + "p/x"):
         assert not MACHINE.search(fine), fine

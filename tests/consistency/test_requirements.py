@@ -27,13 +27,13 @@ def lines_of(name: str) -> list[str]:
 
 def requirements(name: str) -> dict[str, str]:
     """Return the requirements of a file, those it includes too: normalised name -> line."""
-    found = {}
+    by_name = {}
     for line in lines_of(name):
         if line.startswith("-r "):
-            found |= requirements(line.removeprefix("-r ").strip())
+            by_name |= requirements(line.removeprefix("-r ").strip())
         elif not line.startswith("-"):
-            found[normalised(re.match(r"[A-Za-z0-9._-]+", line)[0])] = line
-    return found
+            by_name[normalised(re.match(r"[A-Za-z0-9._-]+", line)[0])] = line
+    return by_name
 
 
 def normalised(name: str) -> str:
@@ -45,8 +45,8 @@ def imported(*folders: str) -> dict[str, set[str]]:
     """Return third-party top-level modules, lazily imported ones too, and the files that import them."""
     files = [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
     # Helpers beside the importing file; a module inside the package is imported by its full name.
-    own = OWN | {path.stem for path in files if (REPOSITORY / "interpretability") not in path.parents}
-    found: dict[str, set[str]] = {}
+    local = OWN | {path.stem for path in files if (REPOSITORY / "interpretability") not in path.parents}
+    by_module: dict[str, set[str]] = {}
     for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
@@ -58,9 +58,9 @@ def imported(*folders: str) -> dict[str, set[str]]:
                 names = [node.args[0].value]
             for name in names:
                 top = name.split(".")[0]
-                if top not in sys.stdlib_module_names and top not in own and top != "tests":
-                    found.setdefault(top, set()).add(str(path.relative_to(REPOSITORY)))
-    return found
+                if top not in sys.stdlib_module_names and top not in local and top != "tests":
+                    by_module.setdefault(top, set()).add(str(path.relative_to(REPOSITORY)))
+    return by_module
 
 
 def is_importorskip(node: ast.AST) -> bool:
@@ -81,13 +81,13 @@ def missing(modules: dict[str, set[str]], known: dict[str, str]) -> dict[str, li
 
 def named_in_yamls() -> dict[str, set[str]]:
     """Return the top-level modules of what YAMLs build, and the YAMLs."""
-    found: dict[str, set[str]] = {}
+    by_module: dict[str, set[str]] = {}
     for folder in ("hparams", "recipes"):
         for path in (REPOSITORY / folder).rglob("*.yaml"):
             for top in re.findall(r"!(?:new|name|apply|module):(\w+)", path.read_text(encoding="utf-8")):
                 if top not in OWN and top not in sys.stdlib_module_names:
-                    found.setdefault(top, set()).add(str(path.relative_to(REPOSITORY)))
-    return found
+                    by_module.setdefault(top, set()).add(str(path.relative_to(REPOSITORY)))
+    return by_module
 
 
 def test_the_runtime_is_named_in_requirements():

@@ -496,11 +496,11 @@ def test_the_real_esc10(esc10_folder, tmp_path):
         "chainsaw",
     ]  # fmt: skip
     assert prepared.description["n_clips"] == {"train": 240, "valid": 80, "test": 80}
-    seen = set()
+    ids = set()
     for split in SPLITS:
         manifest = read_manifest(prepared.manifests[split], esc10_folder, labels=prepared.labels)
-        seen |= set(manifest.entries)
+        ids |= set(manifest.entries)
         durations = [members["duration"] for members in manifest.entries.values()]
         assert min(durations) > 3.5
         assert max(durations) < 7.5
-    assert len(seen) == 400
+    assert len(ids) == 400

@@ -32,9 +32,9 @@ def test_no_component_dies_for_good():
         network.encoder[-1].weight.zero_()
         network.encoder[-1].bias.copy_(torch.tensor([-1.0, -1.0, 0.01]))
     spectra, valid = uniform(1, 9, F) + 0.1, torch.ones(1, 9, dtype=torch.bool)
-    made = network(spectra, valid)
-    assert not made.activations[0, :2].any()
-    network.objective(made, spectra, valid)["loss"].mean().backward()
+    factorised = network(spectra, valid)
+    assert not factorised.activations[0, :2].any()
+    network.objective(factorised, spectra, valid)["loss"].mean().backward()
     assert (network.encoder[-1].bias.grad < 0).all()  # a step of descent raises all three
     # Where less is wanted, what is off stays as it is.
     network.zero_grad()
@@ -51,17 +51,17 @@ def test_loss_by_hand_and_padding():
     valid[1, 6:] = False
     spectra[1, 6:] = 0
     with torch.no_grad():
-        made = network(spectra, valid)
-        terms = network.objective(made, spectra, valid)
+        factorised = network(spectra, valid)
+        terms = network.objective(factorised, spectra, valid)
         alone = network(spectra[1:, :6], valid[1:, :6])
         expected = network.objective(alone, spectra[1:, :6], valid[1:, :6])
-    torch.testing.assert_close(made.activations[1:, :, :6], alone.activations)
-    assert not made.activations[1, :, 6:].any()
+    torch.testing.assert_close(factorised.activations[1:, :, :6], alone.activations)
+    assert not factorised.activations[1, :, 6:].any()
     for name in ("loss", "error", "activity"):
         torch.testing.assert_close(terms[name][1:], expected[name])
-    error = (spectra[1, :6] - made.activations[1, :, :6].T @ network.matrix().detach().T).square().mean()
+    error = (spectra[1, :6] - factorised.activations[1, :, :6].T @ network.matrix().detach().T).square().mean()
     assert float(terms["error"][1]) == pytest.approx(float(error), rel=1e-5)
-    activity = made.activations[1, :, :6].mean()
+    activity = factorised.activations[1, :, :6].mean()
     assert float(terms["loss"][1]) == pytest.approx(float(error + 0.3 * activity), rel=1e-5)
 
 

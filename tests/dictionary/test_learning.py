@@ -335,7 +335,7 @@ class TestCollectFrames:
 
     @staticmethod
     def tones(lengths=(640, 320, 960, 640, 64)):
-        """Clips that can be told apart: each a tone of its own, the middle of a bin, at levels far apart."""
+        """Clips that can be distinguished: each another tone, the middle of a bin, at levels far apart."""
         return [
             {"signal": 10.0**-k * torch.sin(2 * torch.pi * (3 + 5 * k) / 64 * torch.arange(n))}
             for k, n in enumerate(lengths)

@@ -87,9 +87,9 @@ class TestObjective:
         cosine = (kept * clean).sum() / np.linalg.norm(kept) / np.linalg.norm(clean)
         assert 0.6 < cosine < 0.999
         if guidance == "binary":
-            goal = clean >= 0.35 * 2.0  # 0.7 lies on the bound and counts as loud
-            assert goal.tolist() == [[True, True], [True, False]]
-            guided = -(np.log(mask) * goal + np.log(1 - mask) * ~goal).mean()
+            loud = clean >= 0.35 * 2.0  # 0.7 lies on the bound and counts as loud
+            assert loud.tolist() == [[True, True], [True, False]]
+            guided = -(np.log(mask) * loud + np.log(1 - mask) * ~loud).mean()
         else:
             guided = ((kept - clean) ** 2).mean()
         regulariser = 4 * guided if cosine >= gate else 3 * mask.mean()

@@ -105,8 +105,8 @@ def test_golden_values():
 
 def test_the_truth_itself_its_complement_and_a_constant():
     _, truth, magnitude, valid = case(0)
-    own = measure(truth.float(), truth, magnitude, valid)
-    assert all(value.tolist() == [1.0] * 4 for value in own.values())
+    perfect = measure(truth.float(), truth, magnitude, valid)
+    assert all(value.tolist() == [1.0] * 4 for value in perfect.values())
     wrong = measure((~truth).float(), truth, magnitude, valid)
     for name in ("energy_precision", "auroc", "pointing_game"):
         assert wrong[name].tolist() == [0.0] * 4

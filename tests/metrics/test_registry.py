@@ -1,4 +1,4 @@
-"""What a decorated function says of itself; which quantities it is given."""
+"""What a decorator registers about a metric, and which quantities the function is given."""
 
 from types import SimpleNamespace
 

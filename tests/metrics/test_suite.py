@@ -325,8 +325,8 @@ def test_of_clips_without_an_explanation_nothing_is_measured():
             assert torch.equal(value, whole[name]), name
         else:
             assert value[undefined].isnan().all(), name
-    nobody = suite(spectrogram, output, mask, truth=truth, undefined=torch.zeros(5, dtype=torch.bool))
-    assert all(torch.equal(nobody[name].nan_to_num(-9), whole[name].nan_to_num(-9)) for name in whole)
+    none = suite(spectrogram, output, mask, truth=truth, undefined=torch.zeros(5, dtype=torch.bool))
+    assert all(torch.equal(none[name].nan_to_num(-9), whole[name].nan_to_num(-9)) for name in whole)
     summary = summarise_clips(rows_of(values))
     assert [(summary[name]["n"], summary[name]["undefined"]) for name in METRICS] == [(3, 2)] * len(METRICS)
 

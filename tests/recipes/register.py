@@ -70,7 +70,7 @@ GRADIENTS = {**EXAMPLES, "method.n_steps": 2, "method.n_copies": 2}
 LMAC = {**EXAMPLES, "method.channels": 8, "method.decoder_channels": [4]}
 LMAC_AST = {**LMAC, "method.decoder_channels": [4, 4]}
 
-#: YAMLs that others extend, and that nobody runs.
+#: YAMLs that others extend, and that are not run.
 EXTENDED = ("data", "augmentation")
 #: "recipe/YAML" -> how it is run.
 REGISTER = {

@@ -96,7 +96,7 @@ def test_a_folder_of_ours_is_copied(tool, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "no --out"),
         (["--out", "X", "--layers", "wav2vec2.encoder.layer.1"], "near it are wav2vec2.encoder.layers.1"),
@@ -106,9 +106,9 @@ def test_a_folder_of_ours_is_copied(tool, tmp_path):
         (["--out", "X", "--arguments", "[3]"], "expected a JSON object"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(tool, source, tmp_path, monkeypatch, options, said):
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(tool, source, tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
-    assert said in tool(f"hf:{source}", *options).line
+    assert message in tool(f"hf:{source}", *options).line
     assert list(tmp_path.iterdir()) == []
 
 

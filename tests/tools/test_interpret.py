@@ -1,6 +1,6 @@
 """``tools/interpret.py``: any sound in, three sounds of the same length, a figure and metrics out; or one line.
 
-By a trained run first, then by methods that need no training, on classifiers of ours and of other libraries.
+By a trained run first, then by methods that need no training, on saved classifiers and on those of other libraries.
 """
 
 import importlib.util

@@ -40,12 +40,12 @@ def results(mean, **more):
     }
 
 
-def summary_of(method="piq", mean=0.5, own=None, training=None, **provenance):
+def summary_of(method="piq", mean=0.5, scores=None, training=None, **provenance):
     """A summary as an evaluation writes it; the waveform's numbers are 0.1 above the spectrogram's."""
     places = {}
     for place, shift in zip(PLACES, (0.0, 0.1), strict=True):
         places[place] = {
-            method: results(mean + shift, **(own or {})),
+            method: results(mean + shift, **(scores or {})),
             "energy, same area": results(mean + shift - 0.25),
             "random, same area": results(0.01),
             "M = 1": results(1 + shift),
@@ -142,7 +142,7 @@ def test_methods_with_their_own_floors_and_the_common_ones_once(tool, make, tmp_
 
 
 def test_heads_come_from_the_table_of_metrics(tool, make):
-    l2i = summary_of("l2i", own={"fid_top1": 0.9, "auroc": 0.8})
+    l2i = summary_of("l2i", scores={"fid_top1": 0.9, "auroc": 0.8})
     outcome = run(tool, make("a", summary_of()), make("b", l2i))
     head, _, rows = table_rows(outcome.out, SPECTROGRAM)
     wanted = [metric_info(name) for name in (*METRICS, "auroc", "fid_top1")]
@@ -167,7 +167,7 @@ def change(path, value):
 
 
 @pytest.mark.parametrize(
-    ("alter", "said"),
+    ("alter", "message"),
     [
         (change(["provenance", "data", "name"], "ESC-50"), "data: ESC-10 and ESC-50"),
         (change(["provenance", "data", "folds", "test"], [4]), "test folds: [5] and [4]"),
@@ -184,13 +184,13 @@ def change(path, value):
         (change(["provenance", "suite"], "mixtures"), "suite: clean and mixtures"),
     ],
 )
-def test_what_was_not_measured_alike_is_refused(tool, make, tmp_path, alter, said):
+def test_what_was_not_measured_alike_is_refused(tool, make, tmp_path, alter, message):
     other = summary_of("lmac")
     alter(other)
     a, b, c = make("a", summary_of()), make("b", summary_of("l2i")), make("c", other)
     outcome = run(tool, a, b, c, "--out", tmp_path / "table.md")
     assert outcome.code == 2
-    assert f"({said}" in outcome.line
+    assert f"({message}" in outcome.line
     assert str(a) in outcome.line
     assert str(c) in outcome.line
     assert outcome.out == ""
@@ -202,12 +202,12 @@ def test_runs_on_several_classifiers_if_asked_for(tool, make):
     two = make("two", summary_of("lmac", classifier="0123456789abcdef"))
     refused = run(tool, one, two)
     assert "classifier: feedfacecafe0000 and 0123456789abcdef" in refused.line
-    said = run(tool, one, two, "--any_classifier")
-    assert said.code == 0, said.err
-    assert said.out.startswith("data: ESC-10; test folds: 5; n: 80; seed: 1234. Means")
-    assert "| feedfacecafe | 0.863 | piq |" in said.out
-    assert "| 0123456789ab | 0.863 | lmac |" in said.out
-    _, names, _ = table_rows(said.out, SPECTROGRAM)
+    outcome = run(tool, one, two, "--any_classifier")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith("data: ESC-10; test folds: 5; n: 80; seed: 1234. Means")
+    assert "| feedfacecafe | 0.863 | piq |" in outcome.out
+    assert "| 0123456789ab | 0.863 | lmac |" in outcome.out
+    _, names, _ = table_rows(outcome.out, SPECTROGRAM)
     # Floors of a fixed area depend on the classifier: only those at each method's own area stay.
     assert names == ["piq", "↳ energy, same area", "lmac", "↳ energy, same area"]
     other = make("other", summary_of("l2i", seed=1, classifier="0123"))
@@ -252,9 +252,13 @@ def test_fine_tuning_shows_the_extra_time(tool, make, origin, cell):
     assert rows["lmac"]["training (s)"] == cell
 
 
-@pytest.mark.parametrize(("own", "cell"), [(61.7, "14 + 62"), (None, "14")])
-def test_the_time_of_a_dictionary_counts(tool, make, own, cell):
-    training = {"commit": "d" * 40, "dictionary": {"seconds": 14.2}, **({} if own is None else {"seconds": own})}
+@pytest.mark.parametrize(("seconds", "cell"), [(61.7, "14 + 62"), (None, "14")])
+def test_the_time_of_a_dictionary_counts(tool, make, seconds, cell):
+    training = {
+        "commit": "d" * 40,
+        "dictionary": {"seconds": 14.2},
+        **({} if seconds is None else {"seconds": seconds}),
+    }
     outcome = run(tool, make("a", summary_of("l2i", training=training)))
     assert outcome.code == 0, outcome.err
     _, _, rows = table_rows(outcome.out, "What each method took")

@@ -115,15 +115,15 @@ def test_checkpoint_metadata_are_plain_numbers_and_best_and_last_are_kept(tiny_p
 
 
 def test_selection_by_something_that_is_not_reported(tiny_esc50, tmp_path):
-    said = tiny.run("classifier", tiny_esc50, tmp_path / "run", selection_key="fidelity").line
-    assert "'fidelity'" in said
-    assert "accuracy" in said
-    assert "loss" in said
+    line = tiny.run("classifier", tiny_esc50, tmp_path / "run", selection_key="fidelity").line
+    assert "'fidelity'" in line
+    assert "accuracy" in line
+    assert "loss" in line
 
 
 def test_validation_leaves_the_networks_as_they_are(tiny_esc50, tiny_classifier_folder, tmp_path, monkeypatch):
     """Metric passes touch neither the interpreter's batch statistics nor the classifier."""
-    seen = []
+    unchanged = []
 
     def watch(self, valid_set, epoch, enable, fit_valid=ResumableBrain._fit_valid):
         def state():
@@ -132,13 +132,13 @@ def test_validation_leaves_the_networks_as_they_are(tiny_esc50, tiny_classifier_
         before = state()
         fit_valid(self, valid_set, epoch, enable)
         after = state()
-        seen.append(all(torch.equal(after[name], value) for name, value in before.items()))
+        unchanged.append(all(torch.equal(after[name], value) for name, value in before.items()))
         assert all(parameter.grad is None for parameter in self.modules["classifier"].parameters())
 
     monkeypatch.setattr(ResumableBrain, "_fit_valid", watch)
     outcome = tiny.run("interpreter", tiny_esc50, tmp_path / "run", classifier_folder=tiny_classifier_folder)
     assert outcome.code == 0, outcome.err
-    assert seen == [True]
+    assert unchanged == [True]
 
 
 class TestDictionaryBrain:
@@ -212,8 +212,8 @@ class TestDictionaryBrain:
         frames = collect_frames(self.dataset(), network.frontend, network.settings, progress=False)
         mean = frames.mean(0)
         mean = (mean / mean.norm())[:, None]
-        made = network(frames[None], torch.ones(1, len(frames), dtype=torch.bool)).reconstruction[0].detach()
-        errors = [float((frames - drawn).square().mean()) for drawn in (made, (frames @ mean) @ mean.T)]
+        reconstruction = network(frames[None], torch.ones(1, len(frames), dtype=torch.bool)).reconstruction[0].detach()
+        errors = [float((frames - drawn).square().mean()) for drawn in (reconstruction, (frames @ mean) @ mean.T)]
         assert errors[0] < 0.5 * errors[1], errors
 
     def test_resumed_equals_uninterrupted_losses_included(self, tmp_path):

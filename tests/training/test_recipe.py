@@ -67,7 +67,7 @@ def recipe_yaml(folder, name, change):
 
 @pytest.fixture
 def no_network():
-    """Settings that send the download to a port where nobody listens."""
+    """Settings that send the download to a port with no listener."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{server.getsockname()[1]}/esc50.zip"

@@ -18,7 +18,7 @@ def test_a_finished_run_is_not_done_again(job):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("seed", 7, "seed: 1234, now 7"),
         ("lr", 0.5, "lr: 0.002, now 0.5"),
@@ -31,7 +31,7 @@ def test_a_finished_run_is_not_done_again(job):
     ],
 )
 @pytest.mark.parametrize("more", [0, 1])
-def test_training_on_with_another_setting_is_refused(job, name, value, said, more):
+def test_training_on_with_another_setting_is_refused(job, name, value, message, more):
     if name == "selection_mode":
         value = "min" if job.name == "classifier" else "max"
     if name == "selection_key":
@@ -41,7 +41,7 @@ def test_training_on_with_another_setting_is_refused(job, name, value, said, mor
     refused = job.run(**{name: value, "number_of_epochs": job.EPOCHS + more})
     assert refused.code == 2
     assert f"holds a run with another {name} (" in refused.line
-    assert said in refused.line
+    assert message in refused.line
     assert "give another output_folder" in refused.line
     assert job.contents() == before
 

@@ -1,4 +1,4 @@
-"""What a recipe script says of itself."""
+"""The help of a recipe script."""
 
 import re
 

@@ -12,8 +12,8 @@ NMF = tiny.RECIPE / "hparams" / "nmf.yaml"
 
 def test_learned_once_and_explained_with(tiny_esc50, tiny_classifier_folder, tmp_path):
     run, settings = tmp_path / "run", {"classifier_folder": tiny_classifier_folder}
-    said = tiny.run("evaluate", tiny_esc50, tmp_path / "absent", NMF, **settings).line
-    assert "train_nmf.py" in said
+    line = tiny.run("evaluate", tiny_esc50, tmp_path / "absent", NMF, **settings).line
+    assert "train_nmf.py" in line
     outcome = tiny.run("dictionary", tiny_esc50, run, **settings)
     assert outcome.code == 0, outcome.err
     assert "dictionary of 6 components (euclidean)" in outcome.out
@@ -32,8 +32,8 @@ def test_learned_once_and_explained_with(tiny_esc50, tiny_classifier_folder, tmp
     before = (run / "dictionary" / "dictionary.pt").read_bytes()
     assert "already learned" in tiny.run("dictionary", tiny_esc50, run, **settings).out
     assert (run / "dictionary" / "dictionary.pt").read_bytes() == before
-    said = tiny.run("dictionary", tiny_esc50, run, **settings, dictionary__n_components=5).line
-    assert "another settings" in said
+    line = tiny.run("dictionary", tiny_esc50, run, **settings, dictionary__n_components=5).line
+    assert "another settings" in line
     evaluated = tiny.run("evaluate", tiny_esc50, run, NMF, **settings)
     assert evaluated.code == 0, evaluated.err
     assert "\nnmf  " in evaluated.out
@@ -45,14 +45,14 @@ def test_learned_once_and_explained_with(tiny_esc50, tiny_classifier_folder, tmp
     # Results belong to the dictionary that they were made with.
     other = tmp_path / "other"
     assert tiny.run("dictionary", tiny_esc50, other, **settings, seed=7).code == 0
-    said = tiny.run("evaluate", tiny_esc50, run, NMF, **settings, method__dictionary=other).line
-    assert "another settings" in said
+    line = tiny.run("evaluate", tiny_esc50, run, NMF, **settings, method__dictionary=other).line
+    assert "another settings" in line
 
 
 def test_settings_that_cannot_be_leave_no_record_that_is_in_the_way(tiny_esc50, tiny_classifier_folder, tmp_path):
     settings = {"classifier_folder": tiny_classifier_folder}
-    said = tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, dictionary__algorithm="KL").line
-    assert "algorithm is 'KL'" in said
+    line = tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, dictionary__algorithm="KL").line
+    assert "algorithm is 'KL'" in line
     assert tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, dictionary__algorithm="kl").code == 0
 
 

@@ -46,7 +46,7 @@ def test_an_evaluation_leaves_the_training_as_it_is(piq_job):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"seed": 7}, "seed: 1234, now 7"),
         ({"selection_key": "fid_in"}, 'selection_key: "loss", now "fid_in"'),
@@ -56,13 +56,13 @@ def test_an_evaluation_leaves_the_training_as_it_is(piq_job):
         ({"test_folds": 2, "valid_folds": 3}, "data: "),
     ],
 )
-def test_an_evaluation_of_something_else_is_refused(piq_job, settings, said):
+def test_an_evaluation_of_something_else_is_refused(piq_job, settings, message):
     shutil.copytree(piq_job.reference, piq_job.folder)
     assert piq_job.evaluate().code == 0
     before = piq_job.contents()
     refused = piq_job.evaluate(**settings)
     assert refused.code == 2
-    assert said in refused.line
+    assert message in refused.line
     assert piq_job.contents() == before
 
 

@@ -63,8 +63,8 @@ class TestDictionaries:
         assert given.code == 0, given.err
         assert "learning one" not in given.out
         tiny.assert_same_run(tmp_path / "given", run)
-        said = tiny.run("interpreter", tiny_esc50, tmp_path / "given", self.L2I, **settings).line
-        assert "pass the same method.dictionary" in said
+        line = tiny.run("interpreter", tiny_esc50, tmp_path / "given", self.L2I, **settings).line
+        assert "pass the same method.dictionary" in line
         # It has the dictionary in itself: an evaluation need not be told where that lies.
         evaluated = tiny.run("evaluate", tiny_esc50, tmp_path / "given", self.L2I, **settings)
         assert evaluated.code == 0, evaluated.err
@@ -75,23 +75,23 @@ class TestDictionaries:
 
     def test_what_l2i_refuses(self, tiny_esc50, tiny_classifier_folder, tmp_path):
         settings = {"classifier_folder": tiny_classifier_folder}
-        said = tiny.run(
+        line = tiny.run(
             "interpreter", tiny_esc50, tmp_path / "a", self.L2I, **settings, dictionary__algorithm="amortised"
         ).line
-        assert "train_nmf.py" in said
+        assert "train_nmf.py" in line
         frontend = dataclasses.replace(load_classifier(tiny_classifier_folder).frontend.settings, sample_rate=44100)
         matrix = torch.ones(frontend.n_bins, 4) / frontend.n_bins**0.5
         path = Dictionary(matrix, frontend, ["low"], "kl").save(tmp_path / "elsewhere.pt")
-        said = tiny.run("interpreter", tiny_esc50, tmp_path / "b", self.L2I, **settings, method__dictionary=path).line
-        assert "sample_rate 44100 (needed: 8000)" in said
+        line = tiny.run("interpreter", tiny_esc50, tmp_path / "b", self.L2I, **settings, method__dictionary=path).line
+        assert "sample_rate 44100 (needed: 8000)" in line
         assert not (tmp_path / "b" / "run.json").exists()
 
     def test_a_dictionary_of_clips_that_are_measured_is_refused(self, tiny_esc50, tiny_classifier_folder, tmp_path):
         settings = {"classifier_folder": tiny_classifier_folder}
         assert tiny.run("dictionary", tiny_esc50, tmp_path / "nmf", **settings).code == 0
         folds = {"train_folds": 3, "test_folds": 1, "method__dictionary": tmp_path / "nmf"}
-        said = tiny.run("interpreter", tiny_esc50, tmp_path / "run", self.L2I, **settings, **folds).line
-        assert "learned from folds [1]" in said
+        line = tiny.run("interpreter", tiny_esc50, tmp_path / "run", self.L2I, **settings, **folds).line
+        assert "learned from folds [1]" in line
 
     def test_fine_tuning_does_not_bring_another_dictionary(self, tiny_esc50, tiny_classifier_folder, tmp_path):
         settings = {"classifier_folder": tiny_classifier_folder, "number_of_epochs": 1}
@@ -99,10 +99,10 @@ class TestDictionaries:
             outcome = tiny.run("interpreter", tiny_esc50, tmp_path / name, self.L2I, **settings, seed=seed)
             assert outcome.code == 0, outcome.err
         tuned = {**settings, "finetune_from": tmp_path / "first"}
-        said = tiny.run(
+        line = tiny.run(
             "interpreter", tiny_esc50, tmp_path / "a", self.L2I, **tuned, method__dictionary=tmp_path / "second"
         ).line
-        assert "another dictionary" in said
+        assert "another dictionary" in line
         outcome = tiny.run(
             "interpreter", tiny_esc50, tmp_path / "b", self.L2I, **tuned, method__dictionary=tmp_path / "first"
         )
@@ -159,29 +159,29 @@ class TestFineTuning:
         assert "already trained for 2 epochs" in again.out
 
     def test_what_it_cannot_start_from(self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tiny_piq_run, tmp_path):
-        said = self.tune(tiny_esc50, tmp_path / "run", tmp_path / "absent", tiny_classifier_folder).line
-        assert "no run folder" in said
-        said = self.tune(tiny_esc50, tmp_path / "run", tiny_piq_run, tiny_classifier_folder).line
-        assert "holds piq" in said
-        assert "expected lmac" in said
+        line = self.tune(tiny_esc50, tmp_path / "run", tmp_path / "absent", tiny_classifier_folder).line
+        assert "no run folder" in line
+        line = self.tune(tiny_esc50, tmp_path / "run", tiny_piq_run, tiny_classifier_folder).line
+        assert "holds piq" in line
+        assert "expected lmac" in line
         wider = {"method__channels": 12}
-        said = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, **wider).line
-        assert "other sizes" in said
+        line = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, **wider).line
+        assert "other sizes" in line
         classifier = tmp_path / "classifier"
         assert tiny.run("classifier", tiny_esc50, classifier, seed=5).code == 0
-        said = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, classifier / "classifier").line
-        assert "holds lmac on classifier" in said
+        line = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, classifier / "classifier").line
+        assert "holds lmac on classifier" in line
         copy = shutil.copytree(tiny_lmac_run, tmp_path / "same")
-        said = self.tune(tiny_esc50, copy, copy, tiny_classifier_folder).line
-        assert "output_folder of its own" in said
+        line = self.tune(tiny_esc50, copy, copy, tiny_classifier_folder).line
+        assert "output_folder of its own" in line
         assert not (tmp_path / "run" / "run.json").exists()
 
     def test_a_finished_run_is_not_mistaken_for_a_fine_tuned_one(
         self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
     ):
         copy = shutil.copytree(tiny_lmac_run, tmp_path / "copy")
-        said = self.tune(tiny_esc50, copy, tiny_lmac_run, tiny_classifier_folder, number_of_epochs=2).line
-        assert "finetuned_from" in said
+        line = self.tune(tiny_esc50, copy, tiny_lmac_run, tiny_classifier_folder, number_of_epochs=2).line
+        assert "finetuned_from" in line
 
 
 def test_killed_and_started_again_it_ends_as_if_it_had_not_been(
@@ -208,11 +208,11 @@ def test_killed_and_started_again_it_ends_as_if_it_had_not_been(
 def test_a_training_step_sees_a_stretch_of_each_clip_and_validation_the_whole(
     tiny_esc50, tiny_classifier_folder, tmp_path, monkeypatch
 ):
-    seen = {"TRAIN": [], "VALID": []}
+    lengths = {"TRAIN": [], "VALID": []}
 
     def watch(self, batch, stage, forward=brains.InterpreterBrain.compute_forward):
         now = forward(self, batch, stage)
-        seen[stage.name].append((now.analysed.spectrogram.n_samples, batch.signal.data.shape[1]))
+        lengths[stage.name].append((now.analysed.spectrogram.n_samples, batch.signal.data.shape[1]))
         return now
 
     monkeypatch.setattr(brains.InterpreterBrain, "compute_forward", watch)
@@ -225,16 +225,16 @@ def test_a_training_step_sees_a_stretch_of_each_clip_and_validation_the_whole(
         crop_seconds=0.25,
     )
     assert outcome.code == 0, outcome.err
-    assert {n_samples for n_samples, _ in seen["TRAIN"]} == {0.25 * tiny.RATE}
-    assert all(n_samples == given > 0.25 * tiny.RATE for n_samples, given in seen["VALID"])
+    assert {n_samples for n_samples, _ in lengths["TRAIN"]} == {0.25 * tiny.RATE}
+    assert all(n_samples == given > 0.25 * tiny.RATE for n_samples, given in lengths["VALID"])
 
 
 def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_folder, tmp_path, monkeypatch):
-    seen = []
+    batches = []
 
     def watch(self, batch, stage, forward=brains.InterpreterBrain.compute_forward):
         now = forward(self, batch, stage)
-        seen.append((stage.name, now.analysed))
+        batches.append((stage.name, now.analysed))
         return now
 
     def listen(self, batch, *given, objective=LMAC.objective):
@@ -253,11 +253,11 @@ def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_fo
         noise__probability=1.0,
     )
     assert outcome.code == 0, outcome.err
-    assert {stage for stage, _ in seen} == {"TRAIN", "VALID"}
+    assert {stage for stage, _ in batches} == {"TRAIN", "VALID"}
     # The objective hears the clean sound too.
-    assert all(clean is now.clean for clean, (_, now) in zip(heard, seen, strict=True))
+    assert all(clean is now.clean for clean, (_, now) in zip(heard, batches, strict=True))
     frontend = load_classifier(tiny_classifier_folder).frontend
-    for stage, now in seen:
+    for stage, now in batches:
         if stage == "VALID":
             assert now.clean is None
             continue
@@ -268,7 +268,7 @@ def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_fo
         assert ratio.tolist() == pytest.approx([1.0] * len(ratio), rel=1e-2)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["noise"] == {"source": "other clips", "snr_db": 0.0, "probability": 1.0}
-    said = tiny.run(
+    line = tiny.run(
         "interpreter",
         tiny_esc50,
         tmp_path / "run",
@@ -276,4 +276,4 @@ def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_fo
         classifier_folder=tiny_classifier_folder,
         noise__probability=0.25,
     ).line
-    assert "another noise" in said
+    assert "another noise" in line
