@@ -143,8 +143,8 @@ class Settings:
         """Return what a reader has to know about each setting, in the order of their declaration."""
         hints, infos = typing.get_type_hints(cls), []
         for item in dataclasses.fields(cls):
-            made = item.default_factory is not dataclasses.MISSING
-            default = item.default_factory() if made else item.default
+            has_factory = item.default_factory is not dataclasses.MISSING
+            default = item.default_factory() if has_factory else item.default
             required = default is dataclasses.MISSING
             expected = _expected(hints[item.name], item.metadata)
             plain = None if required else _plain(default)
