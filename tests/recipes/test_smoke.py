@@ -206,7 +206,8 @@ def test_interpreter_recipe(name, runs):
 
     interpreter = load_interpreter(result.output)
     given = {key.removeprefix("method."): row.overrides[key] for key in row.overrides if key.startswith("method.")}
-    assert {key: getattr(interpreter.settings, key) for key in given} == given
+    settings = interpreter.settings.to_dict()
+    assert {key: settings[key] for key in given} == given
     known = json.loads((result.settings["classifier_folder"] / "classifier.json").read_text(encoding="utf-8"))
     # The classifier that was given is the one inside, untouched by the training.
     assert interpreter.classifier.description["sha256"] == known["sha256"]
