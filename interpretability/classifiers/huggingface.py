@@ -48,7 +48,7 @@ NOT_ARCHITECTURE = {
 class HuggingFaceSettings(WaveformSettings):
     """Settings of ``huggingface``."""
 
-    config: dict = setting(dataclasses.MISSING, "model_type, and settings of its configuration in transformers")
+    config: dict = setting(dataclasses.MISSING, "model_type, and settings of its configuration in Transformers")
     extractor: dict | None = setting(
         None, "feature_extractor_type and its settings; others follow from config, or are that type's defaults"
     )

@@ -56,7 +56,9 @@ class WaveformSettings(Settings):
         None, "names of the layers whose outputs are feature maps, in any order; sensible ones if null"
     )
     scale: str = setting(
-        "mel", "where columns of maps with a frequency axis lie, lowest first: evenly on this scale", choices=SCALES
+        "mel",
+        "scale on which the columns of maps with a frequency axis are evenly spaced, lowest first",
+        choices=SCALES,
     )
 
 

@@ -60,7 +60,7 @@ class DictionarySettings(Settings):
         20000, "frames to learn from, drawn evenly from all clips; null: all (amortised only starts from them)", least=1
     )
     n_iterations: int = setting(200, "updates (minibatch: passes over all frames, of which 20 are enough)", least=1)
-    batch_size: int = setting(1024, "batch of minibatch", unit="frames", least=1)
+    batch_size: int = setting(1024, "batch size of minibatch", unit="frames", least=1)
     hidden: tuple[int, ...] = setting((256, 128), "widths of the encoder's hidden layers (amortised)", least=1)
 
     @property

@@ -29,11 +29,11 @@ class AMTSettings(MethodSettings):
 
     variant: str = setting(
         "last",
-        "which map: last, of the last layer (published), or mean, over layers; further ones depend on the classifier. "
+        "map. last: of the last layer (published); mean: over layers; further ones depend on the classifier. "
         "gradient depends on the explained class, the others are the same for every class",
     )
     quantile: float = setting(
-        0.8, "of the map: 0.8 keeps a fifth of the bins; 0.9 in the published recipe", least=0, below=1
+        0.8, "quantile of the map above which bins are kept: 0.8 keeps a fifth; published: 0.9", least=0, below=1
     )
 
 

@@ -18,7 +18,9 @@ from interpretability.settings import Settings, setting
 class MethodSettings(Settings):
     """Settings of every method."""
 
-    apply: str = setting("log", "domain of the mask. log: expm1(M log1p(A)); linear: M A", choices=APPLY_DOMAINS)
+    apply: str = setting(
+        "log", "how mask M acts on magnitude A. log: expm1(M log1p(A)); linear: M A", choices=APPLY_DOMAINS
+    )
 
 
 class Interpreter(nn.Module):

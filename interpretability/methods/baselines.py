@@ -27,7 +27,9 @@ _AREA = "share of the valid bins that is kept"
 class ConstantSettings(MethodSettings):
     """Settings of :class:`ConstantMask`."""
 
-    value: float = setting(1.0, "of the mask everywhere: 1 keeps all, 0.5 halves the log magnitude", least=0, most=1)
+    value: float = setting(
+        1.0, "value of the mask in every bin: 1 keeps all, 0.5 halves the log magnitude", least=0, most=1
+    )
 
 
 class ConstantMask(Interpreter):
@@ -49,7 +51,7 @@ class RandomSettings(MethodSettings):
     """Settings of :class:`RandomMask`."""
 
     area: float = setting(0.2, _AREA, least=0, most=1)
-    seed: int = setting(0, "of the choice")
+    seed: int = setting(0, "seed of the random choice")
 
 
 class RandomMask(Interpreter):

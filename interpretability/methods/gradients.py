@@ -45,7 +45,7 @@ class GradientsSettings(MethodSettings):
     noise: float = setting(
         0.15, "standard deviation of smoothgrad's noise, as a share of the clip's largest log magnitude", least=0
     )
-    seed: int = setting(0, "of smoothgrad's noise", least=0, below=2**63)
+    seed: int = setting(0, "seed of smoothgrad's noise", least=0, below=2**63)
 
 
 class Gradients(Interpreter):

@@ -53,7 +53,9 @@ class L2ISettings(MethodSettings):
     threshold: float = setting(
         0.2, "tau: components with a relevance above it are selected; the largest relevance is 1", least=0, below=1
     )
-    top_k: int = setting(3, "interpreter fidelity is reported at 1 and at this many classes", least=1)
+    top_k: int = setting(
+        3, "interpreter fidelity is reported for the highest class and for this many highest classes", least=1
+    )
 
 
 @dataclass

@@ -56,9 +56,9 @@ class LMACSettings(MethodSettings):
         "X_c >= loud_fraction * max X_c; magnitude: the mean of (M X - X_c)²",
         choices=(None, "binary", "magnitude"),
     )
-    guidance_weight: float = setting(4.0, "weight of that term", least=0)
+    guidance_weight: float = setting(4.0, "weight of the guidance", least=0)
     gate: float = setting(
-        0.6, "least cosine of explanation and clean sound at which that term applies to a clip", least=-1, most=1
+        0.6, "least cosine of explanation and clean sound at which a clip gets the guidance", least=-1, most=1
     )
     loud_fraction: float = setting(
         0.35, "share of the clean sound's largest log magnitude that is loud", least=0, most=1

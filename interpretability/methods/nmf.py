@@ -48,19 +48,21 @@ class NMFSettings(MethodSettings):
     )
     relevance: str = setting(
         "removal",
-        "of a component: removal, what the class's probability loses without it, one forward pass each; gradient, "
-        "gradient x component, one backward pass in all",
+        "relevance of a component. removal: what the class's probability loses without it, one forward pass each; "
+        "gradient: gradient x component, one backward pass in all",
         choices=("removal", "gradient"),
     )
     keep: str = setting(
         "fidelity",
-        "which components. fidelity: the fewest that keep rho of the probability; threshold: those above the threshold",
+        "components that are kept. fidelity: the fewest that keep rho of the probability; threshold: those above it",
         choices=("fidelity", "threshold"),
     )
-    rho: float = setting(0.9, "share of the probability that is kept", above=0, most=1)
-    threshold: float = setting(0.2, "on the relevance, whose maximum is 1", least=0, below=1)
+    rho: float = setting(0.9, "share of the probability that keep: fidelity has to keep", above=0, most=1)
+    threshold: float = setting(
+        0.2, "relevance above which keep: threshold keeps a component; the maximum is 1", least=0, below=1
+    )
     n_iterations: int = setting(50, "multiplicative updates of the activations", least=1)
-    divergence: str = setting("euclidean", "what they minimise", choices=DIVERGENCES)
+    divergence: str = setting("euclidean", "what the updates minimise", choices=DIVERGENCES)
     sparsity: float = setting(0.0, "weight of the L1 norm of the activations", least=0)
 
 

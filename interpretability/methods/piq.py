@@ -29,8 +29,10 @@ class PIQSettings(MethodSettings):
         choices=("compact", "published", *IMAGE_NETWORKS),
     )
     codebook_size: int = setting(320, "keys in all, split among the classes", least=1)
-    shared_keys: int = setting(0, "how many of them every class may use", least=0)
-    channels: int = setting(64, "values of a key of the compact network; of published ones the classifier's", least=1)
+    shared_keys: int = setting(0, "keys that every class may use, among those in all", least=0)
+    channels: int = setting(
+        64, "values of a key of the compact network; the published ones take the classifier's", least=1
+    )
     decoder_channels: tuple[int, ...] = setting(
         (32, 16),
         "channels of the compact decoder on each finer grid: strides 2 and 1 behind strided convolutions; from tokens "
@@ -41,10 +43,10 @@ class PIQSettings(MethodSettings):
     commitment: float = setting(1.0, "weight of the distance of the features to their keys", least=0)
     faithfulness_weight: float = setting(
         0.0,
-        "weight of the classifier's answer to In and Out; 0 in the published objective, which never asks it",
+        "weight of the faithfulness term, the classifier's answer to In and Out; 0 in the published objective",
         least=0,
     )
-    outside_weight: float = setting(0.05, "weight of Out in that term", least=0)
+    outside_weight: float = setting(0.05, "weight of Out within the faithfulness term", least=0)
     cap: float | None = setting(10.0, "bound of Out's cross-entropy", unit="nats", above=0)
     loud_fraction: float = setting(
         0.35,

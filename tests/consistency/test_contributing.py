@@ -128,7 +128,7 @@ def test_a_new_data_set_is_trained_on_and_evaluated(outcomes, repository):
 
 def test_a_new_method_is_listed_set_and_evaluated(outcomes, repository):
     listed, evaluated = [text for line, (_, text) in outcomes.items() if "speckle" in line]
-    assert "density = 0.3  share of the bins that is kept (a number >= 0 and <= 1)" in listed
+    assert "density = 0.3  (a number >= 0 and <= 1)\n      share of the bins that is kept" in listed
     assert "speckle" in evaluated
     run = repository / "recipes" / "Whistles" / "results" / "speckle" / "1234"
     saved = json.loads((run / "interpreter" / "interpreter.json").read_text())
