@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from interpretability.errors import UserError
+from interpretability.errors import UserError, first_line
 
 
 @contextlib.contextmanager
@@ -65,6 +65,15 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def write_errors(path: str | Path, advice: str = "then run it again") -> Iterator[None]:
+    """Turn a write that fails within the block into a one-line :class:`UserError`, which ends with the advice."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        raise UserError(f"could not write {path} ({first_line(error)}); make room on the disk, {advice}") from error
 
 
 def check_replaceable(folder: str | Path, *marks: str) -> None:

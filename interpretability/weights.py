@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from interpretability.errors import MissingError, UserError, first_line
-from interpretability.files import sha256
+from interpretability.errors import MissingError, UserError
+from interpretability.files import sha256, write_errors
 
 
 def read_description(folder: Path, name: str, what: str, advice: str) -> dict:
@@ -27,12 +27,8 @@ def read_description(folder: Path, name: str, what: str, advice: str) -> dict:
 
 def save_weights(module: torch.nn.Module, path: str | Path) -> None:
     """Save a module's state as CPU tensors; a :class:`UserError` if the file cannot be written."""
-    try:
+    with write_errors(path):
         torch.save({name: value.detach().cpu() for name, value in module.state_dict().items()}, path)
-    except RuntimeError as error:  # how torch reports a failed write
-        raise UserError(
-            f"could not write {path} ({first_line(error)}); make room on the disk, then run it again"
-        ) from error
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

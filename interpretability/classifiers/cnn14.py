@@ -114,14 +114,8 @@ class Cnn14Classifier(Classifier):
         maps = encoder.norm0(mel.transpose(1, 2)[..., None])  # [B, n_mels, T, 1]: normalised band by band
         maps = maps.transpose(1, 3)  # [B, 1, T, n_mels]
         feature_maps = []
-        for block, pool in (
-            (encoder.conv_block1, 2),
-            (encoder.conv_block2, 2),
-            (encoder.conv_block3, 2),
-            (encoder.conv_block4, 2),
-            (encoder.conv_block5, 2),
-            (encoder.conv_block6, 1),
-        ):
+        for number, pool in enumerate((2, 2, 2, 2, 2, 1), 1):
+            block = getattr(encoder, f"conv_block{number}")
             feature_maps.append(block(maps, pool_size=(pool, pool), pool_type="avg"))
             maps = functional.dropout(feature_maps[-1], DROPOUT, self.training)
         over_time = maps.mean(dim=3)  # [B, emb_dim, T']

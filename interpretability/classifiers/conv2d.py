@@ -82,12 +82,8 @@ class Conv2dClassifier(Classifier):
         maps = functional.pad(torch.log1p(magnitude), (0, 0, 0, missing))[:, None]  # [B, 1, T, F]
         encoder = self.embedding_model
         feature_maps = []
-        for conv, norm in (
-            (encoder.conv1, encoder.bn1),
-            (encoder.conv2, encoder.bn2),
-            (encoder.conv3, encoder.bn3),
-            (encoder.conv4, encoder.bn4),
-        ):
+        for number in (1, 2, 3, 4):
+            conv, norm = getattr(encoder, f"conv{number}"), getattr(encoder, f"bn{number}")
             maps = encoder.nonl(norm(conv(maps)))
             feature_maps.append(maps)
         feature_maps[-1] = encoder.resblock(maps)

@@ -6,11 +6,13 @@ A model that takes waveforms is run on short sounds to find out. Where the answe
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -300,23 +302,19 @@ class Layout:
             shape = known[n_samples].get(layer.name)
             return 0 if shape is None else shape[layer.axes.index("T")]
 
+        def search(layer: FeatureLayer, wanted: int, lengths: range) -> int:
+            """Return the first of some lengths with that many rows; if none has them, the one after the last."""
+            return lengths.start + lengths.step * bisect.bisect_left(lengths, wanted, key=partial(rows, layer))
+
         def first_length(layer: FeatureLayer, wanted: int, low: int, high: int) -> int:
             """Return the smallest number of samples with that many rows; ``low`` has fewer, ``high`` has them."""
             if measured and measured[-1].stride.is_integer():
                 # A layer behind another adds its rows where that one does: fewer lengths to try.
                 step, start = int(measured[-1].stride), int(measured[-1].start)
-                fewer, enough = (low - start) // step, -((start - high) // step)
-                while enough - fewer > 1:
-                    middle = (fewer + enough) // 2
-                    there = rows(layer, start + middle * step) >= wanted
-                    fewer, enough = (fewer, middle) if there else (middle, enough)
-                place = start + enough * step
+                place = search(layer, wanted, range(low + step - (low - start) % step, high, step))
                 if rows(layer, place - 1) < wanted <= rows(layer, place):
                     return place
-            while high - low > 1:
-                middle = (low + high) // 2
-                low, high = (low, middle) if rows(layer, middle) >= wanted else (middle, high)
-            return high
+            return search(layer, wanted, range(low + 1, high))
 
         rate = self.frontend.sample_rate
         low = round(PROBE_SECONDS[0] * rate)

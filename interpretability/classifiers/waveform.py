@@ -121,13 +121,7 @@ class WaveformClassifier(Classifier):
 
     def inputs(self, spectrogram: Spectrogram) -> tuple:
         """Return the arguments of :meth:`forward`: what is needed to go back to sound."""
-        return (
-            spectrogram.magnitude,
-            spectrogram.valid,
-            spectrogram.phase,
-            spectrogram.lengths,
-            spectrogram.n_samples,
-        )
+        return (spectrogram.magnitude, spectrogram.valid, spectrogram.phase, spectrogram.lengths, spectrogram.n_samples)
 
     def forward(
         self,
@@ -162,12 +156,6 @@ class WaveformClassifier(Classifier):
                 f"the classifier {self.NAME!r} takes waveforms, got a magnitude without its phase: "
                 "call classify(spectrogram)"
             )
-        if n_samples is None:
-            n_samples = (magnitude.shape[1] - 1) * self.frontend.settings.hop_length
-        if lengths is None:
-            lengths = torch.full((len(magnitude),), n_samples, device=magnitude.device)
-        if valid is None:
-            valid = torch.ones(magnitude.shape[:2], dtype=torch.bool, device=magnitude.device)
         spectrogram = Spectrogram(magnitude, phase, valid, lengths, n_samples)
         wavs = self.frontend.resynthesise(spectrogram, magnitude)
         return self.classify_samples(wavs, lengths, magnitude.shape[1])

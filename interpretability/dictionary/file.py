@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from interpretability.errors import MissingError, UserError, first_line
-from interpretability.files import atomic_path
+from interpretability.errors import MissingError, UserError
+from interpretability.files import atomic_path, write_errors
 from interpretability.frontend import FrontendSettings
 
 FILE = "dictionary.pt"
@@ -101,13 +101,8 @@ class Dictionary:
                 **self.describe(),
             },
         }
-        try:
-            with atomic_path(path) as temporary:
-                torch.save(content, temporary)
-        except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
-            raise UserError(
-                f"could not write {path} ({first_line(error)}); make room on the disk, then run it again"
-            ) from error
+        with write_errors(path), atomic_path(path) as temporary:
+            torch.save(content, temporary)
         return Path(path)
 
     @classmethod

@@ -31,8 +31,8 @@ from tqdm import tqdm
 
 from interpretability.dictionary.decompose import DIVERGENCES, EPSILON, decompose
 from interpretability.dictionary.file import Dictionary
-from interpretability.errors import UserError, first_line
-from interpretability.files import atomic_path
+from interpretability.errors import UserError
+from interpretability.files import atomic_path, write_errors
 from interpretability.frontend import Frontend, FrontendSettings
 from interpretability.settings import Settings, setting
 
@@ -389,14 +389,9 @@ class _StateFile:
         """Save atomically, if the last save is long enough ago."""
         if not final and time.monotonic() - self._saved_at < SAVE_EVERY:
             return
-        try:
-            with atomic_path(self.path) as temporary:
-                torch.save({"made_with": self.made_with, "losses": losses, **learner.state()}, temporary)
-        except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
-            raise UserError(
-                f"could not save {self.path} ({first_line(error)}); make room on the disk, then run the same command "
-                "again to resume"
-            ) from error
+        content = {"made_with": self.made_with, "losses": losses, **learner.state()}
+        with write_errors(self.path, "then run the same command again to resume"), atomic_path(self.path) as temporary:
+            torch.save(content, temporary)
         self._saved_at = time.monotonic()
 
     def resume(self, learner: _Updates | _MiniBatch, n_iterations: int) -> list[float]:
