@@ -253,7 +253,7 @@ class Explanation:
             write_wav(path, wav[0].detach().cpu(), self.frontend.sample_rate)
         description = {**self.describe(index), "true": true_label}
         title, seconds = figures.headline(description, true_label), description["seconds"]
-        drawn = (clip.spectrogram.magnitude, clip.masked_magnitude(), clip.mask)
+        drawn = (clip.spectrogram.magnitude, clip.pair.inside, clip.mask)
         figure = figures.plot_explanation(
             *map(_array, drawn), self.frontend, seconds, title, description["undefined"], self.notes
         )
@@ -261,22 +261,13 @@ class Explanation:
         for path in [folder / f"{COMPONENTS}.png", *(folder / COMPONENTS).glob("*_component_*.wav")]:
             path.unlink(missing_ok=True)
         if clip.components is not None:
-            components, ranked = clip.components, clip.components.ranked()
+            ranked, relevance = clip.components.ranked(), _array(clip.components.relevance)
+            matrix, activations = clip.components.matrix.detach().cpu().numpy(), _array(clip.components.activations)
             figure = figures.plot_components(
-                _array(components.relevance),
-                ranked,
-                components.matrix.detach().cpu().numpy(),
-                _array(components.activations),
-                self.frontend,
-                seconds,
-                title,
-                max_components,
+                relevance, ranked, matrix, activations, self.frontend, seconds, title, max_components
             )
             paths[COMPONENTS] = figures.save_figure(figure, folder / f"{COMPONENTS}.png")
-            description[COMPONENTS] = [
-                {"component": k, "relevance": float(clip.components.relevance[0, k]), "sound": None}
-                for k in clip.components.ranked()
-            ]
+            description[COMPONENTS] = [{"component": k, "relevance": float(relevance[k]), "sound": None} for k in ranked]
             for rank, (k, wav) in enumerate(clip.component_sounds(max_components).items(), 1):
                 name = f"{COMPONENTS}/{rank:02}_component_{k}.wav"
                 write_wav(folder / name, wav.detach().cpu(), self.frontend.sample_rate)
@@ -308,16 +299,11 @@ class Explanation:
         if clip.components is None:
             return {}
         frontend, spectrogram = clip.batch.clips.frontend, clip.spectrogram
-        return {
-            k: frontend.resynthesise(
-                spectrogram, apply_mask(spectrogram.magnitude, clip.components.mask_of(k), self.apply)
-            )[0]
-            for k in clip.components.ranked()[:limit]
-        }
-
-    def masked_magnitude(self) -> Tensor:
-        """Return what the mask keeps as linear magnitude [B, T, F]."""
-        return self.pair.inside
+        sounds = {}
+        for k in clip.components.ranked()[:limit]:
+            kept = apply_mask(spectrogram.magnitude, clip.components.mask_of(k), self.apply)
+            sounds[k] = frontend.resynthesise(spectrogram, kept)[0]
+        return sounds
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -11,7 +11,6 @@ Conventions (all modules follow them)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -104,25 +103,15 @@ class Spectrogram:
     def __getitem__(self, index) -> Spectrogram:
         """Select clips of the batch; the padded size stays."""
         index = [index] if isinstance(index, int) else index
-        return Spectrogram(
-            self.magnitude[index], self.phase[index], self.valid[index], self.lengths[index], self.n_samples
-        )
+        selected = {name: value[index] for name, value in vars(self).items() if name != "n_samples"}
+        return replace(self, **selected)
 
     def clip(self, index: int) -> Spectrogram:
         """Return clip ``index`` alone, cut to its own length."""
         index = range(len(self))[index]
-        one, frames = slice(index, index + 1), int(self.valid[index].sum())
-        return Spectrogram(
-            self.magnitude[one, :frames],
-            self.phase[one, :frames],
-            self.valid[one, :frames],
-            self.lengths[one],
-            int(self.lengths[index]),
-        )
-
-    def clips(self) -> Iterator[Spectrogram]:
-        """Yield each clip of the batch alone, cut to its own length."""
-        return map(self.clip, range(len(self)))
+        one, frames = self[index : index + 1], int(self.valid[index].sum())
+        cut = {name: getattr(one, name)[:, :frames] for name in ("magnitude", "phase", "valid")}
+        return replace(one, **cut, n_samples=int(one.lengths))
 
 
 @dataclass

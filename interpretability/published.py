@@ -9,7 +9,6 @@ from typing import Any
 
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.parameter_transfer import Pretrainer
-from torch import nn
 
 from interpretability.classifiers.base import Classifier
 from interpretability.classifiers.cnn14 import Cnn14Classifier
@@ -125,8 +124,13 @@ def import_published(
         If weights do not fit these sizes: every parameter has to be there, and none may be left over.
     """
     model = PUBLISHED[name]
-    paths = _complete(paths, model.paths)
-    labels = _labels(paths)
+    unknown = sorted(set(paths or {}) - set(model.paths))
+    if unknown:
+        raise UserError(f"unknown paths {', '.join(unknown)}, expected some of {', '.join(model.paths)}")
+    paths = {**model.paths, **(paths or {})}
+    encoder = CategoricalEncoder()
+    _collect({"label_encoder": encoder}, paths)
+    labels = [encoder.ind2lab[index] for index in sorted(encoder.ind2lab)]
     chosen = {key: value for key, value in settings.items() if key not in (model.interpreter or {})}
     for_piq = {key: value for key, value in settings.items() if key not in chosen}
     chosen = {**model.settings, **chosen}
@@ -144,25 +148,10 @@ def import_published(
     loaders = {}
     if isinstance(classifier, ImageClassifier):
         # Transformers knows the names of weights in older versions.
-        loaders["embedding_model"] = lambda _, path: classifier.load_network(dict(read_weights(Path(path))), str(path))
+        loaders["embedding_model"] = lambda _, path: classifier.load_network(read_weights(path), str(path))
     _collect(parts, paths, loaders)
     save_classifier(classifier, out, source)
     return load_classifier(out)
-
-
-def _complete(paths: dict[str, str] | None, published: dict[str, str]) -> dict[str, str]:
-    """Return the published paths, replaced by those that are given; a :class:`UserError` for an unknown name."""
-    unknown = sorted(set(paths or {}) - set(published))
-    if unknown:
-        raise UserError(f"unknown paths {', '.join(unknown)}, expected some of {', '.join(published)}")
-    return {**published, **(paths or {})}
-
-
-def _labels(paths: dict[str, str]) -> list[str]:
-    """Return the class list of the label encoder, in its order."""
-    encoder = CategoricalEncoder()
-    _collect({"label_encoder": encoder}, paths)
-    return [encoder.ind2lab[index] for index in sorted(encoder.ind2lab)]
 
 
 def _collect(loadables: dict, paths: dict[str, str], loaders: dict[str, Callable] | None = None) -> None:
@@ -173,12 +162,9 @@ def _collect(loadables: dict, paths: dict[str, str], loaders: dict[str, Callable
     Files of the hub stay in its own cache. A folder to collect them in would keep the links of an earlier call, and
     use them in place of the files that this call names.
     """
-    strictly = {name: _load_strictly for name in loadables if name != "label_encoder"}
-    pretrainer = Pretrainer(
-        loadables=loadables,
-        paths={name: paths[name] for name in loadables},
-        custom_hooks={**strictly, **(loaders or {})},
-    )
+    strictly = {name: load_weights for name in loadables if name != "label_encoder"}
+    hooks = {**strictly, **(loaders or {})}
+    pretrainer = Pretrainer(loadables=loadables, paths={name: paths[name] for name in loadables}, custom_hooks=hooks)
     try:
         pretrainer.collect_files()
     except (OSError, ValueError) as error:  # the hub's client raises both, for a missing file and for no network
@@ -188,7 +174,3 @@ def _collect(loadables: dict, paths: dict[str, str], loaders: dict[str, Callable
             f"could not get {wanted} ({reason}): check the network, or download the files and pass their local paths"
         ) from error
     pretrainer.load_collected()
-
-
-def _load_strictly(module: nn.Module, path: str) -> None:
-    load_weights(module, Path(path))

@@ -31,7 +31,7 @@ def save_weights(module: torch.nn.Module, path: str | Path) -> None:
         torch.save({name: value.detach().cpu() for name, value in module.state_dict().items()}, path)
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """Read a file of tensors, and run no code in it.
 
     Raises
@@ -39,6 +39,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     MissingError, UserError
         If it is not there, or no dictionary of tensors.
     """
+    path = Path(path)
     if not path.is_file():
         raise MissingError(f"no weights at {path}; save the model again or pass another folder")
     try:
@@ -50,7 +51,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def load_weights(module: torch.nn.Module, path: Path, digest: str | None = None) -> None:
+def load_weights(module: torch.nn.Module, path: str | Path, digest: str | None = None) -> None:
     """Load a module's state; every parameter has to be there and to fit.
 
     Raises
@@ -58,7 +59,7 @@ def load_weights(module: torch.nn.Module, path: Path, digest: str | None = None)
     MissingError, UserError
         For a missing, damaged or ill-fitting file, in one line.
     """
-    if digest is not None and path.is_file() and sha256(path) != digest:
+    if digest is not None and Path(path).is_file() and sha256(path) != digest:
         raise UserError(f"{path}: damaged: its SHA-256 is not the one in the description; copy the folder again")
     state = read_weights(path)
     try:

@@ -115,7 +115,7 @@ def test_a_clip_without_an_explanation_says_so(interpreter, tmp_path, quick_figu
     assert (marked["seconds"], marked["frontend"]) == (0.25, explanation.frontend)
     assert unmarked["title"].startswith(f"true: cat   predicted: {saved['predicted']} (p = ")
     assert torch.equal(torch.tensor(unmarked["mask"]), plain.mask[0])
-    assert torch.equal(torch.tensor(unmarked["kept"]), plain.masked_magnitude()[0])
+    assert torch.equal(torch.tensor(unmarked["kept"]), plain.pair.inside[0])
 
 
 def test_a_mask_where_there_is_said_to_be_none_is_refused(interpreter):

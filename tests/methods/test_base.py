@@ -210,7 +210,7 @@ def test_saved_and_loaded_it_gives_the_same(interpreter, tmp_path):
 def test_explanation_and_residual_are_what_the_mask_says(interpreter):
     explanation = interpreter.explain(noise(1, 8000))
     frontend, spectrogram = interpreter.frontend, explanation.spectrogram
-    kept = explanation.masked_magnitude()
+    kept = explanation.pair.inside
     torch.testing.assert_close(explanation.listenable, frontend.resynthesise(spectrogram, kept))
     if interpreter.settings.apply == "linear":  # the two parts add up
         torch.testing.assert_close(explanation.listenable + explanation.residual, explanation.sound, atol=1e-4, rtol=0)
