@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import http.client
+import itertools
 import logging
 import operator
 import os
@@ -97,10 +98,8 @@ def prepare_esc50(
     # Settings are checked first: a typing error should not cost a download.
     if not isinstance(esc10_only, bool):
         raise UserError(f"esc10_only is {esc10_only!r}, expected True or False")
-    folds = {
-        split: parse_folds(value, f"{split}_folds")
-        for split, value in zip(SPLITS, (train_folds, valid_folds, test_folds), strict=True)
-    }
+    given = zip(SPLITS, (train_folds, valid_folds, test_folds), strict=True)
+    folds = {split: parse_folds(value, f"{split}_folds") for split, value in given}
     _refuse_overlap(folds)
     root = Path(data_folder).expanduser().absolute()
     _find_or_download(root, download, archive_url, archive_sha256)
@@ -153,7 +152,7 @@ def _whole(value: int | str) -> int:
 
 
 def _refuse_overlap(folds: dict[str, list[int]]) -> None:
-    for first, second in (("train", "valid"), ("train", "test"), ("valid", "test")):
+    for first, second in itertools.combinations(folds, 2):
         shared = sorted(set(folds[first]) & set(folds[second]))
         if shared:
             raise UserError(
@@ -311,8 +310,7 @@ def _fetch(response: http.client.HTTPResponse, archive: Path, root: Path, url: s
                 raise _not_available(root, url, f"and the download broke off ({_reason(error)})") from error
             if not block:
                 break
-            stream.write(block)
-            progress.update(len(block))
+            progress.update(stream.write(block))
         got = stream.tell()
     if total is not None and got != total:
         raise _not_available(root, url, f"and the download broke off ({got} of {total} bytes)")
@@ -352,11 +350,8 @@ def _members_to_unpack(content: zipfile.ZipFile, url: str) -> list[tuple[zipfile
     if not roots:
         raise UserError(f"{url}: holds no {_CSV}, so it is not ESC-50: correct archive_url")
     root = min(roots, key=lambda path: len(path.parts))
-    inside = [
-        (member, path.relative_to(root))
-        for member, path in zip(members, paths, strict=True)
-        if path.is_relative_to(root)
-    ]
+    named = zip(members, paths, strict=True)
+    inside = [(member, path.relative_to(root)) for member, path in named if path.is_relative_to(root)]
     return [(member, name) for member, name in inside if _is_part_of_esc50(name)]
 
 

@@ -100,9 +100,7 @@ def prepare_synthetic(
     settings: dict[str, Any] = {
         "version": _VERSION,
         "seed": int(seed),
-        "n_train": n_train,
-        "n_valid": n_valid,
-        "n_test": n_test,
+        **{f"n_{split}": count for split, count in counts.items()},
         "sample_rate": int(sample_rate),
         "seconds": float(seconds),
         "shortcut_class": shortcut_class,
@@ -110,10 +108,7 @@ def prepare_synthetic(
         "shortcut_fraction": float(shortcut_fraction) if shortcut_class is not None else None,
         "shortcut_in_test": bool(shortcut_in_test),
     }
-    clips = _existing_clips(root, settings)
-    if clips is None:
-        clips = _make_folder(root, settings, counts)
-
+    clips = _existing_clips(root, settings) or _make_folder(root, settings, counts)
     bad = BadClips(root / _SETTINGS_FILE, skip_bad_clips)
     entries = {split: _good_entries(clips[split], root, bad) for split in SPLITS}
     bad.report(sum(len(members) for members in entries.values()))
@@ -180,11 +175,8 @@ def _existing_clips(data_folder: Path, settings: dict[str, Any]) -> dict[str, li
         clips = {split: list(content["clips"][split]) for split in SPLITS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error!r}): give another data folder, or delete this one.") from error
-    differences = [
-        f"{key}={existing.get(key)!r} instead of {settings.get(key)!r}"
-        for key in sorted(settings.keys() | existing.keys())
-        if existing.get(key) != settings.get(key)
-    ]
+    different = [key for key in sorted({**settings, **existing}) if existing.get(key) != settings.get(key)]
+    differences = [f"{key}={existing.get(key)!r} instead of {settings.get(key)!r}" for key in different]
     if differences:
         raise UserError(
             f"The Synthetic data in {data_folder} were made with {', '.join(differences)}: give another data folder, "
@@ -210,13 +202,9 @@ def _make_folder(
             (folder / "targets").mkdir()
             for split, count in counts.items():
                 for index in range(count):
+                    shortcut = _has_shortcut(split, index, settings)
                     clip = make_clip(
-                        settings["seed"],
-                        split,
-                        index,
-                        shortcut=_has_shortcut(split, index, settings),
-                        sample_rate=sample_rate,
-                        seconds=seconds,
+                        settings["seed"], split, index, shortcut=shortcut, sample_rate=sample_rate, seconds=seconds
                     )
                     clip_id = f"{split}-{index:05d}"
                     _write_wav(folder / "audio" / f"{clip_id}.wav", clip.mixture, sample_rate)
