@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -22,6 +21,7 @@ from interpretability.dictionary import DictionarySettings
 from interpretability.errors import MissingError, UserError
 from interpretability.files import atomic_path, write_text
 from interpretability.frontend import FrontendSettings
+from interpretability.settings import Settings, setting
 from interpretability.training.augmentation import AugmentationSettings
 from interpretability.training.composition import compose
 from interpretability.training.provenance import environment
@@ -30,15 +30,7 @@ RUN_RECORD = "run.json"
 #: Job -> its own folder inside the run's, which records how it was run: the same YAML may serve several jobs.
 OWN_FOLDER = {"dictionary": "dictionary", "evaluate": "evaluation"}
 
-_ALWAYS = (
-    "seed",
-    "prepare",
-    "output_folder",
-    "cache_folder",
-    "skip_bad_clips",
-    "clip_seconds",
-    "fixed_length",
-)
+_ALWAYS = ("seed", "prepare", "output_folder", "cache_folder", "skip_bad_clips", "clip_seconds", "fixed_length")
 _WHILE_TRAINING = ("batch_size", "weight_decay", "num_workers", "tensorboard")
 #: Job -> the top-level keys of a YAML that it reads, besides those of :data:`TRAINED`. All of them are needed.
 KEYS: dict[str, tuple[str, ...]] = {
@@ -58,19 +50,25 @@ CALLABLE = ("prepare", "classifier", "method")
 #: Keys that hold settings.
 SECTIONS = {"frontend": FrontendSettings, "augmentation": AugmentationSettings, "dictionary": DictionarySettings}
 KNOWN = frozenset({"__set_seed", *TRAINED, *OPTIONAL}.union(*KEYS.values()))
-NUMBERS = {  # setting: (type, least, may be none)
-    "number_of_epochs": (int, 1, False),
-    "batch_size": (int, 1, False),
-    "lr": (float, 0, False),
-    "weight_decay": (float, 0, False),
-    "num_workers": (int, 0, False),
-    "n_examples": (int, 0, False),
-    "clip_seconds": (float, 0.01, True),
-    "crop_seconds": (float, 0.01, True),
-}
 #: SpeechBrain's options of the command line.
 RUN_OPTIONS = {*HELP_TEXTS, "jit_module_keys", "compile_module_keys"}
-SWITCHES = ("fixed_length", "skip_bad_clips", "tensorboard")
+
+
+@dataclass(frozen=True)
+class RunSettings(Settings):
+    """Numbers and switches at the top of a YAML; recipes/README.md says which job reads what."""
+
+    number_of_epochs: int = setting(1, "epochs of the training", least=1)
+    batch_size: int = setting(1, "of training and of evaluation", unit="clips", least=1)
+    lr: float = setting(0.0, "highest learning rate", least=0)
+    weight_decay: float = setting(0.0, "of the optimiser", least=0)
+    num_workers: int = setting(0, "processes that load clips", least=0)
+    n_examples: int = setting(0, "explanations that an evaluation saves", least=0)
+    clip_seconds: float | None = setting(None, "longest clip; null: any", unit="s", least=0.01)
+    crop_seconds: float | None = setting(None, "stretch of a clip that a training step gets", unit="s", least=0.01)
+    fixed_length: bool = setting(False, "whether shorter clips are padded with silence")
+    skip_bad_clips: bool = setting(False, "whether bad clips are left out")
+    tensorboard: bool = setting(False, "whether TensorBoard gets the statistics")
 
 
 @dataclass
@@ -173,7 +171,7 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     script_path = None if script is None else Path(script)
     run = Run(hparams, options, folder, archive_folder, path, text, script_path)
     _check_job(run, job)
-    _check_settings(hparams)
+    RunSettings.make(str(path), {name: hparams[name] for name in RunSettings.__annotations__ if name in hparams})
     if job == "evaluate" and run.trainable and not (folder / RUN_RECORD).is_file():
         raise no_run(folder)
     check_device(options.device)
@@ -258,16 +256,12 @@ def build(what: str, factory: Callable, *args: Any, **kwargs: Any) -> Any:
 def check_arguments(what: str, factory: Callable, *args: Any, **kwargs: Any) -> None:
     """Refuse arguments in the YAML that a callable (a ``functools.partial`` of HyperPyYAML) does not take."""
     function = getattr(factory, "func", factory)
-    keywords = {**getattr(factory, "keywords", {}), **kwargs}
     known = inspect.signature(function)
     try:
-        known.bind(*getattr(factory, "args", ()), *args, **keywords)
+        known.bind(*getattr(factory, "args", ()), *args, **{**getattr(factory, "keywords", {}), **kwargs})
     except TypeError as error:
-        unknown = [repr(name) for name in keywords if name not in known.parameters]
-        fault = f"does not take {', '.join(unknown)}" if unknown else str(error)
-        raise UserError(
-            f"{what}: {function.__name__} {fault}; it takes {', '.join(known.parameters)}: correct the YAML"
-        ) from error
+        takes = f"{function.__name__} takes {', '.join(known.parameters)}"
+        raise UserError(f"{what}: {error}; {takes}: correct the YAML") from error
 
 
 def no_run(folder: Path) -> MissingError:
@@ -325,17 +319,3 @@ def _missing(names: Iterable[str], stray: Iterable[str] = ()) -> UserError:
         f"the YAML has no {', '.join(map(repr, names))}, which this job needs{hint}: compare it with the recipe's own "
         "YAMLs"
     )
-
-
-def _check_settings(hparams: dict) -> None:
-    for name, (kind, least, optional) in NUMBERS.items():
-        value = hparams.get(name, least)
-        if value is None and optional:
-            continue
-        number = isinstance(value, (int, kind)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value < least:
-            kind_name = "a whole number" if kind is int else "a number"
-            raise UserError(f"{name} is {value!r}, expected {kind_name} >= {least}: correct it")
-    for name in SWITCHES:
-        if not isinstance(hparams.get(name, False), bool):
-            raise UserError(f"{name} is {hparams[name]!r}, expected True or False: correct it")

@@ -53,7 +53,7 @@ def test_a_failed_save_leaves_the_old_folder(classifier, tmp_path, monkeypatch):
     save_classifier(classifier, tmp_path / "saved")
     before = sha256(tmp_path / "saved" / "weights.pt")
     monkeypatch.setattr(torch, "save", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match="No space"):
         save_classifier(classifier, tmp_path / "saved")
     assert sha256(tmp_path / "saved" / "weights.pt") == before
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]

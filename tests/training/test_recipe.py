@@ -320,7 +320,7 @@ def test_every_key_that_a_job_reads_is_needed_and_explained(tiny_esc50, tmp_path
 def test_what_cannot_be_augmented_with(tiny_esc50, tmp_path):
     yaml = tiny.RECIPE / "hparams" / "lmac.yaml"
     for settings, words in (
-        ({"crop_seconds": 0}, "crop_seconds is 0, expected a number >= 0.01"),
+        ({"crop_seconds": 0}, "crop_seconds is 0.0, expected a number or null >= 0.01"),
         ({"crop_seconds": "half"}, "crop_seconds is 'half'"),
     ):
         assert words in tiny.run("interpreter", tiny_esc50, tmp_path / "run", yaml, **settings).line
