@@ -52,13 +52,9 @@ class Cnn14Classifier(Classifier):
         self.feature_channels = (*(self.settings.base_channels * 2**block for block in range(5)), emb_dim)
         self.feature_strides = (2, 4, 8, 16, 32, 32)
         rate = self.frontend.settings.sample_rate
-        filters = Filterbank(
-            n_mels=n_mels,
-            f_max=rate // 2,  # 8000 Hz in the published model
-            n_fft=self.frontend.settings.n_fft,
-            sample_rate=rate,
-            log_mel=False,
-        )
+        n_fft = self.frontend.settings.n_fft
+        # Up to 8000 Hz in the published model.
+        filters = Filterbank(n_mels=n_mels, f_max=rate // 2, n_fft=n_fft, sample_rate=rate, log_mel=False)
         # SpeechBrain builds its matrix in every call, on the CPU. It is linear: its output for the unit vectors is that
         # matrix, which is not part of the published state.
         weights = filters(torch.eye(self.frontend.settings.n_bins)[None])[0]  # [F, n_mels]

@@ -42,13 +42,9 @@ class CompactClassifier(Classifier):
         self.feature_channels = self.settings.channels
         self.feature_strides = tuple(2 ** (level + 1) for level in range(len(self.feature_channels)))
         n_mels, rate = self.settings.n_mels, self.frontend.settings.sample_rate
-        self.register_buffer(
-            "mel_weights",
-            torchaudio.functional.melscale_fbanks(
-                self.frontend.settings.n_bins, 0.0, rate / 2, n_mels, rate, mel_scale="slaney"
-            ),
-            persistent=False,
-        )  # [F, n_mels]
+        n_bins = self.frontend.settings.n_bins
+        weights = torchaudio.functional.melscale_fbanks(n_bins, 0.0, rate / 2, n_mels, rate, mel_scale="slaney")
+        self.register_buffer("mel_weights", weights, persistent=False)  # [F, n_mels]
         self.input_norm = nn.BatchNorm1d(n_mels)
         widths = (1, *self.feature_channels)
         self.stages = nn.ModuleList(

@@ -46,12 +46,8 @@ class Conv2dClassifier(Classifier):
         self.feature_channels = (dim,) * 4
         self.feature_strides = (2, 4, 8, 16)
         self.embedding_model = Conv2dEncoder_v2(dim=dim)
-        self.classifier = CosineHead(
-            dim,
-            lin_blocks=self.settings.lin_blocks,
-            lin_neurons=self.settings.lin_neurons,
-            out_neurons=len(self.labels),
-        )
+        blocks, neurons = self.settings.lin_blocks, self.settings.lin_neurons
+        self.classifier = CosineHead(dim, lin_blocks=blocks, lin_neurons=neurons, out_neurons=len(self.labels))
 
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
         """See :meth:`Classifier.forward`. In training mode a batch is one padded whole (batch norm needs it)."""
@@ -72,10 +68,8 @@ class Conv2dClassifier(Classifier):
 
     def input_grid(self, n_frames: int) -> Grid:
         """Return the spectrogram's own grid."""
-        return Grid(
-            torch.arange(n_frames, dtype=torch.float64),
-            torch.arange(self.frontend.settings.n_bins, dtype=torch.float64),
-        )
+        n_bins = self.frontend.settings.n_bins
+        return Grid(*(torch.arange(size, dtype=torch.float64) for size in (n_frames, n_bins)))
 
     def _forward(self, magnitude: Tensor) -> ClassifierOutput:
         missing = max(0, MIN_FRAMES - magnitude.shape[1])

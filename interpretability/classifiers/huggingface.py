@@ -280,13 +280,11 @@ class HuggingFaceClassifier(WaveformClassifier):
         return ActivationMap(values * rows[..., None], grid, rows)
 
     def _attention_map(self, wavs: Tensor, lengths: Tensor, target: Tensor, variant: str) -> Tensor:
-        attention = self.layout.attention
         if variant == "rollout":
-            return attention.rollout(lambda: self.checked_logits(wavs, lengths))
+            return self.layout.attention.rollout(lambda: self.checked_logits(wavs, lengths))
         # The parameters of a frozen classifier require no gradient, so the input has to.
-        return attention.gradient_weighted(
-            lambda: self.checked_logits(wavs.detach().clone().requires_grad_(), lengths), target
-        )
+        wavs = wavs.detach().clone().requires_grad_()
+        return self.layout.attention.gradient_weighted(lambda: self.checked_logits(wavs, lengths), target)
 
     def _on_patches(self, values: Tensor, n_frames: int) -> Tensor:
         """Bring values [b, L, patches] to the grid of AST's feature maps [b, L, T', F']."""
@@ -313,11 +311,8 @@ def configuration(settings: Mapping, labels: Sequence[str], task: str):
         raise UserError(f"config: {kind} has no setting {unknown[0]!r}; see {type(default).__name__} of transformers")
     names = dict(enumerate(labels))
     problem = "multi_label_classification" if task == "multi" else "single_label_classification"
-    settings |= {
-        "id2label": names,
-        "label2id": {name: index for index, name in names.items()},
-        "problem_type": problem,
-    }
+    numbers = {name: index for index, name in names.items()}
+    settings |= {"id2label": names, "label2id": numbers, "problem_type": problem}
     return make_configuration(partial(AutoConfig.for_model, kind), settings, kind)
 
 

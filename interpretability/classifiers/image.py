@@ -159,12 +159,8 @@ class ImageClassifier(Classifier):
         if self.settings.head == "linear":
             self.classifier = nn.Linear(width, len(self.labels))
         else:
-            self.classifier = CosineHead(
-                width,
-                lin_blocks=self.settings.lin_blocks,
-                lin_neurons=self.settings.lin_neurons,
-                out_neurons=len(self.labels),
-            )
+            blocks, neurons = self.settings.lin_blocks, self.settings.lin_neurons
+            self.classifier = CosineHead(width, lin_blocks=blocks, lin_neurons=neurons, out_neurons=len(self.labels))
 
     # ------------------------------------------------------------------------------------------------- the network
 
@@ -323,9 +319,8 @@ class ImageClassifier(Classifier):
         used[:, 0] = True  # a clip without a frame is silence
         index = used.flatten().nonzero()[:, 0]
         cut = log_magnitude.reshape(n_clips * n_images, 1, self.image_frames, n_bins)[index]
-        pixels = functional.interpolate(
-            cut, size=self.image_size, mode="bilinear", align_corners=False, antialias=True
-        )  # [n, 1, rows, columns]
+        # [n, 1, rows, columns]
+        pixels = functional.interpolate(cut, self.image_size, mode="bilinear", align_corners=False, antialias=True)
         if self.input_norm is not None:
             pixels = self.input_norm(pixels)
         return Images(pixels.expand(-1, self.n_channels, -1, -1), index, frames, valid)
@@ -368,14 +363,12 @@ class ImageClassifier(Classifier):
     def _grid(self, n_rows: int, level: Level) -> Grid:
         """Return the centres: pixels are evenly spread over the frames of an image, and over all bins."""
         n_bins = self.frontend.settings.n_bins
+        counts, cells, sizes = (n_rows, level.columns), (level.rows, level.columns), (self.image_frames, n_bins)
         axes = []
-        for count, cells, pixels, first, size in (
-            (n_rows, level.rows, self.image_size[0], level.first[0], self.image_frames),
-            (level.columns, level.columns, self.image_size[1], level.first[1], n_bins),
-        ):
-            scale = size / pixels  # frames or bins of a pixel
-            steps = torch.arange(count, dtype=torch.float64) * (size / cells)
-            axes.append(steps + (first + 0.5) * scale - 0.5)
+        for axis, size in enumerate(sizes):
+            scale = size / self.image_size[axis]  # frames or bins of a pixel
+            steps = torch.arange(counts[axis], dtype=torch.float64) * (size / cells[axis])
+            axes.append(steps + (level.first[axis] + 0.5) * scale - 0.5)
         return Grid(*axes)
 
 

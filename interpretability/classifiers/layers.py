@@ -184,17 +184,11 @@ class Layout:
         survey = self.survey(run)
         chosen = self.default_layers(self._learned(survey))
         kinds = {name: type(module).__name__ for name, module in self.module.named_modules()}
-        rate = self.frontend.sample_rate
-        return [
-            LayerInfo(
-                layer.name,
-                kinds[layer.name],
-                survey.shapes[layer.name],
-                1000 * layer.stride / rate,
-                layer.name in chosen,
-            )
-            for layer in survey.layers
-        ]
+        infos = []
+        for layer in survey.layers:
+            name, stride_ms = layer.name, 1000 * layer.stride / self.frontend.sample_rate
+            infos.append(LayerInfo(name, kinds[name], survey.shapes[name], stride_ms, name in chosen))
+        return infos
 
     def blocks(self) -> list[str]:
         """Return the names of the transformer's blocks, first to last, where they are known."""
@@ -252,17 +246,11 @@ class Layout:
 
     def survey(self, run: Run) -> Survey:
         """Run the model on short sounds, to see which layers have an axis of time."""
-        rate = self.frontend.sample_rate
         names = [name for name, _ in self.module.named_modules() if name]
-        one, two, longer = (
-            self.shapes(run, names, round(seconds * rate), batch)
-            for seconds, batch in ((PROBE_SECONDS[0], 1), (PROBE_SECONDS[0], 2), (PROBE_SECONDS[1], 1))
-        )
-        layers = [
-            self.find_layer(name, (shape, two[name], longer[name]))
-            for name, shape in one.items()
-            if name in two and name in longer
-        ]
+        short, long = (round(seconds * self.frontend.sample_rate) for seconds in PROBE_SECONDS[:2])
+        one, two, longer = (self.shapes(run, names, *size) for size in ((short, 1), (short, 2), (long, 1)))
+        always = [name for name in one if name in two and name in longer]
+        layers = (self.find_layer(name, (one[name], two[name], longer[name])) for name in always)
         return Survey([layer for layer in layers if layer is not None], one)
 
     def find_layer(self, name: str, shapes: Sequence[tuple[int, ...]]) -> FeatureLayer | None:

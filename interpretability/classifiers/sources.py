@@ -67,25 +67,17 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
     known = [] if opener is None else list(inspect.signature(opener).parameters)[1:]  # without the place
     foreign = [name for name in settings if name not in known]
     if foreign:
-        raise UserError(
-            f"{source} takes no {', '.join(foreign)}, "
-            + (
-                f"expected among {', '.join(known)}"
-                if known
-                else "a saved classifier's folder has all settings: leave it out"
-            )
-        )
+        expected = f"expected among {', '.join(known)}"
+        advice = expected if known else "a saved classifier's folder has all settings: leave it out"
+        raise UserError(f"{source} takes no {', '.join(foreign)}, {advice}")
     if opener is None:
         if colon and not Path(source).exists() and "/" not in prefix:
-            raise UserError(
-                f"{source}: unknown kind of source {prefix!r}, expected {', '.join(f'{name}:' for name in OPENERS)} "
-                "or a folder"
-            )
+            kinds = ", ".join(f"{name}:" for name in OPENERS)
+            raise UserError(f"{source}: unknown kind of source {prefix!r}, expected {kinds} or a folder")
         return load_classifier(source)
     if not place:
-        raise UserError(
-            f"{source} names no model: write {prefix}:{'package.module:Class' if prefix == 'torch' else 'FOLDER'}"
-        )
+        missing = "package.module:Class" if prefix == "torch" else "FOLDER"
+        raise UserError(f"{source} names no model: write {prefix}:{missing}")
     SourceSettings.make(str(source), settings)
     return opener(place, **settings).freeze()
 
@@ -127,7 +119,7 @@ def open_torch(
         labels, frontend, task, module=place, arguments=arguments or {}, layers=layers, scale=scale
     )
     if weights is not None:
-        load_weights(classifier.module, Path(weights))
+        load_weights(classifier.module, weights)
     return classifier
 
 
