@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -370,9 +371,7 @@ def _resume(partial: Path, header: dict) -> list[dict]:
         whole = [json.loads(line) for line in lines if line.endswith("\n")]
         if whole and whole[0] == json.loads(json.dumps(header)):
             wanted = len(header["methods"]) * len(header["places"])
-            counts: dict[str, int] = {}
-            for row in whole[1:]:
-                counts[row["clip"]] = counts.get(row["clip"], 0) + 1
+            counts = Counter(row["clip"] for row in whole[1:])
             rows = [row for row in whole[1:] if counts[row["clip"]] == wanted]
             write_text(partial, "".join(json.dumps(line) + "\n" for line in [header, *rows]))
             return rows

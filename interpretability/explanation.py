@@ -198,17 +198,10 @@ class Explanation:
             probabilities(logits.float(), self.task)[0].tolist()
             for logits in (clip.output.logits, clip.heard.inside, clip.heard.outside)
         )
-        findings = Findings(
-            self.labels,
-            int(clip.target[0]),
-            whole,
-            inside,
-            outside,
-            self.task,
-            locate(magnitude, frontend.hop_length / rate, rate / frontend.n_fft, seconds),
-            silent=not bool(clip.sound.any()),
-            undefined=clip.undefined is not None and bool(clip.undefined[0]),
-        )
+        region = locate(magnitude, frontend.hop_length / rate, rate / frontend.n_fft, seconds)
+        silent, undefined = not bool(clip.sound.any()), clip.undefined is not None and bool(clip.undefined[0])
+        target = int(clip.target[0])
+        findings = Findings(self.labels, target, whole, inside, outside, self.task, region, silent, undefined)
         return sentences(findings)
 
     def save(

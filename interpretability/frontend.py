@@ -188,12 +188,8 @@ class Frontend:
 
     def __init__(self, settings: FrontendSettings | None = None):
         self.settings = settings or FrontendSettings()
-        self._stft = STFT(
-            sample_rate=self.settings.sample_rate,
-            win_length=self.settings.win_length_ms,
-            hop_length=self.settings.hop_length_ms,
-            n_fft=self.settings.n_fft,
-        )
+        rate, window, hop = self.settings.sample_rate, self.settings.win_length_ms, self.settings.hop_length_ms
+        self._stft = STFT(sample_rate=rate, win_length=window, hop_length=hop, n_fft=self.settings.n_fft)
 
     def n_frames(self, n_samples: int | Tensor) -> int | Tensor:
         """Return the number of frames T of a clip of ``n_samples`` samples."""

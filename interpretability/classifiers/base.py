@@ -382,13 +382,10 @@ class Classifier(nn.Module):
         parts = groups.run(lambda index, count: network(magnitude[index, :count]))
         levels = zip(*(part.feature_maps for part in parts), strict=True)
         sizes = self.feature_rows(valid.shape[1])[1:]
+        maps = tuple(groups.join(level, axis=2, size=size) for level, size in zip(levels, sizes, strict=True))
         attention = None if parts[0].attention is None else groups.join([part.attention for part in parts])
-        return ClassifierOutput(
-            logits=groups.join([part.logits for part in parts]),
-            embedding=groups.join([part.embedding for part in parts]),
-            feature_maps=tuple(groups.join(maps, axis=2, size=size) for maps, size in zip(levels, sizes, strict=True)),
-            attention=attention,
-        )
+        logits, embedding = (groups.join([getattr(part, name) for part in parts]) for name in ("logits", "embedding"))
+        return ClassifierOutput(logits, embedding, maps, attention)
 
     def freeze(self) -> Classifier:
         """Freeze it: eval mode for good, no gradients to its parameters. Returns itself."""

@@ -19,19 +19,9 @@ from interpretability.errors import UserError
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.weights import load_weights, read_description, save_weights
 
-CLASSIFIERS: dict[str, type[Classifier]] = {
-    kind.NAME: kind
-    for kind in (
-        CompactClassifier,
-        Conv2dClassifier,
-        Cnn14Classifier,
-        ViTClassifier,
-        FocalNetClassifier,
-        HuggingFaceClassifier,
-        SpeechBrainClassifier,
-        ModuleClassifier,
-    )
-}
+_ON_SPECTROGRAMS = (CompactClassifier, Conv2dClassifier, Cnn14Classifier, ViTClassifier, FocalNetClassifier)
+_ON_WAVEFORMS = (HuggingFaceClassifier, SpeechBrainClassifier, ModuleClassifier)
+CLASSIFIERS: dict[str, type[Classifier]] = {kind.NAME: kind for kind in (*_ON_SPECTROGRAMS, *_ON_WAVEFORMS)}
 DESCRIPTION, WEIGHTS = "classifier.json", "weights.pt"
 IDENTITY = ("classifier", "labels", "task", "frontend", "architecture")
 

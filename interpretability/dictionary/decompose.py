@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -110,12 +110,8 @@ class Components:
     def clip(self, index: int, n_frames: int) -> Components:
         """Return the components of one clip, as a batch of one, cut to its frames."""
         one = slice(index, index + 1)
-        return replace(
-            self,
-            activations=self.activations[one, :, :n_frames],
-            relevance=self.relevance[one],
-            selected=self.selected[one],
-        )
+        activations = self.activations[one, :, :n_frames]
+        return Components(self.matrix, activations, self.relevance[one], self.selected[one])
 
     def ranked(self, index: int = 0) -> list[int]:
         """Return the selected components of a clip, the most relevant first."""

@@ -89,11 +89,8 @@ class Gradients(Interpreter):
     @property
     def title(self) -> str:
         """See :attr:`Interpreter.title`."""
-        return (
-            self.settings.attribution
-            if self.settings.form == "soft"
-            else f"{self.settings.attribution}, {self.settings.form}"
-        )
+        attribution, form = self.settings.attribution, self.settings.form
+        return attribution if form == "soft" else f"{attribution}, {form}"
 
     @property
     def fixed_metrics(self) -> tuple[str, ...]:
@@ -141,20 +138,14 @@ class Gradients(Interpreter):
         which = torch.arange(len(batch), device=inputs.device)
         at_once = max(1, CHUNK_FRAMES // inputs.shape[1])
         with torch.enable_grad():
-            if self.settings.attribution == "saliency":
-                attribution = Saliency(score).attribute(inputs, additional_forward_args=which)
-            elif self.settings.attribution == "input_x_gradient":
-                attribution = InputXGradient(score).attribute(inputs, additional_forward_args=which)
-            elif self.settings.attribution == "integrated_gradients":
-                attribution = IntegratedGradients(score).attribute(
-                    inputs,
-                    baselines=0.0,
-                    additional_forward_args=which,
-                    n_steps=self.settings.n_steps,
-                    internal_batch_size=at_once,
-                )
-            else:
-                attribution = self._smooth(score, inputs, which, at_once)
+            if self.settings.attribution == "smoothgrad":
+                return self._smooth(score, inputs, which, at_once).detach().to(inputs.dtype)
+            kinds = {"saliency": Saliency, "input_x_gradient": InputXGradient}
+            options = {}
+            if self.settings.attribution == "integrated_gradients":
+                options = {"baselines": 0.0, "n_steps": self.settings.n_steps, "internal_batch_size": at_once}
+            method = kinds.get(self.settings.attribution, IntegratedGradients)(score)
+            attribution = method.attribute(inputs, additional_forward_args=which, **options)
         return attribution.detach().to(inputs.dtype)
 
     def _smooth(self, score: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, which: Tensor, at_once: int) -> Tensor:
@@ -164,18 +155,11 @@ class Gradients(Interpreter):
         # Captum draws from the global generator: seeded here, and restored afterwards.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
             torch.manual_seed(self.settings.seed)
-            return (
-                NoiseTunnel(Saliency(score))
-                .attribute(
-                    inputs,
-                    nt_samples=self.settings.n_copies,
-                    nt_samples_batch_size=at_once,
-                    stdevs=self.settings.noise * float(inputs.detach().max()),
-                    additional_forward_args=which,
-                    abs=False,  # the absolute value is of the mean
-                )
-                .abs()
-            )
+            size = {"nt_samples": self.settings.n_copies, "nt_samples_batch_size": at_once}
+            deviation = self.settings.noise * float(inputs.detach().max())
+            # Without abs: the absolute value is of the mean.
+            options = {"stdevs": deviation, "additional_forward_args": which, "abs": False}
+            return NoiseTunnel(Saliency(score)).attribute(inputs, **size, **options).abs()
 
     def _score_of(self, batch: AnalysedBatch) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the function from X [n, T, F], and which clips they are of [n], to the scores [n]."""

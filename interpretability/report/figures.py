@@ -139,11 +139,8 @@ def plot_components(
     bars.axhline(0, color="black", linewidth=0.8)
     bars.set(xlabel="component", ylabel="relevance", xlim=(-0.5, len(relevance) - 0.5))
     bars.xaxis.get_major_locator().set_params(integer=True)
-    more = (
-        ""
-        if len(chosen) == len(ranked)
-        else f"; the {len(chosen)} most relevant are below, {len(ranked) - len(chosen)} more are not"
-    )
+    left = len(ranked) - len(chosen)
+    more = f"; the {len(chosen)} most relevant are below, {left} more are not" if left else ""
     bars.set_title(f"{len(ranked)} of {len(relevance)} components selected (coloured){more}")
     figure.suptitle(title)
     if not shown:

@@ -150,12 +150,9 @@ def locate(
     if not energy.any():
         return None
     (first, last), (lowest, highest) = (_shortest_run(energy.sum(axis=axis), share) for axis in (1, 0))
-    return Region(
-        start=max(0.0, (first - 0.5) * hop_seconds),
-        stop=min(seconds, (last + 0.5) * hop_seconds),
-        low=max(0.0, (lowest - 0.5) * bin_hz),
-        high=min((len(energy[0]) - 1) * bin_hz, (highest + 0.5) * bin_hz),
-    )
+    start, stop = max(0.0, (first - 0.5) * hop_seconds), min(seconds, (last + 0.5) * hop_seconds)
+    low, high = max(0.0, (lowest - 0.5) * bin_hz), min((len(energy[0]) - 1) * bin_hz, (highest + 0.5) * bin_hz)
+    return Region(start, stop, low, high)
 
 
 def _shortest_run(values: np.ndarray, share: float) -> tuple[int, int]:
