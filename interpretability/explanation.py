@@ -260,12 +260,13 @@ class Explanation:
                 relevance, ranked, matrix, activations, self.frontend, seconds, title, max_components
             )
             paths[COMPONENTS] = figures.save_figure(figure, folder / f"{COMPONENTS}.png")
-            description[COMPONENTS] = [{"component": k, "relevance": float(relevance[k]), "sound": None} for k in ranked]
+            listed = [{"component": k, "relevance": float(relevance[k]), "sound": None} for k in ranked]
+            description[COMPONENTS] = listed
             for rank, (k, wav) in enumerate(clip.component_sounds(max_components).items(), 1):
                 name = f"{COMPONENTS}/{rank:02}_component_{k}.wav"
                 write_wav(folder / name, wav.detach().cpu(), self.frontend.sample_rate)
                 paths[f"component_{k}"] = folder / name
-                description[COMPONENTS][rank - 1]["sound"] = name
+                listed[rank - 1]["sound"] = name
         paths["description"] = folder / "explanation.json"
         write_json(paths["description"], {**description, **(extra or {})})
         return paths
