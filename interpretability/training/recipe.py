@@ -295,8 +295,11 @@ def _check_job(run: Run, job: str) -> None:
         needed += TRAINED
     referred = set(re.findall(r"<\s*([^<>\[\]\s]+)", run.text))
     stray = [name for name in hparams if name not in KNOWN and name not in referred]
-    stray += [f"training.{name}" for name in hparams.get("training", ()) if name not in TRAINING]
     missing = [name for name in needed if name not in hparams]
+    if "training" in hparams:
+        section = hparams["training"] if isinstance(hparams["training"], dict) else {}
+        stray += [f"training.{name}" for name in section if name not in TRAINING]
+        missing += [f"training.{name}" for name in TRAINING if name not in section]
     if missing:
         raise _missing(missing, stray)
     if stray:
