@@ -22,7 +22,8 @@ class Row:
     after : dict
         Key of the YAML -> stem of another one of the same recipe, which runs first and whose output folder it gets.
     as_user : tuple of str
-        The scripts that are run as a user does, in a process of their own, instead of in this one.
+        The scripts that are run in a process of their own instead of in this one. One that trains and one that does
+        not are enough: it takes as long as the run itself.
     """
 
     scripts: tuple[str, ...]
@@ -33,13 +34,16 @@ class Row:
 
 
 #: Of every run.
-COMMON = {"batch_size": 4}
+COMMON = {"batch_size": 5}
+#: Of every run that explains a classifier: a figure takes a second, so rows of :data:`EXAMPLES` alone make one.
+EXPLAINED = {"n_examples": 0}
+EXAMPLES = {"n_examples": 1}
 #: Of every run of a YAML that has something to train.
 TRAINED = {"number_of_epochs": 1}
 
 #: Of every run of a recipe: what its ``prepare`` needs to make little of it.
 DATA = {
-    "Synthetic": {"n_train": 20, "n_valid": 10, "n_test": 10, "clip_seconds": 1.0},
+    "Synthetic": {"n_train": 10, "n_valid": 10, "n_test": 10, "prepare.seconds": 1.0, "clip_seconds": 1.0},
     "ESC50": {"train_folds": "[1]", "valid_folds": "[2]", "test_folds": "[3]", "clip_seconds": 1.0},
 }
 
@@ -61,13 +65,12 @@ AST = {
     "classifier.config": "{hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 32, "
     "num_mel_bins: 32, max_length: 100}"
 }
-EXAMPLES = {"n_examples": 1}
-PIQ = {**EXAMPLES, "method.codebook_size": 20}
+PIQ = {"method.codebook_size": 20}
 DICTIONARY = {"dictionary.n_components": 6, "dictionary.max_frames": 60, "dictionary.n_iterations": 3}
-L2I = {**EXAMPLES, **DICTIONARY, "method.channels": 4}
-NMF = {**EXAMPLES, **DICTIONARY, "method.n_iterations": 3}
-GRADIENTS = {**EXAMPLES, "method.n_steps": 2, "method.n_copies": 2}
-LMAC = {**EXAMPLES, "method.channels": 8, "method.decoder_channels": [4]}
+L2I = {**DICTIONARY, "method.channels": 4}
+NMF = {**DICTIONARY, "method.n_iterations": 3}
+GRADIENTS = {"method.n_steps": 2, "method.n_copies": 2}
+LMAC = {"method.channels": 8, "method.decoder_channels": [4]}
 LMAC_AST = {**LMAC, "method.decoder_channels": [4, 4]}
 
 #: YAMLs that others extend, and that are not run.
@@ -89,18 +92,16 @@ REGISTER = {
     "Synthetic/piq_vit_paper": Row(("train_piq", "evaluate"), "classifier_vit_paper", PIQ),
     "Synthetic/piq_focalnet_paper": Row(("train_piq", "evaluate"), "classifier_focalnet_paper", PIQ),
     "Synthetic/lmac_ast": Row(("train_lmac", "evaluate"), "classifier_ast", LMAC_AST),
-    "Synthetic/lmac": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC),
+    "Synthetic/lmac": Row(("train_lmac", "evaluate"), "classifier_compact", {**LMAC, **EXAMPLES}),
     "Synthetic/lmac_finetune": Row(
         ("train_interpreter", "evaluate"), "classifier_compact", LMAC, after={"finetune_from": "lmac"}
     ),
-    "Synthetic/lmac_paper": Row(("train_interpreter", "evaluate"), "classifier_cnn14", EXAMPLES),
+    "Synthetic/lmac_paper": Row(("train_interpreter", "evaluate"), "classifier_cnn14"),
     "Synthetic/l2i": Row(("train_l2i", "evaluate"), "classifier_compact", L2I, after={"method.dictionary": "nmf"}),
     "Synthetic/l2i_paper": Row(("train_interpreter", "evaluate"), "classifier_cnn14", L2I),
     "Synthetic/nmf": Row(("train_nmf", "evaluate"), "classifier_compact", NMF),
-    "Synthetic/amt_vit": Row(("interpret_amt",), "classifier_vit", {**EXAMPLES, "method.quantile": 0.9}),
-    "Synthetic/amt_focalnet": Row(
-        ("interpret_amt",), "classifier_focalnet", {**EXAMPLES, "method.variant": "gradient"}
-    ),
+    "Synthetic/amt_vit": Row(("interpret_amt",), "classifier_vit", {"method.quantile": 0.9}),
+    "Synthetic/amt_focalnet": Row(("interpret_amt",), "classifier_focalnet", {"method.variant": "gradient"}),
     "Synthetic/gradients": Row(("evaluate",), "classifier_compact", GRADIENTS),
     "ESC50/classifier_compact": Row(CLASSIFIER),
     "ESC50/classifier_conv2d": Row(CLASSIFIER, overrides=CONV2D),
@@ -110,26 +111,28 @@ REGISTER = {
     "ESC50/classifier_focalnet": Row(CLASSIFIER, overrides=FOCALNET),
     "ESC50/classifier_focalnet_paper": Row(CLASSIFIER, overrides=FOCALNET_PAPER),
     "ESC50/classifier_ast": Row(CLASSIFIER, overrides=AST),
-    "ESC50/piq": Row(("train_interpreter", "evaluate"), "classifier_compact", PIQ),
+    "ESC50/piq": Row(("train_interpreter", "evaluate"), "classifier_compact", {**PIQ, **EXAMPLES}),
     "ESC50/piq_paper": Row(("train_piq", "evaluate"), "classifier_conv2d", PIQ),
-    "ESC50/piq_vit": Row(("train_piq", "evaluate"), "classifier_vit", PIQ),
+    "ESC50/piq_vit": Row(("train_piq", "evaluate"), "classifier_vit", {**PIQ, **EXAMPLES}),
     "ESC50/piq_focalnet": Row(("train_piq", "evaluate"), "classifier_focalnet", PIQ),
     "ESC50/piq_vit_paper": Row(("train_piq", "evaluate"), "classifier_vit_paper", PIQ),
     "ESC50/piq_focalnet_paper": Row(("train_piq", "evaluate"), "classifier_focalnet_paper", PIQ),
     "ESC50/lmac_ast": Row(("train_lmac", "evaluate"), "classifier_ast", LMAC_AST),
-    "ESC50/lmac": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC, ("train_lmac",)),
+    "ESC50/lmac": Row(("train_lmac", "evaluate"), "classifier_compact", {**LMAC, **EXAMPLES}),
     "ESC50/lmac_finetune": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC, after={"finetune_from": "lmac"}),
-    "ESC50/lmac_paper": Row(("train_lmac", "evaluate"), "classifier_cnn14", EXAMPLES),
-    "ESC50/l2i": Row(("train_l2i", "evaluate"), "classifier_compact", L2I),
+    "ESC50/lmac_paper": Row(("train_lmac", "evaluate"), "classifier_cnn14"),
+    "ESC50/l2i": Row(("train_l2i", "evaluate"), "classifier_compact", {**L2I, **EXAMPLES}),
     "ESC50/l2i_paper": Row(("train_l2i", "evaluate"), "classifier_cnn14", L2I),
     "ESC50/nmf": Row(
-        ("train_nmf", "evaluate"), "classifier_compact", {**NMF, "dictionary.algorithm": "amortised"}, ("train_nmf",)
+        ("train_nmf", "evaluate"), "classifier_compact", {**NMF, **EXAMPLES, "dictionary.algorithm": "amortised"}
     ),
     "ESC50/amt_vit": Row(
         ("interpret_amt",), "classifier_vit", {**EXAMPLES, "method.variant": "rollout"}, ("interpret_amt",)
     ),
-    "ESC50/amt_focalnet": Row(("interpret_amt",), "classifier_focalnet", EXAMPLES),
+    "ESC50/amt_focalnet": Row(("interpret_amt",), "classifier_focalnet"),
     "ESC50/gradients": Row(
-        ("evaluate",), "classifier_compact", {**GRADIENTS, "method.attribution": "smoothgrad", "method.form": "top10"}
+        ("evaluate",),
+        "classifier_compact",
+        {**GRADIENTS, **EXAMPLES, "method.attribution": "smoothgrad", "method.form": "top10"},
     ),
 }
