@@ -30,11 +30,11 @@ print(f"\nThe first test clip ({first.name}), which is {clip['true']}:", *clip["
 WORDS
 cat <<DONE
 Listen to $demo/piq/examples/test-00000/:
-  input.wav, explanation.wav (what the mask keeps), residual.wav (what it leaves), figure.png; 7 more clips beside it.
+  input.wav, explanation.wav (what the mask keeps), residual.wav (what it removes), figure.png; 7 more clips beside it.
 
 The whole took $((SECONDS - began)) s. Where to look:
   $demo/table.md, summary.json   all metrics and rows, with intervals
-  $demo/piq/evaluation/          a line for each clip, method and place of measurement (clips.jsonl)
+  $demo/piq/evaluation/          one line per clip, method and place of measurement (clips.jsonl)
   $demo/classifier_compact/      the classifier; its test accuracy is in classifier/classifier.json
 Explain a sound of your own:
   .venv/bin/python tools/interpret.py results/demo/piq SOUND --out results/mine
