@@ -1,4 +1,4 @@
-"""Fixtures that more than one part of the suite needs."""
+"""Fixtures that several parts of the tests need."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes ``-n auto`` means: one a core for the whole suite, none beside this for a part."""
+    """Return how many processes ``-n auto`` means: one per core for all tests, none beside this one for a part."""
     part = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
     return 0 if part else min(len(os.sched_getaffinity(0)), 8)
 

@@ -1,4 +1,4 @@
-"""The command line: one line for what the user can fix, a traceback for what is our fault, logs in a file."""
+"""The command line: one line for what the user can fix, a traceback for a bug, logs in a file."""
 
 import errno
 import logging

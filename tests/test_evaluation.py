@@ -161,7 +161,7 @@ def test_scores_of_the_methods_own_stand_beside_the_metrics(classifier, tmp_path
 
 
 class Remarkable(EnergyMask):
-    """Has no explanation of the clips with fewer frames than ``least``; says how to read it."""
+    """Has no explanation of clips with fewer frames than ``least``, and notes for its reader."""
 
     least = 22
     remarks, fixed = ("the same for every class",), ("sps", "comp")
@@ -192,7 +192,7 @@ def test_clips_without_an_explanation_are_counted_and_not_measured(classifier, t
         assert row["p"] == whole["p"]
         if method == "energy" or clip not in ("clip0", "clip1"):
             assert all(row[name] is not None for name in METRICS)
-        else:  # of the floors at its area too: there is no area
+        else:  # of the baselines at its area too: there is no area
             assert [row[name] for name in (*METRICS, "o", "q")] == [None] * (len(METRICS) + 2)
         if method == "remarkable" and clip not in ("clip0", "clip1"):
             assert {name: row[name] for name in (*METRICS, "o", "q")} == {
@@ -343,7 +343,7 @@ def test_no_clips_is_an_error(classifier, tmp_path):
         evaluate(classifier, methods(classifier), SimpleNamespace(data_ids=[]), tmp_path, PROVENANCE, progress=False)
 
 
-# ---- Floors at the method's own area ----
+# ---- Baselines at the method's own area ----
 
 
 class Soft(Interpreter):
@@ -371,7 +371,7 @@ def test_companions_keep_as_much_of_every_clip_as_the_first_method(classifier, t
     names = list(matched_baselines(0))
     assert result.summary["companions"] == names
     for place in PLACES:
-        # They stand beneath the method they belong to.
+        # They follow the method they belong to.
         assert list(result.summary["places"][place]) == ["soft", *names, *methods(classifier)]
     rows = {(row["method"], row["place"], row["clip"]): row for row in lines(tmp_path)}
     for (method, place, clip), row in rows.items():
@@ -387,19 +387,19 @@ def test_companions_keep_as_much_of_every_clip_as_the_first_method(classifier, t
     assert set(result.summary["seconds_per_clip"]) == {"soft", *names, *methods(classifier)}
 
 
-def test_a_companion_at_a_known_area_is_the_floor_of_that_area(classifier, tmp_path):
+def test_a_companion_at_a_known_area_is_the_baseline_of_that_area(classifier, tmp_path):
     rows = {
         "energy": EnergyMask(classifier, area=0.2, apply="linear"),
-        "floor": EnergyMask(classifier, area=0.2, apply="linear"),
+        "baseline": EnergyMask(classifier, area=0.2, apply="linear"),
     }
-    floors = matched_baselines(seed=7)
-    evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False, companions=floors)
-    by_method = {name: [] for name in ("energy", "floor", "energy, same area")}
+    baselines = matched_baselines(seed=7)
+    evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False, companions=baselines)
+    by_method = {name: [] for name in ("energy", "baseline", "energy, same area")}
     for row in lines(tmp_path):
         if row["method"] in by_method:
             values = {key: row[key] for key in (*METRICS, "place", "apply", "clip", "o")}
             by_method[row["method"]].append(values)
-    assert by_method["energy"] == by_method["floor"] == by_method["energy, same area"]
+    assert by_method["energy"] == by_method["baseline"] == by_method["energy, same area"]
     assert {row["apply"] for row in by_method["energy, same area"]} == {"linear"}
 
 
@@ -494,9 +494,16 @@ def test_the_true_bins_score_perfectly_and_others_do_not(synthetic, synthetic_cl
         "whole": ConstantMask(synthetic_classifier, value=1.0),
         "energy": EnergyMask(synthetic_classifier, area=0.1),
     }
-    floors = matched_baselines(seed=7)
+    baselines = matched_baselines(seed=7)
     result = evaluate(
-        synthetic_classifier, rows, synthetic[0], tmp_path, PROVENANCE, batch_size=4, progress=False, companions=floors
+        synthetic_classifier,
+        rows,
+        synthetic[0],
+        tmp_path,
+        PROVENANCE,
+        batch_size=4,
+        progress=False,
+        companions=baselines,
     )
     measured = {(row["method"], row["place"], row["clip"]): row for row in lines(tmp_path)}
     assert len(measured) == 6 * 2 * 10

@@ -1,4 +1,4 @@
-"""Explanation: one clip of a batch at its own length, sounds that say what the mask says, saved as a whole."""
+"""Explanation: one clip of a batch at its own length, sounds that follow from the mask, saved as a whole."""
 
 import inspect
 import json
@@ -28,7 +28,7 @@ def interpreter():
 
 
 class Words(Interpreter):
-    """Explains by the words of a dictionary of noise bands; how relevant each is, is given."""
+    """Explains by the components of a dictionary of noise bands, with given relevance."""
 
     NAME = "words"
     trainable = False

@@ -1,4 +1,4 @@
-"""Settings: stated once, checked whenever they are made, said in words."""
+"""Settings: stated once, checked whenever they are made, described in words."""
 
 import dataclasses
 import json

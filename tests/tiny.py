@@ -212,7 +212,7 @@ def listening_classifier(labels: list[str], **settings) -> CompactClassifier:
 
 
 def batch_of(spectrogram, output, target) -> SimpleNamespace:
-    """Return what classifiers and metrics take of a batch, where there is no sound behind it."""
+    """Return what classifiers and metrics need of a batch, for magnitudes without a sound."""
     clips = SimpleNamespace(spectrogram=spectrogram)
     return SimpleNamespace(clips=clips, spectrogram=spectrogram, output=output, target=target)
 
@@ -277,7 +277,7 @@ def run_process(command: list[str], cwd: Path = RECIPE) -> Outcome:
 
 
 def run_and_hit(moment: str, epoch: int, step: int, number: int, job: str, line: list[str]) -> Outcome:
-    """Run a job in a process of its own and hit it there.
+    """Run a job in its own process and interrupt it there.
 
     ``moment`` is ``fit``: signal ``number`` after a step of an epoch; ``save``: signal ``number`` in the middle of the
     ``step``-th file that torch saves; ``limit``: no file may get longer than ``number`` bytes.
@@ -313,6 +313,6 @@ def last_line(run_folder: Path) -> str:
 
 
 def log_epochs(run_folder: Path) -> list[int]:
-    """Return the epochs that a run's training log tells of."""
+    """Return the epochs in a run's training log."""
     lines = (run_folder / "train_log.txt").read_text(encoding="utf-8").splitlines()
     return [int(line.split(",")[0].removeprefix("epoch: ")) for line in lines]

@@ -80,7 +80,7 @@ def make_folder(folder, config, extractor=None, **extractor_settings):
 
 
 def pipeline(folder, wav):
-    """Return what transformers itself says of one sound [N]: its extractor, then its model."""
+    """Return Transformers' own answer to one sound [N]: its extractor, then its model."""
     model = AutoModelForAudioClassification.from_pretrained(folder).eval()
     features = AutoFeatureExtractor.from_pretrained(folder)(wav.numpy(), sampling_rate=RATE, return_tensors="pt")
     with torch.no_grad():

@@ -15,7 +15,7 @@ from interpretability.classifiers.waveform import frontend_for
 
 @pytest.fixture(scope="session")
 def cnn():
-    """A frozen toy model with features of its own."""
+    """A frozen toy model that computes its own features."""
     torch.manual_seed(0)
     module = MelCnn()
     module(torch.randn(4, 4000))  # batch statistics that are not the initial ones

@@ -102,7 +102,7 @@ WIDER_THAN_THE_SPECTRUM = {("cnn14", 4), ("cnn14", 5)}
 
 
 def say(classifier, magnitude, valid=None):
-    """What a classifier says of magnitudes alone, and one that takes waveforms of their sound with some phase.
+    """A classifier's answer to magnitudes alone, or for one that takes waveforms to their sound with some phase.
 
     The phase follows from the magnitude, so that a part of a batch has the same one. Clips are as long as their frames
     allow, to a sample.
@@ -147,7 +147,7 @@ def answers(classifier, batch, mask, apply="log", place="spectrogram"):
 
 @pytest.mark.parametrize("kind", ["torch", "huggingface", "speechbrain"])
 def test_models_that_take_waveforms_get_the_sound_itself(kind, monkeypatch):
-    """Neither a sound nor what is heard of a mask goes through a spectrogram and back on its way to the model."""
+    """Neither a sound nor a masked sound goes through a spectrogram and back on its way to the model."""
     classifier = settled(kind)
     wavs, lengths = torch.randn(3, 9000, generator=torch.Generator().manual_seed(0)), torch.tensor([1.0, 0.7, 0.7])
     clips = classifier.frontend.clips(wavs, lengths)
@@ -344,7 +344,7 @@ def test_any_length_and_padding_without_effect(kind, frames):
 
 @KINDS
 def test_a_batch_padded_beyond_its_longest_clip(kind):
-    """As a selection of clips is: the maps have the rows that the grids of the padded length have, zeros at the end."""
+    """As in a selection of clips: the maps have the rows of the grids of the padded length, zeros at the end."""
     classifier = settled(kind)
     valid = torch.arange(200)[None] < torch.tensor([90, 40])[:, None]
     magnitude = torch.rand(2, 200, 513, generator=torch.Generator().manual_seed(0)) * valid[..., None]

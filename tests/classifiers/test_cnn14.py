@@ -1,4 +1,4 @@
-"""The published CNN14: names that load, the lobe's own answers, SpeechBrain's mel bands, cells where the grids say."""
+"""The published CNN14: names that load, SpeechBrain's answers, its mel bands, cells where the grids say."""
 
 import math
 
@@ -43,7 +43,7 @@ def files(lobe, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def classifier(files):
-    """Ours, loaded strictly from the published files, frozen."""
+    """The package's classifier, loaded strictly from the published files, frozen."""
     torch.manual_seed(1)
     classifier = Cnn14Classifier(LABELS, n_mels=N_MELS, emb_dim=EMB_DIM)
     for name in ("embedding_model", "classifier"):
@@ -86,7 +86,7 @@ def test_the_finer_maps_are_the_outputs_of_the_first_blocks(lobe, classifier):
 
 
 def test_dropout_in_training_is_the_lobes(files):
-    """The same draws: the same seed gives the same embedding; and no dropout would give another one."""
+    """The same draws: the same seed gives the same embedding, and no dropout another one."""
     encoder = Cnn14(N_MELS, EMB_DIM, return_reps=True)
     ours = Cnn14Classifier(LABELS, n_mels=N_MELS, emb_dim=EMB_DIM)
     for module in (encoder, ours.embedding_model):
@@ -139,7 +139,7 @@ def test_mel_centres_ascend_even_where_bands_are_narrower_than_a_bin():
         assert (grid.bins.diff() > 0).all()
         assert grid.bins[0] > 0
         assert grid.bins[-1] < 257
-    classifier(magnitudes(2, 64, 257))  # their batch statistics: a variance of nought
+    classifier(magnitudes(2, 64, 257))  # their batch statistics: a variance of 0
     output = classifier.eval()(magnitudes(2, 64, 257))
     assert output.logits.isfinite().all()
 
@@ -156,7 +156,7 @@ def test_mel_centres_are_where_a_tone_excites_the_band(classifier):
 
 @pytest.fixture(scope="module")
 def pooling_only():
-    """A classifier whose convolutions look at nothing but their own cell: what is left of its fields is pooling."""
+    """A classifier whose convolutions see only their own cell, so that its receptive fields are those of pooling."""
     torch.manual_seed(0)
     classifier = Cnn14Classifier(LABELS, n_mels=96, emb_dim=4)
     for module in classifier.modules():

@@ -1,4 +1,4 @@
-"""The compact classifier: its size, what it makes of silence, where its bands lie."""
+"""The compact classifier: its size, its answer to silence, where its bands lie."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What is known of families of transformers: their layers, and where their tokens lie, against what is measured."""
+"""Families of Transformers' models: their layers, and where their tokens lie, against what is measured."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def test_default_layers_are_blocks_evenly_spaced(classifiers):
 
 
 def test_known_blocks_lie_where_a_measurement_says(folders):
-    """Without running the model it is said where the rows lie: a run, and counting them, says the same."""
+    """The rows known without running the model are those counted in a run."""
     classifier = HuggingFaceClassifier.from_pretrained(folders["hubert"])
     survey = classifier.layout.survey(classifier.checked_logits)
     by_name = {layer.name: layer for layer in survey.layers}

@@ -184,7 +184,7 @@ def test_it_has_no_rollout(classifier):
 
 
 def alone(overlap):
-    """One whose cells see their own stretch of the image only: the modulation adds nothing."""
+    """A network whose cells see only their own part of the image: the modulation adds nothing."""
     classifier = make(frozen=False, config={**CONFIG, "use_conv_embed": overlap})
     with torch.no_grad():
         for stage in classifier.embedding_model.focalnet.encoder.stages:

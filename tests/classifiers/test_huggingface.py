@@ -1,4 +1,4 @@
-"""Audio classifiers of transformers: their own answer on the same sound, their features with a gradient, any length.
+"""Audio classifiers of Transformers: their own answer to the same sound, their features with a gradient, any length.
 
 Models are tiny and random, saved to a folder and loaded through the real ``from_pretrained``. No network.
 """

@@ -1,4 +1,4 @@
-"""Layers of models that take waveforms: found, measured, and their cells where the grids say."""
+"""Layers of models that take waveforms: listed, measured, and their cells where the grids say."""
 
 import pytest
 import torch

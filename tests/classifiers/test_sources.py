@@ -1,4 +1,4 @@
-"""Any source of a classifier: each kind is opened by its own way, and what does not fit is said in one line."""
+"""Any source of a classifier: each kind is opened in its own way, and what does not fit is reported in one line."""
 
 import inspect
 

@@ -164,7 +164,7 @@ def kind(request):
 
 
 def original(kind, folder, tmp_path):
-    """What SpeechBrain itself makes of the folder."""
+    """The classifier that SpeechBrain itself loads from the folder."""
     return KINDS[kind][0].from_hparams(
         str(folder), savedir=str(tmp_path / "savedir"), overrides={"pretrained_path": str(folder)}
     )

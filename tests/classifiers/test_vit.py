@@ -1,4 +1,5 @@
-"""The vision transformer: the published pipeline, the model's own attention, rollout and relevance, tokens in place."""
+"""The vision transformer: the published pipeline, the model's own attention, rollout, gradient-weighted attention,
+tokens in place."""
 
 import pytest
 import tiny

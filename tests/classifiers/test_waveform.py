@@ -1,4 +1,4 @@
-"""Any model that takes waveforms, as it is: layers found and measured, one length at a time, nothing left behind."""
+"""Any model that takes waveforms, as it is: layers listed and measured, one length at a time, nothing left behind."""
 
 import pytest
 import torch

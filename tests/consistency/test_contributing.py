@@ -1,4 +1,4 @@
-"""The worked examples of CONTRIBUTING.md, done as they stand there, in a copy of the repository."""
+"""The worked examples of CONTRIBUTING.md, carried out word for word in a copy of the repository."""
 
 import json
 import os

@@ -127,12 +127,12 @@ def leaves(node, place: tuple = ()) -> dict[tuple, tuple]:
 
 
 def without_extends(path: Path) -> dict:
-    """Return what a YAML says itself."""
+    """Return the content of a YAML alone."""
     return {name: node for name, node in read(path.read_text("utf-8")).items() if name != "extends"}
 
 
 def beneath(path: Path, tmp_path: Path) -> dict:
-    """Return what a YAML extends, put together."""
+    """Return the composition of what a YAML extends."""
     lines = [line for line in path.read_text("utf-8").splitlines() if line.startswith("extends:")]
     here = tmp_path / "beneath.yaml"
     here.write_text("\n".join(re.sub(r"[\w./]+\.yaml", lambda m: str(path.parent / m[0]), line) for line in lines))

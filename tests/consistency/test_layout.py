@@ -1,4 +1,4 @@
-"""How the house is laid out: thin scripts, used fragments, mirrored tests, one-way dependencies, clean files."""
+"""How the repository is laid out: thin scripts, used fragments, mirrored tests, one-way dependencies, clean files."""
 
 import ast
 import graphlib

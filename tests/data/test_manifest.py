@@ -1,4 +1,5 @@
-"""The manifest: what is written is what SpeechBrain and we read; every fault is one line that names the clip."""
+"""The manifest: what is written is what SpeechBrain and the package read; every fault gives one line that names the
+clip."""
 
 import json
 import logging

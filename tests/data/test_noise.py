@@ -1,4 +1,4 @@
-"""Noise for training: its files and their split, its level, its place, and that seeds draw it again."""
+"""Noise for training: its files and their split, its level, its place, and the same draws from the same seed."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The sounds of the Synthetic data set: what is promised of each clip, its parts and its classes."""
+"""The sounds of the Synthetic data set: what every clip guarantees, its parts and the classes."""
 
 from __future__ import annotations
 

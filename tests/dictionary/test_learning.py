@@ -30,7 +30,7 @@ def learn(spectra, algorithm="euclidean", n_components=5, n_iterations=200, spar
 
 
 def separable(n_components=4, n_frames=300, seed=0):
-    """Factors that are unique: every component has bins, and frames, of its own."""
+    """Factors that are unique: every component has its own bins and frames."""
     matrix = 0.3 * uniform(F, n_components, seed=seed)
     matrix[torch.arange(F) % n_components != 0] *= 0.5
     for k in range(n_components):

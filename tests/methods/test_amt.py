@@ -1,4 +1,4 @@
-"""AMT: thresholds against NumPy, exact counts on ties, maps that say nothing, coarse grids, padding, what is said."""
+"""AMT: thresholds against NumPy, exact counts on ties, constant maps, coarse grids, padding, notes."""
 
 import json
 import math
@@ -24,7 +24,7 @@ VARIANTS = ("last", "mean", "gradient")
 
 
 class Looking(Classifier):
-    """Looks at patches of ``patch`` = (frames, bins); how hard at each, is how loud it is, or what ``look`` says.
+    """Attends to patches of ``patch`` = (frames, bins), in proportion to their loudness, or as ``look`` says.
 
     ``look`` gets the mean log magnitude of the patches [B, T', F'] and returns attention [B, L, T', F'].
     """
@@ -63,9 +63,9 @@ class Looking(Classifier):
 
 
 def given(values):
-    """A classifier that looks at the bins of a clip, or the clips, as told: values [B, T, F] or [T, F].
+    """A classifier that attends to the bins of clips with given values, [B, T, F] or [T, F].
 
-    It does so as well when it is asked about In and Out, which are twice as many clips.
+    So it does for In and Out, which are twice as many clips.
     """
     values = values.view(-1, *values.shape[-2:])
     return Looking((1, 1), lambda energy: values.repeat(len(energy) // len(values), 1, 1)[:, None])
@@ -228,7 +228,7 @@ class TestBatches:
         assert explanation.mask.sum() == 17
 
     def test_silence_is_a_clip_like_any_other(self):
-        """Whoever looks somewhere when there is nothing to hear has an explanation; who looks nowhere has none."""
+        """A classifier that attends to some part of silence has an explanation; one that attends to none has none."""
         assert AMT(given(distinct(12, BINS))).explain(clip_of(12) * 0).undefined.tolist() == [False]
         assert AMT(Looking()).explain(clip_of(12) * 0).undefined.tolist() == [True]
 

@@ -269,7 +269,7 @@ def test_what_a_method_says_beside_its_mask_goes_into_the_explanation():
 
 
 def test_its_settings_make_it_again(interpreter):
-    """Plain values, as they are saved and read: nothing that it was set to is lost."""
+    """Plain values, as they are saved and read: no setting is lost."""
     kind, settings = type(interpreter), interpreter.settings
     assert isinstance(settings, kind.Settings)
     saved = json.loads(json.dumps(settings.to_dict()))

@@ -395,7 +395,7 @@ def test_several_labels_at_once():
 
 
 def test_training_learns_to_imitate_and_to_draw():
-    """Two classes of tones: in a few dozen steps the interpreter says what the classifier says, by the right word."""
+    """Two classes of tones: in a few dozen steps the interpreter agrees with the classifier, by the right component."""
     torch.manual_seed(0)
     classifier = CompactClassifier(["low", "high"], n_mels=16, channels=(4, 4, 8, 8), dropout=0.0)
     seconds, starts = torch.arange(8000) / 16000, torch.tensor([0.0, 0.1, 0.2])

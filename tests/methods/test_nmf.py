@@ -47,7 +47,7 @@ class BandClassifier(Classifier):
 
 
 def bands():
-    """A dictionary of disjoint bands, in an order of its own: component k is band ORDER[k]."""
+    """A dictionary of disjoint bands in another order: component k is band ORDER[k]."""
     matrix = torch.zeros(SMALL.n_bins, 4)
     for k, band in enumerate(ORDER):
         matrix[EDGES[band] : EDGES[band + 1], k] = 1.0
@@ -85,7 +85,7 @@ class TestKnownBands:
             assert (components.relevance.argmax(1) == deciding).all()
             assert (components.relevance[:, deciding] == 1).all()
             others = components.relevance[:, [k for k in range(4) if k != deciding]]
-            # The others speak for other classes, or for none that matters.
+            # The others count for other classes, or for none.
             assert (others < 0).all() if task == "single" else (others.abs() < 1e-4).all()
             assert components.selected[:, deciding].all()
             assert components.selected.sum(1).tolist() == [1, 1, 1, 1]

@@ -14,7 +14,7 @@ HERE = SimpleNamespace(__name__=__name__)
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    """A registry of the test's own."""
+    """A registry for this test alone."""
     monkeypatch.setattr(registry, "_REGISTERED", [])
 
 

@@ -43,7 +43,7 @@ class LinearClassifier:
 
 
 def batch_of(spectrogram, output, target=None):
-    """Return what the suite asks of a batch; by default the predicted class is explained."""
+    """Return what the suite needs of a batch; by default the predicted class is explained."""
     target = predicted_class(output.logits.float()) if target is None else target
     return SimpleNamespace(clips=SimpleNamespace(spectrogram=spectrogram), output=output, target=target)
 

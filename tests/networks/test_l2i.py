@@ -62,7 +62,7 @@ class TestTheta:
             torch.testing.assert_close(getattr(pooled, name)[:1], getattr(alone, name))
 
     def test_relevance_is_evidence_against_the_other_classes(self):
-        """What all classes share says nothing of any; softmax does not see it, and it is taken away."""
+        """What all classes share tells nothing about any; softmax ignores it, and it is subtracted."""
         theta, pooled = Theta(5, 4, centred=True), noise(2, 5)
         with torch.no_grad():
             theta.classes.weight += noise(5, seed=1)  # of all classes alike

@@ -1,7 +1,7 @@
 """Trained on Synthetic, every method finds the known target better than the loudest bins of the same area do.
 
-The recipes' own YAMLs, on fewer clips and for fewer epochs: minutes, not seconds. A method that passes here looks where
-the classifier's evidence is; one that only draws what is loud does not. So does a model of another library that takes
+The recipes' own YAMLs, on fewer clips and for fewer epochs: minutes, not seconds. A method that passes here points to
+the classifier's evidence; one that only draws what is loud does not pass. So does a model of another library that takes
 waveforms: a small audio spectrogram transformer.
 """
 
@@ -17,13 +17,14 @@ from interpretability.training.runner import main
 pytestmark = pytest.mark.slow
 RECIPE = tiny.REPOSITORY / "recipes" / "Synthetic"
 SETTINGS = {"n_train": 300, "n_valid": 40, "n_test": 100, "n_examples": 0}
-#: Methods that keep components of a dictionary keep more than floors of a fixed area do: they are compared at theirs.
+#: Methods that keep components of a dictionary keep more than baselines of a fixed area: they are compared at their
+#: own.
 SAME_AREA = ("energy, same area", "random, same area")
 
 
 @dataclass(frozen=True)
 class Case:
-    """How a method is trained here, and what its mask reaches at least on the test clips.
+    """How a method is trained here, and the bounds that its mask has to reach on the test clips.
 
     Attributes
     ----------
@@ -32,7 +33,7 @@ class Case:
     energy_precision, auroc : float
         Least means over the test clips: what was measured (seed 1234), less a margin.
     overrides : dict
-    floors : tuple of str
+    baselines : tuple of str
         What it is better than on the same clips, with 95 % confidence.
     """
 
@@ -40,7 +41,7 @@ class Case:
     energy_precision: float
     auroc: float
     overrides: dict = field(default_factory=dict)
-    floors: tuple[str, ...] = (*SAME_AREA, "energy top 10%", "energy top 20%")
+    baselines: tuple[str, ...] = (*SAME_AREA, "energy top 10%", "energy top 20%")
 
 
 CASES = {
@@ -72,7 +73,7 @@ def classifier(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("method", CASES)
-def test_the_mask_finds_the_target_better_than_the_energy_floor(method, classifier):
+def test_the_mask_finds_the_target_better_than_the_energy_baseline(method, classifier):
     case, folder = CASES[method], classifier.parent
     settings = {**SETTINGS, "classifier_folder": classifier / "classifier", **case.overrides}
     for script, job in {**case.scripts, "evaluate": "evaluate"}.items():
@@ -81,12 +82,12 @@ def test_the_mask_finds_the_target_better_than_the_energy_floor(method, classifi
     measured, paired = summary["places"]["spectrogram"], summary["paired"]["spectrogram"]
     for metric, least in (("energy_precision", case.energy_precision), ("auroc", case.auroc)):
         assert measured[method][metric]["mean"] >= least, metric
-        for floor in case.floors:
-            assert paired[f"{method} - {floor}"][metric]["low"] > 0, f"{metric} against {floor}"
+        for baseline in case.baselines:
+            assert paired[f"{method} - {baseline}"][metric]["low"] > 0, f"{metric} against {baseline}"
 
 
-def test_an_explanation_of_an_ast_finds_the_target_better_than_the_energy_floor(tmp_path):
-    """A model of another library, trained on waveforms with the recipe, and its attention; nothing else is trained."""
+def test_an_explanation_of_an_ast_finds_the_target_better_than_the_energy_baseline(tmp_path):
+    """A model of another library, trained on waveforms with the recipe, and its attention."""
     folders = {name: tmp_path / name for name in ("data", "ast", "amt")}
     settings = {"n_train": 600, "n_valid": 40, "n_test": 100}
     call(
@@ -115,7 +116,7 @@ def test_an_explanation_of_an_ast_finds_the_target_better_than_the_energy_floor(
     )
     summary = json.loads((folders["amt"] / "evaluation" / "summary.json").read_text())
     for place in ("spectrogram", "waveform"):
-        for floor in ("energy, same area", "energy top 20%", "random, same area"):
+        for baseline in ("energy, same area", "energy top 20%", "random, same area"):
             for metric in ("energy_precision", "auroc"):
-                better = summary["paired"][place][f"amt - {floor}"][metric]
-                assert better["low"] > 0, f"{place}: {metric} is not above {floor}: {better}"
+                better = summary["paired"][place][f"amt - {baseline}"][metric]
+                assert better["low"] > 0, f"{place}: {metric} is not above {baseline}: {better}"

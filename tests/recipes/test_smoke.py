@@ -165,7 +165,7 @@ def test_the_register_runs_every_script_of_every_recipe():
     present = {f"{path.parent.name}/{path.stem}" for path in RECIPES.glob("*/*.py")}
     used = {f"{name.split('/')[0]}/{script}" for name, row in register.REGISTER.items() for script in row.scripts}
     assert any(row.as_user for row in register.REGISTER.values())
-    # These do the same job; test_layout.py sees to it that each is the same in all recipes.
+    # These do the same job; test_layout.py checks that each is the same in all recipes.
     twins = {script for script, job in JOBS.items() if job == "interpreter"}
     assert used <= present
     assert {script for script in present - used if script.split("/")[1] not in twins} == set()
@@ -243,7 +243,7 @@ def check_evaluation(folder: Path, method: str, clips: set[str], classifier: dic
     companions = summary["companions"]
     assert companions == list(matched_baselines(seed=0))
     assert {method, *companions, *FLOORS} <= methods
-    # Where the data tell where the labelled sound is, localisation is measured; elsewhere it is not spoken of.
+    # Localisation is measured where the labelled sound is known, and absent elsewhere.
     located = LOCALISATION.keys() if provenance["data"]["name"].startswith("Synthetic") else set()
 
     lines = (folder / "clips.jsonl").read_text(encoding="utf-8").splitlines()

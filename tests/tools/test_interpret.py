@@ -486,7 +486,7 @@ class Model(torch.nn.Module):
 
     @pytest.fixture
     def module(self, tmp_path, monkeypatch):
-        """A model of anybody's, on the path, and what to say of it."""
+        """A third-party model, on the path, and its settings."""
         (tmp_path / "modules").mkdir()
         (tmp_path / "modules" / "model_of_anybody.py").write_text(self.MODEL, "utf-8")
         monkeypatch.syspath_prepend(str(tmp_path / "modules"))

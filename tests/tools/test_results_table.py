@@ -1,4 +1,5 @@
-"""``tools/results_table.py``: comparable runs in one table, others refused in one line; floors once; times, commits."""
+"""``tools/results_table.py``: comparable runs in one table, others refused in one line; baselines once; times,
+commits."""
 
 import copy
 import importlib.util
@@ -109,7 +110,7 @@ def table_rows(text, title):
 SPECTROGRAM, WAVEFORM = "Measured on the masked spectrogram", "Measured on the masked sound"
 
 
-def test_methods_with_their_own_floors_and_the_common_ones_once(tool, make, tmp_path):
+def test_methods_with_their_own_baselines_and_the_common_ones_once(tool, make, tmp_path):
     a = make("a", summary_of("piq", 0.5))
     b = make(
         "b", summary_of("lmac", 0.6, training={"epochs": 20, "best_epoch": 7, "seconds": 61.7, "commit": "d" * 40})
@@ -134,8 +135,8 @@ def test_methods_with_their_own_floors_and_the_common_ones_once(tool, make, tmp_
             values = [f"{mean + shift + d:.2f}" for d in (0.0, -0.1, 0.1)]
             assert rows[name]["FF ↑"] == f"{values[0]} [{values[1]}, {values[2]}]"
             assert rows[name]["FF-In ↓"] == rows[name]["FF ↑"]
-    floors = [line.split("|")[4] for line in text.splitlines() if line.startswith("| ↳")]
-    assert [cell.split()[0] for cell in floors] == ["0.25", "0.35", "0.35", "0.45"]
+    baselines = [line.split("|")[4] for line in text.splitlines() if line.startswith("| ↳")]
+    assert [cell.split()[0] for cell in baselines] == ["0.25", "0.35", "0.35", "0.45"]
     head, _, rows = table_rows(text, "What each method took")
     assert list(rows["piq"].values()) == ["piq", "40", "36", "390", "8.4", "0.50", "c" * 12, "e" * 12]
     assert list(rows["L-MAC"].values()) == ["L-MAC", "20", "7", "62", "8.4", "0.60", "d" * 12, "e" * 12]
@@ -208,7 +209,7 @@ def test_runs_on_several_classifiers_if_asked_for(tool, make):
     assert "| feedfacecafe | 0.863 | piq |" in outcome.out
     assert "| 0123456789ab | 0.863 | lmac |" in outcome.out
     _, names, _ = table_rows(outcome.out, SPECTROGRAM)
-    # Floors of a fixed area depend on the classifier: only those at each method's own area stay.
+    # Baselines of a fixed area depend on the classifier: only those at each method's own area stay.
     assert names == ["piq", "↳ energy, same area", "lmac", "↳ energy, same area"]
     other = make("other", summary_of("l2i", seed=1, classifier="0123"))
     assert "seed: 1234 and 1" in run(tool, one, other, "--any_classifier").line
@@ -229,7 +230,7 @@ def test_what_does_not_decide_the_clips_may_differ(tool, make):
     assert "| " + "f" * 12 + " |" in outcome.out
 
 
-def test_floors_of_two_domains_are_told_apart(tool, make):
+def test_baselines_of_two_domains_are_distinguished(tool, make):
     outcome = run(tool, make("a", summary_of()), make("b", summary_of("lmac", apply="linear")))
     _, names, _ = table_rows(outcome.out, WAVEFORM)
     assert names[-4:] == [
@@ -345,7 +346,7 @@ def test_a_real_run(tool, tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_
     table = (folder / "evaluation" / "table.md").read_text("utf-8")
     lines = outcome.out.splitlines()
     for line in table.splitlines():
-        # Every head, method and common floor stands there as in the evaluation's own table.
+        # Every head, method and common baseline is there as in the evaluation's own table.
         if line.startswith("|") and line.split("|")[1].strip() not in summary["companions"]:
             assert lines.count(line) == table.splitlines().count(line), line
     assert sum(line.startswith("| PIQ again | 6 |") for line in lines) == 2

@@ -1,4 +1,4 @@
-"""One training with everything that its command line needs: run, hit in the middle, and compared with a whole one."""
+"""One training with everything that its command line needs: run, interrupted, and compared with a whole one."""
 
 import pytest
 import tiny

@@ -1,4 +1,4 @@
-"""What jobs are put together from: TensorBoard, where its package is and where it is not."""
+"""The parts of the jobs: TensorBoard, where its package is and where it is not."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A run that is stopped, however rudely, and started again gives what it would have given."""
+"""A run that is stopped, however abruptly, and started again gives the same result."""
 
 import errno
 import json

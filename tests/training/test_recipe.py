@@ -23,7 +23,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def data(tiny_esc50, tmp_path):
-    """A copy of the tiny data set, to be spoilt."""
+    """A copy of the tiny data set, for damage."""
     return shutil.copytree(tiny_esc50, tmp_path / "data")
 
 

@@ -1,4 +1,4 @@
-"""What a saved classifier says of its training."""
+"""What a saved classifier records about its training."""
 
 from interpretability.classifiers import load_classifier
 

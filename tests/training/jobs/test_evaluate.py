@@ -1,4 +1,4 @@
-"""What an evaluation measures, leaves alone, goes on with, and refuses; methods without anything to train."""
+"""What an evaluation measures, leaves alone, resumes and refuses; methods with nothing to train."""
 
 import json
 import shutil
@@ -199,7 +199,7 @@ def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path)
     assert (record["method"], record["seed"], record["clip_seconds"]) == ("energy", 1234, 5.0)
     assert "lr" not in record
     places = json.loads((run / "evaluation" / "summary.json").read_text("utf-8"))["places"]
-    # It is one of the floors, and measured just like it.
+    # It is one of the baselines, and measured just like it.
     assert all(place["energy"] == place["energy top 20%"] for place in places.values())
     assert (run / "evaluation" / "evaluate.py").is_file()
 
