@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 
 from interpretability.classifiers.folder import load_classifier, save_classifier
 from interpretability.errors import MissingError, UserError
 from interpretability.files import atomic_folder, sha256, write_json
-from interpretability.methods.amt import AMT
 from interpretability.methods.base import Interpreter
-from interpretability.methods.baselines import ConstantMask, EnergyMask, RandomMask
-from interpretability.methods.gradients import Gradients
-from interpretability.methods.l2i import L2I
-from interpretability.methods.lmac import LMAC
-from interpretability.methods.nmf import NMF
-from interpretability.methods.piq import PIQ
 from interpretability.weights import load_weights, read_description, save_weights
 
-METHODS: dict[str, type[Interpreter]] = {
-    kind.NAME: kind for kind in (AMT, Gradients, L2I, LMAC, NMF, PIQ, ConstantMask, RandomMask, EnergyMask)
-}
+#: Every method and baseline: a new one is a line here.
+REGISTRY = (
+    "interpretability.methods.amt:AMT",
+    "interpretability.methods.gradients:Gradients",
+    "interpretability.methods.l2i:L2I",
+    "interpretability.methods.lmac:LMAC",
+    "interpretability.methods.nmf:NMF",
+    "interpretability.methods.piq:PIQ",
+    "interpretability.methods.baselines:ConstantMask",
+    "interpretability.methods.baselines:RandomMask",
+    "interpretability.methods.baselines:EnergyMask",
+)
+METHODS: dict[str, type[Interpreter]] = {kind.NAME: kind for kind in map(pkgutil.resolve_name, REGISTRY)}
 DESCRIPTION, WEIGHTS, CLASSIFIER = "interpreter.json", "weights.pt", "classifier"
 RUN_SUBFOLDER = "interpreter"
 

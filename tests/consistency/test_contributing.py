@@ -49,11 +49,9 @@ def write_block(repository: Path, block: str) -> None:
     name, _, content = block.partition("\n")
     path = repository / name.removeprefix("# ")
     if path.is_file() and path.suffix == ".py":
-        kind = content.split()[-1]
         before = path.read_text("utf-8")
-        after = before.replace("from interpretability.weights", f"{content}from interpretability.weights", 1)
-        content = re.sub(r"(for kind in \()", rf"\1{kind}, ", after, count=1)
-        assert content.count(kind) == 2, "the import and the entry"
+        content = before.replace("REGISTRY = (\n", f"REGISTRY = (\n{content}", 1)
+        assert content.count("\n") == before.count("\n") + 1, "one line in the registry"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, "utf-8")
 
