@@ -139,10 +139,8 @@ def evaluate(
     first, *others = methods
     settings = {name: {"method": m.NAME, **m.settings.to_dict()} for name, m in methods.items()}
     # The first method decides what they keep, and in which domain.
-    settings |= {
-        name: {**companion.settings, "apply": methods[first].settings.apply, "same_as": first}
-        for name, companion in companions.items()
-    }
+    shared = {"apply": methods[first].settings.apply, "same_as": first}
+    settings |= {name: {**companion.settings, **shared} for name, companion in companions.items()}
     header = {
         "provenance": provenance,
         "methods": [first, *companions, *others],
@@ -320,10 +318,8 @@ def _paired(rows: list[dict], header: dict, place: str) -> dict[str, dict]:
     first, *others = header["methods"]
     seed = header["provenance"].get("seed", 0)
     of = {method: [row for row in rows if row["method"] == method] for method in header["methods"]}
-    names = {
-        method: [name for name in _names(header, measured) if name not in header["fixed"].get(method, ())]
-        for method, measured in of.items()
-    }
+    fixed = header["fixed"]
+    names = {m: [name for name in _names(header, of[m]) if name not in fixed.get(m, ())] for m in of}
 
     def values(method: str, name: str) -> np.ndarray:
         heard = (row[name] for row in of[method] if row["place"] == place and not row["silent"])

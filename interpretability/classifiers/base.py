@@ -350,12 +350,8 @@ class Classifier(nn.Module):
         -------
         tuple of Tensor [B, T_l], bool
         """
-        counts = self.feature_rows(valid.sum(1))
-        sizes = self.feature_rows(valid.shape[1])
-        return tuple(
-            torch.arange(size, device=valid.device)[None] < count[:, None]
-            for size, count in zip(sizes, counts, strict=True)
-        )
+        levels = zip(self.feature_rows(valid.shape[1]), self.feature_rows(valid.sum(1)), strict=True)
+        return tuple(torch.arange(size, device=valid.device)[None] < count[:, None] for size, count in levels)
 
     def each_length_alone(
         self, network: Callable[[Tensor], ClassifierOutput], magnitude: Tensor, valid: Tensor | None

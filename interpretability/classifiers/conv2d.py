@@ -57,10 +57,8 @@ class Conv2dClassifier(Classifier):
         """Return the centres: a 4x4 convolution of stride 2 and padding 1 centres cell i on 2i + 0.5."""
         n_bins = self.frontend.settings.n_bins
         rows = self.feature_rows(n_frames)[1:]
-        return tuple(
-            Grid(window_centres(count, stride), window_centres(n_bins // stride, stride))
-            for count, stride in zip(rows, self.feature_strides, strict=True)
-        )
+        cells = zip(rows, self.feature_strides, strict=True)
+        return tuple(Grid(window_centres(n, stride), window_centres(n_bins // stride, stride)) for n, stride in cells)
 
     def feature_rows(self, n_frames: int | Tensor) -> tuple[int | Tensor, ...]:
         """See :meth:`Classifier.feature_rows`; a short clip is padded to ``MIN_FRAMES``."""

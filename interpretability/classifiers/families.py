@@ -94,12 +94,10 @@ class Family(Layout):
         return None
 
     def blocks(self) -> list[str]:
-        stacks = [
-            [f"{name}.{index}" for index in range(len(module))]
-            for name, module in self.module.named_modules()
-            # Some also have a stack of convolutions of that name, for positions.
-            if isinstance(module, nn.ModuleList) and name.split(".")[-1] == "layers" and "pos_conv_embed" not in name
-        ]
+        lists = {name: module for name, module in self.module.named_modules() if isinstance(module, nn.ModuleList)}
+        # Some also have a stack of convolutions of that name, for positions.
+        named = [name for name in lists if name.split(".")[-1] == "layers" and "pos_conv_embed" not in name]
+        stacks = [[f"{name}.{index}" for index in range(len(lists[name]))] for name in named]
         return max(stacks, key=len, default=[])
 
 

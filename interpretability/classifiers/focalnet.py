@@ -80,10 +80,8 @@ class FocalNetClassifier(ImageClassifier):
             self._recorded_modulators(lambda modulator: modulator.norm(dim=1)) as sizes,
         ):
             last = self.embedding_model(pixels).feature_maps[-1]  # [n, D, rows, columns]
-        finer = (
-            state.transpose(1, 2).unflatten(2, (level.rows, level.columns))
-            for state, level in zip(states.values(), self.levels[:-1], strict=True)
-        )
+        stages = zip(states.values(), self.levels[:-1], strict=True)
+        finer = (state.transpose(1, 2).unflatten(2, (level.rows, level.columns)) for state, level in stages)
         return ImageFeatures(last.mean((2, 3)), (*finer, last), torch.stack(list(sizes.values()), dim=1))
 
     def activation_map(self, batch: AnalysedBatch, variant: str = "last") -> ActivationMap:

@@ -109,14 +109,9 @@ class HuggingFaceClassifier(WaveformClassifier):
             )
         settings["config"] = config
         settings["extractor"] = {"feature_extractor_type": extractor.KIND, **extractor.settings}
-        super().__init__(
-            labels,
-            frontend_for(extractor.sample_rate) if frontend is None else frontend,
-            task,
-            model=build_model(full) if model is None else model,
-            layout=partial(family, extractor=extractor),
-            **settings,
-        )
+        frontend = frontend_for(extractor.sample_rate) if frontend is None else frontend
+        model = build_model(full) if model is None else model
+        super().__init__(labels, frontend, task, model=model, layout=partial(family, extractor=extractor), **settings)
         self._warned = False
         if self.layout.attention and self.layers:
             self.ACTIVATIONS = VARIANTS
@@ -167,14 +162,10 @@ class HuggingFaceClassifier(WaveformClassifier):
         try:
             with quiet_transformers():
                 # By default Transformers asks at the terminal whether it may run code in the folder.
-                model, report = AutoModelForAudioClassification.from_pretrained(
-                    place,
-                    attn_implementation="eager",
-                    dtype=torch.float32,
-                    output_loading_info=True,
-                    trust_remote_code=False,
-                )
-                extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False).to_dict()
+                safe = {"trust_remote_code": False}
+                options = {"attn_implementation": "eager", "dtype": torch.float32, "output_loading_info": True}
+                model, report = AutoModelForAudioClassification.from_pretrained(place, **options, **safe)
+                extractor = AutoFeatureExtractor.from_pretrained(place, **safe).to_dict()
         except OSError as error:
             raise MissingError(
                 f"{source}: no model for audio classification of transformers {transformers.__version__} with its "
@@ -206,16 +197,8 @@ class HuggingFaceClassifier(WaveformClassifier):
         known = EXTRACTORS[kind].DEFAULTS if kind in EXTRACTORS else {}
         described = {"feature_extractor_type": kind} | {key: extractor[key] for key in known if key in extractor}
         rate = described.get("sampling_rate", known.get("sampling_rate", 16000))
-        return cls(
-            labels,
-            frontend_for(rate, level),
-            task,
-            model=model,
-            config=known_settings(config.to_diff_dict()),
-            extractor=described,
-            layers=layers,
-            scale=scale,
-        )
+        settings = {"config": known_settings(config.to_diff_dict()), "extractor": described}
+        return cls(labels, frontend_for(rate, level), task, model=model, **settings, layers=layers, scale=scale)
 
     @property
     def extractor(self) -> Extractor:
@@ -237,11 +220,8 @@ class HuggingFaceClassifier(WaveformClassifier):
         longest, hop = self.extractor.longest, self.frontend.settings.hop_length
         if longest is not None and not self._warned and int(lengths.max()) > longest + hop:
             self._warned = True
-            logger.warning(
-                "%s hears %.4g s: the first part of longer clips, and nothing of the rest",
-                type(self.module).__name__,
-                longest / self.extractor.sample_rate,
-            )
+            kind, seconds = type(self.module).__name__, longest / self.extractor.sample_rate
+            logger.warning("%s hears %.4g s: the first part of longer clips, and nothing of the rest", kind, seconds)
         return super().classify_samples(wavs, lengths, n_frames)
 
     # ---------------------------------------------------------------------------------------------------- attention
@@ -321,11 +301,8 @@ def known_settings(settings: Mapping) -> dict:
     from transformers import AutoConfig
 
     default = AutoConfig.for_model(settings["model_type"])
-    return {
-        key: value
-        for key, value in settings.items()
-        if key not in NOT_ARCHITECTURE and (key == "model_type" or hasattr(default, key))
-    }
+    known = [key for key in settings if key == "model_type" or hasattr(default, key)]
+    return {key: settings[key] for key in known if key not in NOT_ARCHITECTURE}
 
 
 def build_model(config) -> nn.Module:

@@ -277,14 +277,10 @@ class ImageClassifier(Classifier):
         network = self.embedding_model
         with quiet_transformers(), missing_model_errors(where):
             try:
+                attention = network.config._attn_implementation
+                options = {"dtype": torch.float32, "attn_implementation": attention, **self.BUILD}
                 loaded, report = type(network).from_pretrained(
-                    source,
-                    config=network.config,
-                    state_dict=state,
-                    output_loading_info=True,
-                    dtype=torch.float32,
-                    attn_implementation=network.config._attn_implementation,
-                    **self.BUILD,
+                    source, config=network.config, state_dict=state, output_loading_info=True, **options
                 )
             except RuntimeError as error:  # weights of other shapes
                 raise UserError(f"{where}: weights do not fit {self.NETWORK} ({first_line(error)})") from error

@@ -128,15 +128,8 @@ def _good_entries(clips: list[dict[str, Any]], root: Path, bad: BadClips) -> lis
         except UserError as fault:
             bad.add(clip["id"], f"{fault}; or delete {root} to have it made again")
             continue
-        entries.append(
-            {
-                **clip,
-                "wav": f"{DATA_ROOT}/audio/{name}",
-                "target_wav": f"{DATA_ROOT}/targets/{name}",
-                "duration": header.duration,
-                "sample_rate": header.sample_rate,
-            }
-        )
+        paths = {"wav": f"{DATA_ROOT}/audio/{name}", "target_wav": f"{DATA_ROOT}/targets/{name}"}
+        entries.append({**clip, **paths, "duration": header.duration, "sample_rate": header.sample_rate})
     return entries
 
 

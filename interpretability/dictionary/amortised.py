@@ -154,14 +154,9 @@ class AmortisedFactorisation(nn.Module):
         UserError
             If it used none of them.
         """
-        return Dictionary(
-            used_columns(self.matrix(), self.in_use, self.settings),
-            self.frontend.settings,
-            list(labels),
-            self.settings.algorithm,
-            list(self.losses),
-            {**(training or {}), **self.settings.of_algorithm()},
-        )
+        matrix, algorithm = used_columns(self.matrix(), self.in_use, self.settings), self.settings.algorithm
+        made_with = {**(training or {}), **self.settings.of_algorithm()}
+        return Dictionary(matrix, self.frontend.settings, list(labels), algorithm, list(self.losses), made_with)
 
     def get_extra_state(self) -> Tensor:
         """Return the losses so far: they go through checkpoints with the weights."""

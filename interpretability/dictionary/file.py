@@ -123,14 +123,8 @@ class Dictionary:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
             known = content["description"]
-            loaded = cls(
-                content["matrix"],
-                FrontendSettings(**known["frontend"]),
-                known["labels"],
-                known["algorithm"],
-                known["loss_curve"],
-                known["training"],
-            )
+            rest = (known[name] for name in ("labels", "algorithm", "loss_curve", "training"))
+            loaded = cls(content["matrix"], FrontendSettings(**known["frontend"]), *rest)
         except UserError:
             raise
         except Exception as error:  # torch raises many types for files that it did not write

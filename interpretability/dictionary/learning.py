@@ -203,14 +203,8 @@ def learn_dictionary(
             if state is not None:
                 state.save(learner, losses, final=len(losses) == settings.n_iterations)
     made_with |= {"n_iterations": settings.n_iterations, "n_frames": len(spectra)}
-    return Dictionary(
-        used_columns(learner.matrix(), learner.alive(), settings),
-        frontend,
-        list(labels),
-        settings.algorithm,
-        losses,
-        {**(training or {}), **made_with},
-    )
+    matrix = used_columns(learner.matrix(), learner.alive(), settings)
+    return Dictionary(matrix, frontend, list(labels), settings.algorithm, losses, {**(training or {}), **made_with})
 
 
 def update(
