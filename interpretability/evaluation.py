@@ -203,18 +203,11 @@ def _measure(
             if taken:
                 raise ValueError(f"{row_name} gives scores named {', '.join(sorted(taken))}: these names are taken")
             for position, name in enumerate(batch.id):
-                rows.append(
-                    {
-                        "clip": name,
-                        "method": row_name,
-                        "place": place,
-                        "apply": apply,
-                        "true": batch.label[position],
-                        "predicted": classifier.labels[int(analysed.output.predicted[position])],
-                        "explained": classifier.labels[int(analysed.target[position])],
-                        **clip_values(values | scores, position),
-                    }
+                predicted, explained = (
+                    classifier.labels[int(index[position])] for index in (analysed.output.predicted, analysed.target)
                 )
+                known = (name, row_name, place, apply, batch.label[position], predicted, explained)
+                rows.append(dict(zip(ROW_KEYS, known, strict=True)) | clip_values(values | scores, position))
 
     for row_name, interpreter in methods.items():
         with _clock(row_name, device, seconds):

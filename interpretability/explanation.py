@@ -45,12 +45,10 @@ class Interpretation:
     def clip(self, index: int, n_frames: int) -> Interpretation:
         """Return the interpretation of one clip, as a batch of one, cut to its frames."""
         one = slice(index, index + 1)
-        return Interpretation(
-            self.mask[one, :n_frames],
-            None if self.components is None else self.components.clip(index, n_frames),
-            {name: score[one] for name, score in self.scores.items()},
-            None if self.undefined is None else self.undefined[one],
-        )
+        components = None if self.components is None else self.components.clip(index, n_frames)
+        undefined = None if self.undefined is None else self.undefined[one]
+        scores = {name: score[one] for name, score in self.scores.items()}
+        return Interpretation(self.mask[one, :n_frames], components, scores, undefined)
 
 
 @dataclass
@@ -154,13 +152,9 @@ class Explanation:
         """Return clip ``index`` alone, cut to its own length."""
         index = range(len(self))[index]
         batch, one = self.batch.clip(index), slice(index, index + 1)
-        return replace(
-            self,
-            batch=batch,
-            interpretation=self.interpretation.clip(index, batch.spectrogram.magnitude.shape[1]),
-            pair=self.pair.clip(index),
-            heard=MaskedLogits(self.heard.inside[one], self.heard.outside[one]),
-        )
+        interpretation = self.interpretation.clip(index, batch.spectrogram.magnitude.shape[1])
+        heard = MaskedLogits(self.heard.inside[one], self.heard.outside[one])
+        return replace(self, batch=batch, interpretation=interpretation, pair=self.pair.clip(index), heard=heard)
 
     def describe(self, index: int = 0) -> dict:
         """Return a clip's description as plain values: classes, probabilities, kept area, length in seconds.

@@ -182,16 +182,8 @@ class SpeechBrainClassifier(WaveformClassifier):
             for name, module in built["modules"].items()
             if isinstance(module, InputNormalization) and module.norm_type == "global"
         }
-        classifier = cls(
-            labels,
-            frontend_for(rate, level),
-            task,
-            hyperparams=_dump(kept),
-            statistics=statistics,
-            logit_scale=logit_scale,
-            layers=layers,
-            scale=scale,
-        )
+        settings = {"hyperparams": _dump(kept), "statistics": statistics, "logit_scale": logit_scale}
+        classifier = cls(labels, frontend_for(rate, level), task, **settings, layers=layers, scale=scale)
         with torch.no_grad():
             classifier.module.take(built["modules"])
         return classifier

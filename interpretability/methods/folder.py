@@ -44,16 +44,9 @@ def save_interpreter(interpreter: Interpreter, folder: str | Path, training: dic
         known = getattr(classifier, "description", {}).get("training", {})
         classifier_hash = save_classifier(classifier, temporary / CLASSIFIER, known)
         save_weights(interpreter, temporary / WEIGHTS)
-        write_json(
-            temporary / DESCRIPTION,
-            {
-                "method": interpreter.NAME,
-                "settings": interpreter.settings.to_dict(),
-                "sha256": sha256(temporary / WEIGHTS),
-                "classifier_sha256": classifier_hash,
-                "training": training or {},
-            },
-        )
+        hashes = {"sha256": sha256(temporary / WEIGHTS), "classifier_sha256": classifier_hash}
+        identity = {"method": interpreter.NAME, "settings": interpreter.settings.to_dict()}
+        write_json(temporary / DESCRIPTION, {**identity, **hashes, "training": training or {}})
 
 
 def load_interpreter(folder: str | Path) -> Interpreter:

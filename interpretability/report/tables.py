@@ -68,13 +68,8 @@ def columns(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
     """
     summaries = list(summaries)
     located = [name for name in LOCALISATION if any(_is_defined(summary.get(name)) for summary in summaries)]
-    scores = dict.fromkeys(
-        name
-        for summary in summaries
-        for name, value in summary.items()
-        if isinstance(value, Mapping) and name not in METRICS and name not in LOCALISATION
-    )
-    return [*METRICS, *located, *scores]
+    means = dict.fromkeys(name for row in summaries for name, value in row.items() if isinstance(value, Mapping))
+    return [*METRICS, *located, *(name for name in means if name not in METRICS and name not in LOCALISATION)]
 
 
 def metrics_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterable[str] | None = None) -> str:

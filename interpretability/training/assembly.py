@@ -42,10 +42,7 @@ def load_datasets(
             prepared,
             classifier.labels,
             classifier.frontend.settings.sample_rate,
-            clip_seconds=run["clip_seconds"],
-            fixed_length=run["fixed_length"],
-            cache_folder=run["cache_folder"],
-            skip_bad_clips=run["skip_bad_clips"],
+            **{name: run[name] for name in ("clip_seconds", "fixed_length", "cache_folder", "skip_bad_clips")},
             splits=splits,
             with_targets=with_targets,
             progress=shows_progress(run),
@@ -93,20 +90,9 @@ def make_brain(
     check_arguments("optimizer", training["optimizer"], [])
     checkpointer = training["checkpointer"]
     checkpointer.add_recoverables({trained: modules[trained], "stopwatch": stopwatch})
-    return kind(
-        modules=modules,
-        opt_class=training["optimizer"],
-        hparams={
-            "seed": run["seed"],
-            "lr": float(run["lr"]),
-            "number_of_epochs": int(run["number_of_epochs"]),
-            "selection": Selection(run["selection_key"], run["selection_mode"]),
-            "stopwatch": stopwatch,
-            **hparams,
-        },
-        run_opts=run.options,
-        checkpointer=checkpointer,
-    )
+    hparams |= {"seed": run["seed"], "lr": float(run["lr"]), "number_of_epochs": int(run["number_of_epochs"])}
+    hparams |= {"selection": Selection(run["selection_key"], run["selection_mode"]), "stopwatch": stopwatch}
+    return kind(modules, training["optimizer"], hparams, run.options, checkpointer)
 
 
 def fit(brain: ResumableBrain, run: Run, datasets: dict[str, DynamicItemDataset]) -> None:

@@ -9,9 +9,8 @@ from interpretability.classifiers import Classifier, save_classifier
 from interpretability.classifiers.folder import DESCRIPTION
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import ClassifierBrain, seed_step
-from interpretability.training.provenance import commit
 from interpretability.training.recipe import Run, build
-from interpretability.training.record import ALWAYS, SELECTION, STEPS, is_trained, keep_record, settings_of
+from interpretability.training.record import ALWAYS, SELECTION, STEPS, is_trained, keep_record, origin, settings_of
 
 
 def train_classifier(run: Run) -> None:
@@ -51,16 +50,13 @@ def train_classifier(run: Run) -> None:
             folder,
             {
                 "data": describe_data(prepared, datasets),
-                "seed": run["seed"],
+                **origin(run),
                 "epochs": epochs,
                 "best_epoch": int(meta["epoch"]),
                 "valid_accuracy": accuracies["valid"],
                 "test_accuracy": accuracies["test"],
                 "n_test": len(datasets["test"]),
-                "clip_seconds": run["clip_seconds"],
-                "fixed_length": run["fixed_length"],
                 "seconds": seconds,
-                "commit": commit(),
             },
         )
         print(

@@ -89,15 +89,10 @@ def _factorise(
     """Collect frames and factorise them; save the dictionary."""
     state = path.with_name("state.pt")
     began = time.monotonic()
+    frames = _collect_frames(run, dataset, frontend).to(device_of(run))
+    progress = shows_progress(run)
     learned = learn_dictionary(
-        _collect_frames(run, dataset, frontend).to(device_of(run)),
-        frontend.settings,
-        labels,
-        run["dictionary"],
-        seed=run["seed"],
-        state_file=state,
-        training=training,
-        progress=shows_progress(run),
+        frames, frontend.settings, labels, run["dictionary"], run["seed"], state, training, progress
     )
     learned.training["seconds"] = time.monotonic() - began  # of this call: an interrupted one is not counted
     _save_dictionary(learned, path)

@@ -21,7 +21,6 @@ from interpretability.training.jobs.interpreter import (
     save_best,
     save_in_run,
 )
-from interpretability.training.provenance import commit
 from interpretability.training.recipe import OWN_FOLDER, Run
 from interpretability.training.record import ALWAYS, SELECTION, keep_record, origin, settings_of
 
@@ -49,16 +48,11 @@ def evaluate_interpreter(run: Run) -> None:
         return
     apply = interpreter.settings.apply
     provenance = {
-        "commit": commit(),
-        "seed": run["seed"],
-        "classifier": record["classifier"],
+        **origin(run),
+        **{name: record[name] for name in ("classifier", "method", "settings")},
         "data": describe_data(prepared, datasets),
-        "clip_seconds": run["clip_seconds"],
-        "fixed_length": run["fixed_length"],
         "suite": "clean",
         "apply": apply,
-        "method": record["method"],
-        "settings": record["settings"],
         "training": training,
     }
     result = evaluate(

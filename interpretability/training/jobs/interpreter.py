@@ -125,17 +125,14 @@ def save_best(
     record = read_record(run.output_folder)
     # Of the checkpoints, not of the YAML: an unfinished run can be evaluated, and stays unfinished.
     epochs, seconds = brain.progress()
+    measured = [name for name, value in meta.items() if isinstance(value, float)]
     training = {
         "data": data,
         **origin(run, dictionary_training),
         "epochs": epochs,
         "best_epoch": int(meta["epoch"]),
         "selection": run["selection_key"],
-        "validation": {
-            name: value
-            for name, value in meta.items()
-            if isinstance(value, float) and not name.startswith(TRAIN_PREFIX)
-        },
+        "validation": {name: meta[name] for name in measured if not name.startswith(TRAIN_PREFIX)},
         "seconds": seconds,
         **{name: record.get(name) for name in ("noise", "crop_seconds", "finetuned_from")},
     }
