@@ -9,9 +9,8 @@ import tiny
 from interpretability import evaluation
 from interpretability.explanation import Explanation
 from interpretability.methods import load_interpreter
-from interpretability.training import runner
+from interpretability.training import record, runner
 from interpretability.training.brain import ResumableBrain
-from interpretability.training.jobs import evaluate as job
 
 ARCHIVE = ("hyperparams.yaml", "evaluate.py", "log.txt", "env.log")
 
@@ -116,7 +115,7 @@ def test_evaluating_an_unfinished_run_leaves_it_unfinished(piq_job, monkeypatch)
 
 
 def test_an_interrupted_evaluation_goes_on(piq_job, monkeypatch):
-    monkeypatch.setattr(job, "commit", lambda: "0" * 40)
+    monkeypatch.setattr(record, "commit", lambda: "0" * 40)
     folder = piq_job.folder
     shutil.copytree(piq_job.reference, folder)
 
