@@ -26,19 +26,6 @@ import numpy as np
 from interpretability.data.manifest import SPLITS
 from interpretability.errors import UserError
 
-LABELS: tuple[str, ...] = (
-    "chirp_up",
-    "chirp_down",
-    "tone_bursts",
-    "click_train",
-    "harmonic_stack",
-    "am_buzz",
-    "noise_bursts",
-    "siren",
-    "decaying_knocks",
-    "fm_trill",
-)
-
 SHORTCUT_HZ = 6000.0
 # Relative to the RMS of the whole clip. Faint to the ear, yet a line in the spectrogram: in its own bin (23 ms windows)
 # it stands some 12 dB above the rest in the median, and 3 dB to 23 dB from the whitest backgrounds to the darkest.
@@ -208,6 +195,8 @@ _EVENTS: dict[str, _Generator] = {
     "decaying_knocks": _decaying_knocks,
     "fm_trill": _fm_trill,
 }
+#: The classes, in the order of their indices.
+LABELS: tuple[str, ...] = tuple(_EVENTS)
 
 
 # ------------------------------------------------------------------------------------------------ distractors
