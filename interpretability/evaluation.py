@@ -257,13 +257,7 @@ def _wait(device: str) -> None:
 
 
 def _finish(
-    folder: Path,
-    partial: Path,
-    header: dict,
-    rows: list[dict],
-    ids: list[str],
-    seconds: dict[str, float],
-    n_timed: int,
+    folder: Path, partial: Path, header: dict, rows: list[dict], ids: list[str], seconds: dict[str, float], n_timed: int
 ) -> Evaluation:
     order = {name: place for place, name in enumerate(ids)}
     method_order = {name: place for place, name in enumerate(header["methods"])}

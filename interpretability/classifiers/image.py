@@ -30,9 +30,7 @@ class ImageSettings(Settings):
     lin_neurons: int = setting(192, "width of the cosine head's hidden layers; published: 192", least=1)
     logit_scale: float = setting(30.0, "factor of the head's cosines, as in the softmax of training; published: 30")
     gain: float = setting(
-        1.0,
-        "factor of the magnitudes before log1p; the higher it is, the softer sounds count; published: 1",
-        above=0,
+        1.0, "factor of the magnitudes before log1p; the higher it is, the softer sounds count; published: 1", above=0
     )
     input_norm: bool = setting(False, "normalise the pixels (one learned mean and variance) first; not as published")
     head: str = setting(

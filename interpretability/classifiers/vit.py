@@ -12,13 +12,7 @@ from torch import Tensor, nn
 from interpretability.classifiers.attention import VARIANTS, Attention
 from interpretability.classifiers.base import ActivationMap, AnalysedBatch
 from interpretability.classifiers.hooks import recorded_outputs
-from interpretability.classifiers.image import (
-    ImageClassifier,
-    ImageFeatures,
-    ImageSettings,
-    Level,
-    pair,
-)
+from interpretability.classifiers.image import ImageClassifier, ImageFeatures, ImageSettings, Level, pair
 from interpretability.errors import UserError
 from interpretability.settings import setting
 

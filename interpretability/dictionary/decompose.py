@@ -15,11 +15,7 @@ EPSILON = 1e-10
 
 @torch.no_grad()
 def decompose(
-    log_magnitude: Tensor,
-    matrix: Tensor,
-    n_iterations: int = 50,
-    divergence: str = "euclidean",
-    sparsity: float = 0.0,
+    log_magnitude: Tensor, matrix: Tensor, n_iterations: int = 50, divergence: str = "euclidean", sparsity: float = 0.0
 ) -> Tensor:
     """Return the activations of spectra on a fixed dictionary, by multiplicative updates.
 

@@ -75,11 +75,7 @@ class DictionarySettings(Settings):
 
 
 def collect_frames(
-    dataset: Any,
-    frontend: Frontend,
-    settings: DictionarySettings,
-    seed: int = 0,
-    progress: bool = True,
+    dataset: Any, frontend: Frontend, settings: DictionarySettings, seed: int = 0, progress: bool = True
 ) -> Tensor:
     """Return log magnitudes of frames drawn evenly from all clips of a data set.
 

@@ -149,10 +149,7 @@ class Interpreter(nn.Module):
 
     @torch.no_grad()
     def explain(
-        self,
-        wavs: Tensor,
-        lengths: Tensor | None = None,
-        target: Tensor | int | str | None = None,
+        self, wavs: Tensor, lengths: Tensor | None = None, target: Tensor | int | str | None = None
     ) -> Explanation:
         """Explain a batch of sounds: the same verb for every method.
 

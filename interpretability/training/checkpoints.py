@@ -7,12 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from speechbrain.utils.checkpoints import (
-    Checkpointer,
-    mark_as_loader,
-    mark_as_saver,
-    register_checkpoint_hooks,
-)
+from speechbrain.utils.checkpoints import Checkpointer, mark_as_loader, mark_as_saver, register_checkpoint_hooks
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from interpretability.errors import UserError, first_line
