@@ -37,7 +37,7 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     Raises
     ------
     MissingError, UserError
-        If it is not there, or no dictionary of tensors.
+        If it is not there, or does not map names to tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -47,7 +47,7 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # torch raises many types for files that are no checkpoints
         raise UserError(f"{path}: not a weights file ({type(error).__name__})") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"{path}: not a weights file: expected a dictionary of tensors, got {type(state).__name__}")
+        raise UserError(f"{path}: not a weights file: expected names with tensors, got {type(state).__name__}")
     return state
 
 

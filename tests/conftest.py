@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-# The suite's networks are tiny: a second thread costs more than it gives, above all beside other processes.
+# The networks of tests are tiny: a second thread costs more than it gives, above all beside other processes.
 # Set before torch is imported; the processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the whole test suite in the project's own environment, one process per core, and list the slowest tests; arguments go
+# Run all tests in the project's own environment, one process per core, and list the slowest tests; arguments go
 # to pytest. A part (tests/methods -k piq) runs in one process; -m "not slow" leaves out what takes long.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,4 @@
-"""``tools/results_table.py``: comparable runs in one table, others refused in one line; baselines once; times,
-commits."""
+"""``tools/results_table.py``: comparable runs in one table, others refused in one line; baselines once; times."""
 
 import copy
 import importlib.util
