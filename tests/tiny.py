@@ -17,7 +17,7 @@ import soundfile
 import torch
 
 from interpretability.classifiers.compact import CompactClassifier
-from interpretability.frontend import FrontendSettings
+from interpretability.frontend import FrontendSettings, MaskedPair
 from interpretability.training import runner
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -217,6 +217,16 @@ def batch_of(spectrogram, output, target) -> SimpleNamespace:
     return SimpleNamespace(clips=clips, spectrogram=spectrogram, output=output, target=target)
 
 
+def training_step(interpreter, wavs, lengths=None):
+    """Return what a training step computes: the prediction, and the terms of the loss."""
+    batch = interpreter.classifier.analyse(wavs, lengths)
+    prediction, masked = interpreter(batch), None
+    if interpreter.uses_masked_logits:
+        pair = MaskedPair.of(batch.clips, prediction.mask, interpreter.settings.apply)
+        masked = interpreter.classifier.classify_pair(pair)
+    return prediction, interpreter.objective(batch, prediction, masked)
+
+
 def arguments(job: str, data_folder: Path, output_folder: Path, yaml: Path | None = None, **settings) -> list[str]:
     """Return the command line of a tiny run.
 
@@ -270,7 +280,7 @@ def run_process(command: list[str], cwd: Path = RECIPE) -> Outcome:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,  # a stop for what hangs, however busy the machine is
         check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)

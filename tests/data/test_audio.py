@@ -328,7 +328,7 @@ class Clips(torch.utils.data.Dataset):
 
 def test_loader_processes_share_a_cache(tmp_path, clip):
     cache = ClipCache(tmp_path / "cache", RATE)
-    clips = list(torch.utils.data.DataLoader(Clips(cache, clip), batch_size=1, num_workers=2, timeout=30))
+    clips = list(torch.utils.data.DataLoader(Clips(cache, clip), batch_size=1, num_workers=2, timeout=600))
     assert len(clips) == 8
     assert all(torch.equal(wav, clips[0]) for wav in clips)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [cache.entry(clip).name]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny import LABELS, noise
+from tiny import LABELS, noise, training_step
 from torch.nn import functional
 
 from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput, MaskedLogits
@@ -14,7 +14,7 @@ from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.dictionary import Dictionary
 from interpretability.errors import MissingError, UserError
-from interpretability.frontend import Clips, Frontend, FrontendSettings, MaskedPair, Spectrogram
+from interpretability.frontend import Clips, Frontend, FrontendSettings, Spectrogram
 from interpretability.lengths import mean_over_valid
 from interpretability.methods.l2i import L2I, L2IPrediction, divergence, imitation, in_top, relevance_of
 from interpretability.networks.l2i import Cnn14PSI, CompactPSI, Conv2dPSI
@@ -56,15 +56,6 @@ NETWORKS = {
 def make(network="compact", **settings):
     torch.manual_seed(1)
     return NETWORKS[network](**settings)
-
-
-def step(l2i, wavs, lengths=None):
-    """What a training step computes, up to the terms of the loss."""
-    batch = l2i.classifier.analyse(wavs, lengths)
-    prediction, masked = l2i(batch), None
-    if l2i.uses_masked_logits:
-        masked = l2i.classifier.classify_pair(MaskedPair.of(batch.clips, prediction.mask, l2i.settings.apply))
-    return prediction, l2i.objective(batch, prediction, masked)
 
 
 def log_softmax(values):
@@ -152,7 +143,7 @@ class TestObjective:
         l2i = make(fidelity_weight=1.0, mask_weight=1.0).train()
         with torch.no_grad():
             l2i.theta.classes.weight.copy_(sign * torch.tensor([[1e5], [-1e5], [1e5]]).expand(3, 6))
-        prediction, terms = step(l2i, noise(2, 8000))
+        prediction, terms = training_step(l2i, noise(2, 8000))
         assert prediction.scores.abs().max() > 1e4
         terms["loss"].backward()
         assert terms["loss"].isfinite()
@@ -163,8 +154,8 @@ class TestObjective:
         l2i = make(network, fidelity_weight=1.0, mask_weight=1.0).eval()
         wavs, lengths = noise(3, 24000), torch.tensor([1.0, 0.6, 0.8])
         with torch.no_grad():
-            whole = step(l2i, wavs, lengths)[1]
-            single = [step(l2i, wavs[i : i + 1, : round(24000 * float(lengths[i]))])[1] for i in range(3)]
+            whole = training_step(l2i, wavs, lengths)[1]
+            single = [training_step(l2i, wavs[i : i + 1, : round(24000 * float(lengths[i]))])[1] for i in range(3)]
         for name, value in whole.items():
             assert float(value) == pytest.approx(sum(float(s[name]) for s in single) / 3, rel=1e-4), name
 
@@ -173,7 +164,7 @@ class TestObjective:
     def test_gradient_reaches_every_parameter_and_nothing_else(self, network, weight):
         l2i = make(network, fidelity_weight=weight, mask_weight=weight).train()
         before = l2i.dictionary.clone()
-        step(l2i, noise(3, 24000), torch.tensor([1.0, 0.5, 0.8]))[1]["loss"].backward()
+        training_step(l2i, noise(3, 24000), torch.tensor([1.0, 0.5, 0.8]))[1]["loss"].backward()
         for name, parameter in l2i.named_parameters():
             assert parameter.grad.isfinite().all(), name
             assert parameter.grad.abs().sum() > 0, name
@@ -185,7 +176,7 @@ class TestObjective:
     def test_the_mask_terms_teach_which_components_to_select(self, name):
         """Through the straight-through slope alone: activations are cut off, so that only relevance is left."""
         l2i = make(**{name: 1.0, "reconstruction_weight": 0.0, "activation_weight": 0.0}).train()
-        prediction, terms = step(l2i, noise(2, 8000))
+        prediction, terms = training_step(l2i, noise(2, 8000))
         loss = terms["kl_inside" if name == "fidelity_weight" else "mask_mean"]
         (slope,) = torch.autograd.grad(loss, l2i.theta.classes.weight)
         assert slope.abs().sum() > 0
@@ -210,7 +201,7 @@ class TestObjective:
             assert torch.equal(trained.mask, evaluated.mask)
 
     def test_silence_gives_a_finite_loss(self):
-        prediction, terms = step(make(fidelity_weight=1.0, mask_weight=1.0), torch.zeros(2, 6000))
+        prediction, terms = training_step(make(fidelity_weight=1.0, mask_weight=1.0), torch.zeros(2, 6000))
         assert prediction.mask.isfinite().all()
         assert terms["loss"].isfinite()
 
@@ -387,7 +378,7 @@ def test_the_network_is_that_of_the_settings(network, kind):
 
 def test_several_labels_at_once():
     l2i = L2I(compact(task="multi"), words(), channels=4, fidelity_weight=1.0)
-    prediction, terms = step(l2i.train(), noise(2, 8000))
+    prediction, terms = training_step(l2i.train(), noise(2, 8000))
     assert terms["loss"].isfinite()
     goals = l2i.classifier.analyse(noise(2, 8000)).output.logits.sigmoid()
     wanted = functional.binary_cross_entropy_with_logits(prediction.scores, goals, reduction="sum") / 2
@@ -417,11 +408,11 @@ def test_training_learns_to_imitate_and_to_draw():
     l2i = L2I(classifier, dictionary, channels=16, activation_weight=0.02).train()
     optimizer = torch.optim.Adam(l2i.parameters(), 1e-2)
     for _ in range(50):
-        step(l2i, tones)[1]["loss"].backward()
+        training_step(l2i, tones)[1]["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
     with torch.no_grad():
-        prediction, terms = step(l2i.eval(), tones)
+        prediction, terms = training_step(l2i.eval(), tones)
     nothing = mean_over_valid(spectrogram.log_magnitude.square(), spectrogram.valid).mean()
     assert terms["reconstruction"] < 0.3 * nothing
     assert classifier.classify(spectrogram).predicted.tolist() == labels.tolist()

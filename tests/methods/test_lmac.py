@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny import LABELS, listening_classifier, noise
+from tiny import LABELS, listening_classifier, noise, training_step
 
 from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput, MaskedLogits
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.errors import UserError
-from interpretability.frontend import Clips, MaskedPair, Spectrogram
+from interpretability.frontend import Clips, Spectrogram
 from interpretability.methods.lmac import LMAC, LMACPrediction, similarity
 from interpretability.networks.lmac import CompactDecoder, PublishedDecoder
 
@@ -18,14 +18,6 @@ from interpretability.networks.lmac import CompactDecoder, PublishedDecoder
 def small(**settings):
     torch.manual_seed(0)
     return LMAC(listening_classifier(LABELS), **{"channels": 8, "decoder_channels": (4,), **settings})
-
-
-def step(interpreter, wavs, lengths=None):
-    """One pass as a Brain makes it: prediction and terms."""
-    batch = interpreter.classifier.analyse(wavs, lengths)
-    prediction = interpreter(batch)
-    pair = MaskedPair.of(batch.clips, prediction.mask, interpreter.settings.apply)
-    return prediction, interpreter.objective(batch, prediction, interpreter.classifier.classify_pair(pair))
 
 
 def by_hand(interpreter, mask_logits, log_magnitude, inside, outside, target=(0,), clean=None):
@@ -106,23 +98,23 @@ class TestObjective:
         lmac = small(guidance="binary", gate=0.5, tv_weight=1.0).eval()
         wavs = noise(4, 6000)
         with torch.no_grad():
-            whole = step(lmac, wavs)[1]
-            single = [step(lmac, wavs[i : i + 1])[1] for i in range(4)]
+            whole = training_step(lmac, wavs)[1]
+            single = [training_step(lmac, wavs[i : i + 1])[1] for i in range(4)]
         for name, value in whole.items():
             assert float(value) == pytest.approx(sum(float(s[name]) for s in single) / 4, rel=1e-4), name
 
     def test_padding_changes_no_term(self):
         lmac = small(guidance="magnitude", tv_weight=1.0).eval()
         wav = noise(1, 4000)
-        alone = step(lmac, wav)[1]
-        padded = step(lmac, torch.nn.functional.pad(wav, (0, 4000)), torch.tensor([0.5]))[1]
+        alone = training_step(lmac, wav)[1]
+        padded = training_step(lmac, torch.nn.functional.pad(wav, (0, 4000)), torch.tensor([0.5]))[1]
         for name, value in alone.items():
             assert float(padded[name]) == pytest.approx(float(value), rel=1e-3), name
 
     @pytest.mark.parametrize("guidance", [None, "binary", "magnitude"])
     def test_gradients_reach_every_parameter_but_the_classifiers(self, guidance):
         lmac = small(guidance=guidance, gate=0.0, tv_weight=1.0)
-        step(lmac, noise(4, 6000), torch.tensor([1.0, 0.5, 0.8, 1.0]))[1]["loss"].backward()
+        training_step(lmac, noise(4, 6000), torch.tensor([1.0, 0.5, 0.8, 1.0]))[1]["loss"].backward()
         for name, parameter in lmac.named_parameters():
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
@@ -130,7 +122,7 @@ class TestObjective:
         assert all(parameter.grad is None for parameter in lmac.classifier.parameters())
 
     def test_silence_gives_a_finite_loss_and_passes_no_gate(self):
-        prediction, terms = step(small(guidance="binary", gate=0.0001), torch.zeros(2, 6000))
+        prediction, terms = training_step(small(guidance="binary", gate=0.0001), torch.zeros(2, 6000))
         assert torch.isfinite(prediction.mask).all()
         assert torch.isfinite(terms["loss"])
         assert terms["gate"].item() == 0.0
@@ -168,7 +160,7 @@ def test_it_learns_what_the_classifier_listens_to():
     optimizer = torch.optim.Adam(lmac.parameters(), lr=0.01)
     losses = []
     for _ in range(30):
-        terms = step(lmac, wavs)[1]
+        terms = training_step(lmac, wavs)[1]
         optimizer.zero_grad()
         terms["loss"].backward()
         optimizer.step()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tiny import LABELS, noise
+from tiny import LABELS, noise, training_step
 
 from interpretability.classifiers.base import MaskedLogits
 from interpretability.classifiers.compact import CompactClassifier
@@ -12,7 +12,6 @@ from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
-from interpretability.frontend import MaskedPair
 from interpretability.methods.piq import PIQ
 from interpretability.networks.piq import CompactPSI, FocalNetPSI, PublishedPSI, ViTPSI, key_classes
 
@@ -53,19 +52,10 @@ def small(**settings):
     return PIQ(compact(), **{"codebook_size": 12, "channels": 8, "decoder_channels": (4, 4), **settings})
 
 
-def step(piq, wavs, lengths=None):
-    """What a training step computes, up to the terms of the loss."""
-    batch = piq.classifier.analyse(wavs, lengths)
-    prediction, masked = piq(batch), None
-    if piq.uses_masked_logits:
-        masked = piq.classifier.classify_pair(MaskedPair.of(batch.clips, prediction.mask, piq.settings.apply))
-    return prediction, piq.objective(batch, prediction, masked)
-
-
 class TestObjective:
     def test_terms_by_hand(self):
         piq = small(rec_weight=2.0, commitment=0.5)
-        prediction, terms = step(piq, noise(2, 6000))
+        prediction, terms = training_step(piq, noise(2, 6000))
         terms = {name: value.detach() for name, value in terms.items()}
         distance = (prediction.drawing.adapted - prediction.drawing.quantised).detach().square().mean()
         assert float(terms["codebook"]) == pytest.approx(float(distance), rel=1e-5)
@@ -105,14 +95,14 @@ class TestObjective:
         piq = small().eval()
         wavs = noise(4, 6000)
         with torch.no_grad():
-            whole = step(piq, wavs)[1]
-            single = [step(piq, wavs[i : i + 1])[1] for i in range(4)]
+            whole = training_step(piq, wavs)[1]
+            single = [training_step(piq, wavs[i : i + 1])[1] for i in range(4)]
         for name, value in whole.items():
             assert float(value) == pytest.approx(sum(float(s[name]) for s in single) / 4, rel=1e-4)
 
     def test_gradients_reach_every_parameter_but_the_classifiers(self):
         piq = small(faithfulness_weight=1.0)
-        step(piq, noise(4, 6000), torch.tensor([1.0, 0.5, 0.8, 1.0]))[1]["loss"].backward()
+        training_step(piq, noise(4, 6000), torch.tensor([1.0, 0.5, 0.8, 1.0]))[1]["loss"].backward()
         for name, parameter in piq.named_parameters():
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
@@ -123,13 +113,13 @@ class TestObjective:
     @pytest.mark.parametrize(("network", "classifier"), [("vit", vit), ("focalnet", focalnet)])
     def test_behind_images_it_learns_with_every_parameter(self, network, classifier):
         piq = PIQ(classifier(), network=network, codebook_size=6, faithfulness_weight=1.0).train()
-        _, terms = step(piq, noise(3, 30000), torch.tensor([1.0, 0.7, 0.4]))
+        _, terms = training_step(piq, noise(3, 30000), torch.tensor([1.0, 0.7, 0.4]))
         terms["loss"].backward()
         missing = [name for name, parameter in piq.named_parameters() if parameter.grad is None]
         assert not missing
 
     def test_silence_gives_a_finite_loss(self):
-        prediction, terms = step(small(faithfulness_weight=1.0), torch.zeros(2, 6000))
+        prediction, terms = training_step(small(faithfulness_weight=1.0), torch.zeros(2, 6000))
         assert torch.isfinite(prediction.mask).all()
         assert torch.isfinite(terms["loss"])
 

@@ -135,9 +135,13 @@ def runs(tmp_path_factory) -> Runs:
     return Runs(tmp_path_factory.mktemp("smoke"))
 
 
-def rows(kind: str) -> list[str]:
-    """Names of the rows that train a classifier, or that explain one."""
-    return [name for name, row in register.REGISTER.items() if (row.classifier is None) == (kind == "classifier")]
+def rows(kind: str) -> list:
+    """Return the names of the rows that train a classifier, or that explain one."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow) if row.as_user or ("paper" in name and row.classifier) else name
+        for name, row in register.REGISTER.items()
+        if (row.classifier is None) == (kind == "classifier")
+    ]
 
 
 def expected_clips(data: Path, recipe: str) -> dict[str, int]:

@@ -600,6 +600,7 @@ def test_a_dictionary_of_silence(interpret, tiny_classifier_folder, tmp_path, ou
 # ---- As a process ----
 
 
+@pytest.mark.slow
 def test_the_tool_says_one_line_and_gives_its_status(tiny_piq_run, tmp_path, out):
     missing = tmp_path / "none.wav"
     outcome = tiny.run_process([str(SCRIPT), str(tiny_piq_run), str(missing), "--out", str(out)], cwd=tmp_path)

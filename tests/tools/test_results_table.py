@@ -334,6 +334,7 @@ def test_summaries_are_read_only(tool, make):
     assert json.loads((folder / "evaluation" / "summary.json").read_text("utf-8")) == summary
 
 
+@pytest.mark.slow
 def test_a_real_run(tool, tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path):
     folder = tmp_path / "piq run"
     shutil.copytree(tiny_piq_run, folder)

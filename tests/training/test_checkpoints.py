@@ -20,6 +20,7 @@ def checkpoints(folder):
 # ---- Killed ----
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_as_if_it_had_not_been(job):
     killed = job.hit("fit", 2, 2, signal.SIGKILL)
     assert killed.code == -signal.SIGKILL, killed.err
@@ -39,6 +40,7 @@ def test_the_comparison_of_runs_sees_another_seed(classifier_job):
         tiny.assert_same_run(classifier_job.folder, classifier_job.reference)
 
 
+@pytest.mark.slow
 def test_checkpoints_in_the_middle_of_an_epoch(piq_job):
     killed = piq_job.hit("fit", 2, 3, signal.SIGKILL, ckpt_interval_steps=1)
     assert killed.code == -signal.SIGKILL, killed.err
@@ -60,6 +62,7 @@ def test_checkpoints_in_the_middle_of_an_epoch(piq_job):
     tiny.assert_same_run(piq_job.folder, piq_job.reference)
 
 
+@pytest.mark.slow
 def test_killed_while_saving(classifier_job):
     # Network and optimiser are two files an epoch; the fourth is the optimiser of epoch 2.
     killed = classifier_job.hit("save", 0, 4, signal.SIGKILL)
@@ -74,6 +77,7 @@ def test_killed_while_saving(classifier_job):
 # ---- Interrupted ----
 
 
+@pytest.mark.slow
 def test_ctrl_c(classifier_job):
     stopped = classifier_job.hit("fit", 2, 1, signal.SIGINT)
     assert stopped.code == 130
@@ -111,6 +115,7 @@ def test_a_full_disk_while_a_checkpoint_is_saved(job, monkeypatch):
     tiny.assert_same_run(job.folder, job.reference)
 
 
+@pytest.mark.slow
 def test_a_file_size_limit_reached_while_a_checkpoint_is_saved(classifier_job):
     # A network whose file is longer than all else that is written.
     classifier_job.settings["classifier.channels"] = [16, 32, 32, 32]

@@ -53,6 +53,7 @@ def test_help_with_a_yaml_lists_its_keys_in_groups_with_values_and_defaults():
     assert "  --training.optimizer !name:torch.optim.AdamW\n" in text
 
 
+@pytest.mark.slow
 def test_a_script_answers_and_does_nothing_else(tmp_path):
     outcome = tiny.run_process(["train_piq.py", "hparams/piq.yaml", "--output_folder", str(tmp_path / "run"), "--help"])
     assert outcome.code == 0, outcome.err

@@ -23,6 +23,7 @@ def test_the_frozen_classifier_is_the_one_that_was_saved(tiny_piq_run, tiny_clas
         assert torch.equal(inside.state_dict()[name], value), name
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_interpreter(tiny_esc50, tiny_classifier_folder, tmp_path):
     line = tiny.arguments(
         "interpreter",
@@ -184,6 +185,7 @@ class TestFineTuning:
         assert "finetuned_from" in line
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_as_if_it_had_not_been(
     tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
 ):
