@@ -155,7 +155,7 @@ def list_methods(classifier: Classifier) -> str:
     lines = [f"{classifier.NAME} classifier of {len(classifier.labels)} classes ({classifier.task}-label)"]
     lines.append("Without training (--method; --list_settings METHOD):")
     for name in ATTRIBUTIONS:
-        lines.append(f"  {name}: of gradients" + (" (the default)" if name == DEFAULT_METHOD else ""))
+        lines.append(f"  {name}: a gradient method" + (" (the default)" if name == DEFAULT_METHOD else ""))
     for trainable in (False, True):
         if trainable:
             lines.append(f"To be trained: {_how_to_train('NAME')}:")
