@@ -225,7 +225,7 @@ def _converted(value: Any, hint: Any) -> Any:
 
 
 def _is(value: Any, hint: Any) -> bool:
-    """Tell whether a value is of a type; numbers have to be finite, and True is none."""
+    """Return whether a value is of a type; numbers have to be finite, and True is not a number."""
     options = _options(hint)
     if len(options) > 1:
         return any(_is(value, option) for option in options)

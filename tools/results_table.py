@@ -145,7 +145,7 @@ def check_comparable(runs: Sequence[Measured], any_classifier: bool = False) -> 
 def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
     """Return the tables of runs that are comparable, as Markdown."""
     first = runs[0]
-    # The commit may differ between runs, and stands in the last table.
+    # The commit may differ between runs, and is in the last table.
     left_out = {"commit", "classifier"} if any_classifier else {"commit"}
     shared = {key: value for key, value in first.provenance.items() if key not in left_out}
     parts = [caption(shared, first.summary["n"], None if any_classifier else first.summary["accuracy"])]

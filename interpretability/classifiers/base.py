@@ -178,7 +178,9 @@ class Classifier(nn.Module):
         if len(labels) < 2 or len(set(labels)) != len(labels):
             double = sorted({label for label in labels if labels.count(label) > 1})
             got = f"{', '.join(map(repr, double[:5]))} more than once" if double else f"{len(labels)}"
-            raise UserError(f"a classifier needs at least 2 class names, all different, got {got}: name them apart")
+            raise UserError(
+                f"a classifier needs at least 2 class names, all different, got {got}: give different names"
+            )
         if task not in TASKS:
             raise UserError(f"task is {task!r}, expected one of {TASKS}")
         self.labels = labels

@@ -183,7 +183,7 @@ class AstFamily(FixedSizeFamily):
         return bands, steps
 
     def find_layer(self, name: str, shapes: Sequence[tuple[int, ...]]) -> FeatureLayer | None:
-        """See :meth:`Layout.find_layer`; the size of the input tells the axes."""
+        """See :meth:`Layout.find_layer`; the size of the input identifies the axes."""
         (bands, steps), shape = self.patches, shapes[0]
         if len(shape) == 3 and shape[1] in (bands * steps, bands * steps + self.N_SPECIAL):
             axes, channels = "tokens", shape[2]
@@ -249,7 +249,7 @@ class WhisperFamily(FixedSizeFamily):
         return {"feature_size": config.num_mel_bins, "chunk_length": math.floor(seconds)}
 
     def find_layer(self, name: str, shapes: Sequence[tuple[int, ...]]) -> FeatureLayer | None:
-        """See :meth:`Layout.find_layer`; the size of the input tells the axes."""
+        """See :meth:`Layout.find_layer`; the size of the input identifies the axes."""
         steps, shape = self.config.max_source_positions, shapes[0]
         for axis, axes in ((1, "BTC"), (2, "BCT")):
             if len(shape) == 3 and shape[axis] in (steps, 2 * steps):

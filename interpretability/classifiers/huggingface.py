@@ -190,7 +190,7 @@ class HuggingFaceClassifier(WaveformClassifier):
                 )
             labels = [config.id2label[index] for index in range(config.num_labels)]
         if len(labels) != config.num_labels:
-            raise UserError(f"{source}: got {len(labels)} class names, expected {config.num_labels}: one a logit")
+            raise UserError(f"{source}: got {len(labels)} class names, expected {config.num_labels}: one per logit")
         if task is None:
             task = "multi" if config.problem_type == "multi_label_classification" else "single"
         kind = extractor.get("feature_extractor_type")

@@ -266,7 +266,7 @@ def _find_or_download(root: Path, download: bool, url: str, checksum: str | None
         raise MissingError(f"{root}: has no {_CSV}, and holds other things, so nothing is downloaded to it; {advice}")
     if not download:
         raise _not_available(root, url, "and downloading is switched off")
-    # Of a link (to a larger disk, say) the folder is replaced, not the link.
+    # If it is a link (to a larger disk, say), its target is replaced, not the link.
     folder = root.resolve()
     if os.path.ismount(folder):
         # A mount point cannot be renamed, so the data could not take its place in one step.
@@ -368,7 +368,7 @@ def _refuse_unsafe(member: zipfile.ZipInfo, url: str) -> None:
     if name.startswith("/") or "\\" in name or windows.drive or ".." in PurePosixPath(name).parts:
         raise UserError(f"{url}: the archive has a member {name!r} that leads out of the folder: do not use it")
     if kind not in (0, stat.S_IFREG):
-        raise UserError(f"{url}: the archive has a member {name!r} that is a link or no plain file: do not use it")
+        raise UserError(f"{url}: the archive has a member {name!r} that is a link or not a regular file: do not use it")
 
 
 def _not_available(root: Path, url: str, reason: str) -> MissingError:

@@ -187,7 +187,7 @@ def _make_folder(
     sample_rate, seconds = settings["sample_rate"], settings["seconds"]
     try:
         with (
-            # Of a link (to a larger disk, say) the folder is replaced, not the link.
+            # If it is a link (to a larger disk, say), its target is replaced, not the link.
             atomic_folder(data_folder.resolve()) as folder,
             tqdm(total=total, desc="Synthetic: making clips", unit="clip", disable=None) as progress,
         ):

@@ -44,8 +44,8 @@ class AMT(Interpreter):
     each clip exactly ``ceil((1 - quantile) * n)`` are kept, those with the highest values; of equal ones the earlier
     frames and lower bins (where the map is 0 in more bins than are left out, some of those are among them).
 
-    A map that is constant up to rounding tells nothing: the clip's explanation is *undefined*, and its mask is 0. It is
-    neither all ones, which a threshold would give, nor an explanation that keeps nothing.
+    A map that is constant up to rounding explains nothing: the clip's explanation is *undefined*, and its mask is 0. It
+    is neither all ones, which a threshold would give, nor an explanation that keeps nothing.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ class Interpreter(nn.Module):
         self.description: dict[str, Any] = {}
 
     def keep_description(self, description: dict[str, Any]) -> Interpreter:
-        """Keep what its folder says of it as ``description``. Returns itself."""
+        """Keep what its folder records about it as ``description``. Returns itself."""
         self.description = description
         return self
 

@@ -129,7 +129,7 @@ class Gradients(Interpreter):
         return hide_invalid(attribution, batch.spectrogram)
 
     def _attribute(self, batch: AnalysedBatch) -> Tensor:
-        # Slow to import, and with Matplotlib: not for all who only look this method up.
+        # Slow to import, and imports Matplotlib: only when it is needed.
         from captum.attr import InputXGradient, IntegratedGradients, Saliency
 
         score = self._score_of(batch)

@@ -128,7 +128,7 @@ class Conv2dPSI(_PublishedPSI, PsiOptimized):
 
     def __init__(self, classifier: Classifier, n_components: int):
         _check_columns("conv2d", classifier, self.LEVELS, (32,))
-        # SpeechBrain prints each module without weights whose name has "Conv" in it: this very class.
+        # SpeechBrain prints each module without weights whose name contains "Conv", as this class's does.
         with redirect_stdout(None):
             super().__init__(
                 dim=classifier.feature_channels[-1], K=n_components, use_adapter=False, adapter_reduce_dim=False

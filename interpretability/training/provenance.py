@@ -1,4 +1,4 @@
-"""What a number can be traced back with: the repository's commit, and what is installed."""
+"""What makes a number traceable: the repository's commit, and the installed packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def commit() -> str:
 
 
 def environment() -> str:
-    """Return the versions of Python, CUDA and every package that this interpreter can import, a line each."""
+    """Return the versions of Python, CUDA and every package that this interpreter can import, one per line."""
     packages = sorted({f"{package.name}=={package.version}" for package in distributions()}, key=str.lower)
     cuda = torch.version.cuda if torch.cuda.is_available() else "not available"
     return "\n".join([f"Python {sys.version}", platform.platform(), f"CUDA {cuda}", *packages, ""])

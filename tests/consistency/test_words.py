@@ -18,7 +18,7 @@ EXPRESSIONS = {
     r"If that (?:are|is) all": "if these are all",
     r"a line an? \w+": "one line per …",
     r"tell(?:s|ing)? \w+ apart|told apart": "distinguish, identify",
-    r"says? of (?:itself|themselves)": "records, describes",
+    r"(?:says?|said) of (?:it|itself|them|themselves)": "records, describes",
 }
 #: Names that say nothing of what they hold, or what they return.
 NAMES = {"found", "made", "said", "own", "seen", "goal", "Seen", "see", "hear", "_try", "PLAIN", "FACTS"}

@@ -447,7 +447,7 @@ def unsafe(name, kind=stat.S_IFREG):
         (unsafe("ESC-50-master\\..\\evil.txt"), "leads out of the folder"),
         (unsafe("ESC-50-master/audio/evil.wav", stat.S_IFLNK), "is a link"),
         (unsafe("ESC-50-master/audio", stat.S_IFLNK), "is a link"),
-        (unsafe("ESC-50-master/audio/evil.wav", stat.S_IFIFO), "is a link or no plain file"),
+        (unsafe("ESC-50-master/audio/evil.wav", stat.S_IFIFO), "is a link or not a regular file"),
     ],
     ids=lambda value: getattr(value, "filename", value),
 )

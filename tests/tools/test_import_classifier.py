@@ -133,5 +133,5 @@ def test_class_names_are_text(tool, source, tmp_path):
 def test_other_class_names_have_to_be_as_many(tool, source, tmp_path):
     (tmp_path / "labels.txt").write_text("a\nb\n")
     line = tool(f"hf:{source}", "--out", tmp_path / "X", "--labels", tmp_path / "labels.txt").line
-    assert "got 2 class names, expected 3: one a logit" in line
+    assert "got 2 class names, expected 3: one per logit" in line
     assert not (tmp_path / "X").exists()
