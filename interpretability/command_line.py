@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from interpretability.errors import UserError, first_line
+from interpretability.errors import UserError, user_errors
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,6 @@ def _fixable(error: Exception) -> str | None:
 
 def check_device(device: str | None) -> None:
     """Raise a :class:`UserError` if PyTorch cannot use a device (None: the best that is there)."""
-    try:
+    # torch has no type of its own for it.
+    with user_errors(f"device {device!r} cannot be used", RuntimeError, AssertionError, advice="; try --device cpu"):
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch has no type of its own for it
-        raise UserError(f"device {device!r} cannot be used ({first_line(error)}); try --device cpu") from error

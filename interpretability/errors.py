@@ -5,6 +5,9 @@ A :class:`UserError` says in one line what was got, what was expected and what t
 every other exception is a bug and keeps its traceback.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 
 class UserError(ValueError):
     """Bad input: settings, data or files that do not fit. The message is one line."""
@@ -18,6 +21,31 @@ class MissingError(UserError, FileNotFoundError):
 
     def __str__(self) -> str:
         return ValueError.__str__(self)
+
+
+@contextlib.contextmanager
+def user_errors(
+    message: str, *kinds: type[Exception], advice: str = "", kind: type[UserError] = UserError
+) -> Iterator[None]:
+    """Turn errors of other libraries within a block into one line: ``message (what they say)advice``.
+
+    Parameters
+    ----------
+    message : str
+    kinds : type of Exception
+        Which errors; all if not given. A :class:`UserError` stays as it is.
+    advice : str
+        What to do, with the punctuation in front of it.
+    kind : type of UserError
+        What is raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or not isinstance(error, kinds or Exception):
+            raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise kind(f"{message} ({reason}){advice}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from interpretability.errors import UserError, first_line
+from interpretability.errors import UserError, user_errors
 
 
 @contextlib.contextmanager
@@ -67,13 +67,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise
 
 
-@contextlib.contextmanager
-def write_errors(path: str | Path, advice: str = "then run it again") -> Iterator[None]:
+def write_errors(path: str | Path, advice: str = "then run it again") -> contextlib.AbstractContextManager[None]:
     """Turn a write that fails within the block into a one-line :class:`UserError`, which ends with the advice."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
-        raise UserError(f"could not write {path} ({first_line(error)}); make room on the disk, {advice}") from error
+    # torch reports a failed write as RuntimeError.
+    return user_errors(f"could not write {path}", OSError, RuntimeError, advice=f"; make room on the disk, {advice}")
 
 
 def check_replaceable(folder: str | Path, *marks: str) -> None:

@@ -17,7 +17,7 @@ from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.folder import load_classifier, save_classifier
 from interpretability.classifiers.image import ImageClassifier
 from interpretability.classifiers.vit import ViTClassifier
-from interpretability.errors import MissingError, UserError
+from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.methods.folder import save_interpreter
 from interpretability.methods.piq import PIQ
 from interpretability.weights import load_weights, read_weights
@@ -165,12 +165,9 @@ def _collect(loadables: dict, paths: dict[str, str], loaders: dict[str, Callable
     strictly = {name: load_weights for name in loadables if name != "label_encoder"}
     hooks = {**strictly, **(loaders or {})}
     pretrainer = Pretrainer(loadables=loadables, paths={name: paths[name] for name in loadables}, custom_hooks=hooks)
-    try:
+    wanted = ", ".join(paths[name] for name in loadables)
+    advice = ": check the network, or download the files and pass their local paths"
+    # The hub's client raises both, for a missing file and for no network.
+    with user_errors(f"could not get {wanted}", OSError, ValueError, advice=advice, kind=MissingError):
         pretrainer.collect_files()
-    except (OSError, ValueError) as error:  # the hub's client raises both, for a missing file and for no network
-        wanted = ", ".join(paths[name] for name in loadables)
-        reason = " ".join(str(error).split())[:200]
-        raise MissingError(
-            f"could not get {wanted} ({reason}): check the network, or download the files and pass their local paths"
-        ) from error
     pretrainer.load_collected()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from interpretability.errors import MissingError, UserError
+from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.files import sha256, write_errors
 
 
@@ -16,10 +16,8 @@ def read_description(folder: Path, name: str, what: str, advice: str) -> dict:
     path = Path(folder) / name
     if not path.is_file():
         raise MissingError(f"no {what} in {folder}: {name} not found; {advice}, or pass another folder")
-    try:
+    with user_errors(f"{path}: not valid JSON", ValueError, advice=f"; save the {what} again"):
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); save the {what} again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
@@ -62,8 +60,5 @@ def load_weights(module: torch.nn.Module, path: str | Path, digest: str | None =
     if digest is not None and Path(path).is_file() and sha256(path) != digest:
         raise UserError(f"{path}: damaged: its SHA-256 is not the one in the description; copy the folder again")
     state = read_weights(path)
-    try:
+    with user_errors(f"{path}: weights do not fit {type(module).__name__}", RuntimeError):
         module.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path}: weights do not fit {type(module).__name__} ({reason})") from error

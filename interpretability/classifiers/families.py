@@ -16,7 +16,7 @@ from torch.nn import functional
 from interpretability.classifiers.attention import Attention
 from interpretability.classifiers.extractors import EXTRACTORS, AstExtractor, Extractor, RawExtractor, WhisperExtractor
 from interpretability.classifiers.layers import FeatureLayer, Layout
-from interpretability.errors import UserError, first_line
+from interpretability.errors import UserError, user_errors
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid
 
@@ -70,12 +70,9 @@ class Family(Layout):
             raise UserError(f"feature extractor {kind!r} is not known, expected one of {sorted(EXTRACTORS)}")
         if kind != cls.EXTRACTOR.KIND:
             raise UserError(f"a {config.model_type} takes features of {cls.EXTRACTOR.KIND}, got {kind}")
-        try:
+        # Values may be no numbers, or such that no filter bank can be made of them.
+        with user_errors(f"extractor: {kind} cannot be made of {given}"):
             extractor = cls.EXTRACTOR({**cls.derived_settings(config, given), **given})
-        except UserError:
-            raise
-        except Exception as error:  # values that are no numbers, or that no filter bank can be made of
-            raise UserError(f"extractor: {kind} cannot be made of {given} ({first_line(error)})") from error
         cls.check_extractor(extractor, config)
         return extractor
 

@@ -20,7 +20,7 @@ from interpretability.classifiers.extractors import EXTRACTORS, Extractor
 from interpretability.classifiers.families import family_of
 from interpretability.classifiers.importing import make_configuration, quiet_transformers
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
-from interpretability.errors import MissingError, UserError, first_line
+from interpretability.errors import MissingError, UserError, first_line, user_errors
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
 
@@ -309,7 +309,5 @@ def build_model(config) -> nn.Module:
     """Build the model of a configuration with random weights and eager attention."""
     from transformers import AutoModelForAudioClassification
 
-    try:
+    with user_errors(f"config: no {config.model_type} can be built of it", ValueError, RuntimeError, ZeroDivisionError):
         return AutoModelForAudioClassification.from_config(config, attn_implementation="eager")
-    except (ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise UserError(f"config: no {config.model_type} can be built of it ({first_line(error)})") from error

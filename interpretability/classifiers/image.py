@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.classifiers.importing import make_configuration, missing_model_errors, quiet_transformers
-from interpretability.errors import UserError, first_line
+from interpretability.errors import UserError, user_errors
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, hide_padding
 from interpretability.settings import Settings, setting
@@ -273,15 +273,13 @@ class ImageClassifier(Classifier):
         """Load with Transformers, which knows older names; every weight has to be there. Return the unknown ones."""
         where = where or str(source)
         network = self.embedding_model
-        with quiet_transformers(), missing_model_errors(where):
-            try:
-                attention = network.config._attn_implementation
-                options = {"dtype": torch.float32, "attn_implementation": attention, **self.BUILD}
-                loaded, report = type(network).from_pretrained(
-                    source, config=network.config, state_dict=state, output_loading_info=True, **options
-                )
-            except RuntimeError as error:  # weights of other shapes
-                raise UserError(f"{where}: weights do not fit {self.NETWORK} ({first_line(error)})") from error
+        attention = network.config._attn_implementation
+        options = {"dtype": torch.float32, "attn_implementation": attention, **self.BUILD}
+        misfit = user_errors(f"{where}: weights do not fit {self.NETWORK}", RuntimeError)
+        with quiet_transformers(), missing_model_errors(where), misfit:
+            loaded, report = type(network).from_pretrained(
+                source, config=network.config, state_dict=state, output_loading_info=True, **options
+            )
         missing = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
         if missing:
             raise UserError(f"{where}: weights do not fit {self.NETWORK}: no fitting {', '.join(missing)}"[:300])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from torch import nn
 
-from interpretability.errors import MissingError, UserError, first_line
+from interpretability.errors import MissingError, UserError, user_errors
 
 #: Parts of SpeechBrain with networks that fetch models when they are built, some of them with code.
 FETCHING = ("huggingface", "fairseq", "beats", "discrete", "integrations", "inference")
@@ -32,15 +32,11 @@ def imported_class(place: str) -> type[nn.Module]:
     module_name, _, class_name = str(place).partition(":")
     if not module_name or not class_name:
         raise UserError(f"module is {place!r}, expected 'package.module:Class'")
-    try:
+    advice = ": install its package, or put its folder on PYTHONPATH"
+    with user_errors(f"module {place!r} cannot be imported", advice=advice):  # its own code may raise anything
         kind: object = importlib.import_module(module_name)
         for part in class_name.split("."):
             kind = getattr(kind, part)
-    except Exception as error:  # the module's own code may raise anything
-        raise UserError(
-            f"module {place!r} cannot be imported ({first_line(error)}): install its package, or put its folder on "
-            "PYTHONPATH"
-        ) from error
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise UserError(f"module {place!r} is no subclass of torch.nn.Module: functions are not run, name the class")
     if fetches(kind.__module__):
@@ -54,21 +50,18 @@ def imported_class(place: str) -> type[nn.Module]:
 def build_module(place: str, arguments: Mapping) -> nn.Module:
     """Build the model that ``package.module:Class`` and arguments name; a :class:`UserError` if they do not fit."""
     kind = imported_class(place)
-    try:
+    # The class may raise anything at arguments that it was not made for.
+    with user_errors(f"module {place!r} cannot be built with {dict(arguments)}"):
         return kind(**arguments)
-    except Exception as error:  # the class may raise anything at arguments that it was not made for
-        raise UserError(f"module {place!r} cannot be built with {dict(arguments)} ({first_line(error)})") from error
 
 
 def make_configuration(kind: Callable[..., Any], settings: Mapping[str, Any], name: str) -> Any:
     """Return ``kind(**settings)``, a configuration of Transformers; a :class:`UserError` for values it refuses."""
     from huggingface_hub.errors import StrictDataclassError  # slow to import, and few classifiers need it
 
-    try:
+    refusals = (StrictDataclassError, TypeError, ValueError)
+    with user_errors(f"config: {name} refuses its settings", *refusals, advice=": correct them"):
         return kind(**settings)
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"config: {name} refuses its settings ({reason}): correct them") from error
 
 
 @contextmanager
@@ -87,13 +80,7 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@contextmanager
-def missing_model_errors(source: str) -> Iterator[None]:
+def missing_model_errors(source: str) -> AbstractContextManager[None]:
     """Turn the errors of Transformers for a model that is not there into a one-line :class:`MissingError`."""
-    try:
-        yield
-    except OSError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise MissingError(
-            f"could not get {source} ({reason}): check the network, or download the model and pass its local folder"
-        ) from error
+    advice = ": check the network, or download the model and pass its local folder"
+    return user_errors(f"could not get {source}", OSError, advice=advice, kind=MissingError)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.hooks import recorded_outputs
-from interpretability.errors import UserError, first_line
+from interpretability.errors import UserError, user_errors
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, hertz_from_mel, mel_from_hertz, window_centres
 
@@ -336,20 +336,16 @@ class Layout:
         device = torch.device("cpu") if parameter is None else parameter.device
         wavs = 0.1 * torch.randn(batch, n_samples, generator=torch.Generator().manual_seed(0)).to(device)
         self.module.eval()
+        seconds = n_samples / self.frontend.sample_rate
+        advice = ": expected a model from waveforms [B, N] of any length N to logits [B, C]"
         try:
             with (
+                # The model may raise anything at input that it was not made for.
+                user_errors(f"{type(self.module).__name__} cannot be run on {seconds:.3g} s of sound", advice=advice),
                 torch.random.fork_rng([device] if device.type == "cuda" else []),
                 recorded_outputs({name: modules[name] for name in names}, _shape_of) as shapes,
             ):
                 run(wavs, torch.full((batch,), n_samples, device=device))
-        except UserError:
-            raise
-        except Exception as error:  # whatever the model raises at input that it was not made for
-            seconds = n_samples / self.frontend.sample_rate
-            raise UserError(
-                f"{type(self.module).__name__} cannot be run on {seconds:.3g} s of sound ({first_line(error)}): "
-                "expected a model from waveforms [B, N] of any length N to logits [B, C]"
-            ) from error
         finally:
             for module, mode in modes:
                 module.training = mode

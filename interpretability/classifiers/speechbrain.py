@@ -45,7 +45,7 @@ from torch import Tensor, nn
 from interpretability.classifiers.importing import fetches
 from interpretability.classifiers.layers import DEFAULT_LAYERS, FeatureLayer, Layout, evenly_spaced
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
-from interpretability.errors import MissingError, UserError, first_line
+from interpretability.errors import MissingError, UserError, first_line, user_errors
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
 
@@ -305,10 +305,8 @@ def _build(text: str, where: str) -> dict[str, Any]:
 
 def _tags(text: str, where: str) -> Iterator[str]:
     """Yield the tag of every node, read by the parser that builds it, with nothing built."""
-    try:
+    with user_errors(f"{where}: not valid YAML", ruamel.yaml.error.YAMLError):
         root = ruamel.yaml.YAML().compose(text)
-    except ruamel.yaml.error.YAMLError as error:
-        raise UserError(f"{where}: not valid YAML ({first_line(error)})") from error
     waiting, visited = [root] if root is not None else [], set()
     while waiting:
         node = waiting.pop()
@@ -341,10 +339,9 @@ def _check_class(tag: str, where: str) -> None:
     # What is not on the list is not even imported.
     listed = place.startswith(NETWORKS) and not fetches(place)
     listed |= place in {f"{helper.__module__}.{helper.__qualname__}" for helper in HELPERS}
-    try:
+    failure = f"{where}: {tag!r} cannot be imported"
+    with user_errors(failure, pydoc.ErrorDuringImport, advice=": install its package"):
         target = pydoc.locate(place) if listed and kind in ("!new", "!name") else None
-    except pydoc.ErrorDuringImport as error:
-        raise UserError(f"{where}: {tag!r} cannot be imported ({first_line(error)}): install its package") from error
     # Where it is defined, not where it is imported: a module has everything that it imports as attributes.
     origin = getattr(target, "__module__", "") + "."
     network = inspect.isclass(target) and issubclass(target, nn.Module) and origin.startswith(NETWORKS)
@@ -374,10 +371,8 @@ def _load_files(pretrainer: Any, folder: Path) -> None:
             raise MissingError(f"no {places[0].name} in {folder}, which {HYPERPARAMS} loads as {name}: copy it there")
         pretrainer.paths[name] = str(place)
         pretrainer.is_local.append(name)
-    try:
+    with user_errors(f"{folder}: its files do not fit {HYPERPARAMS}"):  # torch and the hooks raise many types
         pretrainer.load_collected()
-    except Exception as error:  # torch and the loading hooks raise many types
-        raise UserError(f"{folder}: its files do not fit {HYPERPARAMS} ({first_line(error)})") from error
 
 
 def _labels(encoder: Any, folder: Path) -> list[str]:

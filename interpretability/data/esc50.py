@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
 from interpretability.data.manifest import DATA_ROOT, SPLITS, BadClips, PreparedData, write_manifests
-from interpretability.errors import MissingError, UserError
+from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.files import atomic_folder, sha256
 
 logger = logging.getLogger(__name__)
@@ -166,23 +166,22 @@ def _refuse_overlap(folds: dict[str, list[int]]) -> None:
 
 def _read_csv(table: Path, esc10_only: bool) -> list[_Row]:
     needed = ["filename", "fold", "target", "category"] + (["esc10"] if esc10_only else [])
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            columns = reader.fieldnames or []
-            missing = [column for column in needed if column not in columns]
-            if missing:
-                raise UserError(
-                    f"{table}: lacks the columns {', '.join(missing)}; it has {', '.join(columns) or 'none'}: "
-                    "use the meta/esc50.csv of the data set"
-                )
-            rows = [_row(record, f"{table}, line {reader.line_num}", needed) for record in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: is not a CSV file ({error}): use the meta/esc50.csv of the data set") from error
+    advice = ": use the meta/esc50.csv of the data set"
+    with (
+        user_errors(f"{table}: is not a CSV file", UnicodeDecodeError, csv.Error, advice=advice),
+        open(table, encoding="utf-8-sig", newline="") as stream,
+    ):
+        reader = csv.DictReader(stream, skipinitialspace=True)
+        columns = reader.fieldnames or []
+        missing = [column for column in needed if column not in columns]
+        if missing:
+            present = ", ".join(columns) or "none"
+            raise UserError(f"{table}: lacks the columns {', '.join(missing)}; it has {present}{advice}")
+        rows = [_row(record, f"{table}, line {reader.line_num}", needed) for record in reader]
     kept = [row for row in rows if row.in_esc10 or not esc10_only]
     if not kept:
         which = "lists no clip that is part of ESC-10" if rows else "lists no clips"
-        raise UserError(f"{table}: {which}: use the meta/esc50.csv of the data set")
+        raise UserError(f"{table}: {which}{advice}")
     return kept
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
-from interpretability.errors import MissingError, UserError
+from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.files import write_json_if_changed
 
 logger = logging.getLogger(__name__)
@@ -390,10 +390,8 @@ def _parse(path: Path) -> _Object:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not a JSON number")
 
-    try:
+    with user_errors(f"{path}: is not valid JSON", ValueError, advice="; make the manifest again"):
         content = json.loads(path.read_text("utf-8"), object_pairs_hook=_Object, parse_constant=refuse)
-    except ValueError as error:
-        raise UserError(f"{path}: is not valid JSON ({error}); make the manifest again") from error
     if not isinstance(content, _Object):
         raise UserError(f"{path}: holds a JSON {type(content).__name__}, expected an object of clip id -> members")
     if not content:

@@ -13,7 +13,7 @@ from speechbrain.utils.distributed import if_main_process, run_on_main
 from interpretability.classifiers import Classifier
 from interpretability.data.batches import make_datasets
 from interpretability.data.manifest import PreparedData
-from interpretability.errors import UserError
+from interpretability.errors import user_errors
 from interpretability.training.brain import ResumableBrain, Selection
 from interpretability.training.checkpoints import Stopwatch
 from interpretability.training.recipe import Run, check_arguments
@@ -118,15 +118,11 @@ def fit(brain: ResumableBrain, run: Run, datasets: dict[str, DynamicItemDataset]
 
 def _tensorboard(run: Run) -> Any:
     """Return SpeechBrain's logger for TensorBoard, whose package is optional."""
-    try:
+    failure, advice = "the package tensorboard cannot be used", ": pip install tensorboard, or set it to False"
+    with user_errors(f"tensorboard is True, but {failure}", ImportError, advice=advice):
         from speechbrain.utils.train_logger import TensorboardLogger
 
         return TensorboardLogger(str(run.output_folder / "tensorboard"))
-    except ImportError as error:
-        raise UserError(
-            f"tensorboard is True, but the package tensorboard cannot be used ({error}): pip install tensorboard, or "
-            "set it to False"
-        ) from error
 
 
 def _main_process_first(make: Callable[[], Result]) -> Result:

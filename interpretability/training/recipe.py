@@ -18,7 +18,7 @@ from speechbrain.utils.run_opts import HELP_TEXTS
 
 from interpretability.command_line import check_device, log_to
 from interpretability.dictionary import DictionarySettings
-from interpretability.errors import MissingError, UserError
+from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.files import atomic_path, write_text
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import Settings, setting
@@ -245,12 +245,9 @@ def load_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> di
 def build(what: str, factory: Callable, *args: Any, **kwargs: Any) -> Any:
     """Make a model from the YAML's settings; a :class:`UserError` for those that it refuses."""
     check_arguments(what, factory, *args, **kwargs)
-    try:
+    advice = "; correct the YAML or the command line"
+    with user_errors(f"{what} refuses its settings", TypeError, ValueError, advice=advice):
         return factory(*args, **kwargs)
-    except UserError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{what} refuses its settings ({error}); correct the YAML or the command line") from error
 
 
 def check_arguments(what: str, factory: Callable, *args: Any, **kwargs: Any) -> None:

@@ -36,11 +36,6 @@ def test_scripts_are_thin():
 
 # ------------------------------------------------------------------------------------------------- tests mirror code
 
-#: Modules without a test file of their own, and why.
-WITHOUT_TEST = {
-    "errors.py": "two exception classes without a line of behaviour; every test of bad input uses them",
-}
-
 
 def modules() -> list[Path]:
     """Return the modules of the package, relative to it."""
@@ -50,10 +45,7 @@ def modules() -> list[Path]:
 @pytest.mark.parametrize("module", [m for m in modules() if m.name != "__init__.py"], ids=str)
 def test_every_module_has_its_test(module):
     test = REPOSITORY / "tests" / module.parent / f"test_{module.name}"
-    if str(module) in WITHOUT_TEST:
-        assert not test.is_file(), f"{module} has a test now: take it off the list"
-    else:
-        assert test.is_file(), f"interpretability/{module} has no {test.relative_to(REPOSITORY)}"
+    assert test.is_file(), f"interpretability/{module} has no {test.relative_to(REPOSITORY)}"
 
 
 @pytest.mark.parametrize("module", [m for m in modules() if m.name == "__init__.py"], ids=str)

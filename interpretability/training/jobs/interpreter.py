@@ -16,7 +16,7 @@ from interpretability.data.manifest import PreparedData
 from interpretability.data.noise import NoiseMixer
 from interpretability.dictionary import FILE as DICTIONARY_FILE
 from interpretability.dictionary import Dictionary
-from interpretability.errors import UserError
+from interpretability.errors import UserError, user_errors
 from interpretability.methods import Interpreter, load_interpreter, save_interpreter
 from interpretability.methods.folder import DESCRIPTION, RUN_SUBFOLDER
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
@@ -257,12 +257,7 @@ def _start_from(run: Run, interpreter: Interpreter) -> dict[str, Any] | None:
             f"finetune_from is {source}, which was trained on another dictionary: pass that run as method.dictionary, "
             "too"
         )
-    try:
+    advice = ": give the method the settings that run was made with"
+    with user_errors(f"finetune_from is {source}, whose network has other sizes", RuntimeError, advice=advice):
         interpreter.load_state_dict(start.state_dict())
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"finetune_from is {source}, whose network has other sizes ({reason}): give the method the settings that "
-            "run was made with"
-        ) from error
     return {"sha256": start.description["sha256"], "seconds": start.description["training"].get("seconds")}
