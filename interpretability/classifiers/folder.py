@@ -15,7 +15,7 @@ from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.vit import ViTClassifier
-from interpretability.errors import UserError
+from interpretability.errors import UserError, user_errors
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.weights import load_weights, read_description, save_weights
 
@@ -76,7 +76,7 @@ def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
             f"{folder / DESCRIPTION}: classifier is {description.get('classifier')!r}, "
             f"expected one of {sorted(CLASSIFIERS)}"
         )
-    try:
+    with user_errors(f"{folder / DESCRIPTION}: not a complete classifier description", KeyError, TypeError):
         identity = {key: description[key] for key in IDENTITY}
         if (folder / WEIGHTS).is_file() and _digest(folder / WEIGHTS, identity) != description["sha256"]:
             raise UserError(
@@ -86,8 +86,6 @@ def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
         classifier = kind(
             description["labels"], description["frontend"], description["task"], **description["architecture"]
         )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / DESCRIPTION}: not a complete classifier description ({error})") from error
     load_weights(classifier, folder / WEIGHTS)
     classifier.keep_description(description)
     return classifier.freeze() if freeze else classifier

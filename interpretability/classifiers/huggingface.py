@@ -20,7 +20,7 @@ from interpretability.classifiers.extractors import EXTRACTORS, Extractor
 from interpretability.classifiers.families import family_of
 from interpretability.classifiers.importing import make_configuration, quiet_transformers
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
-from interpretability.errors import MissingError, UserError, first_line, user_errors
+from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
 
@@ -159,22 +159,17 @@ class HuggingFaceClassifier(WaveformClassifier):
             raise UserError(f"{place} is a file: give the folder that save_pretrained wrote, or a name on the hub")
         if Path(place).is_dir() and not (Path(place) / "config.json").is_file():
             raise MissingError(f"no config.json in {place}: give a folder that save_pretrained wrote")
-        try:
-            with quiet_transformers():
-                # By default Transformers asks at the terminal whether it may run code in the folder.
-                safe = {"trust_remote_code": False}
-                options = {"attn_implementation": "eager", "dtype": torch.float32, "output_loading_info": True}
-                model, report = AutoModelForAudioClassification.from_pretrained(place, **options, **safe)
-                extractor = AutoFeatureExtractor.from_pretrained(place, **safe).to_dict()
-        except OSError as error:
-            raise MissingError(
-                f"{source}: no model for audio classification of transformers {transformers.__version__} with its "
-                f"feature extractor ({first_line(error)}); give a folder with config.json, model.safetensors and "
-                "preprocessor_config.json, or a name on the hub"
-            ) from error
-        except Exception as error:  # damaged weights, odd settings and missing packages have no common type
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise UserError(f"{source}: cannot be loaded by transformers ({reason})") from error
+        wanted = f"model for audio classification of transformers {transformers.__version__} with its feature extractor"
+        files = "config.json, model.safetensors and preprocessor_config.json"
+        advice = f"; give a folder with {files}, or a name on the hub"
+        absent = user_errors(f"{source}: no {wanted}", OSError, advice=advice, kind=MissingError)
+        # Damaged weights, odd settings and missing packages have no common type.
+        with user_errors(f"{source}: cannot be loaded by transformers"), absent, quiet_transformers():
+            # By default Transformers asks at the terminal whether it may run code in the folder.
+            safe = {"trust_remote_code": False}
+            options = {"attn_implementation": "eager", "dtype": torch.float32, "output_loading_info": True}
+            model, report = AutoModelForAudioClassification.from_pretrained(place, **options, **safe)
+            extractor = AutoFeatureExtractor.from_pretrained(place, **safe).to_dict()
         if report["missing_keys"] or report["mismatched_keys"]:
             lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
             raise UserError(

@@ -317,25 +317,24 @@ def _fetch(response: http.client.HTTPResponse, archive: Path, root: Path, url: s
 
 def _unpack(archive: Path, folder: Path, url: str) -> None:
     """Unpack the data set from the archive to ``folder``: all of it, or nothing."""
-    try:
-        with zipfile.ZipFile(archive) as content:
-            members = _members_to_unpack(content, url)
-            size = sum(member.file_size for member, _ in members)
-            free = shutil.disk_usage(folder.parent).free
-            if size > free:
-                raise UserError(f"{folder}: ESC-50 needs {size} bytes and the disk has {free} left; make room")
-            damaged = content.testzip()
-            if damaged is not None:
-                raise zipfile.BadZipFile(f"{damaged} has a wrong checksum")
-            with atomic_folder(folder) as temporary:
-                for member, name in members:
-                    target = temporary / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with content.open(member) as source, open(target, "wb") as sink:
-                        shutil.copyfileobj(source, sink)
     # Encrypted members raise RuntimeError, unknown compressions NotImplementedError (which is one).
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise UserError(f"{url}: the archive is damaged or not a zip file ({error}): try the download again") from error
+    faults = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+    broken = user_errors(f"{url}: the archive is damaged or not a zip file", *faults, advice=": try the download again")
+    with broken, zipfile.ZipFile(archive) as content:
+        members = _members_to_unpack(content, url)
+        size = sum(member.file_size for member, _ in members)
+        free = shutil.disk_usage(folder.parent).free
+        if size > free:
+            raise UserError(f"{folder}: ESC-50 needs {size} bytes and the disk has {free} left; make room")
+        damaged = content.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} has a wrong checksum")
+        with atomic_folder(folder) as temporary:
+            for member, name in members:
+                target = temporary / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with content.open(member) as source, open(target, "wb") as sink:
+                    shutil.copyfileobj(source, sink)
 
 
 def _members_to_unpack(content: zipfile.ZipFile, url: str) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:

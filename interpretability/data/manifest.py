@@ -406,12 +406,10 @@ def _checked_entry(members: Any, data_root: Path, labels: set[str] | None, check
     fault = _schema_fault(members)
     if fault:
         raise UserError(fault)
-    try:
+    faults = (KeyError, IndexError, ValueError, AttributeError)
+    advice = f"; the only name is {DATA_ROOT}, other braces are doubled"
+    with user_errors("a text has braces without a meaning", *faults, advice=advice):
         entry = _map_text(members, lambda text: text.format_map({"data_root": str(data_root)}))
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"a text has braces without a meaning ({error}); the only name is {DATA_ROOT}, other braces are doubled"
-        ) from error
     if labels is not None and entry["label"] not in labels:
         raise UserError(f"the label {entry['label']!r} is not one of the {len(labels)} classes {_shortened(labels)}")
     for key in ("wav", "target_wav"):
