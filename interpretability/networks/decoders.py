@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.blocks import ConvBlock
+from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.errors import UserError
-from interpretability.grids import Grid, hide_padding, regrid
+from interpretability.grids import Grid, fit_frames, hide_padding, regrid
+from interpretability.lengths import LengthGroups
 
 
 def pad_for_cnn14(maps: Sequence[Tensor]) -> list[Tensor]:
@@ -34,6 +35,40 @@ def pad_for_cnn14(maps: Sequence[Tensor]) -> list[Tensor]:
     t = max(rows[0], rows[1], -(-rows[2] // 2), -(-(rows[3] - 1) // 4))
     sizes = (t, t, 2 * t, 4 * t + 1)
     return [functional.pad(item, (0, 0, 0, size - item.shape[2])) for item, size in zip(maps, sizes, strict=True)]
+
+
+def draw_each_length(
+    draw: Callable, classifier: Classifier, batch: AnalysedBatch, levels: Sequence[int], together: bool
+) -> Tensor:
+    """Draw from feature maps with a published network, clips of one length at a time.
+
+    Its transposed convolutions have biases, and would carry padding into a clip.
+
+    Parameters
+    ----------
+    draw : callable
+        From the maps [b, C_l, T_l, F_l] of clips of one length to what is drawn of them, [b, T'', n].
+    classifier : Classifier
+    batch : AnalysedBatch
+    levels : sequence of int
+        The maps it takes, counted from the coarsest: -1, -2, …
+    together : bool
+        Draw from the padded batch as one whole, as in training.
+
+    Returns
+    -------
+    Tensor [B, T, n]
+        Brought to the frames of each clip.
+    """
+    maps = [batch.output.feature_maps[level] for level in levels]
+
+    def of_one_length(index: Tensor | slice, count: int) -> Tensor:
+        rows = classifier.feature_rows(count)
+        cut = tuple(item[index, :, : rows[level]] for item, level in zip(maps, levels, strict=True))
+        return fit_frames(draw(cut), count)
+
+    groups = LengthGroups.of_frames(batch.spectrogram.valid, together=together)
+    return groups.join(groups.run(of_one_length), axis=1, size=batch.spectrogram.magnitude.shape[1])
 
 
 class FeatureMerge(nn.Module):
@@ -88,7 +123,7 @@ class DecodingPath:
     COLUMNS = 8  # over which a map without a frequency axis is spread
     FRAMES = 1000  # any length shows which grids are finer: strides do not depend on it
 
-    def __init__(self, classifier: Any, level: int, steps: int):
+    def __init__(self, classifier: Classifier, level: int, steps: int):
         self._classifier, self._level, self._steps = (classifier,), level, steps  # a tuple: no part of a module
         grids = (classifier.input_grid(self.FRAMES), *classifier.feature_grids(self.FRAMES))
         if not 0 <= level < len(grids):

@@ -12,9 +12,8 @@ from torch.nn import functional
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.errors import UserError
-from interpretability.grids import fit_frames, hold_last_row, interpolation_matrix
-from interpretability.lengths import LengthGroups
-from interpretability.networks.decoders import FeatureMerge, pad_for_cnn14
+from interpretability.grids import hold_last_row, interpolation_matrix
+from interpretability.networks.decoders import FeatureMerge, draw_each_length, pad_for_cnn14
 
 
 @dataclass
@@ -96,25 +95,13 @@ class CompactPSI(nn.Module):
 
 
 class _PublishedPSI:
-    """What the published networks share: each length of clip runs alone in evaluation.
-
-    Transposed convolutions have biases, and would carry padding into the clip.
-    """
+    """What the published networks share: each length of clip runs alone in evaluation."""
 
     LEVELS: tuple[int, ...] = ()  # the feature maps it takes, counted from the coarsest: -1, -2, …
 
     def forward(self, classifier: Classifier, batch: AnalysedBatch) -> Tensor:
         """Return activations [B, T, K] >= 0."""
-        n_frames = batch.spectrogram.magnitude.shape[1]
-        maps = tuple(batch.output.feature_maps[level] for level in self.LEVELS)
-
-        def draw(index: Tensor | slice, count: int) -> Tensor:
-            rows = classifier.feature_rows(count)
-            of_one_length = tuple(m[index, :, : rows[level]] for m, level in zip(maps, self.LEVELS, strict=True))
-            return fit_frames(self._draw(of_one_length), count)
-
-        groups = LengthGroups.of_frames(batch.spectrogram.valid, together=self.training)
-        return groups.join(groups.run(draw), axis=1, size=n_frames)
+        return draw_each_length(self._draw, classifier, batch, self.LEVELS, together=self.training)
 
     def _draw(self, maps: tuple[Tensor, ...]) -> Tensor:
         """Return the activations [b, T'', K] of feature maps [b, C_l, T_l, F_l] of one length."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from speechbrain.lobes.models.Cnn14 import CNN14PSI_stft
 from torch import Tensor, nn
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.errors import UserError
-from interpretability.grids import fit_frames, to_spectrogram_grid
-from interpretability.lengths import LengthGroups
-from interpretability.networks.decoders import DecodingPath, FeatureMerge, MaskDecoder, pad_for_cnn14
+from interpretability.grids import to_spectrogram_grid
+from interpretability.networks.decoders import DecodingPath, FeatureMerge, MaskDecoder, draw_each_length, pad_for_cnn14
 
 
 class CompactDecoder(nn.Module):
@@ -59,23 +60,14 @@ class PublishedDecoder(CNN14PSI_stft):
 
     def forward(self, classifier: Classifier, batch: AnalysedBatch) -> Tensor:
         """Return mask logits [B, T, F]. The class is not an input: the feature maps depend on the predicted one."""
-        n_frames, n_bins = batch.spectrogram.magnitude.shape[1:]
-        coarse_first = batch.output.feature_maps[:-5:-1]
+        decode = partial(self._decode, n_bins=batch.spectrogram.magnitude.shape[2])
+        return draw_each_length(decode, classifier, batch, (-1, -2, -3, -4), together=self.training)
 
-        def decode(index: Tensor | slice, count: int) -> Tensor:
-            rows = classifier.feature_rows(count)[:-5:-1]
-            maps = tuple(item[index, :, :size] for item, size in zip(coarse_first, rows, strict=True))
-            return self._decode(maps, count, n_bins)
-
-        # Transposed convolutions would carry padding into the clip: each length runs alone.
-        groups = LengthGroups.of_frames(batch.spectrogram.valid, together=self.training)
-        return groups.join(groups.run(decode), axis=1, size=n_frames)
-
-    def _decode(self, maps: tuple[Tensor, ...], n_frames: int, n_bins: int) -> Tensor:
+    def _decode(self, maps: tuple[Tensor, ...], n_bins: int) -> Tensor:
         drawn = super().forward(pad_for_cnn14(maps))[:, 0]  # [B, 32 * t + 9, F]
         if drawn.shape[2] < n_bins:
             raise UserError(
                 f"L-MAC's published decoder draws {drawn.shape[2]} frequency bins, expected at least {n_bins}: it was "
                 "made for 80 mel bands and an FFT of 1024; use network: compact"
             )
-        return fit_frames(drawn[..., :n_bins], n_frames)
+        return drawn[..., :n_bins]
