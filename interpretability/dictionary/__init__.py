@@ -9,13 +9,12 @@ scikit-learn, for more frames than the updates can go through) by :func:`learn_d
 encoder gives H and is trained together with W (:class:`AmortisedFactorisation`).
 """
 
-from interpretability.dictionary.amortised import AmortisedFactorisation, Factorisation
+from interpretability.dictionary.amortised import AmortisedFactorisation
 from interpretability.dictionary.decompose import DIVERGENCES, EPSILON, Components, component_mask, decompose
 from interpretability.dictionary.file import FILE, RUN_SUBFOLDER, Dictionary, dictionary_of
-from interpretability.dictionary.learning import ALGORITHMS, DictionarySettings, collect_frames, learn_dictionary
+from interpretability.dictionary.learning import DictionarySettings, collect_frames, learn_dictionary
 
 __all__ = [
-    "ALGORITHMS",
     "DIVERGENCES",
     "EPSILON",
     "FILE",
@@ -24,7 +23,6 @@ __all__ = [
     "Components",
     "Dictionary",
     "DictionarySettings",
-    "Factorisation",
     "collect_frames",
     "component_mask",
     "decompose",
