@@ -25,7 +25,7 @@ class MissingError(UserError, FileNotFoundError):
 
 @contextlib.contextmanager
 def user_errors(
-    message: str, *kinds: type[Exception], advice: str = "", kind: type[UserError] = UserError
+    message: str, *kinds: type[Exception], advice: str = "", kind: type[UserError] = UserError, whole: bool = False
 ) -> Iterator[None]:
     """Turn errors of other libraries within a block into one line: ``message (what they say)advice``.
 
@@ -38,14 +38,16 @@ def user_errors(
         What to do, with the punctuation in front of it.
     kind : type of UserError
         What is raised.
+    whole : bool
+        Give all that they say, cut to 300 characters, and not its first line alone.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, UserError) or not isinstance(error, kinds or Exception):
             raise
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise kind(f"{message} ({reason}){advice}") from error
+        text = " ".join(str(error).split())[:300] if whole else ""
+        raise kind(f"{message} ({text or first_line(error)}){advice}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -168,6 +168,6 @@ def _collect(loadables: dict, paths: dict[str, str], loaders: dict[str, Callable
     wanted = ", ".join(paths[name] for name in loadables)
     advice = ": check the network, or download the files and pass their local paths"
     # The hub's client raises both, for a missing file and for no network.
-    with user_errors(f"could not get {wanted}", OSError, ValueError, advice=advice, kind=MissingError):
+    with user_errors(f"could not get {wanted}", OSError, ValueError, advice=advice, kind=MissingError, whole=True):
         pretrainer.collect_files()
     pretrainer.load_collected()

@@ -60,5 +60,5 @@ def load_weights(module: torch.nn.Module, path: str | Path, digest: str | None =
     if digest is not None and Path(path).is_file() and sha256(path) != digest:
         raise UserError(f"{path}: damaged: its SHA-256 is not the one in the description; copy the folder again")
     state = read_weights(path)
-    with user_errors(f"{path}: weights do not fit {type(module).__name__}", RuntimeError):
+    with user_errors(f"{path}: weights do not fit {type(module).__name__}", RuntimeError, whole=True):
         module.load_state_dict(state)

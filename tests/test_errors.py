@@ -5,20 +5,18 @@ import pytest
 from interpretability.errors import MissingError, UserError, first_line, user_errors
 
 
-def test_an_error_becomes_one_line_with_advice():
-    with (
-        pytest.raises(UserError) as caught,
-        user_errors("x.json: bad", KeyError, ValueError, advice="; write it"),
-    ):
+@pytest.mark.parametrize(("whole", "words"), [(False, "line 1"), (True, "line 1 line 2")])
+def test_an_error_becomes_one_line_with_advice(whole, words):
+    with pytest.raises(UserError) as caught, user_errors("bad", KeyError, ValueError, advice="; go", whole=whole):
         raise ValueError("line 1\n  line 2")
-    assert str(caught.value) == "x.json: bad (line 1 line 2); write it"
+    assert str(caught.value) == f"bad ({words}); go"
     assert isinstance(caught.value.__cause__, ValueError)
 
 
 def test_an_error_without_a_text_says_its_type_and_a_long_one_is_cut():
     with pytest.raises(UserError, match=r"^no \(RuntimeError\)$"), user_errors("no"):
         raise RuntimeError
-    with pytest.raises(UserError, match=r"^no \(x{300}\)$"), user_errors("no"):
+    with pytest.raises(UserError, match=r"^no \(x{300}\)$"), user_errors("no", whole=True):
         raise RuntimeError("x" * 1000)
 
 

@@ -164,7 +164,7 @@ class HuggingFaceClassifier(WaveformClassifier):
         advice = f"; give a folder with {files}, or a name on the hub"
         absent = user_errors(f"{source}: no {wanted}", OSError, advice=advice, kind=MissingError)
         # Damaged weights, odd settings and missing packages have no common type.
-        with user_errors(f"{source}: cannot be loaded by transformers"), absent, quiet_transformers():
+        with user_errors(f"{source}: cannot be loaded by transformers", whole=True), absent, quiet_transformers():
             # By default Transformers asks at the terminal whether it may run code in the folder.
             safe = {"trust_remote_code": False}
             options = {"attn_implementation": "eager", "dtype": torch.float32, "output_loading_info": True}

@@ -60,7 +60,7 @@ def make_configuration(kind: Callable[..., Any], settings: Mapping[str, Any], na
     from huggingface_hub.errors import StrictDataclassError  # slow to import, and few classifiers need it
 
     refusals = (StrictDataclassError, TypeError, ValueError)
-    with user_errors(f"config: {name} refuses its settings", *refusals, advice=": correct them"):
+    with user_errors(f"config: {name} refuses its settings", *refusals, advice=": correct them", whole=True):
         return kind(**settings)
 
 
@@ -83,4 +83,4 @@ def quiet_transformers() -> Iterator[None]:
 def missing_model_errors(source: str) -> AbstractContextManager[None]:
     """Turn the errors of Transformers for a model that is not there into a one-line :class:`MissingError`."""
     advice = ": check the network, or download the model and pass its local folder"
-    return user_errors(f"could not get {source}", OSError, advice=advice, kind=MissingError)
+    return user_errors(f"could not get {source}", OSError, advice=advice, kind=MissingError, whole=True)

@@ -246,7 +246,7 @@ def build(what: str, factory: Callable, *args: Any, **kwargs: Any) -> Any:
     """Make a model from the YAML's settings; a :class:`UserError` for those that it refuses."""
     check_arguments(what, factory, *args, **kwargs)
     advice = "; correct the YAML or the command line"
-    with user_errors(f"{what} refuses its settings", TypeError, ValueError, advice=advice):
+    with user_errors(f"{what} refuses its settings", TypeError, ValueError, advice=advice, whole=True):
         return factory(*args, **kwargs)
 
 

@@ -257,7 +257,8 @@ def _start_from(run: Run, interpreter: Interpreter) -> dict[str, Any] | None:
             f"finetune_from is {source}, which was trained on another dictionary: pass that run as method.dictionary, "
             "too"
         )
+    misfit = f"finetune_from is {source}, whose network has other sizes"
     advice = ": give the method the settings that run was made with"
-    with user_errors(f"finetune_from is {source}, whose network has other sizes", RuntimeError, advice=advice):
+    with user_errors(misfit, RuntimeError, advice=advice, whole=True):
         interpreter.load_state_dict(start.state_dict())
     return {"sha256": start.description["sha256"], "seconds": start.description["training"].get("seconds")}
