@@ -353,7 +353,6 @@ def speechbrain_dataset(
     """
     # SpeechBrain's sorting and filtering write into the members of a clip: let it have its own.
     dataset = DynamicItemDataset({clip_id: dict(members) for clip_id, members in manifest.entries.items()})
-    output_keys = ["id", "signal", "label"]
     dataset.add_dynamic_item(load, takes="wav", provides="signal")
     without = [clip_id for clip_id, members in manifest.entries.items() if "target_wav" not in members]
     if 0 < len(without) < len(manifest):
@@ -365,8 +364,7 @@ def speechbrain_dataset(
         if without:
             raise UserError(f"{manifest.path}: no clip has a target_wav, so there are no targets to load")
         dataset.add_dynamic_item(load, takes="target_wav", provides="target_signal")
-        output_keys.append("target_signal")
-    dataset.set_output_keys(output_keys)
+    dataset.set_output_keys(["id", "signal", "label", *(["target_signal"] if with_targets else [])])
     return dataset
 
 

@@ -20,9 +20,6 @@ from interpretability.settings import setting
 MATCHED_KINDS = ("energy", "random", "constant")
 
 
-_AREA = "share of the valid bins that is kept"
-
-
 @dataclass(frozen=True)
 class ConstantSettings(MethodSettings):
     """Settings of :class:`ConstantMask`."""
@@ -47,10 +44,16 @@ class ConstantMask(Interpreter):
 
 
 @dataclass(frozen=True)
-class RandomSettings(MethodSettings):
+class EnergySettings(MethodSettings):
+    """Settings of :class:`EnergyMask`."""
+
+    area: float = setting(0.2, "share of the valid bins that is kept", least=0, most=1)
+
+
+@dataclass(frozen=True)
+class RandomSettings(EnergySettings):
     """Settings of :class:`RandomMask`."""
 
-    area: float = setting(0.2, _AREA, least=0, most=1)
     seed: int = setting(0, "seed of the random choice")
 
 
@@ -66,13 +69,6 @@ class RandomMask(Interpreter):
         """See :meth:`Interpreter.mask`."""
         scores = random_scores(batch.spectrogram, self.settings.seed)
         return keep_top(scores, batch.spectrogram.valid, self.settings.area)
-
-
-@dataclass(frozen=True)
-class EnergySettings(MethodSettings):
-    """Settings of :class:`EnergyMask`."""
-
-    area: float = setting(0.2, _AREA, least=0, most=1)
 
 
 class EnergyMask(Interpreter):
