@@ -237,11 +237,6 @@ def load(text: str, path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: {reason} ({type(error).__name__}); correct the YAML or the command line") from error
 
 
-def load_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Load a recipe's YAML with overrides; see :func:`~interpretability.training.composition.compose`."""
-    return load(compose(path, overrides), path)
-
-
 def build(what: str, factory: Callable, *args: Any, **kwargs: Any) -> Any:
     """Make a model from the YAML's settings; a :class:`UserError` for those that it refuses."""
     check_arguments(what, factory, *args, **kwargs)
@@ -300,9 +295,8 @@ def _check_job(run: Run, job: str) -> None:
     if missing:
         raise _missing(missing, stray)
     if stray:
-        close = difflib.get_close_matches(
-            stray[0], [*sorted(KNOWN | referred), *(f"training.{name}" for name in TRAINING)], n=3
-        )
+        names = [*sorted(KNOWN | referred), *(f"training.{name}" for name in TRAINING)]
+        close = difflib.get_close_matches(stray[0], names, n=3)
         advice = f"did you mean {' or '.join(close)}? Correct it" if close else "correct it"
         raise UserError(
             f"{run.yaml}: {stray[0]!r} is read by no job, and nothing in the YAML refers to it: {advice} or remove it "

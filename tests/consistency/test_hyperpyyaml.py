@@ -17,7 +17,7 @@ import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml
 
 from interpretability.training.composition import compose, settings_of
-from interpretability.training.recipe import load_recipe
+from interpretability.training.recipe import load
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = sorted((REPOSITORY / "hparams").rglob("*.yaml"))
@@ -231,7 +231,7 @@ def test_physical_quantities_carry_their_unit(path):
 def test_a_recipe_loads_and_overrides_reach_its_sections(path, tmp_path):
     overrides = {"data_folder": "somewhere", "output_folder": str(tmp_path / "out")}
     trained = "\ntraining:" in composed(path)  # a method that has nothing to train has no epochs either
-    loaded = load_recipe(path, overrides | ({"number_of_epochs": "3"} if trained else {}))
+    loaded = load(compose(path, overrides | ({"number_of_epochs": "3"} if trained else {})), path)
     assert loaded["prepare"].keywords["data_folder"] == "somewhere"
     if trained:
         assert loaded["training"]["epoch_counter"].limit == 3
@@ -257,7 +257,7 @@ def test_what_a_run_archives_loads_alone_in_stock_hyperpyyaml_and_can_be_run_aga
         paths.append(tmp_path / f"{number}.yaml")
         paths[-1].write_text(text, encoding="utf-8")
         assert compose(paths[-1]) == text
-        loaded = load_recipe(path, {"data_folder": "somewhere"})
+        loaded = load(compose(path, {"data_folder": "somewhere"}), path)
         names = sorted(map(str, loaded))
         expected.append(" ".join([paths[-1].name, loaded["output_folder"], str(loaded["prepare"].keywords), *names]))
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
