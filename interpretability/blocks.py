@@ -1,7 +1,5 @@
 """Building blocks of classifiers and decoders in which padding has no effect."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional
 

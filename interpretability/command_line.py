@@ -1,7 +1,5 @@
 """What every command of the project does with errors, logs and devices: one line for the user, the rest to a file."""
 
-from __future__ import annotations
-
 import errno
 import logging
 import re

@@ -1,7 +1,5 @@
 """The protocol: one pass over the test clips, every method and baseline measured in both places, intervals, tables."""
 
-from __future__ import annotations
-
 import json
 import logging
 import time

@@ -8,8 +8,6 @@ measured clips of a running evaluation, which drops a line that was cut off when
 checkpoints are folders that are renamed when they are complete (:mod:`interpretability.training.checkpoints`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

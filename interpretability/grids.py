@@ -4,8 +4,6 @@ What lives on a coarser grid is interpolated linearly between the *known centres
 beyond the outermost centres the nearest value is kept. So an event moved by k strides moves the mask by k strides.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Probabilities of classes, from logits: computed once, in double precision."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

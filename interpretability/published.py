@@ -1,7 +1,5 @@
 """Published SpeechBrain checkpoints, imported as folders of classifiers and interpreters."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path

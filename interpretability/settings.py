@@ -9,8 +9,6 @@ there: the check of what a YAML or a command line gives, the error when it does 
         area: float = setting(0.2, "share of the bins that is kept", least=0, most=1)
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import math

@@ -1,7 +1,5 @@
 """What saved classifiers and saved interpreters share: a JSON description beside a file of tensors."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Attention of Transformers' networks as maps: from the tokens that the head reads to the patches."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """``cnn14``: SpeechBrain's ``Cnn14`` (PANNs, arXiv 1912.10211) on log-mel spectrograms, with a linear head."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

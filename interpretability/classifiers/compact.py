@@ -1,7 +1,5 @@
 """``compact``: a log-mel CNN of about a million parameters, strided, feature maps at four scales, made for CPUs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

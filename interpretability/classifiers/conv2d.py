@@ -1,7 +1,5 @@
 """``conv2d``: SpeechBrain's ``Conv2dEncoder_v2`` and its ``Classifier`` head, as in the published PIQ recipe."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -3,8 +3,6 @@
 The originals work on arrays and pass no gradient.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 

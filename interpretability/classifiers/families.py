@@ -3,8 +3,6 @@
 AST and Whisper take an input of fixed size. All others are transformers on convolutions on the waveform.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """``focalnet``: a focal modulation network on spectrograms, as in the published AMT and PIQ recipes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import MappingProxyType

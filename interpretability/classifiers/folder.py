@@ -1,7 +1,5 @@
 """A classifier's folder: weights, class list, front end and level settings, test accuracy, hash. Self-contained."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

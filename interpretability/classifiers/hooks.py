@@ -1,7 +1,5 @@
 """Recording what the modules of a network return while it runs; no hook is left behind."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Importing and building third-party models: PyTorch classes by name, models of Transformers without noise."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager

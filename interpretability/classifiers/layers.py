@@ -4,8 +4,6 @@ A model that takes waveforms is run on short sounds to find out. Where the answe
 :class:`Layout` gives it.
 """
 
-from __future__ import annotations
-
 import bisect
 import dataclasses
 import difflib

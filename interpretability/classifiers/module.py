@@ -1,7 +1,5 @@
 """``torch``: a PyTorch module from waveforms to logits, named by its class or given as an instance."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Opening a classifier by its source: a saved folder, or a model of another library."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """``vit``: a vision transformer on spectrograms, as in the published AMT and PIQ recipes, with its attention."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any

@@ -4,8 +4,6 @@ The masked magnitude goes back to sound through the front end's inverse STFT, wh
 gets that sound. Feature maps are the outputs of named layers (:mod:`.layers`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import math

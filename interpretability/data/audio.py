@@ -8,8 +8,6 @@ Conventions
 - Rates are in Hz, durations in seconds.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import math

@@ -1,7 +1,5 @@
 """From manifests to batches: clips of fixed or native length, padded, with relative lengths."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from speechbrain.dataio.dataset import DynamicItemDataset

@@ -4,8 +4,6 @@ The layout is ``meta/esc50.csv`` (columns filename, fold, target, category, esc1
 any extension that the CSV names, any rate, and any duration.
 """
 
-from __future__ import annotations
-
 import csv
 import http.client
 import itertools

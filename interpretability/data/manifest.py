@@ -12,8 +12,6 @@ sound of the labelled source alone, where it is known) and any further members a
 other braces are doubled in the file.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

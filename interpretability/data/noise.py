@@ -4,8 +4,6 @@ A folder in WHAM!'s layout (``tr`` and ``tt``) keeps its own split. In any other
 of its name, is kept apart for testing: no noise serves in both.
 """
 
-from __future__ import annotations
-
 import zlib
 from pathlib import Path
 

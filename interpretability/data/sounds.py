@@ -14,8 +14,6 @@ Samples lie on the grid of 24-bit audio (multiples of 2**-23), on which sums and
 exact: ``mixture == target + rest`` and ``mixture - target == rest`` hold to the last bit, in memory and on disk.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The Synthetic data set: a folder of the clips of :mod:`.sounds`, made where there is none, and its manifests."""
 
-from __future__ import annotations
-
 import json
 import math
 import wave

@@ -1,7 +1,5 @@
 """Amortised factorisation: an encoder gives the activations, and is trained together with the dictionary."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

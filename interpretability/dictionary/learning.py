@@ -13,8 +13,6 @@ factorization with the beta-divergence", arXiv 2207.06316; without sparsity it i
 and without effect on the objective, and it is dropped at the end: a component that is not used explains nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import time

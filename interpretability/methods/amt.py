@@ -4,8 +4,6 @@ A map from inside the classifier (attention of a transformer, modulation of a Fo
 grid, and its highest values are kept: ``M = 1[a >= quantile_q(a)]``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier

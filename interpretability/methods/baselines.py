@@ -1,7 +1,5 @@
 """Baselines: masks that explain nothing, for every table. A method that is not above them explains nothing either."""
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """An interpreter's folder: settings, weights, and the classifier it explains. Self-contained, loads offline."""
 
-from __future__ import annotations
-
 import pkgutil
 from pathlib import Path
 

@@ -7,8 +7,6 @@ the logsumexp of the others. Unlike p it does not saturate, and unlike the logit
 change when all logits are shifted, as a log-softmax at the end of a network shifts them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

@@ -5,8 +5,6 @@ log spectrogram; an attention over time pools them, ``z = sum_t a_t H_t``, and a
 classifier, ``s = Theta z``. The relevance of a component is its share ``z_k Theta_ck`` of the explained class's score.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ better: clips whose explanation is already close to the clean sound are pulled t
 regulariser.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

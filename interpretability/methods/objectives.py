@@ -1,7 +1,5 @@
 """Scores and loss terms that several methods share: one value per clip, [B], independent of the batch size."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -4,8 +4,6 @@
 nearest key *of the explained class*; a decoder draws the mask from the keys alone, ``M = sigmoid(Dec(e))``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

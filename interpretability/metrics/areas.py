@@ -1,7 +1,5 @@
 """Masks of an exact area: the highest scores of each clip, as many as are asked for."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -10,8 +10,6 @@ They come from logits through :func:`.class_probability`, once; nothing here app
 Every function is pure, runs in float64, calls no model and returns one value per clip.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

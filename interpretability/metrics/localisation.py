@@ -10,8 +10,6 @@ These measures do not ask the classifier: an explanation can be faithful to a cl
 than the labelled sound, and is then elsewhere for a good reason.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -4,8 +4,6 @@ The names of a metric's parameters say what it is computed from (:data:`QUANTITI
 :class:`.MetricSuite` computes all of them in one loop. A metric that needs the truth belongs to localisation.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field

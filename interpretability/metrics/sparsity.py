@@ -8,8 +8,6 @@ A mask that is 0 everywhere has no distribution: its sparseness and complexity a
 count such clips; they neither drop them silently nor take them for 0.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -5,8 +5,6 @@ interval is the percentile bootstrap over clips, the same for the same values an
 errors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache

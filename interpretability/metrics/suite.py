@@ -5,8 +5,6 @@ where the labelled sound is. A new one is a decorated function (:func:`.metric`)
 own scores (see :class:`.Interpretation`) are the third part of a table; :func:`metric_info` says how to read each.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence

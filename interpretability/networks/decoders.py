@@ -1,7 +1,5 @@
 """Decoders: from feature maps, merged coarse to fine, to a mask on the spectrogram's grid."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 

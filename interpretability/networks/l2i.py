@@ -1,7 +1,5 @@
 """Networks of L2I: from feature maps to activations of a dictionary (Psi), and from those to class scores (Theta)."""
 
-from __future__ import annotations
-
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Decoders of L-MAC: a compact one for any classifier, and SpeechBrain's published one behind CNN14."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from speechbrain.lobes.models.Cnn14 import CNN14PSI_stft

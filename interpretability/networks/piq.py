@@ -1,7 +1,5 @@
 """Networks of PIQ: adapter, class-partitioned codebook and decoder; compact ones, and SpeechBrain's published ones."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

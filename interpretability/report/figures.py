@@ -4,8 +4,6 @@ They are drawn from arrays and plain values, through Matplotlib's object interfa
 Matplotlib's global state is touched.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ A *summary* of rows is what :func:`.summarise_clips` gives for one method at one
 The summary of an evaluation (``summary.json``) holds one for each place and row.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -4,8 +4,6 @@ Example: "Heard as chirp_down (0.97). The explanation alone is heard as chirp_do
 to 0.08. Most of it lies at 0.42–0.81 s, 600–2400 Hz."
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

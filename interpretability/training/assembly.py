@@ -1,7 +1,5 @@
 """The parts of the jobs: manifests, data sets, Brains, and the training itself."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

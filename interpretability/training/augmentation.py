@@ -1,7 +1,5 @@
 """Random changes of training clips: time shift, crop and mixup of waveforms, stripes of spectrograms."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

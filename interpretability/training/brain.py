@@ -1,7 +1,5 @@
 """The SpeechBrain Brains: one base for resuming, schedules, statistics and selection, and three kinds on top of it."""
 
-from __future__ import annotations
-
 import logging
 import math
 import random

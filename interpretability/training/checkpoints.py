@@ -1,7 +1,5 @@
 """SpeechBrain's checkpointer, safe against a kill or a full disk while it saves."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 import time

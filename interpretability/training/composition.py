@@ -6,8 +6,6 @@ replaced. Settings may be laid over ``!new:CLASS`` or ``!name:CLASS`` without na
 without settings.
 """
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import io

@@ -1,7 +1,5 @@
 """What makes a number traceable: the repository's commit, and the installed packages."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 import sys

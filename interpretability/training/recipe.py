@@ -1,7 +1,5 @@
 """A recipe's YAML and command line: read, checked, and turned into a run with an output folder."""
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import re

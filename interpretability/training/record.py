@@ -1,7 +1,5 @@
 """What a run is: the record in its folder, which refuses other settings, and what results record about it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

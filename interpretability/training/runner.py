@@ -5,8 +5,6 @@
 The YAML says everything else; ``recipes/README.md`` lists its keys.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """The help of a recipe script: ``--help``, and ``--list_settings NAME``."""
 
-from __future__ import annotations
-
 import ast
 import difflib
 import textwrap

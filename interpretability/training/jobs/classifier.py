@@ -1,7 +1,5 @@
 """The job behind ``train_classifier.py``."""
 
-from __future__ import annotations
-
 import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process
 

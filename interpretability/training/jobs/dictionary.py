@@ -1,7 +1,5 @@
 """The job behind ``train_nmf.py``, which is also run for interpreters that need a dictionary."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

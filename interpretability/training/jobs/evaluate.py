@@ -1,7 +1,5 @@
 """The job behind ``evaluate.py``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """The job behind the ``train_*.py`` of methods, and the interpreter that an evaluation measures."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
