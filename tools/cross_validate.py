@@ -23,6 +23,7 @@ from interpretability.command_line import guarded
 from interpretability.errors import MissingError, UserError
 from interpretability.files import write_json, write_text
 from interpretability.report.tables import markdown_table
+from interpretability.training.composition import list_yamls
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "ESC50"
 FOLDS = (1, 2, 3, 4, 5)
@@ -55,7 +56,7 @@ def find_yaml(name: str | None) -> str:
     # The other recipe has a YAML of the default's name: only one that was typed is looked for from here.
     places = [RECIPE / DEFAULT_YAML] if name is None else [Path(name).expanduser().absolute(), RECIPE / name]
     for place in places:
-        if place.is_file():
+        if place.is_file() or place.name in list_yamls(place.parent):
             return str(place)
     raise MissingError(f"no YAML file at {' or '.join(map(str, dict.fromkeys(places)))}: give a classifier YAML")
 

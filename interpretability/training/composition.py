@@ -77,6 +77,26 @@ def compose(path: str | Path, overrides: Mapping[str, Any] | None = None, comple
     return _dump(CommentedMap(sorted(tree.items(), key=lambda item: isinstance(item[1], dict))))
 
 
+def list_yamls(folder: str | Path) -> dict[str, Path]:
+    """Return the YAMLs of a recipe: name -> the file that holds its choices.
+
+    Where the folder has a ``data.yaml``, every method and classifier of the shared folder ``hparams`` is among them:
+    a name that the recipe has no file for stands for its ``data.yaml`` with the shared file laid over it.
+
+    Parameters
+    ----------
+    folder : path
+        ``recipes/NAME/hparams``.
+    """
+    folder = Path(os.path.abspath(folder))
+    yamls = {}
+    if (folder / "data.yaml").is_file():
+        for part, prefix in (("classifiers", "classifier_"), ("methods", "")):
+            for path in (folder.parents[2] / "hparams" / part).glob("*.yaml"):
+                yamls[f"{prefix}{path.name}"] = path
+    return dict(sorted({**yamls, **{path.name: path for path in folder.glob("*.yaml")}}.items()))
+
+
 @dataclass(frozen=True)
 class Key:
     """A key that may be overridden.
@@ -158,7 +178,12 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> dict[Path, CommentedMap
     if not path.is_file():
         if above:
             raise MissingError(f"{above[-1]} extends {path}, which is not there: correct the path")
-        raise MissingError(f"no YAML file at {path}: run the script inside its recipe folder, with hparams/NAME.yaml")
+        shared = list_yamls(path.parent).get(path.name)
+        if shared is None:
+            raise MissingError(
+                f"no YAML file at {path}: run the script inside its recipe folder, with hparams/NAME.yaml"
+            )
+        return _layers(path.with_name("data.yaml"), (path,)) | _layers(shared, (path,))
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -179,6 +204,8 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> dict[Path, CommentedMap
 def _lay(upper: Any, lower: Any) -> Any:
     """Return one node laid over another; neither is changed."""
     tag = _tag(upper) or (_tag(lower) if isinstance(upper, dict) else "")
+    if tag == "!PLACEHOLDER" and lower is not None:
+        return lower
     if not isinstance(upper, dict) and not (tag.startswith(_OBJECTS) and not getattr(upper, "value", True)):
         return upper
     same = isinstance(lower, dict) and _tag(lower) in ("", tag)

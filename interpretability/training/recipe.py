@@ -283,7 +283,8 @@ def _check_job(run: Run, job: str) -> None:
         needed += (*_WHILE_TRAINING, *TRAINED) if run.in_epochs else ()
     elif job != "evaluate" or run.trainable:
         needed += TRAINED
-    referred = set(re.findall(r"<\s*([^<>\[\]\s]+)", run.text))
+    # Of the YAML without the overrides, one of which may replace the reference.
+    referred = set(re.findall(r"<\s*([^<>\[\]\s]+)", compose(run.yaml, complete=False)))
     stray = [name for name in hparams if name not in KNOWN and name not in referred]
     missing = [name for name in needed if name not in hparams]
     if "training" in hparams:

@@ -16,7 +16,7 @@ from interpretability.methods.folder import METHODS
 from interpretability.methods.gradients import ATTRIBUTIONS
 from interpretability.settings import Settings, list_settings
 from interpretability.training.augmentation import AugmentationSettings
-from interpretability.training.composition import compose, list_keys
+from interpretability.training.composition import compose, list_keys, list_yamls
 
 #: Key of a YAML -> name -> what may be configured under it.
 SETTINGS: dict[str, dict[str, type[Settings]]] = {
@@ -84,8 +84,8 @@ def _usage(script: str | None) -> str:
 def _yamls(script: str | None) -> list[str]:
     """Return the list of the YAMLs beside the script, each with its first line."""
     lines = []
-    for path in sorted((Path(script or "").parent / "hparams").glob("*.yaml")):
-        lines.append(f"  hparams/{path.name:32} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+    for name, path in list_yamls(Path(script or "").parent / "hparams").items():
+        lines.append(f"  hparams/{name:32} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
     return ["\n".join(["YAMLs:", *lines])] if lines else []
 
 

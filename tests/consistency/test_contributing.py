@@ -70,8 +70,8 @@ def repository(tmp_path_factory) -> Path:
         without = shutil.ignore_patterns("__pycache__", "results", "data" if part == "recipes" else "")
         shutil.copytree(tiny.REPOSITORY / part, copy / part, ignore=without)
     for line in "".join(blocks("bash")).splitlines():
-        if line.startswith("cp "):
-            subprocess.run(shlex.split(line, comments=True), cwd=copy, check=True)
+        if line.startswith(("cp ", "mkdir ")):
+            subprocess.run(line, cwd=copy, shell=True, check=True)
     for block in (*blocks("python"), *blocks("yaml")):
         write_block(copy, block)
     return copy

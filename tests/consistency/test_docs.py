@@ -7,6 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import interpretability
+from interpretability.training.composition import list_yamls
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
@@ -31,9 +32,9 @@ def test_links_lead_to_files(page):
 def test_pages_name_files_of_the_repository_that_exist(page):
     """Also in commands; CONTRIBUTING.md names files that its reader is to write."""
     named = r"(?<![\w/.-])((?:docs|hparams|interpretability|recipes|tests|tools)/[\w/-]+\.(?:md|py|sh|yaml))"
-    folders = [REPOSITORY, *REPOSITORY.glob("recipes/*")]
+    yamls = {name for folder in REPOSITORY.glob("recipes/*/hparams") for name in list_yamls(folder)}
     for path in re.findall(named, page.read_text(encoding="utf-8")):
-        assert any((folder / path).is_file() for folder in folders), path
+        assert (REPOSITORY / path).is_file() or path.removeprefix("hparams/") in yamls, path
 
 
 def test_a_picture_and_the_two_commands_come_before_any_table():

@@ -16,7 +16,7 @@ import pytest
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml
 
-from interpretability.training.composition import compose, settings_of
+from interpretability.training.composition import compose, list_yamls, settings_of
 from interpretability.training.recipe import load
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -36,8 +36,14 @@ def composed(path: Path) -> str:
     return compose(path, complete=False)
 
 
-#: Those that are run: they have something to train or to evaluate.
-RECIPES = [path for path in OF_DATA if re.search(r"^(method|classifier):", composed(path), re.MULTILINE)]
+#: Those that are run: they have something to train or to evaluate. Some are shared files alone, over the data's.
+RECIPES = [
+    path.with_name(name)
+    for path in OF_DATA
+    if path.name == "data.yaml"
+    for name in list_yamls(path.parent)
+    if re.search(r"^(method|classifier):", composed(path.with_name(name)), re.MULTILINE)
+]
 
 #: Of a YAML, without comments and blank lines.
 MAX_LINES = 20
@@ -141,12 +147,22 @@ def beneath(path: Path, tmp_path: Path) -> dict:
 
 def test_there_are_yamls_to_test():
     assert SHARED
-    assert len(RECIPES) > 40
+    assert len(RECIPES) == 48
     assert set(OF_DATA) - set(RECIPES) <= EXTENDED
 
 
-def test_every_shared_yaml_is_extended():
-    assert set(SHARED) - EXTENDED == set()
+def test_every_shared_yaml_is_extended_or_run():
+    run = {path for of_data in OF_DATA for path in list_yamls(of_data.parent).values()}
+    assert set(SHARED) - EXTENDED - run == set()
+
+
+def test_no_yaml_of_a_data_set_is_without_a_choice():
+    """One that only lays a shared file over the data's is not needed: that is what its name stands for."""
+    for path in OF_DATA:
+        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip() and not line.startswith("#")]
+        shared = path.name.removeprefix("classifier_")
+        implied = re.fullmatch(rf"extends: \[data\.yaml, [./]+/hparams/(methods|classifiers)/{shared}\]", lines[0])
+        assert len(lines) > 1 or not implied, path
 
 
 @each_yaml

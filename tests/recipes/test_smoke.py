@@ -21,7 +21,7 @@ from interpretability.frontend import PLACES
 from interpretability.methods import load_interpreter
 from interpretability.methods.baselines import matched_baselines
 from interpretability.metrics.suite import LOCALISATION, METRICS
-from interpretability.training.composition import compose
+from interpretability.training.composition import compose, list_yamls
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPES = REPOSITORY / "recipes"
@@ -159,8 +159,9 @@ def expected_clips(data: Path, recipe: str) -> dict[str, int]:
 
 
 def test_the_register_and_the_recipes_name_the_same_yamls():
-    paths = RECIPES.glob("*/hparams/*.yaml")
-    present = {f"{path.parents[1].name}/{path.stem}" for path in paths if path.stem not in register.EXTENDED}
+    folders = {path.parent for path in RECIPES.glob("*/hparams/data.yaml")}
+    names = {folder.parent.name: [Path(name).stem for name in list_yamls(folder)] for folder in folders}
+    present = {f"{recipe}/{name}" for recipe in names for name in names[recipe] if name not in register.EXTENDED}
     assert present - register.REGISTER.keys() == set(), "YAMLs without a row in tests/recipes/register.py"
     assert register.REGISTER.keys() - present == set(), "rows without a YAML"
 

@@ -110,6 +110,11 @@ def test_a_csv_without_the_needed_columns(data, out):
     assert not (out / "manifests").exists()
 
 
+def test_what_prepare_takes_from_another_key_can_be_overridden_there(tiny_esc50, out):
+    """The key is then read by nothing, which is no typing error."""
+    refuse(tiny.run("classifier", tiny_esc50, out, **{"prepare.test_folds": 5}), "test_folds", "[5]", "only the folds")
+
+
 def test_folds_that_the_data_does_not_have(tiny_esc50, out):
     refuse(tiny.run("classifier", tiny_esc50, out, test_folds=5), "test_folds", "[5]", "only the folds [1, 2, 3]")
 

@@ -7,6 +7,7 @@ import tiny
 
 from interpretability.errors import UserError
 from interpretability.settings import list_settings
+from interpretability.training.composition import list_yamls
 from interpretability.training.usage import SETTINGS, answer
 
 SCRIPT = str(tiny.RECIPE / "train_piq.py")
@@ -36,9 +37,12 @@ def test_help_without_a_yaml_lists_those_that_are_there():
     text = answer(SCRIPT, ["--help"])
     assert text.startswith("Train PIQ.\n")
     assert "usage: python train_piq.py hparams/NAME.yaml" in text
-    for path in (tiny.RECIPE / "hparams").glob("*.yaml"):
+    names = {"piq.yaml", "piq_paper.yaml", "gradients.yaml", "classifier_compact.yaml", "classifier_cnn14.yaml"}
+    yamls = list_yamls(tiny.RECIPE / "hparams")
+    assert names <= yamls.keys()
+    for name, path in yamls.items():
         title = path.read_text("utf-8").splitlines()[0].removeprefix("# ")
-        assert re.search(rf"  hparams/{path.name} +{re.escape(title)}\n", text)
+        assert re.search(rf"  hparams/{name} +{re.escape(title)}\n", text)
     assert "--device" in text
 
 
