@@ -84,14 +84,14 @@ def metrics_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterab
     -------
     str
         Columns: method, n (clips in the means; silent ones apart), and ``mean [low, high]`` of each metric, with the
-        number of undefined clips if there are any; "–" for a score that the method does not have; "fixed" for the
+        number of undefined clips if there are any; "–" for what a summary does not have; "fixed" for the
         metrics that a summary names under ``fixed``, those that the method's settings decide, by which it must not be
         ranked. An arrow in the head says which direction is better.
 
     Raises
     ------
     ValueError
-        If a metric is unknown, or one of :data:`METRICS` missing from a summary.
+        If a metric is unknown.
 
     Examples
     --------
@@ -108,9 +108,6 @@ def metrics_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterab
         raise ValueError(f"unknown metrics {', '.join(unknown)}, expected some of {', '.join(known)}")
     lines = []
     for method, summary in rows:
-        missing = [name for name in names if name in METRICS and name not in summary]
-        if missing:
-            raise ValueError(f"the summary of {method} has no {', '.join(missing)}")
         count = f"{summary['clips']} (+{summary['silent']} silent)" if summary.get("silent") else f"{summary['clips']}"
         lines.append([method, count, *(_cell(name, summary) for name in names)])
     return markdown_table(["method", "n", *(_head(metric_info(name)) for name in names)], lines)

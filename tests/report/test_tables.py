@@ -81,8 +81,16 @@ def test_table_has_every_metric_with_its_direction():
     assert lines[0].count("↓") == sum(info.better == "low" for info in METRICS.values())
     with pytest.raises(ValueError, match="unknown metrics auc"):
         metrics_table([], ["auc"])
-    with pytest.raises(ValueError, match="the summary of one has no ad"):
-        metrics_table([("one", {"clips": 1})], ["ad"])
+
+
+def test_a_metric_that_an_older_summary_does_not_have_is_a_dash():
+    old = summary_of()
+    del old["ad"]
+    table = metrics_table([("new", summary_of()), ("old", old)])
+    head, _, new, older = ([cell.strip() for cell in line.split("|")] for line in table.splitlines())
+    column = head.index("AD (%) ↓")
+    assert (new[column] != "–", older[column]) == (True, "–")
+    assert new[:1] + new[2:column] + new[column + 1 :] == older[:1] + older[2:column] + older[column + 1 :]
 
 
 def test_localisation_is_shown_where_it_is_defined_and_own_scores_where_there_are_any():
