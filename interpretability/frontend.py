@@ -125,16 +125,21 @@ class Clips:
     lengths : Tensor [B], int64
         Of each clip, in samples.
     frontend : Frontend
+    analysed : Spectrogram, optional
+        Their spectrogram, if it is already known.
     """
 
     wavs: Tensor
     lengths: Tensor
     frontend: Frontend
+    analysed: Spectrogram | None = None
 
-    @cached_property
+    @property
     def spectrogram(self) -> Spectrogram:
         """Spectrogram of the sounds, analysed once."""
-        return self.frontend._transform(self)
+        if self.analysed is None:
+            self.analysed = self.frontend._transform(self)
+        return self.analysed
 
     @property
     def gain(self) -> Tensor:
@@ -153,19 +158,15 @@ class Clips:
 
     def __getitem__(self, index) -> Clips:
         """Select clips of the batch (an index tensor, a slice or a list); the padded size stays."""
-        selected = Clips(self.wavs[index], self.lengths[index], self.frontend)
-        if "spectrogram" in vars(self):  # already analysed
-            selected.spectrogram = self.spectrogram[index]
-        return selected
+        analysed = None if self.analysed is None else self.analysed[index]
+        return Clips(self.wavs[index], self.lengths[index], self.frontend, analysed)
 
     def clip(self, index: int) -> Clips:
         """Return clip ``index`` alone, cut to its own length."""
         index = range(len(self))[index]
         one = slice(index, index + 1)
-        alone = Clips(self.wavs[one, : int(self.lengths[index])], self.lengths[one], self.frontend)
-        if "spectrogram" in vars(self):
-            alone.spectrogram = self.spectrogram.clip(index)
-        return alone
+        analysed = None if self.analysed is None else self.analysed.clip(index)
+        return Clips(self.wavs[one, : int(self.lengths[index])], self.lengths[one], self.frontend, analysed)
 
 
 class Frontend:
@@ -333,10 +334,13 @@ class MaskedPair:
         The clips that were masked.
     magnitudes : Tensor [2B, T, F]
         Of In, then of Out.
+    sounds : Clips, optional
+        Of In, then of Out, if they are already made.
     """
 
     whole: Clips
     magnitudes: Tensor
+    sounds: Clips | None = None
 
     @classmethod
     def of(cls, clips: Clips, mask: Tensor, apply: str = "log") -> MaskedPair:
@@ -368,11 +372,13 @@ class MaskedPair:
         twice = torch.arange(len(self.whole), device=self.magnitudes.device).repeat(2)
         return replace(self.whole.spectrogram[twice], magnitude=self.magnitudes)
 
-    @cached_property
+    @property
     def clips(self) -> Clips:
         """In, then Out, as sound at the level it has: what is heard; 2B clips."""
-        sound = self.whole.frontend.resynthesise(self.spectrogram, self.magnitudes)
-        return Clips(sound, self.spectrogram.lengths, self.whole.frontend)
+        if self.sounds is None:
+            wavs = self.whole.frontend.resynthesise(self.spectrogram, self.magnitudes)
+            self.sounds = Clips(wavs, self.spectrogram.lengths, self.whole.frontend)
+        return self.sounds
 
     @property
     def listenable(self) -> Tensor:
@@ -388,10 +394,10 @@ class MaskedPair:
         """Return the pair of clip ``index`` alone, cut to its own length."""
         whole = self.whole.clip(index)
         both = torch.tensor([index % len(self.whole), index % len(self.whole) + len(self.whole)])
-        alone = MaskedPair(whole, self.magnitudes[both, : whole.spectrogram.magnitude.shape[1]])
-        if "clips" in vars(self):  # already made
-            alone.clips = Clips(self.clips.wavs[both, : whole.wavs.shape[1]], self.clips.lengths[both], whole.frontend)
-        return alone
+        sounds = None
+        if self.sounds is not None:
+            sounds = Clips(self.sounds.wavs[both, : whole.wavs.shape[1]], self.sounds.lengths[both], whole.frontend)
+        return MaskedPair(whole, self.magnitudes[both, : whole.spectrogram.magnitude.shape[1]], sounds)
 
 
 def sample_counts(wavs: Tensor, lengths: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from tiny import LABELS, noise, training_step
 from torch.nn import functional
 
-from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput, MaskedLogits
+from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
@@ -18,6 +18,7 @@ from interpretability.frontend import Clips, Frontend, FrontendSettings, Spectro
 from interpretability.lengths import mean_over_valid
 from interpretability.methods.l2i import L2I, L2IPrediction, divergence, imitation, in_top, relevance_of
 from interpretability.networks.l2i import Cnn14PSI, CompactPSI, Conv2dPSI
+from interpretability.probabilities import MaskedLogits
 
 HOP = 186
 
@@ -73,7 +74,7 @@ class TestObjective:
         # X is 2 where a frame is valid, W H is 1.5 in the first clip and 4 in the second, padding included.
         magnitude = torch.full((2, 3, 513), math.expm1(2.0)) * valid[..., None]
         clips = Clips(torch.zeros(2, 400), torch.tensor([400, 300]), l2i.frontend)
-        clips.spectrogram = Spectrogram(magnitude, torch.zeros_like(magnitude), valid, clips.lengths, 400)
+        clips.analysed = Spectrogram(magnitude, torch.zeros_like(magnitude), valid, clips.lengths, 400)
         drawn = torch.tensor([1.5, 4.0])[:, None, None].expand(2, 3, 513)
         activations = torch.tensor([[[1.0, 2.0, 3.0], [0.0, 0.0, 6.0]], [[4.0, 4.0, 0.0], [1.0, 0.0, 0.0]]])
         mask = torch.tensor([0.25, 0.5])[:, None, None] * valid[..., None].expand(2, 3, 513)

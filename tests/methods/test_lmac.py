@@ -7,12 +7,13 @@ import pytest
 import torch
 from tiny import LABELS, listening_classifier, noise, training_step
 
-from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput, MaskedLogits
+from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.errors import UserError
 from interpretability.frontend import Clips, Spectrogram
 from interpretability.methods.lmac import LMAC, LMACPrediction, similarity
 from interpretability.networks.lmac import CompactDecoder, PublishedDecoder
+from interpretability.probabilities import MaskedLogits
 
 
 def small(**settings):
@@ -30,7 +31,7 @@ def by_hand(interpreter, mask_logits, log_magnitude, inside, outside, target=(0,
         return Spectrogram(values, torch.zeros_like(values), valid, torch.tensor([1] * len(values)), 1)
 
     clips = Clips(torch.zeros(len(magnitude), 1), torch.tensor([1] * len(magnitude)), interpreter.frontend)
-    clips.spectrogram = spectrogram(magnitude)
+    clips.analysed = spectrogram(magnitude)
     clean = None if clean is None else spectrogram(torch.expm1(torch.tensor(clean, dtype=torch.float64)))
     output = ClassifierOutput(torch.zeros(len(magnitude), 2), torch.zeros(len(magnitude), 1), ())
     batch = AnalysedBatch(clips, output, torch.tensor(target), clean)
