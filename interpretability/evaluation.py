@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from tqdm import tqdm
 from interpretability.classifiers.base import Classifier
 from interpretability.errors import UserError
 from interpretability.files import write_json, write_text
-from interpretability.frontend import PLACES, Frontend, Spectrogram
+from interpretability.frontend import PLACES, Frontend
 from interpretability.methods.base import Interpreter
+from interpretability.methods.baselines import MatchedBaseline
 from interpretability.metrics.localisation import true_mask
 from interpretability.metrics.statistics import paired_difference
 from interpretability.metrics.suite import (
@@ -39,17 +40,6 @@ logger = logging.getLogger(__name__)
 
 #: Keys of a row, beside the values of its clip.
 ROW_KEYS = ("clip", "method", "place", "apply", "true", "predicted", "explained")
-
-
-class Companion(Protocol):
-    """A row made from the first method's mask, such as a baseline of the same kept area (``matched_baselines``)."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What results record about it, as plain values."""
-
-    def __call__(self, spectrogram: Spectrogram, mask: Tensor) -> Tensor:
-        """Return a mask [B, T, F], from the clips and the first method's mask [B, T, F] of them."""
 
 
 @dataclass
@@ -85,7 +75,7 @@ def evaluate(
     places: Iterable[str] = PLACES,
     device: str = "cpu",
     progress: bool = True,
-    companions: Mapping[str, Companion] | None = None,
+    companions: Mapping[str, MatchedBaseline] | None = None,
 ) -> Evaluation:
     """Measure methods on every clip of a data set, in one pass.
 
@@ -111,7 +101,7 @@ def evaluate(
     device : str
     progress : bool
         Show a progress bar.
-    companions : dict of str to companion, optional
+    companions : dict of str to MatchedBaseline, optional
         Row name -> what makes a mask from the first method's mask of the same clips. Their rows follow that method's.
 
     Returns
@@ -180,7 +170,7 @@ def evaluate(
 def _measure(
     classifier: Classifier,
     methods: dict[str, Interpreter],
-    companions: dict[str, Companion],
+    companions: dict[str, MatchedBaseline],
     batch: PaddedBatch,
     places: tuple[str, ...],
     device: str,

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput, MaskedLogits
+from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput
 from interpretability.data.audio import write_wav
 from interpretability.dictionary import Components
 from interpretability.files import write_json
 from interpretability.frontend import FrontendSettings, MaskedPair, Spectrogram, apply_mask
-from interpretability.probabilities import probabilities
+from interpretability.probabilities import MaskedLogits, probabilities
 from interpretability.report.words import Findings, locate, sentences
 
 COMPONENTS = "components"

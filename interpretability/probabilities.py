@@ -24,6 +24,14 @@ class ClassProbability:
     rest: Tensor
 
 
+@dataclass
+class MaskedLogits:
+    """Logits of what a mask keeps (``inside``) and of what it removes (``outside``), each [B, C]."""
+
+    inside: Tensor
+    outside: Tensor
+
+
 def predicted_class(scores: Tensor) -> Tensor:
     """Index of the largest score; of several equal ones, the lowest index.
 

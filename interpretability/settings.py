@@ -106,12 +106,26 @@ class Settings:
     """
 
     def __post_init__(self):
-        hints = typing.get_type_hints(type(self))
-        for item in dataclasses.fields(self):
-            value = _converted(getattr(self, item.name), hints[item.name])
-            object.__setattr__(self, item.name, value)
+        for name, value in self.checked(vars(self)).items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def checked(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of the settings that are given, checked and converted; other keys are ignored.
+
+        Raises
+        ------
+        UserError
+            If a value has another type than its field, or lies outside what is allowed.
+        """
+        hints, values = typing.get_type_hints(cls), {}
+        for item in dataclasses.fields(cls):
+            if item.name not in given:
+                continue
+            values[item.name] = value = _converted(given[item.name], hints[item.name])
             if not (_is(value, hints[item.name]) and _allowed(value, item.metadata)):
                 raise UserError(f"{item.name} is {value!r}, expected {_expected(hints[item.name], item.metadata)}")
+        return values
 
     @classmethod
     def make(cls: type[Kind], owner: str, given: Mapping[str, Any]) -> Kind:
@@ -183,7 +197,7 @@ def list_settings(kind: type[Settings]) -> str:
     lines = []
     for info in kind.infos():
         value = "required" if info.required else f"= {_text(info.default)}"
-        unit = f" {info.unit}" if info.unit else ""
+        unit = f"{', in' if info.required else ''} {info.unit}" if info.unit else ""
         meaning = textwrap.fill(info.meaning, 100, initial_indent="    ", subsequent_indent="    ")
         lines.append(f"{info.name} {value}{unit}  ({info.expected})\n{meaning}")
     return "\n".join(lines)

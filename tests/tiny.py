@@ -45,7 +45,7 @@ COMMON = {
     "valid_folds": 2,
     "test_folds": 3,
     "number_of_epochs": 1,
-    "batch_size": 2,  # 3 steps an epoch
+    "batch_size": 2,  # 3 steps per epoch
     "device": "cpu",
     "noprogressbar": None,
 }

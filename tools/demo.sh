@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make sounds, train a classifier and PIQ on them, evaluate, listen: everything lands in results/demo.
-# Run again, it goes on where it stopped and does not redo what is done; --fresh starts over.
+# Run again, it continues where it stopped and skips what is finished; --fresh starts over.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in
@@ -22,17 +22,19 @@ if [ ! -f "$demo/piq/evaluation/table.md" ] || [ ! -d "$demo/piq/examples" ]; th
     --output_folder "$demo/piq" --classifier_folder "$demo/classifier_compact/classifier"
 fi
 cp "$demo/piq/evaluation/table.md" "$demo/piq/evaluation/summary.json" "$demo/"
-"$venv/bin/python" - "$demo/piq/examples" <<'WORDS'
+examples=("$demo"/piq/examples/*/)
+first=${examples[0]%/}
+"$venv/bin/python" - "$first" <<'WORDS'
 import json, pathlib, sys
-first = min(pathlib.Path(sys.argv[1]).iterdir())
+first = pathlib.Path(sys.argv[1])
 clip = json.loads((first / "explanation.json").read_text(encoding="utf-8"))
 print(f"\nThe first test clip ({first.name}), which is {clip['true']}:", *clip["sentences"], sep="\n  ")
 WORDS
 cat <<DONE
-Listen to $demo/piq/examples/test-00000/:
+Listen to $first/:
   input.wav, explanation.wav (what the mask keeps), residual.wav (what it removes), figure.png; 7 more clips beside it.
 
-The whole took $((SECONDS - began)) s. Where to look:
+Finished in $((SECONDS - began)) s. Results:
   $demo/table.md, summary.json   all metrics and rows, with intervals
   $demo/piq/evaluation/          one line per clip, method and place of measurement (clips.jsonl)
   $demo/classifier_compact/      the classifier; its test accuracy is in classifier/classifier.json

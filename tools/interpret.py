@@ -172,7 +172,7 @@ def describe_classifier(classifier: Classifier, source: str) -> dict[str, Any]:
     return {
         "source": source,
         "kind": classifier.NAME,
-        "sha256": getattr(classifier, "description", {}).get("sha256"),
+        "sha256": classifier.description.get("sha256"),
         "task": classifier.task,
         "n_classes": len(classifier.labels),
         "frontend": classifier.frontend.settings.to_dict(),

@@ -13,7 +13,7 @@ from interpretability.errors import UserError
 from interpretability.frontend import PLACES, Clips, Frontend, FrontendSettings, MaskedPair, Spectrogram
 from interpretability.grids import Grid
 from interpretability.lengths import LengthGroups
-from interpretability.probabilities import TASKS, predicted_class
+from interpretability.probabilities import TASKS, MaskedLogits, predicted_class
 from interpretability.settings import Settings
 
 
@@ -98,14 +98,6 @@ class AnalysedBatch:
     def alone(self) -> Iterator[AnalysedBatch]:
         """Yield each clip of the batch, as :meth:`clip` gives it."""
         return map(self.clip, range(len(self)))
-
-
-@dataclass
-class MaskedLogits:
-    """Logits of what a mask keeps (``inside``) and of what it removes (``outside``), each [B, C]."""
-
-    inside: Tensor
-    outside: Tensor
 
 
 @dataclass

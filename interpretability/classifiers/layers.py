@@ -138,7 +138,7 @@ class Layout:
     # ------------------------------------------------------------------------------------------- choosing layers
 
     def select(self, wanted: Sequence[str | Mapping] | None, run: Run) -> tuple[FeatureLayer, ...]:
-        """Return the named layers, or sensible ones; finest first.
+        """Return the named layers, or those chosen automatically; finest first.
 
         Parameters
         ----------

@@ -24,7 +24,7 @@ class SourceSettings(Settings):
     """What can be given in place of what a source itself says; each kind of source takes some of these."""
 
     labels: tuple[str, ...] | None = setting(None, "class names, in the order of the logits")
-    task: str | None = setting(None, "one label a clip, or several", choices=(None, *TASKS))
+    task: str | None = setting(None, "one label per clip, or several", choices=(None, *TASKS))
     layers: tuple[str, ...] | None = setting(None, "names of the layers whose outputs are feature maps")
     level: str | None = setting(None, "the front end's level rule", choices=(None, *LEVEL_RULES))
     scale: str | None = setting(None, "scale of the frequency axis of feature maps", choices=(None, *SCALES))

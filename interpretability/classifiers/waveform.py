@@ -51,7 +51,7 @@ class WaveformSettings(Settings):
     """Settings of every classifier that takes waveforms."""
 
     layers: tuple[str | dict, ...] | None = setting(
-        None, "names of the layers whose outputs are feature maps, in any order; sensible ones if null"
+        None, "names of the layers whose outputs are feature maps, in any order; null: chosen automatically"
     )
     scale: str = setting(
         "mel",

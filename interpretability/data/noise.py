@@ -17,7 +17,7 @@ from interpretability.frontend import sample_counts
 SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav")
 #: Part -> its folder in WHAM!'s layout.
 PARTS = {"train": "tr", "test": "tt"}
-TEST_SHARE = 5  # one file in so many
+TEST_SHARE = 5  # one file in this many
 LONGEST = 60.0  # seconds of a file that are used
 
 

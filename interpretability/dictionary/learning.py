@@ -274,7 +274,7 @@ def objective(
 
 
 class _Updates:
-    """Multiplicative updates, an iteration at a time."""
+    """Multiplicative updates, one iteration at a time."""
 
     UNIT = "iteration"
 
@@ -312,7 +312,7 @@ class _Updates:
 
 
 class _MiniBatch:
-    """scikit-learn's ``MiniBatchNMF``, a pass at a time."""
+    """scikit-learn's ``MiniBatchNMF``, one pass at a time."""
 
     UNIT = "pass"
     _STATE = ("components_", "_components_numerator", "_components_denominator")

@@ -71,7 +71,7 @@ class AMT(Interpreter):
     def remark(cls, classifier: Classifier) -> str:
         """See :meth:`Interpreter.remark`."""
         variants = "|".join(classifier.ACTIVATIONS)
-        return f"--settings variant={variants}" if variants else "not here: this classifier has no activation maps"
+        return f"--settings variant={variants}" if variants else "unavailable: this classifier has no activation maps"
 
     @property
     def title(self) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interpretability.classifiers.base import AnalysedBatch, Classifier, MaskedLogits
+from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.explanation import Explanation, Interpretation
 from interpretability.frontend import APPLY_DOMAINS, MaskedPair, Spectrogram
+from interpretability.probabilities import MaskedLogits
 from interpretability.settings import Settings, setting
 
 
@@ -79,9 +80,9 @@ class Interpreter(nn.Module):
 
     @classmethod
     def remark(cls, classifier: Classifier) -> str:
-        """Return what a user has to know about it on a classifier, "not here: …" if it cannot be used there."""
+        """Return what a user has to know about it on a classifier, "unavailable: …" if it cannot be used there."""
         if cls.trainable and not classifier.feature_channels:
-            return "not here: this classifier has no feature maps; name --layers for it"
+            return "unavailable: this classifier has no feature maps; name --layers for it"
         return ""
 
     @property

@@ -1,4 +1,4 @@
-"""Baselines: masks that explain nothing, for every table. A method that is not above them explains nothing either."""
+"""Baselines: masks that explain nothing, for every table. A method that does not beat them explains nothing."""
 
 import zlib
 from dataclasses import dataclass

@@ -39,7 +39,7 @@ def save_interpreter(interpreter: Interpreter, folder: str | Path, training: dic
     """
     with atomic_folder(folder) as temporary:
         classifier = interpreter.classifier
-        known = getattr(classifier, "description", {}).get("training", {})
+        known = classifier.description.get("training", {})
         classifier_hash = save_classifier(classifier, temporary / CLASSIFIER, known)
         save_weights(interpreter, temporary / WEIGHTS)
         hashes = {"sha256": sha256(temporary / WEIGHTS), "classifier_sha256": classifier_hash}

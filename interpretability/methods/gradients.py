@@ -127,7 +127,7 @@ class Gradients(Interpreter):
         return hide_invalid(attribution, batch.spectrogram)
 
     def _attribute(self, batch: AnalysedBatch) -> Tensor:
-        # Slow to import, and imports Matplotlib: only when it is needed.
+        # imported here: slow, and only needed by this method
         from captum.attr import InputXGradient, IntegratedGradients, Saliency
 
         score = self._score_of(batch)

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from interpretability.classifiers.base import AnalysedBatch, Classifier, MaskedLogits
+from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.dictionary import Components, Dictionary, component_mask, dictionary_of
 from interpretability.explanation import Interpretation
 from interpretability.lengths import mean_over_valid
 from interpretability.methods.base import Interpreter, MethodSettings
 from interpretability.methods.objectives import batch_mean
 from interpretability.networks.l2i import Cnn14PSI, CompactPSI, Conv2dPSI, Theta
+from interpretability.probabilities import MaskedLogits
 from interpretability.settings import setting
 
 # Width of the sigmoid whose slope stands in for that of the selection; relevance runs from -1 to 1.

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from interpretability.classifiers.base import AnalysedBatch, Classifier, MaskedLogits
+from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.lengths import mean_over_valid
 from interpretability.methods.base import Interpreter, MethodSettings, hide_invalid
 from interpretability.methods.objectives import batch_mean, masked_cross_entropy, reconstruction, total_variation
 from interpretability.networks.lmac import CompactDecoder, PublishedDecoder
+from interpretability.probabilities import MaskedLogits
 from interpretability.settings import setting
 
 

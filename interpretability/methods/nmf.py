@@ -211,7 +211,7 @@ class _Shares:
         return (outer / self.whole).clamp(max=1)
 
     def weigh(self, values: Tensor) -> Tensor:
-        """Return the sum of values [T, F] over bins, weighed with the shares of each component, [K]."""
+        """Return the sum of values [T, F] over bins, weighted by the shares of each component, [K]."""
         per_bin = values.to(self.whole) / self.whole
         return ((per_bin @ self.dictionary).T * self.activations).sum(1)
 

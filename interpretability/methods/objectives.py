@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from interpretability.classifiers.base import MaskedLogits
 from interpretability.lengths import mean_over_valid
+from interpretability.probabilities import MaskedLogits
 
 
 @dataclass
@@ -54,7 +54,7 @@ def total_variation(mask: Tensor, valid: Tensor) -> Tensor:
     return over_time + mean_over_valid(mask.diff(dim=2).square(), valid)
 
 
-def loud_bins(log_magnitude: Tensor, valid: Tensor, fraction: float = 0.35, inclusive: bool = False) -> Tensor:
+def loud_bins(log_magnitude: Tensor, valid: Tensor, fraction: float, inclusive: bool = False) -> Tensor:
     """Return 1[X > fraction * max X] of each clip as float, [B, T, F]; 1[X >= …] if ``inclusive``.
 
     What PIQ's decoder, and L-MAC's in fine-tuning, learn to draw. A silent clip has no loud bins.
@@ -66,7 +66,7 @@ def loud_bins(log_magnitude: Tensor, valid: Tensor, fraction: float = 0.35, incl
 
 
 def reconstruction(
-    mask_logits: Tensor, log_magnitude: Tensor, valid: Tensor, fraction: float = 0.35, inclusive: bool = False
+    mask_logits: Tensor, log_magnitude: Tensor, valid: Tensor, fraction: float, inclusive: bool = False
 ) -> Tensor:
     """Return the mean binary cross-entropy with logits of the mask against the loud bins, [B] in nats."""
     loud = loud_bins(log_magnitude, valid, fraction, inclusive)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from interpretability.classifiers.base import AnalysedBatch, Classifier, MaskedLogits
+from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.methods.base import Interpreter, MethodSettings, hide_invalid
 from interpretability.methods.objectives import batch_mean, masked_cross_entropy, reconstruction, squared_distance
 from interpretability.networks.piq import IMAGE_NETWORKS, CompactPSI, Drawing, PublishedPSI
+from interpretability.probabilities import MaskedLogits
 from interpretability.settings import setting
 
 

@@ -18,7 +18,7 @@ from interpretability.frontend import APPLY_DOMAINS, PLACES, Clips, MaskedPair
 from interpretability.metrics import faithfulness, localisation, sparsity
 from interpretability.metrics.registry import MetricInfo, measure, metrics_of
 from interpretability.metrics.statistics import summarise
-from interpretability.probabilities import class_probability
+from interpretability.probabilities import MaskedLogits, class_probability
 
 #: Below this 1 - p the average gain divides by so little that it is noise.
 SATURATION = 1e-3
@@ -56,13 +56,6 @@ def metric_info(name: str) -> MetricInfo:
     if match:
         return MetricInfo(name, f"top-{match[1]} fidelity", "high", "{0, 1}")
     return MetricInfo(name, name.replace("_", " "), "none", "")
-
-
-class MaskedLogits(Protocol):
-    """Logits [B, C] of In and of Out."""
-
-    inside: Tensor
-    outside: Tensor
 
 
 class MaskedClassifier(Protocol):

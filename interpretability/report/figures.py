@@ -121,7 +121,7 @@ def plot_components(
         On top a bar for each component's relevance, the selected ones marked. Below, a row for each selected component,
         the most relevant first, up to 12: its column of the dictionary over frequency in Hz, and its activation (of
         which the two make up the log magnitude) over time in seconds. All rows have one scale. If there are more, all
-        of them follow as two pictures, a row each.
+        of them follow as two pictures, one per row.
     """
     chosen = ranked[:limit]
     shown = chosen[:MAX_ROWS]

@@ -1,4 +1,4 @@
-"""One explanation in plain sentences: what is heard, what the explanation carries of it, when and in which band.
+"""One explanation in plain sentences: what is heard, what the explanation retains, when and in which band.
 
 Example: "Heard as chirp_down (0.97). The explanation alone is heard as chirp_down (0.93); without it chirp_down falls
 to 0.08. Most of it lies at 0.42–0.81 s, 600–2400 Hz."

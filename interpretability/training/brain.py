@@ -21,12 +21,13 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from interpretability.classifiers.base import AnalysedBatch, Classifier, ClassifierOutput, MaskedLogits
+from interpretability.classifiers.base import AnalysedBatch, Classifier, ClassifierOutput
 from interpretability.dictionary.amortised import Factorisation
 from interpretability.errors import UserError
 from interpretability.frontend import MaskedPair
 from interpretability.methods.base import Interpreter
 from interpretability.metrics.suite import MetricSuite
+from interpretability.probabilities import MaskedLogits
 from interpretability.training.augmentation import (
     AugmentationSettings,
     crop_in_time,
@@ -154,7 +155,7 @@ class ResumableBrain(sb.Brain):
             super().fit(epoch_counter, train_set, valid_set, progressbar=False, **kwargs)
 
     def on_fit_start(self):
-        """Resume; refuse to call a longer training a shorter one."""
+        """Resume; refuse fewer epochs than are already trained."""
         super().on_fit_start()
         done, asked = self._epoch_counter.current, self.hparams.number_of_epochs
         if done > asked:

@@ -5,7 +5,7 @@ import inspect
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +54,19 @@ RUN_OPTIONS = {*HELP_TEXTS, "jit_module_keys", "compile_module_keys"}
 
 @dataclass(frozen=True)
 class RunSettings(Settings):
-    """Numbers and switches at the top of a YAML; recipes/README.md says which job reads what."""
+    """Numbers and switches at the top of a YAML: a job needs those that it reads (see recipes/README.md)."""
 
-    number_of_epochs: int = setting(1, "epochs of the training", least=1)
-    batch_size: int = setting(1, "of training and of evaluation", unit="clips", least=1)
-    lr: float = setting(0.0, "highest learning rate", least=0)
-    weight_decay: float = setting(0.0, "of the optimiser", least=0)
-    num_workers: int = setting(0, "processes that load clips", least=0)
-    n_examples: int = setting(0, "explanations that an evaluation saves", least=0)
-    clip_seconds: float | None = setting(None, "longest clip; null: any", unit="s", least=0.01)
+    number_of_epochs: int = setting(MISSING, "epochs of the training", least=1)
+    batch_size: int = setting(MISSING, "of training and of evaluation", unit="clips", least=1)
+    lr: float = setting(MISSING, "highest learning rate", least=0)
+    weight_decay: float = setting(MISSING, "of the optimiser", least=0)
+    num_workers: int = setting(MISSING, "processes that load clips", least=0)
+    n_examples: int = setting(MISSING, "explanations that an evaluation saves", least=0)
+    clip_seconds: float | None = setting(MISSING, "longest clip; null: any", unit="s", least=0.01)
+    fixed_length: bool = setting(MISSING, "whether shorter clips are padded with silence")
+    skip_bad_clips: bool = setting(MISSING, "whether bad clips are left out")
+    tensorboard: bool = setting(MISSING, "whether TensorBoard gets the statistics")
     crop_seconds: float | None = setting(None, "stretch of a clip that a training step gets", unit="s", least=0.01)
-    fixed_length: bool = setting(False, "whether shorter clips are padded with silence")
-    skip_bad_clips: bool = setting(False, "whether bad clips are left out")
-    tensorboard: bool = setting(False, "whether TensorBoard gets the statistics")
 
 
 @dataclass
@@ -105,8 +105,7 @@ class Run:
     @property
     def trainable(self) -> bool:
         """Whether the method of the YAML has anything to train."""
-        method = self["method"]
-        return bool(getattr(getattr(method, "func", method), "trainable", True))
+        return bool(getattr(unwrap(self["method"]), "trainable", True))
 
     @property
     def in_epochs(self) -> bool:
@@ -169,7 +168,10 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     script_path = None if script is None else Path(script)
     run = Run(hparams, options, folder, archive_folder, path, text, script_path)
     _check_job(run, job)
-    RunSettings.make(str(path), {name: hparams[name] for name in RunSettings.__annotations__ if name in hparams})
+    try:
+        RunSettings.checked(hparams)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if job == "evaluate" and run.trainable and not (folder / RUN_RECORD).is_file():
         raise no_run(folder)
     check_device(options.device)
@@ -235,6 +237,11 @@ def load(text: str, path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: {reason} ({type(error).__name__}); correct the YAML or the command line") from error
 
 
+def unwrap(factory: Callable) -> Callable:
+    """Return the class or function that a YAML names: HyperPyYAML wraps it in a ``functools.partial``."""
+    return getattr(factory, "func", factory)
+
+
 def build(what: str, factory: Callable, *args: Any, **kwargs: Any) -> Any:
     """Make a model from the YAML's settings; a :class:`UserError` for those that it refuses."""
     check_arguments(what, factory, *args, **kwargs)
@@ -245,7 +252,7 @@ def build(what: str, factory: Callable, *args: Any, **kwargs: Any) -> Any:
 
 def check_arguments(what: str, factory: Callable, *args: Any, **kwargs: Any) -> None:
     """Refuse arguments in the YAML that a callable (a ``functools.partial`` of HyperPyYAML) does not take."""
-    function = getattr(factory, "func", factory)
+    function = unwrap(factory)
     known = inspect.signature(function)
     try:
         known.bind(*getattr(factory, "args", ()), *args, **{**getattr(factory, "keywords", {}), **kwargs})
@@ -275,7 +282,7 @@ def _check_job(run: Run, job: str) -> None:
             )
     if job == "interpreter" and "method" in hparams and not run.trainable:
         raise UserError(
-            f"{run.yaml}: the method {getattr(run['method'], 'func', run['method']).__name__} has nothing to train; "
+            f"{run.yaml}: the method {unwrap(run['method']).__name__} has nothing to train; "
             "run evaluate.py with the same YAML"
         )
     needed = KEYS[job]
@@ -298,7 +305,7 @@ def _check_job(run: Run, job: str) -> None:
         close = difflib.get_close_matches(stray[0], names, n=3)
         advice = f"did you mean {' or '.join(close)}? Correct it" if close else "correct it"
         raise UserError(
-            f"{run.yaml}: {stray[0]!r} is read by no job, and nothing in the YAML refers to it: {advice} or remove it "
+            f"{run.yaml}: {stray[0]!r} is not a known key and is not used in the YAML: {advice} or remove it "
             "(recipes/README.md lists the keys)"
         )
 
@@ -309,6 +316,5 @@ def _missing(names: Iterable[str], stray: Iterable[str] = ()) -> UserError:
     close = difflib.get_close_matches(names[0], sorted(stray), n=1)
     hint = f" (it has {close[0]!r}: a typing error?)" if close else ""
     return UserError(
-        f"the YAML has no {', '.join(map(repr, names))}, which this job needs{hint}: compare it with the recipe's own "
-        "YAMLs"
+        f"the YAML has no {', '.join(map(repr, names))}, which this job needs{hint}: see the YAMLs in hparams/"
     )

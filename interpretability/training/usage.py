@@ -17,14 +17,16 @@ from interpretability.methods.gradients import ATTRIBUTIONS
 from interpretability.settings import Settings, list_settings
 from interpretability.training.augmentation import AugmentationSettings
 from interpretability.training.composition import compose, list_keys, list_yamls
+from interpretability.training.recipe import RunSettings
 
-#: Key of a YAML -> name -> what may be configured under it.
+#: Key of a YAML ("": its top) -> name -> what may be configured under it.
 SETTINGS: dict[str, dict[str, type[Settings]]] = {
     "method": {name: kind.Settings for name, kind in METHODS.items()},
     "classifier": {name: kind.Settings for name, kind in CLASSIFIERS.items()},
     "dictionary": {"dictionary": DictionarySettings},
     "augmentation": {"augmentation": AugmentationSettings},
     "frontend": {"frontend": FrontendSettings},
+    "": {"run": RunSettings},
 }
 
 
@@ -60,7 +62,8 @@ def settings_of(name: str) -> str:
     name = "gradients" if name in ATTRIBUTIONS else name
     for key, kinds in SETTINGS.items():
         if name in kinds:
-            title = f"{name}: --{key}.NAME VALUE, or under {key} in a YAML"
+            prefix, place = (f"{key}.", f"under {key} in") if key else ("", "at the top of")
+            title = f"{name}: --{prefix}NAME VALUE, or {place} a YAML"
             return f"{title}\n{textwrap.indent(list_settings(kinds[name]), '  ')}"
     names = [name for kinds in SETTINGS.values() for name in kinds]
     close = difflib.get_close_matches(name, names, n=1)

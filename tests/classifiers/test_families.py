@@ -115,7 +115,7 @@ def test_ast_cells_lie_where_the_grid_says(folders):
 
 
 def test_whisper_rows_lie_where_the_grid_says(classifiers):
-    """The convolutions in front of the blocks: two mel frames a row, 20 ms, the first one on sample 0."""
+    """The convolutions in front of the blocks: two mel frames per row, 20 ms, the first one on sample 0."""
     layer = classifiers["whisper"].layers[-1]
     assert (layer.stride, layer.centre) == (320.0, 0.0)
     infos = {info.name: info for info in classifiers["whisper"].describe_layers()}

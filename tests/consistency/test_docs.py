@@ -13,6 +13,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
 PAGES = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("recipes/**/*.md")]
 
+#: The first line of a method that follows a paper.
+PAPER = r'"""[^\n]*arXiv (\d{4}\.\d{5})'
 #: Of the tables of results in README.md: a newcomer reads one of this size.
 MAX_RESULTS = (4, 6)
 
@@ -55,10 +57,11 @@ def test_tables_of_results_are_short():
 
 def test_each_paper_of_a_method_is_linked():
     linked = set(re.findall(r"https://arxiv\.org/abs/(\d{4}\.\d{5})", README.read_text(encoding="utf-8")))
-    for path in (REPOSITORY / "interpretability" / "methods").glob("*.py"):
-        source = re.match(r'"""[^\n]*arXiv (\d{4}\.\d{5})', path.read_text(encoding="utf-8"))
-        if source:
-            assert source[1] in linked, f"methods/{path.name} follows arXiv {source[1]}"
+    methods = (REPOSITORY / "interpretability" / "methods").glob("*.py")
+    sources = {path.name: re.match(PAPER, path.read_text(encoding="utf-8")) for path in methods}
+    papers = {name: source[1] for name, source in sources.items() if source}
+    assert papers
+    assert {name: paper for name, paper in papers.items() if paper not in linked} == {}
 
 
 def test_the_citation_file_is_complete_and_has_the_version_of_the_package():

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from interpretability.classifiers.base import MaskedLogits
 from interpretability.lengths import mean_over_valid
 from interpretability.methods.objectives import (
     loud_bins,
@@ -14,6 +13,7 @@ from interpretability.methods.objectives import (
     squared_distance,
     total_variation,
 )
+from interpretability.probabilities import MaskedLogits
 
 VALID = torch.tensor([[True, True, True, False], [True, True, False, False]])
 
@@ -51,10 +51,10 @@ def test_total_variation_against_loops():
 
 def test_loud_bins_by_hand_and_silence_has_none():
     log_magnitude = torch.tensor([[[1.0, 0.36, 0.34]], [[0.0, 0.0, 0.0]]])
-    assert loud_bins(log_magnitude, torch.ones(2, 1, dtype=torch.bool)).tolist() == [[[1, 1, 0]], [[0, 0, 0]]]
+    assert loud_bins(log_magnitude, torch.ones(2, 1, dtype=torch.bool), 0.35).tolist() == [[[1, 1, 0]], [[0, 0, 0]]]
     # What lies in the padding sets no threshold.
     padded = torch.tensor([[[1.0, 0.36], [9.0, 9.0]]])
-    assert loud_bins(padded, torch.tensor([[True, False]])).tolist() == [[[1, 1], [0, 0]]]
+    assert loud_bins(padded, torch.tensor([[True, False]]), 0.35).tolist() == [[[1, 1], [0, 0]]]
 
 
 def test_reconstruction_by_hand_and_at_saturation():
@@ -62,8 +62,8 @@ def test_reconstruction_by_hand_and_at_saturation():
     valid = torch.ones(1, 1, dtype=torch.bool)
     logits = torch.tensor([[[0.0, math.log(3)]]])
     wanted = (math.log(2) + math.log(4)) / 2  # -log sigmoid(0) and -log(1 - sigmoid(log 3))
-    assert float(reconstruction(logits, log_magnitude, valid)) == pytest.approx(wanted, rel=1e-6)
-    assert torch.isfinite(reconstruction(torch.tensor([[[-1e4, 1e4]]]), log_magnitude, valid)).all()
+    assert float(reconstruction(logits, log_magnitude, valid, 0.35)) == pytest.approx(wanted, rel=1e-6)
+    assert torch.isfinite(reconstruction(torch.tensor([[[-1e4, 1e4]]]), log_magnitude, valid, 0.35)).all()
 
 
 def test_squared_distance_by_hand():

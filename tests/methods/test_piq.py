@@ -6,7 +6,6 @@ import pytest
 import torch
 from tiny import LABELS, noise, training_step
 
-from interpretability.classifiers.base import MaskedLogits
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.classifiers.focalnet import FocalNetClassifier
@@ -14,6 +13,7 @@ from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
 from interpretability.methods.piq import PIQ
 from interpretability.networks.piq import CompactPSI, FocalNetPSI, PublishedPSI, ViTPSI, key_classes
+from interpretability.probabilities import MaskedLogits
 
 
 def compact(n_classes=3):

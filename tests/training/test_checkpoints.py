@@ -64,7 +64,7 @@ def test_checkpoints_in_the_middle_of_an_epoch(piq_job):
 
 @pytest.mark.slow
 def test_killed_while_saving(classifier_job):
-    # Network and optimiser are two files an epoch; the fourth is the optimiser of epoch 2.
+    # Network and optimiser are two files per epoch; the fourth is the optimiser of epoch 2.
     killed = classifier_job.hit("save", 0, 4, signal.SIGKILL)
     assert killed.code == -signal.SIGKILL, killed.err
     assert [name.startswith("partial+CKPT") for name in checkpoints(classifier_job.folder)] == [False, True]

@@ -265,12 +265,12 @@ def test_a_typing_error_in_the_yaml(tiny_esc50, tmp_path, out, old, new, words):
         (
             "seed: 1234\n",
             "seed: 1234\nclip_second: 5.0\n",
-            ["'clip_second' is read by no job", "did you mean clip_seconds"],
+            ["'clip_second' is not a known key", "did you mean clip_seconds"],
         ),
         (
             "seed: 1234\n",
             "seed: 1234\nabacus: 5  # not <abacus>\n",
-            ["'abacus' is read by no job", "correct it or remove"],
+            ["'abacus' is not a known key", "correct it or remove"],
         ),
     ],
 )

@@ -21,7 +21,7 @@ def test_a_command_line_that_asks_nothing():
 @pytest.mark.parametrize(("key", "name"), [(key, name) for key, kinds in SETTINGS.items() for name in kinds])
 def test_the_settings_of_everything_that_has_some(key, name):
     text = answer(SCRIPT, ["hparams/piq.yaml", "--list_settings", name])
-    assert text.startswith(f"{name}: --{key}.NAME VALUE")
+    assert text.startswith(f"{name}: --{key}{'.' if key else ''}NAME VALUE, or ")
     for line in list_settings(SETTINGS[key][name]).splitlines():
         assert line in text
 

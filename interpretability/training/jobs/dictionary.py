@@ -1,6 +1,7 @@
 """The job behind ``train_nmf.py``, which is also run for interpreters that need a dictionary."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,8 @@ def _factorise(
     learned = learn_dictionary(
         frames, frontend.settings, labels, run["dictionary"], run["seed"], state, training, progress
     )
-    learned.training["seconds"] = time.monotonic() - began  # of this call: an interrupted one is not counted
+    seconds = time.monotonic() - began  # of this call: an interrupted one is not counted
+    learned = replace(learned, training={**learned.training, "seconds": seconds})
     _save_dictionary(learned, path)
     state.unlink(missing_ok=True)
 

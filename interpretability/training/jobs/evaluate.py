@@ -74,7 +74,7 @@ def _save_examples(interpreter: Interpreter, dataset: DynamicItemDataset, folder
     """Save explanations of test clips spread over the split: wavs, figure, description."""
     device = next(iter(interpreter.classifier.parameters())).device
     count = min(n_examples, len(dataset))
-    with atomic_folder(folder) as temporary:  # all or none: a part would look like the whole
+    with atomic_folder(folder) as temporary:  # all or nothing: a partial folder would look complete
         for position in [round(k * (len(dataset) - 1) / max(count - 1, 1)) for k in range(count)]:
             item = dataset[position]
             explanation = interpreter.explain(item["signal"][None].to(device))

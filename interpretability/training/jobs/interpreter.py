@@ -20,7 +20,7 @@ from interpretability.methods.folder import DESCRIPTION, RUN_SUBFOLDER
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import TRAIN_PREFIX, InterpreterBrain, seed_step
 from interpretability.training.jobs.dictionary import learn_own_dictionary
-from interpretability.training.recipe import OWN_FOLDER, RUN_RECORD, Run, build
+from interpretability.training.recipe import OWN_FOLDER, RUN_RECORD, Run, build, unwrap
 from interpretability.training.record import (
     ALWAYS,
     SELECTION,
@@ -91,7 +91,7 @@ def assemble(run: Run, prepared: PreparedData, classifier: Classifier, learn: bo
     """Build the interpreter; ``learn``: learn its dictionary first, if it needs one and is given none."""
     factory: Callable = run["method"]
     dictionary = None
-    if any(info.name == "dictionary" for info in getattr(factory, "func", factory).Settings.infos()):
+    if any(info.name == "dictionary" for info in unwrap(factory).Settings.infos()):
         dictionary = _find_dictionary(run, prepared, classifier, learn)
         factory = partial(factory, dictionary=dictionary)
     seed_step(run["seed"], "init")
