@@ -467,7 +467,7 @@ class Oracle(Interpreter):
 def synthetic(tmp_path_factory):
     """Test clips of the Synthetic data, with targets."""
     folder = tmp_path_factory.mktemp("synthetic")
-    prepared = prepare_synthetic(folder / "data", folder, n_train=10, n_valid=10, n_test=10, seconds=1.0)
+    prepared = prepare_synthetic(folder / "data", folder, seed=1234, n_train=10, n_valid=10, n_test=10, seconds=1.0)
     assert prepared.has_targets("test")
     splits = ("test",)
     with_targets = make_datasets(prepared, list(SYNTHETIC_LABELS), 16000, splits=splits, with_targets=True)["test"]

@@ -24,8 +24,10 @@ from sklearn.preprocessing import StandardScaler
 from interpretability.command_line import guarded
 from interpretability.data.audio import read_audio
 from interpretability.data.manifest import PreparedData, read_manifest
-from interpretability.data.synthetic import prepare_synthetic
+from interpretability.training.composition import compose
+from interpretability.training.recipe import load
 
+_RECIPE = Path(__file__).parents[1] / "recipes" / "Synthetic" / "hparams" / "classifier_compact.yaml"
 _N_FFT = 1024  # samples
 _WINDOW = 372  # samples, 23 ms at 16 kHz: what the classifiers see
 _HOP = 186  # samples
@@ -67,27 +69,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the probe's accuracy in one line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data_folder", type=Path, required=True, help="where the Synthetic data is or is to be made")
-    parser.add_argument("--seed", type=int, default=1234, help="of the data (default: %(default)s)")
-    parser.add_argument("--n_train", type=int, default=800, help="training clips (default: %(default)s)")
-    parser.add_argument("--n_valid", type=int, default=200, help="validation clips (default: %(default)s)")
-    parser.add_argument("--n_test", type=int, default=200, help="test clips (default: %(default)s)")
+    data = parser.add_argument_group("the data, by default as in the recipe")
+    for name in ("data_seed", "n_train", "n_valid", "n_test"):
+        data.add_argument(f"--{name}", type=int)
     return guarded(lambda: _report(parser.parse_args(arguments)))
 
 
 def _report(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as manifests:
-        prepared = prepare_synthetic(
-            options.data_folder,
-            manifests,
-            seed=options.seed,
-            n_train=options.n_train,
-            n_valid=options.n_valid,
-            n_test=options.n_test,
-        )
-        accuracy = probe(prepared)
+    given = {name: str(value) for name, value in vars(options).items() if value is not None}
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = load(compose(_RECIPE, {**given, "output_folder": folder}), _RECIPE)
+        accuracy = probe(recipe["prepare"]())
     print(
         f"linear probe on the mean spectrum: test accuracy {accuracy:.3f} "
-        f"(seed {options.seed}, {options.n_train} training clips, {options.n_test} test clips)"
+        f"(seed {recipe['data_seed']}, {recipe['n_train']} training clips, {recipe['n_test']} test clips)"
     )
 
 

@@ -83,7 +83,7 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
 def open_torch(
     place: str,
     labels: Sequence[str] | None = None,
-    sample_rate: int | None = None,
+    sample_rate: int = 16000,
     task: str = "single",
     layers: Sequence[str] | None = None,
     level: str = "none",
@@ -100,7 +100,7 @@ def open_torch(
     labels : sequence of str
         Class names, in the order of the logits.
     sample_rate : int
-        In Hz; 16000 if not given.
+        In Hz.
     task, layers, scale
         As in :class:`~interpretability.classifiers.module.ModuleClassifier`.
     level : {"none", "peak"}
@@ -112,7 +112,7 @@ def open_torch(
     """
     if labels is None:
         raise UserError(f"torch:{place} does not say what its classes are: give labels, in the order of the logits")
-    frontend = frontend_for(16000 if sample_rate is None else sample_rate, level)
+    frontend = frontend_for(sample_rate, level)
     classifier = ModuleClassifier(
         labels, frontend, task, module=place, arguments=arguments or {}, layers=layers, scale=scale
     )

@@ -49,8 +49,11 @@ def data(tmp_path):
     return make_data(tmp_path / "ESC-50")
 
 
+USUAL = {"download": False, "esc10_only": False, "train_folds": (1, 2, 3), "valid_folds": 4, "test_folds": 5}
+
+
 def prepare(data, tmp_path, **options):
-    return prepare_esc50(data, tmp_path / "manifests", **{"download": False, **options})
+    return prepare_esc50(data, tmp_path / "manifests", **{**USUAL, **options})
 
 
 def assert_refused(tmp_path, data, *parts, error=UserError, **options):
@@ -66,7 +69,7 @@ def assert_refused(tmp_path, data, *parts, error=UserError, **options):
 # ---- The splits ----
 
 
-def test_the_default_splits(data, tmp_path):
+def test_the_usual_splits(data, tmp_path):
     prepared = prepare(data, tmp_path)
     assert prepared.labels == ["zebra", "ant", "mule"]
     assert json.loads((tmp_path / "manifests" / "labels.json").read_text()) == prepared.labels

@@ -18,13 +18,13 @@ from interpretability.data.synthetic import prepare_synthetic
 from interpretability.errors import UserError
 
 RATE = 16000
-SMALL = {"n_train": 20, "n_valid": 10, "n_test": 10}
+SMALL = {"seed": 3, "n_train": 20, "n_valid": 10, "n_test": 10}
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synthetic")
-    return prepare_synthetic(folder / "data", folder / "manifests", seed=3, **SMALL)
+    return prepare_synthetic(folder / "data", folder / "manifests", **SMALL)
 
 
 # ------------------------------------------------------------------------------------------------ the shortcut
@@ -70,7 +70,7 @@ def test_shortcut_settings_are_checked(tmp_path):
         ({"n_test": 3}, "n_test"),
     ]:
         with pytest.raises(UserError, match=message):
-            prepare_synthetic(tmp_path / "data", tmp_path / "m", **wrong)
+            prepare_synthetic(tmp_path / "data", tmp_path / "m", **{**SMALL, **wrong})
     assert not (tmp_path / "data").exists()
 
 
@@ -118,7 +118,7 @@ def test_clips_do_not_depend_on_the_count(small, tmp_path):
 def test_second_run_touches_nothing(small):
     files = [*small.data_root.rglob("*.*"), *small.manifests.values()]
     before = {path: path.stat().st_mtime_ns for path in files}
-    again = prepare_synthetic(small.data_root, small.manifests["train"].parent, seed=3, **SMALL)
+    again = prepare_synthetic(small.data_root, small.manifests["train"].parent, **SMALL)
     assert again == small
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
@@ -127,14 +127,14 @@ def test_second_run_touches_nothing(small):
 def test_folder_of_other_settings_is_refused(small, tmp_path, other):
     before = (small.data_root / "synthetic.json").stat().st_mtime_ns
     with pytest.raises(UserError, match=f"{next(iter(other))}=.*give another data folder, or delete") as caught:
-        prepare_synthetic(small.data_root, tmp_path, **{"seed": 3, **SMALL, **other})
+        prepare_synthetic(small.data_root, tmp_path, **{**SMALL, **other})
     assert "\n" not in str(caught.value)
     assert (small.data_root / "synthetic.json").stat().st_mtime_ns == before
     assert not any(tmp_path.iterdir())
 
 
 def test_fraction_without_a_class_is_no_difference(small, tmp_path):
-    prepare_synthetic(small.data_root, tmp_path, seed=3, shortcut_fraction=0.5, **SMALL)
+    prepare_synthetic(small.data_root, tmp_path, shortcut_fraction=0.5, **SMALL)
 
 
 def test_foreign_folder_is_refused_and_left_alone(tmp_path):
@@ -158,7 +158,7 @@ def test_damaged_settings_are_one_clear_error(tmp_path, content):
 
 def test_empty_folder_is_filled(tmp_path):
     (tmp_path / "data").mkdir()
-    prepared = prepare_synthetic(tmp_path / "data", tmp_path / "m", n_train=10, n_valid=10, n_test=10)
+    prepared = prepare_synthetic(tmp_path / "data", tmp_path / "m", seed=1, n_train=10, n_valid=10, n_test=10)
     assert len(list((prepared.data_root / "audio").iterdir())) == 30
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "m"]
 
@@ -182,7 +182,7 @@ def test_interrupted_making_leaves_nothing(tmp_path, monkeypatch, fault):
 
 
 def test_missing_clip(tmp_path):
-    counts = {"n_train": 10, "n_valid": 10, "n_test": 10}
+    counts = {"seed": 1, "n_train": 10, "n_valid": 10, "n_test": 10}
     data, manifests = tmp_path / "data", tmp_path / "m"
     prepare_synthetic(data, manifests, **counts)
     (data / "audio" / "train-00003.wav").unlink()
@@ -209,11 +209,11 @@ def probe_tool():
 
 def test_mean_spectrum_does_not_tell_the_classes(probe_tool, tmp_path, capsys):
     arguments = ["--data_folder", str(tmp_path / "data"), "--n_train", "300", "--n_valid", "10", "--n_test", "100"]
-    assert probe_tool.main([*arguments, "--seed", "2"]) == 0
+    assert probe_tool.main([*arguments, "--data_seed", "2"]) == 0
     line = capsys.readouterr().out.strip()
     assert "\n" not in line
     assert "seed 2, 300 training clips, 100 test clips" in line
     accuracy = float(line.split("accuracy ")[1].split()[0])
     assert 0.12 <= accuracy <= 0.6  # guessing gives 0.1
-    assert probe_tool.main([*arguments, "--seed", "3"]) == 2
+    assert probe_tool.main([*arguments, "--data_seed", "3"]) == 2
     assert "seed=2 instead of 3" in capsys.readouterr().err
