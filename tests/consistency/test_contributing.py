@@ -14,6 +14,8 @@ import tiny
 
 from interpretability.methods.folder import METHODS
 
+pytestmark = pytest.mark.slow
+
 #: What makes the runs tiny.
 TINY = {"device": "cpu", "noprogressbar": None, "batch_size": 2}
 TINY_SETTINGS = {

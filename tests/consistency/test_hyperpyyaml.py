@@ -265,6 +265,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_what_a_run_archives_loads_alone_in_stock_hyperpyyaml_and_can_be_run_again(tmp_path):
     """As a file, from another folder, in a process that has imported nothing of the package."""
     expected, paths = [], []

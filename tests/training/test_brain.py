@@ -229,6 +229,7 @@ class TestDictionaryBrain:
             def isatty(self):
                 return True
 
+        monkeypatch.delenv("COLUMNS", raising=False)  # tqdm cuts its line there
         for stop_after, shown in ((1, ["epoch 1 of 2"]), (None, ["epoch 2 of 2", "100 %", "validation loss"])):
             monkeypatch.setattr(sys, "stderr", Terminal())
             self.fit(tmp_path / "save", 2, stop_after=stop_after, noprogressbar=False)
