@@ -101,6 +101,7 @@ def test_a_missing_file_is_named(published, tmp_path):
         import_published("piq", tmp_path / "ours", {"decoder": "x"})
 
 
+@pytest.mark.slow
 def test_cnn14_gives_the_answers_of_speechbrains_own_modules(published_cnn14, tmp_path):
     folder, modules = published_cnn14
     returned = import_published("cnn14", tmp_path / "ours", paths(folder, CNN14_ESC50), emb_dim=4)

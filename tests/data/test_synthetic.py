@@ -207,6 +207,7 @@ def probe_tool():
     return module
 
 
+@pytest.mark.slow
 def test_mean_spectrum_does_not_tell_the_classes(probe_tool, tmp_path, capsys):
     arguments = ["--data_folder", str(tmp_path / "data"), "--n_train", "300", "--n_valid", "10", "--n_test", "100"]
     assert probe_tool.main([*arguments, "--data_seed", "2"]) == 0

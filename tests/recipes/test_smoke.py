@@ -137,11 +137,15 @@ def runs(tmp_path_factory) -> Runs:
 
 def rows(kind: str) -> list:
     """Return the names of the rows that train a classifier, or that explain one."""
-    return [
-        pytest.param(name, marks=pytest.mark.slow) if row.as_user or ("paper" in name and row.classifier) else name
-        for name, row in register.REGISTER.items()
-        if (row.classifier is None) == (kind == "classifier")
-    ]
+    names = [name for name, row in register.REGISTER.items() if (row.classifier is None) == (kind == "classifier")]
+    return [pytest.param(name, marks=pytest.mark.slow) if is_slow(name) else name for name in names]
+
+
+def is_slow(name: str) -> bool:
+    """Whether a row takes long; of Synthetic, one that explains is enough where time is short."""
+    row = register.REGISTER[name]
+    explains_synthetic = name.startswith("Synthetic") and name != "Synthetic/lmac"
+    return row.classifier is not None and (bool(row.as_user) or "paper" in name or explains_synthetic)
 
 
 def expected_clips(data: Path, recipe: str) -> dict[str, int]:

@@ -165,6 +165,7 @@ def test_samples_that_are_not_finite(data, out, workers, value):
     assert tiny.leftovers(out) == []
 
 
+@pytest.mark.slow
 def test_clips_with_a_bad_body_are_left_out_of_every_job(data, tmp_path):
     wav = np.ones(4000, dtype=np.float32)
     wav[100] = np.nan

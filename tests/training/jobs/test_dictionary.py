@@ -1,5 +1,6 @@
 """Dictionaries learned by a script of their own, once, with every algorithm."""
 
+import pytest
 import tiny
 import torch
 
@@ -10,6 +11,7 @@ from interpretability.methods import load_interpreter
 NMF = tiny.RECIPE / "hparams" / "nmf.yaml"
 
 
+@pytest.mark.slow
 def test_learned_once_and_explained_with(tiny_esc50, tiny_classifier_folder, tmp_path):
     run, settings = tmp_path / "run", {"classifier_folder": tiny_classifier_folder}
     line = tiny.run("evaluate", tiny_esc50, tmp_path / "absent", NMF, **settings).line

@@ -78,6 +78,7 @@ def test_an_interpreter_of_fewer_epochs_is_saved_again(piq_job):
     tiny.assert_same_run(piq_job.folder, piq_job.reference)
 
 
+@pytest.mark.slow
 def test_examples_appear_together(piq_job, monkeypatch):
     shutil.copytree(piq_job.reference, piq_job.folder)
     save, calls = Explanation.save, []
@@ -186,6 +187,7 @@ def untrained(untrained_yaml, tiny_esc50, tiny_classifier_folder, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path):
     outcome = untrained("evaluate")
     assert outcome.code == 0, outcome.err

@@ -48,6 +48,7 @@ def test_two_processes_train_one_interpreter(tiny_esc50, tiny_classifier_folder,
 class TestDictionaries:
     L2I = tiny.RECIPE / "hparams" / "l2i.yaml"
 
+    @pytest.mark.slow
     def test_l2i_learns_its_own_and_says_so(self, tiny_esc50, tiny_classifier_folder, tmp_path):
         run, settings = tmp_path / "run", {"classifier_folder": tiny_classifier_folder}
         outcome = tiny.run("interpreter", tiny_esc50, run, self.L2I, **settings)
