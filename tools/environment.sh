@@ -27,5 +27,3 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     || fail "pip could not install $requirements: check the network and the disk, then run this again"
   echo "$wanted" > "$stamp"
 fi
-# glibc's memory in huge pages: less time for the large buffers of trainings on CPUs, and the same numbers.
-export GLIBC_TUNABLES="${GLIBC_TUNABLES-glibc.malloc.hugetlb=1}"
