@@ -369,8 +369,10 @@ class MaskedPair:
     @cached_property
     def spectrogram(self) -> Spectrogram:
         """In, then Out, with phase, frames and lengths of the clips: 2B of them."""
-        twice = torch.arange(len(self.whole), device=self.magnitudes.device).repeat(2)
-        return replace(self.whole.spectrogram[twice], magnitude=self.magnitudes)
+        whole, twice = self.whole.spectrogram, torch.arange(len(self.whole), device=self.magnitudes.device).repeat(2)
+        return Spectrogram(
+            self.magnitudes, whole.phase[twice], whole.valid[twice], whole.lengths[twice], whole.n_samples
+        )
 
     @property
     def clips(self) -> Clips:
