@@ -24,6 +24,17 @@ class MethodSettings(Settings):
     )
 
 
+@dataclass(frozen=True)
+class ComponentSettings(MethodSettings):
+    """Settings of every method that explains by components of a dictionary."""
+
+    dictionary: Any = setting(
+        None,
+        "file of a dictionary that was learned behind the same front end, or the run folder of train_nmf.py that holds "
+        "it; saved with the interpreter, whose settings keep its description",
+    )
+
+
 class Interpreter(nn.Module):
     """Base class of every method.
 

@@ -7,7 +7,6 @@ classifier, ``s = Theta z``. The relevance of a component is its share ``z_k The
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.dictionary import Components, Dictionary, component_mask, dictionary_of
 from interpretability.explanation import Interpretation
 from interpretability.lengths import mean_over_valid
-from interpretability.methods.base import Interpreter, MethodSettings
+from interpretability.methods.base import ComponentSettings, Interpreter
 from interpretability.methods.objectives import batch_mean
 from interpretability.networks.l2i import Cnn14PSI, CompactPSI, Conv2dPSI, Theta
 from interpretability.probabilities import MaskedLogits
@@ -28,14 +27,9 @@ TEMPERATURE = 0.1
 
 
 @dataclass(frozen=True)
-class L2ISettings(MethodSettings):
+class L2ISettings(ComponentSettings):
     """Settings of :class:`L2I`."""
 
-    dictionary: Any = setting(
-        None,
-        "W, learned behind the same front end: a dictionary's file, or the run folder of train_nmf.py; saved with the "
-        "interpreter, whose settings keep its description",
-    )
     network: str = setting(
         "compact",
         "compact: any classifier's feature maps merged coarse to fine, at low cost. conv2d and cnn14: SpeechBrain's "

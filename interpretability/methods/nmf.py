@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +26,7 @@ from interpretability.dictionary import (
 )
 from interpretability.explanation import Interpretation
 from interpretability.frontend import Spectrogram, apply_mask
-from interpretability.methods.base import Interpreter, MethodSettings
+from interpretability.methods.base import ComponentSettings, Interpreter
 from interpretability.probabilities import class_probability, log_odds
 from interpretability.settings import setting
 
@@ -38,14 +37,9 @@ CHUNK_FRAMES = 8 * 512
 
 
 @dataclass(frozen=True)
-class NMFSettings(MethodSettings):
+class NMFSettings(ComponentSettings):
     """Settings of :class:`NMF`."""
 
-    dictionary: Any = setting(
-        None,
-        "file of a dictionary, or the run folder of train_nmf.py that holds it; saved with the interpreter, whose "
-        "settings keep its description",
-    )
     relevance: str = setting(
         "removal",
         "relevance of a component. removal: what the class's probability loses without it, one forward pass each; "
