@@ -34,7 +34,7 @@ from interpretability.methods import METHODS, Interpreter, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
 from interpretability.methods.nmf import NMF
 from interpretability.metrics.suite import MetricSuite, clip_values
-from interpretability.training.usage import settings_of
+from interpretability.training.usage import settings_text
 
 SHORTEST, LONGEST = 0.1, 60.0  # seconds
 DEFAULT_METHOD = "integrated_gradients"
@@ -52,7 +52,7 @@ def interpret(arguments: argparse.Namespace) -> None:
         outside 0.1 to 60 s.
     """
     if arguments.list_settings is not None:
-        print(settings_of(arguments.list_settings))
+        print(settings_text(arguments.list_settings))
         return
     check_device(arguments.device)
     training: dict[str, Any] = {}

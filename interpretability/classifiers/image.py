@@ -145,7 +145,7 @@ class ImageClassifier(Classifier):
         self.input_norm = nn.BatchNorm2d(1) if self.settings.input_norm else None
         self.image_frames = self.settings.image_frames
         configuration = self.configuration({**self.SMALL, **self.settings.config})
-        whole = {name: plain(getattr(configuration, name)) for name in settings_of(type(configuration))}
+        whole = {name: plain(getattr(configuration, name)) for name in option_names(type(configuration))}
         self.settings = replace(self.settings, config=whole)
         self.image_size = pair(configuration.image_size)
         self.n_channels = int(configuration.num_channels)
@@ -176,7 +176,7 @@ class ImageClassifier(Classifier):
         import transformers  # slow to import, and few classifiers need it
 
         kind = getattr(transformers, cls.CONFIG)
-        known = settings_of(kind)
+        known = option_names(kind)
         unknown = sorted(set(settings) - set(known))
         if unknown:
             raise UserError(f"config has {', '.join(unknown)}, which {cls.CONFIG} does not; it has {', '.join(known)}")
@@ -247,7 +247,7 @@ class ImageClassifier(Classifier):
             content, _ = kind.get_config_dict(source)
         if content.get("model_type") != kind.model_type:
             raise UserError(f"{source} holds a {content.get('model_type')!r} model, expected {kind.model_type!r}")
-        return {name: content[name] for name in settings_of(kind) if name in content}
+        return {name: content[name] for name in option_names(kind) if name in content}
 
     def load_network(self, state: dict[str, Tensor], where: str) -> None:
         """Load the network's weights, under the names of any version of Transformers.
@@ -375,6 +375,6 @@ def plain(value: Any) -> Any:
     return list(value) if isinstance(value, (list, tuple)) else value
 
 
-def settings_of(kind: type) -> list[str]:
+def option_names(kind: type) -> list[str]:
     """Return the settings of a configuration's own kind, without those that every configuration has."""
     return [name for name in kind.__annotations__ if not name.startswith("_")]

@@ -124,12 +124,12 @@ def list_keys(text: str) -> list[Key]:
     return _keys(_parse(text, "the YAML"))
 
 
-def settings_of(target: str) -> dict[str, Any] | None:
+def settings_taken_by(target: str) -> dict[str, Any] | None:
     """Return what a class or function takes from a YAML: name -> default; None if it takes anything, or does not exist.
 
     Example
     -------
-    >>> settings_of("interpretability.classifiers.conv2d.Conv2dClassifier")["dim"]
+    >>> settings_taken_by("interpretability.classifiers.conv2d.Conv2dClassifier")["dim"]
     256
     """
     thing = pydoc.locate(target)
@@ -167,7 +167,7 @@ def _written(node: Any) -> str:
 def _taken(node: Any) -> dict[str, Any] | None:
     """Return the settings that the class or function of a node's tag takes; None if that is unknown."""
     kind, _, target = _tag(node).partition(":")
-    known = settings_of(target) if f"{kind}:" in _OBJECTS else None
+    known = settings_taken_by(target) if f"{kind}:" in _OBJECTS else None
     return known and {name: known[name] for name in known if kind != "!name" or name not in _GIVEN_BY_JOBS}
 
 

@@ -18,7 +18,7 @@ SELECTION = ("selection_key", "selection_mode")
 STEPS = ("lr", "weight_decay", "batch_size")  # of the training alone: an evaluation may use other batches
 
 
-def settings_of(run: Run, *names: str) -> dict[str, Any]:
+def values_of(run: Run, *names: str) -> dict[str, Any]:
     """Return those settings of the run's YAML."""
     return {name: run[name] for name in names}
 
@@ -67,7 +67,7 @@ def is_trained(folder: Path, description: str, epochs: int) -> bool:
 def origin(run: Run, dictionary_training: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return what a saved interpreter or dictionary records about the run that made it."""
     learned = {"dictionary": dictionary_training} if dictionary_training else {}
-    return {**settings_of(run, *ALWAYS), "commit": commit(), **learned}
+    return {**values_of(run, *ALWAYS), "commit": commit(), **learned}
 
 
 def _change(old: Any, new: Any) -> str:

@@ -40,14 +40,14 @@ def answer(script: str | None, argv: Sequence[str]) -> str | None:
     """
     if "--list_settings" in argv:
         place = list(argv).index("--list_settings")
-        return settings_of(argv[place + 1] if place + 1 < len(argv) else "")
+        return settings_text(argv[place + 1] if place + 1 < len(argv) else "")
     if "--help" in argv or "-h" in argv:
         yaml = None if argv[0].startswith("-") else argv[0]
         return "\n\n".join([_usage(script), *([_keys(yaml)] if yaml else _yamls(script)), _options()])
     return None
 
 
-def settings_of(name: str) -> str:
+def settings_text(name: str) -> str:
     """Return what a method, a classifier … can be set to; of ``all`` a page of Markdown (``docs/settings.md``).
 
     Raises
@@ -56,7 +56,7 @@ def settings_of(name: str) -> str:
         If nothing of that name has settings.
     """
     if name == "all":
-        sections = (f"## {each}\n\n```\n{settings_of(each)}\n```" for kinds in SETTINGS.values() for each in kinds)
+        sections = (f"## {each}\n\n```\n{settings_text(each)}\n```" for kinds in SETTINGS.values() for each in kinds)
         head = "# Settings\n\nWritten by `python tools/interpret.py --list_settings all > docs/settings.md`."
         return "\n\n".join([head, *sections])
     name = "gradients" if name in ATTRIBUTIONS else name

@@ -16,7 +16,7 @@ import pytest
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml
 
-from interpretability.training.composition import compose, list_yamls, settings_of
+from interpretability.training.composition import compose, list_yamls, settings_taken_by
 from interpretability.training.recipe import load
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -186,7 +186,7 @@ def test_no_yaml_repeats_a_default(path, tmp_path):
         owner = functools.reduce(lambda node, part: node[part], place[:-1], whole)
         kind, _, target = tag_of(owner).partition(":")
         if kind in ("!new", "!name") and place not in known and not leaf[0]:
-            assert leaf[1] != (settings_of(target) or {}).get(place[-1]), f"{name}: {leaf[1]} is the default"
+            assert leaf[1] != (settings_taken_by(target) or {}).get(place[-1]), f"{name}: {leaf[1]} is the default"
 
 
 @pytest.mark.parametrize("name", sorted({path.name for path in OF_DATA}))

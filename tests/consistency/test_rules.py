@@ -8,7 +8,7 @@ import pytest
 
 from interpretability.classifiers import CLASSIFIERS
 from interpretability.methods import METHODS
-from interpretability.training.usage import settings_of
+from interpretability.training.usage import settings_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "interpretability"
@@ -75,4 +75,4 @@ def test_settings_are_stated_in_their_dataclass_alone(kind):
 def test_the_page_of_settings_is_made_from_them():
     """To make it again: python tools/interpret.py --list_settings all > docs/settings.md"""
     page = (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert page == settings_of("all") + "\n"
+    assert page == settings_text("all") + "\n"

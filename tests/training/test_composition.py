@@ -5,7 +5,7 @@ from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 
 from interpretability.errors import MissingError, UserError
-from interpretability.training.composition import REQUIRED, Key, compose, list_keys, settings_of
+from interpretability.training.composition import REQUIRED, Key, compose, list_keys, settings_taken_by
 
 COUNTER = "!new:speechbrain.utils.epoch_loop.EpochCounter"
 
@@ -217,12 +217,12 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_the_settings_of_a_class_are_those_of_its_dataclass_and_of_its_signature():
-    compact = settings_of("interpretability.classifiers.compact.CompactClassifier")
+    compact = settings_taken_by("interpretability.classifiers.compact.CompactClassifier")
     assert {"labels": REQUIRED, "frontend": None, "task": "single", "dropout": 0.2}.items() <= compact.items()
-    vit = settings_of("interpretability.classifiers.vit.ViTClassifier.from_pretrained")
+    vit = settings_taken_by("interpretability.classifiers.vit.ViTClassifier.from_pretrained")
     assert {"source": REQUIRED, "pooling": "mean", "image_frames": 431}.items() <= vit.items()
-    assert settings_of("collections.OrderedDict") is None  # takes anything
-    assert settings_of("no.such.thing") is None
+    assert settings_taken_by("collections.OrderedDict") is None  # takes anything
+    assert settings_taken_by("no.such.thing") is None
 
 
 def test_what_the_job_gives_is_no_setting_of_the_yaml(write):

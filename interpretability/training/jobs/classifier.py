@@ -8,7 +8,7 @@ from interpretability.classifiers.folder import DESCRIPTION
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import ClassifierBrain, seed_step
 from interpretability.training.recipe import Run, build
-from interpretability.training.record import ALWAYS, SELECTION, STEPS, is_trained, keep_record, origin, settings_of
+from interpretability.training.record import ALWAYS, SELECTION, STEPS, is_trained, keep_record, origin, values_of
 
 
 def train_classifier(run: Run) -> None:
@@ -26,7 +26,7 @@ def train_classifier(run: Run) -> None:
         "labels": classifier.labels,
         "frontend": classifier.frontend.settings.to_dict(),
         "data": prepared.description,
-        **settings_of(run, *ALWAYS, *SELECTION, *STEPS),
+        **values_of(run, *ALWAYS, *SELECTION, *STEPS),
         "augmentation": augmentation.to_dict(),
     }
     keep_record(run.output_folder, record)

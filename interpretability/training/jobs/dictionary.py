@@ -24,7 +24,7 @@ from interpretability.training.assembly import (
 )
 from interpretability.training.brain import DictionaryBrain, seed_step
 from interpretability.training.recipe import OWN_FOLDER, Run
-from interpretability.training.record import ALWAYS, SELECTION, STEPS, keep_record, origin, settings_of
+from interpretability.training.record import ALWAYS, SELECTION, STEPS, keep_record, origin, values_of
 
 
 def train_dictionary(run: Run) -> None:
@@ -43,7 +43,7 @@ def learn_own_dictionary(run: Run, prepared: PreparedData, classifier: Classifie
         "labels": prepared.labels,
         "frontend": frontend.settings.to_dict(),
         "data": prepared.description,
-        **settings_of(run, *ALWAYS, *((*SELECTION, *STEPS) if settings.in_epochs else ())),
+        **values_of(run, *ALWAYS, *((*SELECTION, *STEPS) if settings.in_epochs else ())),
     }
     keep_record(folder, record)
     if run.archive_folder == folder:

@@ -20,7 +20,7 @@ from interpretability.training.jobs.interpreter import (
     save_in_run,
 )
 from interpretability.training.recipe import OWN_FOLDER, Run
-from interpretability.training.record import ALWAYS, SELECTION, keep_record, origin, settings_of
+from interpretability.training.record import ALWAYS, SELECTION, keep_record, origin, values_of
 
 
 def evaluate_interpreter(run: Run) -> None:
@@ -34,7 +34,7 @@ def evaluate_interpreter(run: Run) -> None:
     interpreter, record = assembled.interpreter, assembled.record
     brain = make_interpreter_brain(run, interpreter) if run.trainable else None
     guarded_settings = (*ALWAYS, *SELECTION) if run.trainable else ALWAYS
-    keep_record(run.output_folder, {**record, **settings_of(run, *guarded_settings)}, must_exist=run.trainable)
+    keep_record(run.output_folder, {**record, **values_of(run, *guarded_settings)}, must_exist=run.trainable)
     run.archive()
     if brain is None:
         made_by = origin(run, assembled.dictionary_training)

@@ -29,7 +29,7 @@ from interpretability.training.record import (
     keep_record,
     origin,
     read_record,
-    settings_of,
+    values_of,
 )
 from interpretability.weights import read_description
 
@@ -47,7 +47,7 @@ def train_interpreter(run: Run) -> None:
         "finetuned_from": _start_from(run, assembled.interpreter),
     }
     brain = make_interpreter_brain(run, assembled.interpreter, noise)
-    keep_record(run.output_folder, {**record, **settings_of(run, *ALWAYS, *SELECTION, *STEPS)})
+    keep_record(run.output_folder, {**record, **values_of(run, *ALWAYS, *SELECTION, *STEPS)})
     run.archive()
     if is_trained(run.output_folder / RUN_SUBFOLDER, DESCRIPTION, int(run["number_of_epochs"])):
         return
