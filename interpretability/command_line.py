@@ -1,16 +1,20 @@
-"""What every command of the project does with errors, logs and devices: one line for the user, the rest to a file."""
+"""What every command of the project does with errors, logs and devices: one line for the user, the rest to a file.
 
+Nothing that is slow to import is imported here: what a command does is imported in the care of :func:`guarded`.
+"""
+
+import argparse
 import errno
 import logging
+import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from interpretability.errors import UserError, user_errors
@@ -19,6 +23,26 @@ logger = logging.getLogger(__name__)
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+
+
+def command(parser: argparse.ArgumentParser, action: str, argv: Sequence[str] | None = None) -> int:
+    """Parse a command line, import what it is for, and call that; return the exit status of :func:`guarded`.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        It answers ``--help``, and refuses what it does not understand, by itself (``SystemExit``).
+    action : str
+        ``package.module:function``, which takes the parsed arguments.
+    argv : sequence of str, optional
+        Defaults to ``sys.argv[1:]``.
+    """
+
+    def run() -> None:
+        arguments = parser.parse_intermixed_args(argv)
+        pkgutil.resolve_name(action)(arguments)
+
+    return guarded(run)
 
 
 def guarded(action: Callable[[], Any]) -> int:
@@ -110,6 +134,8 @@ def _fixable(error: Exception) -> str | None:
 
 def check_device(device: str | None) -> None:
     """Raise a :class:`UserError` if PyTorch cannot use a device (None: the best that is there)."""
-    # torch has no type of its own for it.
+    import torch  # slow to import
+
+    # It has no type of its own for it.
     with user_errors(f"device {device!r} cannot be used", RuntimeError, AssertionError, advice="; try --device cpu"):
         torch.empty(0, device=device)

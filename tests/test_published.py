@@ -1,6 +1,5 @@
 """Published checkpoints, as SpeechBrain's own modules save them, become folders that give the same answers."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from speechbrain.processing.features import Filterbank
 from transformers import FocalNetBackbone, FocalNetConfig, ViTConfig, ViTModel
 
 from interpretability.classifiers import load_classifier
+from interpretability.commands import main
 from interpretability.errors import MissingError, UserError
 from interpretability.methods import load_interpreter
 from interpretability.published import (
@@ -272,53 +272,46 @@ def test_the_documented_sizes_are_those_of_the_published_models():
 
 
 @EACH_IMAGE
-def test_command_line_for_networks_of_images(kind, tmp_path, capsys, tool):
+def test_command_line_for_networks_of_images(kind, tmp_path, capsys):
     published, config = PUBLISHED[kind].paths, IMAGE[kind]
     modules = image_modules(kind)
     folder = publish(tmp_path / "published", modules, published)
     modules["embedding_model"].config.save_pretrained(folder)
     arguments = ["--model", kind, "--out", str(tmp_path / "ours"), "--source", str(folder)]
-    assert tool([*arguments, "--image_frames", "100"]) == 0
+    assert main.import_published([*arguments, "--image_frames", "100"]) == 0
     assert f"{'ViT' if kind == 'vit' else 'FocalNet'} for 3 classes" in capsys.readouterr().out
     ours = load_classifier(tmp_path / "ours")
     assert ours.image_frames == 100
     assert config.items() <= ours.architecture()["config"].items()
-    assert tool([*arguments, "--dim", "4"]) == 2
+    assert main.import_published([*arguments, "--dim", "4"]) == 2
     assert f"--dim given, but --model {kind} has --image_frames" in capsys.readouterr().err
-    assert tool(["--model", kind, "--out", str(tmp_path / "no"), "--source", str(tmp_path / "absent")]) == 2
+    assert (
+        main.import_published(["--model", kind, "--out", str(tmp_path / "no"), "--source", str(tmp_path / "absent")])
+        == 2
+    )
     assert capsys.readouterr().err.startswith("error: could not get")
 
 
 # ------------------------------------------------------------------------------------------------- the command line
 
 
-@pytest.fixture(scope="module")
-def tool():
-    """``main`` of ``tools/import_published.py``."""
-    script = Path(__file__).resolve().parents[1] / "tools" / "import_published.py"
-    spec = importlib.util.spec_from_file_location("import_published", script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-def test_command_line(published, tmp_path, capsys, tool):
+def test_command_line(published, tmp_path, capsys):
     arguments = ["--dim", "4", "--codebook_size", "30"]
-    assert tool(["--out", str(tmp_path / "ours"), "--source", str(published[0]), *arguments]) == 0
+    assert main.import_published(["--out", str(tmp_path / "ours"), "--source", str(published[0]), *arguments]) == 0
     assert "PIQ for 3 classes" in capsys.readouterr().out
-    assert tool(["--out", str(tmp_path / "no"), "--source", str(tmp_path / "absent"), *arguments]) == 2
+    assert main.import_published(["--out", str(tmp_path / "no"), "--source", str(tmp_path / "absent"), *arguments]) == 2
     assert capsys.readouterr().err.startswith("error: could not get")
 
 
-def test_command_line_for_cnn14(published_cnn14, tmp_path, capsys, tool):
+def test_command_line_for_cnn14(published_cnn14, tmp_path, capsys):
     arguments = ["--model", "cnn14", "--out", str(tmp_path / "ours"), "--source", str(published_cnn14[0])]
-    assert tool([*arguments, "--emb_dim", "4"]) == 0
+    assert main.import_published([*arguments, "--emb_dim", "4"]) == 0
     assert "CNN14 for 3 classes" in capsys.readouterr().out
     assert load_classifier(tmp_path / "ours").architecture()["emb_dim"] == 4
     # A size of the other model is refused, and not passed over in silence.
-    assert tool([*arguments, "--codebook_size", "30"]) == 2
+    assert main.import_published([*arguments, "--codebook_size", "30"]) == 2
     assert capsys.readouterr().err == (
         "error: --codebook_size given, but --model cnn14 has --n_mels, --emb_dim: leave it out or name its model\n"
     )
-    assert tool(["--out", str(tmp_path / "piq"), "--n_mels", "64"]) == 2
+    assert main.import_published(["--out", str(tmp_path / "piq"), "--n_mels", "64"]) == 2
     assert "--n_mels given, but --model piq has" in capsys.readouterr().err

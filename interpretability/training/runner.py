@@ -5,22 +5,18 @@
 The YAML says everything else; ``recipes/README.md`` lists its keys.
 """
 
+import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from interpretability.command_line import guarded
-from interpretability.training.jobs.classifier import train_classifier
-from interpretability.training.jobs.dictionary import train_dictionary
-from interpretability.training.jobs.evaluate import evaluate_interpreter
-from interpretability.training.jobs.interpreter import train_interpreter
-from interpretability.training.recipe import Run, start
-from interpretability.training.usage import answer
 
-JOBS: dict[str, Callable[[Run], None]] = {
-    "classifier": train_classifier,
-    "interpreter": train_interpreter,
-    "dictionary": train_dictionary,
-    "evaluate": evaluate_interpreter,
+#: Job -> what does it. Imported only when a command line asks for it: a recipe's script starts at once.
+JOBS = {
+    "classifier": "interpretability.training.jobs.classifier:train_classifier",
+    "interpreter": "interpretability.training.jobs.interpreter:train_interpreter",
+    "dictionary": "interpretability.training.jobs.dictionary:train_dictionary",
+    "evaluate": "interpretability.training.jobs.evaluate:evaluate_interpreter",
 }
 
 
@@ -44,9 +40,10 @@ def main(job: str, script: str | None = None, argv: Sequence[str] | None = None)
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def run() -> None:
-        text = answer(script, arguments)
+        text = pkgutil.resolve_name("interpretability.training.usage:answer")(script, arguments)
         if text is None:
-            JOBS[job](start(script, arguments, job))
+            start = pkgutil.resolve_name("interpretability.training.recipe:start")
+            pkgutil.resolve_name(JOBS[job])(start(script, arguments, job))
         else:
             print(text)
 

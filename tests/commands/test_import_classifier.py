@@ -1,6 +1,5 @@
 """``tools/import_classifier.py``: any model saved as a folder, its layers as a table, or a one-line error."""
 
-import importlib.util
 import json
 import sys
 
@@ -10,18 +9,15 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from interpretability.classifiers import load_classifier, save_classifier
+from interpretability.commands import main
 
-SCRIPT = tiny.REPOSITORY / "tools" / "import_classifier.py"
 LABELS = list(tiny.CLASSES)
 
 
 @pytest.fixture(scope="module")
 def tool():
     """Call the tool in this process."""
-    spec = importlib.util.spec_from_file_location("import_classifier_tool", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda *arguments: tiny.call(module.main, [str(argument) for argument in arguments])
+    return lambda *arguments: tiny.call(main.import_classifier, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

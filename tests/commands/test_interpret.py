@@ -3,7 +3,6 @@
 By a trained run first, then by methods that need no training, on saved classifiers and on those of other libraries.
 """
 
-import importlib.util
 import json
 import math
 import os
@@ -19,6 +18,7 @@ from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.vit import ViTClassifier
+from interpretability.commands import main
 from interpretability.frontend import Frontend, FrontendSettings
 from interpretability.methods import METHODS
 from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
@@ -31,10 +31,7 @@ RESULTS = ["explanation.json", "explanation.wav", "figure.png", "input.wav", "re
 @pytest.fixture(scope="module")
 def interpret():
     """Call the tool in this process."""
-    spec = importlib.util.spec_from_file_location("interpret_tool", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda *arguments: tiny.call(module.main, [str(argument) for argument in arguments])
+    return lambda *arguments: tiny.call(main.interpret, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

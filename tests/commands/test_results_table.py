@@ -1,28 +1,17 @@
 """``tools/results_table.py``: comparable runs in one table, others refused in one line; baselines once; times."""
 
 import copy
-import importlib.util
 import json
 import shutil
-import sys
 
 import pytest
 import tiny
 
+from interpretability.commands import main
 from interpretability.frontend import PLACES
 from interpretability.metrics.suite import METRICS, metric_info
 
 SCRIPT = tiny.REPOSITORY / "tools" / "results_table.py"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("results_table_tool", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        yield module
 
 
 def interval(mean):
@@ -95,8 +84,8 @@ def make(tmp_path):
     return write
 
 
-def run(tool, *argv):
-    return tiny.call(tool.main, [str(text) for text in argv])
+def run(*argv):
+    return tiny.call(main.results_table, [str(text) for text in argv])
 
 
 def table_rows(text, title):
@@ -109,12 +98,12 @@ def table_rows(text, title):
 SPECTROGRAM, WAVEFORM = "Measured on the masked spectrogram", "Measured on the masked sound"
 
 
-def test_methods_with_their_own_baselines_and_the_common_ones_once(tool, make, tmp_path):
+def test_methods_with_their_own_baselines_and_the_common_ones_once(make, tmp_path):
     a = make("a", summary_of("piq", 0.5))
     b = make(
         "b", summary_of("lmac", 0.6, training={"epochs": 20, "best_epoch": 7, "seconds": 61.7, "commit": "d" * 40})
     )
-    outcome = run(tool, a, f"L-MAC={b}", "--out", tmp_path / "new folder" / "table.md")
+    outcome = run(a, f"L-MAC={b}", "--out", tmp_path / "new folder" / "table.md")
     assert outcome.code == 0, outcome.err
     text = (tmp_path / "new folder" / "table.md").read_text("utf-8")
     assert outcome.out == text + "\n"
@@ -141,9 +130,9 @@ def test_methods_with_their_own_baselines_and_the_common_ones_once(tool, make, t
     assert list(rows["L-MAC"].values()) == ["L-MAC", "20", "7", "62", "8.4", "0.60", "d" * 12, "e" * 12]
 
 
-def test_heads_come_from_the_table_of_metrics(tool, make):
+def test_heads_come_from_the_table_of_metrics(make):
     l2i = summary_of("l2i", scores={"fid_top1": 0.9, "auroc": 0.8})
-    outcome = run(tool, make("a", summary_of()), make("b", l2i))
+    outcome = run(make("a", summary_of()), make("b", l2i))
     head, _, rows = table_rows(outcome.out, SPECTROGRAM)
     wanted = [metric_info(name) for name in (*METRICS, "auroc", "fid_top1")]
     assert [text.split(" (")[0].rstrip(" ↑↓") for text in head[2:]] == [info.label for info in wanted]
@@ -184,11 +173,11 @@ def change(path, value):
         (change(["provenance", "suite"], "mixtures"), "suite: clean and mixtures"),
     ],
 )
-def test_what_was_not_measured_alike_is_refused(tool, make, tmp_path, alter, message):
+def test_what_was_not_measured_alike_is_refused(make, tmp_path, alter, message):
     other = summary_of("lmac")
     alter(other)
     a, b, c = make("a", summary_of()), make("b", summary_of("l2i")), make("c", other)
-    outcome = run(tool, a, b, c, "--out", tmp_path / "table.md")
+    outcome = run(a, b, c, "--out", tmp_path / "table.md")
     assert outcome.code == 2
     assert f"({message}" in outcome.line
     assert str(a) in outcome.line
@@ -197,12 +186,12 @@ def test_what_was_not_measured_alike_is_refused(tool, make, tmp_path, alter, mes
     assert not (tmp_path / "table.md").exists()
 
 
-def test_runs_on_several_classifiers_if_asked_for(tool, make):
+def test_runs_on_several_classifiers_if_asked_for(make):
     one = make("one", summary_of("piq"))
     two = make("two", summary_of("lmac", classifier="0123456789abcdef"))
-    refused = run(tool, one, two)
+    refused = run(one, two)
     assert "classifier: feedfacecafe0000 and 0123456789abcdef" in refused.line
-    outcome = run(tool, one, two, "--any_classifier")
+    outcome = run(one, two, "--any_classifier")
     assert outcome.code == 0, outcome.err
     assert outcome.out.startswith("data: ESC-10; test folds: 5; n: 80; seed: 1234. Means")
     assert "| feedfacecafe | 0.863 | piq |" in outcome.out
@@ -211,26 +200,26 @@ def test_runs_on_several_classifiers_if_asked_for(tool, make):
     # Baselines of a fixed area depend on the classifier: only those at each method's own area stay.
     assert names == ["piq", "↳ energy, same area", "lmac", "↳ energy, same area"]
     other = make("other", summary_of("l2i", seed=1, classifier="0123"))
-    assert "seed: 1234 and 1" in run(tool, one, other, "--any_classifier").line
+    assert "seed: 1234 and 1" in run(one, other, "--any_classifier").line
 
 
-def test_every_difference_is_named(tool, make):
+def test_every_difference_is_named(make):
     other = summary_of("lmac", seed=7, clip_seconds=2.0)
-    line = run(tool, make("a", summary_of()), make("b", other)).line
+    line = run(make("a", summary_of()), make("b", other)).line
     assert "(seed: 1234 and 7; clip_seconds: 5.0 and 2.0)" in line
 
 
-def test_what_does_not_decide_the_clips_may_differ(tool, make):
+def test_what_does_not_decide_the_clips_may_differ(make):
     other = summary_of("lmac", commit="f" * 40)
     other["provenance"]["data"]["n_clips"] = {"train": 240, "valid": 80, "test": 80}
     other["provenance"]["data"]["n_skipped"] = 3
-    outcome = run(tool, make("a", summary_of()), make("b", other))
+    outcome = run(make("a", summary_of()), make("b", other))
     assert outcome.code == 0, outcome.err
     assert "| " + "f" * 12 + " |" in outcome.out
 
 
-def test_baselines_of_two_domains_are_distinguished(tool, make):
-    outcome = run(tool, make("a", summary_of()), make("b", summary_of("lmac", apply="linear")))
+def test_baselines_of_two_domains_are_distinguished(make):
+    outcome = run(make("a", summary_of()), make("b", summary_of("lmac", apply="linear")))
     _, names, _ = table_rows(outcome.out, WAVEFORM)
     assert names[-4:] == [
         "M = 1 (log masks)",
@@ -244,28 +233,28 @@ def test_baselines_of_two_domains_are_distinguished(tool, make):
     ("origin", "cell"),
     [(None, "62"), ({"sha256": "ab", "seconds": 390.4}, "390 + 62"), ({"sha256": "ab", "seconds": None}, "– + 62")],
 )
-def test_fine_tuning_shows_the_extra_time(tool, make, origin, cell):
+def test_fine_tuning_shows_the_extra_time(make, origin, cell):
     training = {"epochs": 2, "best_epoch": 1, "seconds": 61.7, "commit": "d" * 40, "finetuned_from": origin}
-    outcome = run(tool, make("a", summary_of("lmac", training=training)))
+    outcome = run(make("a", summary_of("lmac", training=training)))
     assert outcome.code == 0, outcome.err
     _, _, rows = table_rows(outcome.out, "What each method took")
     assert rows["lmac"]["training (s)"] == cell
 
 
 @pytest.mark.parametrize(("seconds", "cell"), [(61.7, "14 + 62"), (None, "14")])
-def test_the_time_of_a_dictionary_counts(tool, make, seconds, cell):
+def test_the_time_of_a_dictionary_counts(make, seconds, cell):
     training = {
         "commit": "d" * 40,
         "dictionary": {"seconds": 14.2},
         **({} if seconds is None else {"seconds": seconds}),
     }
-    outcome = run(tool, make("a", summary_of("l2i", training=training)))
+    outcome = run(make("a", summary_of("l2i", training=training)))
     assert outcome.code == 0, outcome.err
     _, _, rows = table_rows(outcome.out, "What each method took")
     assert rows["l2i"]["training (s)"] == cell
 
 
-def test_a_method_without_training_and_an_older_evaluation(tool, make):
+def test_a_method_without_training_and_an_older_evaluation(make):
     amt = summary_of("amt", training={"seed": 1234})
     amt["seconds_per_clip"]["amt"] = None  # an evaluation that was only finished, with nothing left to measure
     old = summary_of("piq")
@@ -273,7 +262,7 @@ def test_a_method_without_training_and_an_older_evaluation(tool, make):
     for results_of_place in old["places"].values():
         for name in ("energy, same area", "random, same area"):
             del results_of_place[name]
-    outcome = run(tool, make("a", amt), make("b", old))
+    outcome = run(make("a", amt), make("b", old))
     assert outcome.code == 0, outcome.err
     _, names, _ = table_rows(outcome.out, SPECTROGRAM)
     assert names == ["amt", "↳ energy, same area", "piq", "M = 1", "energy top 20%"]
@@ -281,13 +270,13 @@ def test_a_method_without_training_and_an_older_evaluation(tool, make):
     assert list(rows["amt"].values())[1:] == ["–", "–", "–", "–", "0.50", "–", "e" * 12]
 
 
-def test_what_settings_decide_is_not_ranked_and_notes_stand_below(tool, make):
+def test_what_settings_decide_is_not_ranked_and_notes_stand_below(make):
     amt = summary_of("amt", training={"seed": 1234})
     amt["notes"] = {"amt": ["class-agnostic", "SPS is fixed"], "M = 1": ["never mind"]}
     for results_of_place in amt["places"].values():
         results_of_place["amt"]["fixed"] = ["sps", "comp"]
     plain = summary_of("piq")
-    outcome = run(tool, f"AMT, mean={make('a', amt)}", make("b", {**plain, "notes": {}}))
+    outcome = run(f"AMT, mean={make('a', amt)}", make("b", {**plain, "notes": {}}))
     assert outcome.code == 0, outcome.err
     for title in (SPECTROGRAM, WAVEFORM):
         _, _, rows = table_rows(outcome.out, title)
@@ -296,13 +285,13 @@ def test_what_settings_decide_is_not_ranked_and_notes_stand_below(tool, make):
             assert "fixed" not in rows[name].values()
     assert outcome.out.count("**Notes**\n\n- AMT, mean: class-agnostic; SPS is fixed.\n\n**What each method took") == 1
     assert "never mind" not in outcome.out
-    assert "Notes" not in run(tool, make("c", plain)).out
+    assert "Notes" not in run(make("c", plain)).out
 
 
-def test_names(tool, make):
+def test_names(make):
     a, b = make("a", summary_of()), make("seed=1234", summary_of())
-    assert "two runs are called piq: give each a name, NAME=RUN" in run(tool, a, b).line
-    outcome = run(tool, a, f"other | seed={b}")
+    assert "two runs are called piq: give each a name, NAME=RUN" in run(a, b).line
+    outcome = run(a, f"other | seed={b}")
     assert outcome.code == 0, outcome.err
     assert "| other \\| seed | 80 |" in outcome.out
     assert "| other \\| seed | 40 |" in outcome.out
@@ -312,30 +301,30 @@ def test_names(tool, make):
     "content",
     ["", "[]", "{}", '{"places": {}, "provenance": {}, "n": 3}', '{"places": {"a": {"x": {}}, "b": {}}, "n": 3}'],
 )
-def test_what_is_no_summary_is_one_clear_line(tool, make, content):
+def test_what_is_no_summary_is_one_clear_line(make, content):
     folder = make("a", {})
     (folder / "evaluation" / "summary.json").write_text(content, "utf-8")
-    outcome = run(tool, folder)
+    outcome = run(folder)
     assert outcome.code == 2
     assert "is not the summary of an evaluation" in outcome.line
 
 
-def test_a_run_that_was_not_evaluated(tool, make, tmp_path):
-    outcome = run(tool, make("a", summary_of()), f"new={tmp_path / 'new'}")
+def test_a_run_that_was_not_evaluated(make, tmp_path):
+    outcome = run(make("a", summary_of()), f"new={tmp_path / 'new'}")
     assert outcome.code == 2
     assert "evaluate it first" in outcome.line
     assert str(tmp_path / "new" / "evaluation" / "summary.json") in outcome.line
 
 
-def test_summaries_are_read_only(tool, make):
+def test_summaries_are_read_only(make):
     summary = summary_of()
     folder = make("a", copy.deepcopy(summary))
-    assert run(tool, folder).code == 0
+    assert run(folder).code == 0
     assert json.loads((folder / "evaluation" / "summary.json").read_text("utf-8")) == summary
 
 
 @pytest.mark.slow
-def test_a_real_run(tool, tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path):
+def test_a_real_run(tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path):
     folder = tmp_path / "piq run"
     shutil.copytree(tiny_piq_run, folder)
     evaluated = tiny.run("evaluate", tiny_esc50, folder, classifier_folder=tiny_classifier_folder)

@@ -1,0 +1,96 @@
+"""What ``tools/import_classifier.py`` does: save any model as a classifier's folder, or list its layers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from interpretability.classifiers import save_classifier
+from interpretability.classifiers.folder import DESCRIPTION
+from interpretability.classifiers.sources import open_classifier
+from interpretability.classifiers.waveform import WaveformClassifier
+from interpretability.errors import MissingError, UserError
+from interpretability.files import check_replaceable
+
+
+def read_labels(path: Path) -> list[str]:
+    """Return the class names of a text file, one per line, in the order of the logits."""
+    if not path.is_file():
+        raise MissingError(f"no class names at {path}: give a text file with one name per line")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file in UTF-8 ({error}): give one with one class name per line") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_arguments(text: str) -> dict:
+    """Return a JSON object given on the command line."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"--arguments is not JSON ({error}), expected an object: '{{\"width\": 64}}'") from error
+    if not isinstance(content, dict):
+        raise UserError(f"--arguments is {text}, expected a JSON object: '{{\"width\": 64}}'")
+    return content
+
+
+def layer_table(classifier: WaveformClassifier) -> str:
+    """Return the layers that can be feature maps as a table."""
+    header = ("", "layer", "kind", "shape for 1 s", "stride")
+    rows = [
+        (
+            "*" if layer.default else "",
+            layer.name,
+            layer.kind,
+            "x".join(map(str, layer.shape)),
+            f"{layer.stride_ms:.1f} ms",
+        )
+        for layer in classifier.describe_layers()
+    ]
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    )
+
+
+def import_classifier(options: argparse.Namespace) -> None:
+    """Open the model; list its layers, or save it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be opened, or options do not fit each other or the source.
+    """
+    if options.out is None and not options.list_layers:
+        raise UserError("no --out: name the folder to make (or --list_layers)")
+    if options.out is not None and not options.list_layers:
+        check_replaceable(options.out, DESCRIPTION)
+    classifier = open_classifier(
+        options.source,
+        layers=[name.strip() for name in options.layers.split(",") if name.strip()]
+        if options.layers is not None
+        else None,
+        task=options.task,
+        level=options.level,
+        labels=None if options.labels is None else read_labels(options.labels),
+        scale=options.scale,
+        sample_rate=options.sample_rate,
+        arguments=None if options.arguments is None else read_arguments(options.arguments),
+        weights=options.weights,
+    )
+    if options.list_layers:
+        if not isinstance(classifier, WaveformClassifier):
+            raise UserError(f"{options.source}: the feature maps of a classifier {classifier.NAME!r} cannot be chosen")
+        print(layer_table(classifier))
+        return
+    save_classifier(classifier, options.out, {"source": options.source})
+    settings = classifier.frontend.settings
+    print(
+        f"{classifier.NAME} classifier of {len(classifier.labels)} classes ({classifier.task}-label, "
+        f"{settings.sample_rate} Hz) in {options.out}"
+    )
+    if isinstance(classifier, WaveformClassifier):
+        print("feature maps: " + (", ".join(layer.name for layer in classifier.layers) or "none"))

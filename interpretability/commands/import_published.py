@@ -1,0 +1,43 @@
+"""What ``tools/import_published.py`` does: save a published SpeechBrain checkpoint as a folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from interpretability.classifiers.folder import DESCRIPTION as CLASSIFIER
+from interpretability.errors import UserError
+from interpretability.files import check_replaceable
+from interpretability.methods.folder import DESCRIPTION as INTERPRETER
+from interpretability.published import PUBLISHED, import_published
+
+
+def import_as_folder(options: argparse.Namespace) -> None:
+    """Import the model that the options name.
+
+    Raises
+    ------
+    UserError
+        For a model that is not known, a size of another model, or files that are absent or do not fit.
+    """
+    model = PUBLISHED.get(options.model)
+    if model is None:
+        raise UserError(f"--model is {options.model!r}, expected one of {', '.join(sorted(PUBLISHED))}")
+    given = {name: getattr(options, name) for other in PUBLISHED.values() for name in other.sizes}
+    settings = {name: value for name, value in given.items() if value is not None}
+    foreign = [f"--{name}" for name in settings if name not in model.sizes]
+    if foreign:
+        expected = ", ".join(f"--{name}" for name in model.sizes)
+        raise UserError(
+            f"{', '.join(foreign)} given, but --model {options.model} has {expected}: leave it out or name its model"
+        )
+    check_replaceable(options.out, CLASSIFIER if model.interpreter is None else INTERPRETER)
+    paths = None
+    if options.source is not None:
+        folder = options.source.resolve()
+        paths = {name: str(folder / Path(path).name) for name, path in model.paths.items()}
+        if "config" in model.settings and (folder / "config.json").is_file():
+            settings["config"] = folder
+    imported = import_published(options.model, options.out, paths, **settings)
+    labels = imported.labels if model.interpreter is None else imported.classifier.labels
+    print(f"{model.title} for {len(labels)} classes in {options.out}")

@@ -1,0 +1,130 @@
+"""The commands' options and help. What a command does is imported once its command line is understood.
+
+Each function here takes a command line (``sys.argv[1:]`` by default) and returns the exit status. The scripts in
+``tools/`` and the commands of the installed package call it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+
+from interpretability.command_line import command
+
+
+def interpret(argv: Sequence[str] | None = None) -> int:
+    """Explain one sound, by a trained method or with no training at all.
+
+        interpret RUN_FOLDER SOUND --out DIR [--target CLASS]
+        interpret --classifier SOURCE SOUND --out DIR [--method NAME] [--settings KEY=VALUE …]
+        interpret --classifier SOURCE --list_methods
+
+    RUN_FOLDER is the output folder of a finished training run (or its ``interpreter`` folder). SOURCE is any
+    classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``, ``torch:package.module:Class`` or the folder of a saved
+    classifier; it is then explained by a method that needs no training. The sound can be of any rate, mono or
+    not, from 0.1 s to 60 s. DIR gets the explanation and the residual as wav, a figure, and a description
+    with all settings and every metric as JSON; and for methods that explain by components (L2I, NMF) also the
+    components, drawn and as sounds.
+    """
+    parser = _parser(interpret, usage=argparse.SUPPRESS)
+    parser.add_argument("paths", type=Path, nargs="*", help="[RUN_FOLDER] SOUND: any file that soundfile reads")
+    parser.add_argument("--classifier", help="any classifier, explained with no training, instead of RUN_FOLDER")
+    parser.add_argument("--method", help="of --classifier; --list_methods names the default")
+    parser.add_argument("--settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the method")
+    parser.add_argument(
+        "--classifier_settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the source: layers, labels, …"
+    )
+    parser.add_argument("--list_methods", action="store_true", help="list what can be done with --classifier")
+    parser.add_argument("--list_settings", metavar="METHOD", help="list what a method or classifier can be set to")
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    parser.add_argument("--target", help="class to explain (name or index); the predicted one by default")
+    parser.add_argument("--device", default="cpu")
+    return command(parser, "interpretability.commands.interpret:interpret", argv)
+
+
+def import_classifier(argv: Sequence[str] | None = None) -> int:
+    """Save any model as a classifier's folder.
+
+        import_classifier SOURCE --out DIR
+        import_classifier SOURCE --list_layers
+
+    SOURCE is ``hf:FOLDER`` (or a name on the Hugging Face hub), ``speechbrain:FOLDER``,
+    ``torch:package.module:Class`` or a saved classifier's folder. DIR then works as ``--classifier_folder``
+    of every recipe, and loads without anything else (except the package of a ``torch:`` model).
+    ``--list_layers`` prints the layers whose outputs can be feature maps, with a star at those that are used
+    by default, and writes nothing.
+    """
+    parser = _parser(import_classifier)
+    parser.add_argument("source", help="hf:FOLDER, speechbrain:FOLDER, torch:package.module:Class, or a saved folder")
+    parser.add_argument("--out", type=Path, help="folder to make; replaced as a whole")
+    parser.add_argument("--list_layers", action="store_true", help="list what can be a feature map; write nothing")
+    parser.add_argument("--layers", help="names of the layers to use, separated by commas")
+    parser.add_argument("--task", help="single or multi: one label or several; as the model says by default")
+    parser.add_argument("--level", help="the level rule, none or peak (default: none, as the model is used)")
+    parser.add_argument("--labels", type=Path, help="text file: a class name per line, in the order of the logits")
+    parser.add_argument("--scale", help="scale of the maps' frequency axis, mel or linear (default: mel)")
+    parser.add_argument("--sample_rate", type=int, help="torch: in Hz (default: 16000)")
+    parser.add_argument("--arguments", help="torch: what the class is called with, a JSON object")
+    parser.add_argument("--weights", type=Path, help="torch: file with the module's state_dict")
+    return command(parser, "interpretability.commands.import_classifier:import_classifier", argv)
+
+
+def import_published(argv: Sequence[str] | None = None) -> int:
+    """Save a published SpeechBrain checkpoint as a folder.
+
+        import_published --out DIR [--model piq] [--source FOLDER]
+
+    ``--model piq`` (the default): an interpreter, ``speechbrain/PIQ-ESC50`` from the hub. DIR then works with
+    the command that explains a sound, and ``DIR/classifier`` as ``--classifier_folder`` of the recipes.
+
+    ``--model cnn14``, ``vit`` or ``focalnet``: a classifier, ``speechbrain/cnn14-esc50``,
+    ``speechbrain/vit-base-esc50`` or ``speechbrain/focalnet-base-esc50``. DIR then works as ``--classifier_folder``.
+
+    ``--source FOLDER`` takes the files from a local folder: ``embedding_modelft.ckpt``, ``classifier.ckpt``,
+    ``psi_model.ckpt`` and ``label_encoder.txt`` for PIQ, ``embedding_model.ckpt``, ``classifier.ckpt`` and
+    ``label_encoder.txt`` for the others; ViT and FocalNet of other sizes than the published ones have a
+    ``config.json`` beside them.
+    """
+    parser = _parser(import_published)
+    parser.add_argument("--model", default="piq", help="what is imported: piq (the default), cnn14, vit or focalnet")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--source", type=Path, help="local folder with the published files")
+    sizes = parser.add_argument_group("sizes, by default those of the published model")
+    sizes.add_argument("--dim", type=int, help="piq: channels of the encoder")
+    sizes.add_argument("--codebook_size", type=int, help="piq: keys")
+    sizes.add_argument("--shared_keys", type=int, help="piq: keys that every class may use")
+    sizes.add_argument("--n_mels", type=int, help="cnn14: mel bands")
+    sizes.add_argument("--emb_dim", type=int, help="cnn14: channels of the last block")
+    sizes.add_argument("--image_frames", type=int, help="vit, focalnet: frames of an image")
+    return command(parser, "interpretability.commands.import_published:import_as_folder", argv)
+
+
+def results_table(argv: Sequence[str] | None = None) -> int:
+    """Print one table of several methods, as Markdown.
+
+        results_table RUN [NAME=RUN …] [--out FILE]
+
+    RUN is the output folder of a run that was evaluated; NAME, if given, stands for the method in the tables.
+    The runs have to be measured on the same clips of the same data with the same classifier; otherwise
+    nothing is written, and one line says what differs. For each place of measurement there is every method,
+    with the loudest bins of the same area beneath it, and the baselines they share; notes on the rows; then
+    what each method took to train and to explain.
+
+    With --any_classifier the runs may explain different classifiers: every row says which, and the baselines of fixed
+    area, which depend on the classifier, are left out. Rows of one classifier can be compared as usual; across
+    classifiers, a difference may also come from the classifiers.
+    """
+    parser = _parser(results_table)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="output folder of an evaluated run, or NAME=RUN")
+    parser.add_argument("--out", type=Path, help="Markdown file to write")
+    parser.add_argument("--any_classifier", action="store_true", help="the runs may explain different classifiers")
+    return command(parser, "interpretability.commands.results_table:results_table", argv)
+
+
+def _parser(function, **settings) -> argparse.ArgumentParser:
+    """Return a parser whose help is what a function here says it does."""
+    return argparse.ArgumentParser(
+        description=inspect.getdoc(function), formatter_class=argparse.RawDescriptionHelpFormatter, **settings
+    )

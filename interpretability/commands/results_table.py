@@ -1,0 +1,236 @@
+"""What ``tools/results_table.py`` does: one table of several evaluated runs, if they were measured alike."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interpretability.errors import MissingError, UserError
+from interpretability.files import write_text
+from interpretability.methods.baselines import matched_baselines
+from interpretability.report.tables import MISSING, caption, markdown_table, notes_list, section, titled
+
+SUMMARY = Path("evaluation") / "summary.json"
+#: The row of an evaluation that stands beneath its method.
+BENEATH = next(iter(matched_baselines(seed=0)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluated method.
+
+    Attributes
+    ----------
+    name : str
+        In the tables.
+    row : str
+        Name of the method's row in the evaluation.
+    folder : Path
+        Of the run.
+    summary : dict
+        ``evaluation/summary.json``.
+    """
+
+    name: str
+    row: str
+    folder: Path
+    summary: dict[str, Any]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the results come from."""
+        return self.summary["provenance"]
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The record of the training; nearly empty if the method is not trained."""
+        return self.provenance.get("training") or {}
+
+
+def read_run(text: str) -> Measured:
+    """Read the evaluation of ``RUN`` or ``NAME=RUN``.
+
+    Raises
+    ------
+    MissingError
+        If there is no evaluation.
+    UserError
+        If the file is not the summary of one.
+    """
+    name, equals, run = text.partition("=")
+    if not equals or Path(text).is_dir():  # the name of a folder may contain the sign
+        name, run = "", text
+    path = Path(run).expanduser() / SUMMARY
+    if not path.is_file():
+        raise MissingError(
+            f"{path}: no such file; give the output folder of a run, and evaluate it first (evaluate.py)"
+        )
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        row = next(iter(next(iter(summary["places"].values()))))
+        known = isinstance(summary["provenance"], dict) and isinstance(summary["n"], int)
+        if not known or any(row not in rows for rows in summary["places"].values()):
+            raise ValueError("not what an evaluation writes")
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise UserError(f"{path}: is not the summary of an evaluation ({error!r}); evaluate the run again") from error
+    return Measured(name or row, row, path.parents[1], summary)
+
+
+def conditions(run: Measured) -> dict[str, Any]:
+    """Return what has to be the same in two evaluations for their rows to share a table."""
+    data = dict(run.provenance.get("data") or {})
+    folds = dict(data.pop("folds", None) or {})
+    # The number of clips to train on follows from the rest; n counts those that were measured.
+    rest = {key: value for key, value in data.items() if key not in ("name", "n_clips", "n_skipped")}
+    return {
+        "data": data.get("name"),
+        "test folds": folds.pop("test", None),
+        "other folds": folds,
+        "settings of the data": rest,
+        "n": run.summary["n"],
+        "suite": run.provenance.get("suite"),
+        "seed": run.provenance.get("seed"),
+        "classifier": run.provenance.get("classifier"),
+        "clip_seconds": run.provenance.get("clip_seconds"),
+        "fixed_length": run.provenance.get("fixed_length"),
+        "places": list(run.summary["places"]),
+    }
+
+
+def check_comparable(runs: Sequence[Measured], any_classifier: bool = False) -> None:
+    """Refuse runs that cannot share a table; ``any_classifier``: they may explain different ones.
+
+    Raises
+    ------
+    UserError
+        If a condition differs, or two runs have one name; the message says which.
+    """
+    first = runs[0]
+    expected = conditions(first)
+    for run in runs[1:]:
+        actual = conditions(run)
+        different = [
+            f"{name}: {_short(expected[name])} and {_short(actual[name])}"
+            for name in expected
+            if expected[name] != actual[name] and not (any_classifier and name == "classifier")
+        ]
+        if different:
+            raise UserError(
+                f"{first.folder} and {run.folder} were not measured alike ({'; '.join(different)}): give runs of the "
+                "same data, classifier, seed and clip length"
+            )
+    names = [run.name for run in runs]
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise UserError(f"two runs are called {', '.join(duplicates)}: give each a name, NAME=RUN")
+
+
+def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
+    """Return the tables of runs that are comparable, as Markdown."""
+    first = runs[0]
+    # The commit may differ between runs, and is in the last table.
+    left_out = {"commit", "classifier"} if any_classifier else {"commit"}
+    shared = {key: value for key, value in first.provenance.items() if key not in left_out}
+    parts = [caption(shared, first.summary["n"], None if any_classifier else first.summary["accuracy"])]
+    if any_classifier:
+        parts.append(f"{_classifiers(runs)}\n")
+    parts += [section(place, _rows(runs, place, baselines=not any_classifier)) for place in first.summary["places"]]
+    notes = {run.name: remarks for run in runs if (remarks := (run.summary.get("notes") or {}).get(run.row))}
+    if notes:
+        parts.append(notes_list(notes))
+    parts.append(titled("What each method took", _costs(runs)))
+    return "\n".join(parts)
+
+
+def _classifiers(runs: Sequence[Measured]) -> str:
+    """Return the table of the classifiers that are explained: their accuracy on the clips, and by which runs."""
+    by_hash: dict[str, list[Measured]] = {}
+    for run in runs:
+        by_hash.setdefault(run.provenance.get("classifier") or MISSING, []).append(run)
+    rows = [
+        [digest[:12], f"{group[0].summary['accuracy']:.3f}", ", ".join(run.name for run in group)]
+        for digest, group in by_hash.items()
+    ]
+    return markdown_table(["classifier", "accuracy on these clips", "explained by"], rows, left=(0, 2))
+
+
+def _rows(runs: Sequence[Measured], place: str, baselines: bool = True) -> list[tuple[str, dict]]:
+    """Return the rows of one place: each method with its baseline of the same area, then those common to all."""
+    rows, shared = [], {}
+    domains = {run.provenance.get("apply") for run in runs}
+    for run in runs:
+        measured = run.summary["places"][place]
+        rows.append((run.name, measured[run.row]))
+        if BENEATH in measured:
+            rows.append((f"↳ {BENEATH}", measured[BENEATH]))
+        # A baseline has the same mask in every run, but another effect in another domain.
+        domain = f" ({run.provenance.get('apply')} masks)" if len(domains) > 1 else ""
+        for name, summary in measured.items():
+            if name not in (run.row, *run.summary.get("companions", ())):
+                shared.setdefault(f"{name}{domain}", summary)
+    return rows + (list(shared.items()) if baselines else [])
+
+
+def _costs(runs: Sequence[Measured]) -> str:
+    """Return the table of what each method took to train and to explain."""
+    head = ["method", "epochs", "best epoch", "training (s)", "explaining a clip (ms)", "kept area"]
+    head += ["commit of training", "commit of evaluation"]
+    rows = []
+    for run in runs:
+        training = run.training
+        seconds = (run.summary.get("seconds_per_clip") or {}).get(run.row)
+        area = next(iter(run.summary["places"].values()))[run.row]["kept_area"]["mean"]
+        rows.append(
+            [
+                run.name,
+                _cell(training.get("epochs"), str),
+                _cell(training.get("best_epoch"), str),
+                _training_time(training),
+                _cell(seconds, lambda s: f"{1000 * s:.1f}"),
+                _cell(area, lambda a: f"{a:.2f}"),
+                _cell(training.get("commit"), lambda c: c[:12]),
+                _cell(run.provenance.get("commit"), lambda c: c[:12]),
+            ]
+        )
+    return markdown_table(head, rows, left=(0, 6, 7))
+
+
+def _training_time(training: dict[str, Any]) -> str:
+    """Return the seconds of training, after those of the dictionary or of the training that was continued."""
+    parts = [
+        (training.get(name) or {}).get("seconds", MISSING)
+        for name in ("dictionary", "finetuned_from")
+        if training.get(name) is not None
+    ]
+    if training.get("seconds") is not None or not parts:
+        parts.append(training.get("seconds", MISSING))
+    return " + ".join(_cell(part, lambda s: s if isinstance(s, str) else f"{s:.0f}") for part in parts)
+
+
+def _cell(value: Any, write: Callable[[Any], str]) -> str:
+    return MISSING if value is None else write(value)
+
+
+def _short(value: Any, limit: int = 40) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def results_table(options: argparse.Namespace) -> None:
+    """Print, and write if asked to, the document of several runs.
+
+    Raises
+    ------
+    UserError
+        If a run has no evaluation, or they cannot share a table.
+    """
+    measured = [read_run(text) for text in options.runs]
+    check_comparable(measured, options.any_classifier)
+    text = document(measured, options.any_classifier)
+    print(text)
+    if options.out is not None:
+        write_text(options.out, text)
