@@ -11,14 +11,13 @@ from interpretability.explanation import Interpretation
 from interpretability.grids import to_spectrogram_grid
 from interpretability.methods.base import Interpreter, MethodSettings
 from interpretability.metrics.areas import keep_top
+from interpretability.metrics.ranking import rounded
 from interpretability.metrics.sparsity import check_mask
 from interpretability.settings import setting
 
 #: Variants of the map that depend on the explained class; all others are the same for every class.
 CLASS_SPECIFIC = ("gradient",)
 CLASS_AGNOSTIC = "class-agnostic: the mask is the same whichever class is explained"
-#: A map whose values differ by less than this, relative to the largest, is constant up to rounding.
-CONSTANT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -99,17 +98,14 @@ class AMT(Interpreter):
         variant, spectrogram = self.settings.variant, batch.spectrogram
         activation = self.classifier.activation_map(batch, variant)
         n_frames, n_bins = spectrogram.magnitude.shape[1:]
-        # Interpolated in double precision and compared in single: where the map is flat, beyond its outermost centres,
-        # bins are then tied, and rounding does not choose among them.
-        values = activation.values.detach().double()
-        scores = to_spectrogram_grid(values, activation.grid, n_frames, n_bins, activation.rows)
+        # Where the map is flat, beyond its outermost centres, bins are tied, and rounding does not choose among them.
+        scores = to_spectrogram_grid(
+            activation.values.detach().double(), activation.grid, n_frames, n_bins, activation.rows
+        )
         check_mask(scores, name=f"the activation map {variant!r}")
-        outside = ~spectrogram.valid[..., None]
-        largest = scores.masked_fill(outside, 0).abs().amax((1, 2), keepdim=True)  # [B, 1, 1]
-        scores = scores / largest.clamp(min=1e-300)
-        low = scores.masked_fill(outside, float("inf")).amin((1, 2))
-        high = scores.masked_fill(outside, -float("inf")).amax((1, 2))
-        undefined = high - low <= CONSTANT  # [B]
-        mask = keep_top(scores.float(), spectrogram.valid, 1 - self.settings.quantile)
+        ranked, outside = rounded(scores, spectrogram.valid, relative=True), ~spectrogram.valid[..., None]
+        low = ranked.masked_fill(outside, float("inf")).amin((1, 2))
+        undefined = ranked.masked_fill(outside, -float("inf")).amax((1, 2)) == low  # [B]
+        mask = keep_top(scores, spectrogram.valid, 1 - self.settings.quantile)
         mask = mask.masked_fill(undefined[:, None, None], 0).to(spectrogram.magnitude.dtype)
         return Interpretation(mask, undefined=undefined)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from interpretability.metrics.ranking import rounded
 from interpretability.metrics.sparsity import ascending, hide_padding
 
 
@@ -14,6 +15,7 @@ def keep_top(scores: Tensor, valid: Tensor, area: float | Tensor) -> Tensor:
     Parameters
     ----------
     scores : Tensor [B, T, F]
+        On any scale; compared relative to the clip's largest absolute value, as :mod:`.ranking` says.
     valid : Tensor [B, T], bool
     area : float or Tensor [B], in [0, 1]
         One for all clips, or one for each.
@@ -21,7 +23,7 @@ def keep_top(scores: Tensor, valid: Tensor, area: float | Tensor) -> Tensor:
     Returns
     -------
     Tensor [B, T, F]
-        Zeros and ones; the count is exact on ties too (lower bins first).
+        Zeros and ones; the count is exact on ties too (earlier frames first, then lower bins).
 
     Raises
     ------
@@ -39,7 +41,8 @@ def keep_top(scores: Tensor, valid: Tensor, area: float | Tensor) -> Tensor:
     n_valid = (valid.sum(dim=1) * scores.shape[2]).tolist()
     # Rounding before the ceiling: 0.2 * 10 is 2, not the next integer after 2.0000000001.
     counts = [math.ceil(round(a * n, 6)) for a, n in zip(areas, n_valid, strict=True)]
-    return keep_count(scores, valid, torch.tensor(counts, device=scores.device))
+    ranked = rounded(scores, valid, relative=True)
+    return keep_count(ranked, valid, torch.tensor(counts, device=scores.device)).to(scores.dtype)
 
 
 def keep_count(scores: Tensor, valid: Tensor, count: Tensor) -> Tensor:
@@ -48,6 +51,7 @@ def keep_count(scores: Tensor, valid: Tensor, count: Tensor) -> Tensor:
     Parameters
     ----------
     scores : Tensor [B, T, F]
+        As :func:`.rounded` gives them: compared as they are.
     valid : Tensor [B, T], bool
     count : Tensor [B], int64
         From 0 to the number of valid bins of the clip.
@@ -55,7 +59,7 @@ def keep_count(scores: Tensor, valid: Tensor, count: Tensor) -> Tensor:
     Returns
     -------
     Tensor [B, T, F]
-        Zeros and ones; of equal scores, lower bins first.
+        Zeros and ones; of equal scores, earlier frames first, then lower bins.
 
     Examples
     --------

@@ -4,7 +4,8 @@ Conventions: ``truth`` [B, T, F] is ``G = 1[|S_target| > |S_rest|]``, True in th
 louder than everything else together (:func:`true_mask`). ``mask`` [B, T, F] is the explanation, and
 ``valid`` [B, T] is True where the clip is and False where padding is (None: all frames): what mask, truth and magnitude
 hold in the padding does not count. One value per clip in float64, in [0, 1], higher is better; it depends neither on
-padding nor on the other clips of the batch. NaN means *undefined*.
+padding nor on the other clips of the batch. NaN means *undefined*. What ranks bins compares the mask rounded to 5
+decimals (:mod:`.ranking`).
 
 These measures do not ask the classifier: an explanation can be faithful to a classifier that listens to something other
 than the labelled sound, and is then elsewhere for a good reason.
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from interpretability.metrics.areas import keep_count
+from interpretability.metrics.ranking import rounded
 from interpretability.metrics.registry import metric
 from interpretability.metrics.sparsity import check_mask, hide_padding
 
@@ -91,12 +93,12 @@ def energy_weighted_auroc(mask: Tensor, truth: Tensor, magnitude: Tensor, valid:
 
     ``sum_ij w_i w_j (1[m_i > m_j] + 1[m_i = m_j] / 2) / (sum_i w_i sum_j w_j)`` over true bins i and other bins j, with
     ``w = A^2``: the area under the receiver operating characteristic, exact on ties. In [0, 1], higher is better; 0.5
-    for a constant mask. It does not depend on the scale of the mask.
+    for a constant mask.
 
     Parameters
     ----------
     mask : Tensor [B, T, F]
-        Any finite values; the order is all that counts.
+        Any finite values; rounded to 5 decimals, the order is all that counts.
     truth : Tensor [B, T, F] of bool
     magnitude : Tensor [B, T, F]
         Linear magnitude ``A`` of the unmasked input.
@@ -125,8 +127,7 @@ def energy_weighted_auroc(mask: Tensor, truth: Tensor, magnitude: Tensor, valid:
     truth, valid = _truth(mask, truth, valid)
     weight = _energy(magnitude, valid).cpu().numpy()
     true = truth.flatten(1).cpu().numpy()
-    scores = mask.detach().double() if mask.dtype == torch.float64 else mask.detach().float()
-    scores = scores.flatten(1).cpu().numpy()  # [B, T*F]
+    scores = rounded(mask).flatten(1).cpu().numpy()  # [B, T*F]
     areas = [_area_under_curve(*clip) for clip in zip(scores, weight * true, weight * ~true, strict=True)]
     return torch.tensor(areas, dtype=torch.float64, device=mask.device)
 
@@ -141,7 +142,7 @@ def pointing_game(mask: Tensor, truth: Tensor, valid: Tensor | None = None) -> T
     Parameters
     ----------
     mask : Tensor [B, T, F]
-        Any finite values.
+        Any finite values, rounded to 5 decimals.
     truth : Tensor [B, T, F] of bool
     valid : Tensor [B, T] of bool, optional
         The frames that belong to the clip.
@@ -163,7 +164,7 @@ def pointing_game(mask: Tensor, truth: Tensor, valid: Tensor | None = None) -> T
     [1.0, 0.5]
     """
     truth, valid = _truth(mask, truth, valid)
-    scores = hide_padding(mask.detach(), valid, -float("inf")).flatten(1)  # [B, T*F]
+    scores = hide_padding(rounded(mask), valid, -float("inf")).flatten(1)  # [B, T*F]
     top = scores == scores.amax(dim=1, keepdim=True)
     hits = (top & truth.flatten(1)).sum(dim=1).double() / top.sum(dim=1)
     return hits.masked_fill(~truth.flatten(1).any(dim=1), float("nan"))
@@ -174,12 +175,12 @@ def intersection_over_union(mask: Tensor, truth: Tensor, valid: Tensor | None = 
     """Intersection over union (IoU) at matched area: the bins the mask ranks highest, as many as are true.
 
     ``|top & G| / |top | G|``, with as many bins in ``top`` as in ``G``: no threshold has to be chosen. In [0, 1],
-    higher is better. Of equal mask values, lower bins come first.
+    higher is better. Of equal mask values, earlier frames come first, then lower bins.
 
     Parameters
     ----------
     mask : Tensor [B, T, F]
-        Any finite values; the order is all that counts.
+        Any finite values; rounded to 5 decimals, the order is all that counts.
     truth : Tensor [B, T, F] of bool
     valid : Tensor [B, T] of bool, optional
         The frames that belong to the clip.
@@ -202,7 +203,7 @@ def intersection_over_union(mask: Tensor, truth: Tensor, valid: Tensor | None = 
     """
     truth, valid = _truth(mask, truth, valid)
     true = truth.flatten(1)
-    top = keep_count(mask, valid, true.sum(dim=1)).flatten(1).bool()
+    top = keep_count(rounded(mask), valid, true.sum(dim=1)).flatten(1).bool()
     union = (top | true).sum(dim=1).double()
     return (top & true).sum(dim=1) / union.masked_fill(union == 0, float("nan"))
 
