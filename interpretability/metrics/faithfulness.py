@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from interpretability.metrics.registry import metric
-from interpretability.probabilities import check_scores, check_target, predicted_class
+from interpretability.probabilities import check_scores, check_target, class_probability, predicted_class
 
 #: Two probabilities closer than this count as equal: the same clip at another place of another batch gives one that
 #: differs by some 1e-7, and such noise is no increase.
@@ -22,17 +22,25 @@ EQUAL_TOLERANCE = 1e-6
 
 
 @metric("fid_in", "Fid-In", better="high", range="{0, 1}")
-def input_fidelity(inside_logits: Tensor, target: Tensor) -> Tensor:
+def input_fidelity(
+    inside_logits: Tensor, target: Tensor, logits: Tensor | None = None, threshold: Tensor | None = None
+) -> Tensor:
     """Input fidelity (Fid-In): does the masked-in part still get the explained class?
 
-    ``1[argmax p(In) = c]``; 0 or 1 per clip, higher is better. Source: arXiv 2303.12659, 2403.13086.
+    0 or 1 per clip, higher is better. Of a single-label head ``1[argmax p(In) = c]`` (arXiv 2303.12659, 2403.13086). Of
+    a multi-label head, whose classes do not compete, ``1[(o >= theta_c) = (p >= theta_c)]``: the class keeps
+    its side of its threshold. Equal probabilities (:data:`EQUAL_TOLERANCE`) are on the same side.
 
     Parameters
     ----------
     inside_logits : Tensor [B, C]
-        Logits (or probabilities) of In. Ties go to the lowest index.
+        Logits of In; of a single-label head also probabilities. Ties go to the lowest index.
     target : Tensor [B], integer
         The explained class. A [B, 1] tensor is refused: it would broadcast to a [B, B] comparison.
+    logits : Tensor [B, C], optional
+        Logits of the unmasked input; needed with ``threshold``.
+    threshold : Tensor [B], optional
+        Threshold theta_c of the explained class, a probability: of a multi-label head. None: the head is single-label.
 
     Returns
     -------
@@ -48,9 +56,19 @@ def input_fidelity(inside_logits: Tensor, target: Tensor) -> Tensor:
     --------
     >>> input_fidelity(torch.tensor([[0.1, 0.9], [0.5, 0.5]]), torch.tensor([1, 1])).tolist()
     [1.0, 0.0]
+    >>> whole, inside = torch.tensor([[3.0, 2.0]]), torch.tensor([[3.0, 1.0]])
+    >>> input_fidelity(inside, torch.tensor([1]), whole, torch.tensor([0.5])).tolist()  # still heard, beside the first
+    [1.0]
     """
     scores = check_scores(inside_logits)
-    return (predicted_class(scores) == check_target(target, scores)).double()
+    target = check_target(target, scores)
+    if threshold is None:
+        return (predicted_class(scores) == target).double()
+    if logits is None:
+        raise ValueError("no logits of the unmasked input: Fid-In of a multi-label head needs them")
+    o, p = (class_probability(part, target, "multi").p for part in (inside_logits, logits))
+    (threshold,) = _probabilities(threshold=threshold)
+    return (((o >= threshold) == (p >= threshold)) | ((o - p).abs() <= EQUAL_TOLERANCE)).double()
 
 
 @metric("ff", "FF", better="high", range="[-1, 1]")

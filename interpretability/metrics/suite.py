@@ -59,10 +59,14 @@ def metric_info(name: str) -> MetricInfo:
 
 
 class MaskedClassifier(Protocol):
-    """What the suite needs of a classifier, which must be in evaluation mode; ``task`` is "single" or "multi"."""
+    """What the suite needs of a classifier, which must be in evaluation mode; ``task`` is "single" or "multi".
+
+    ``thresholds`` [C] are those of the classes in a multi-label head.
+    """
 
     task: str
     training: bool
+    thresholds: Tensor
 
     def classify_pair(self, pair: MaskedPair, place: str) -> MaskedLogits:
         """Classify what a mask keeps and what it removes, at one place."""
@@ -167,7 +171,8 @@ class MetricSuite:
         logits, target = batch.output.logits.float(), batch.target
         whole = class_probability(logits, target, self.classifier.task)
         metrics = [*METRICS.values(), *(LOCALISATION.values() if truth is not None else ())]
-        clip = {"p": whole.p, "p_rest": whole.rest, "target": target}
+        threshold = self.classifier.thresholds.to(target.device)[target] if self.classifier.task == "multi" else None
+        clip = {"p": whole.p, "p_rest": whole.rest, "target": target, "logits": logits, "threshold": threshold}
         clip |= {"mask": mask, "magnitude": magnitude, "valid": valid, "truth": truth}
         everywhere = measure((info for info in metrics if not info.depends_on_place), clip)
         silent = _silent(magnitude, valid)

@@ -27,6 +27,7 @@ class LinearClassifier:
         self.weight = weight  # [C, F]
         self.task = task
         self.training = False
+        self.thresholds = torch.full((len(weight),), 0.5)
         self.calls = []
 
     def logits(self, magnitude, valid):
@@ -255,6 +256,27 @@ def test_multi_label_uses_the_sigmoid_of_the_class():
     p, o, q = (1 / (1 + math.exp(-x)) for x in (1.0, 0.0, 1.0))
     assert [values[name].item() for name in "poq"] == pytest.approx([p, o, q])
     assert values["ad"].item() == pytest.approx(100 * (p - o) / p)
+
+
+@pytest.mark.parametrize(
+    ("mask", "target", "thresholds", "fid_in"),
+    [
+        ([1.0, 1.0], 1, [0.5, 0.5], 1.0),  # a mask of ones, though the other class is more probable
+        ([1.0, 0.2], 1, [0.5, 0.5], 1.0),
+        ([0.0, 1.0], 0, [0.5, 0.7], 1.0),  # sigmoid(0) = 0.5 is still heard
+        ([0.0, 1.0], 0, [0.6, 0.5], 0.0),
+        ([1.0, 0.1], 1, [0.5, 0.6], 0.0),  # from 0.73 to 0.52
+        ([1.0, 0.1], 1, [0.5, 0.9], 1.0),  # not heard before, and not heard now
+    ],
+)
+def test_in_a_multi_label_head_the_explained_class_keeps_its_side_of_its_threshold(mask, target, thresholds, fid_in):
+    classifier = LinearClassifier(torch.eye(2), task="multi")
+    classifier.thresholds = torch.tensor(thresholds, dtype=torch.float64)
+    spectrogram = spectrogram_of(torch.tensor([[[2.0, 1.0]]]))
+    values = suite_at(classifier, apply="linear")(
+        spectrogram, classifier(spectrogram), torch.tensor([[mask]]), target=torch.tensor([target])
+    )
+    assert values["fid_in"].tolist() == [fid_in]
 
 
 def test_batch_order_and_padding_do_not_matter():
