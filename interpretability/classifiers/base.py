@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +18,13 @@ from interpretability.grids import Grid
 from interpretability.lengths import LengthGroups
 from interpretability.probabilities import TASKS, MaskedLogits, predicted_class
 from interpretability.settings import Settings
+
+#: A class to explain: an index (of any integer type, also as a tensor of one) or a name; or one of these for each clip.
+Target = Tensor | np.ndarray | int | str | Sequence[int | str]
+#: Probability from which on a class of a multi-label head counts as heard, where the classifier has none of its own.
+THRESHOLD = 0.5
+#: Up to so many classes are all named where one of them is expected.
+FEW_CLASSES = 12
 
 
 @dataclass
@@ -125,7 +135,8 @@ class Classifier(nn.Module):
     Parameters
     ----------
     labels : sequence of str
-        Class names, in the order of the logits. They belong to the classifier and are saved with it.
+        Class names, in the order of the logits. They belong to the classifier and are saved with it. A detector of one
+        event has one class, and the task ``multi``.
     frontend : FrontendSettings or dict, optional
         The front end it is trained with.
     task : {"single", "multi"}
@@ -166,15 +177,9 @@ class Classifier(nn.Module):
     ):
         super().__init__()
         self.settings = self.Settings.make(self.NAME, settings)
-        labels = [str(label) for label in labels]
-        if len(labels) < 2 or len(set(labels)) != len(labels):
-            double = sorted({label for label in labels if labels.count(label) > 1})
-            got = f"{', '.join(map(repr, double[:5]))} more than once" if double else f"{len(labels)}"
-            raise UserError(
-                f"a classifier needs at least 2 class names, all different, got {got}: give different names"
-            )
         if task not in TASKS:
             raise UserError(f"task is {task!r}, expected one of {TASKS}")
+        labels = check_labels(labels, task)
         self.labels = labels
         self.task = task
         self.frontend = Frontend(FrontendSettings(**frontend) if isinstance(frontend, dict) else frontend)
@@ -226,7 +231,7 @@ class Classifier(nn.Module):
         self,
         wavs: Tensor,
         lengths: Tensor | None = None,
-        target: Tensor | int | str | None = None,
+        target: Target | None = None,
         clean: Tensor | None = None,
     ) -> AnalysedBatch:
         """Level sounds, analyse and classify them, and determine which class is explained.
@@ -237,8 +242,9 @@ class Classifier(nn.Module):
             Mono, at the front end's sample rate, at any level.
         lengths : Tensor [B] in (0, 1], optional
             Relative lengths; all ones if not given.
-        target : Tensor [B], int or str, optional
-            Class to explain: an index or a name for all clips, or one index for each; the predicted one if not given.
+        target : int, str, or one of these for each clip (Tensor [B], array or list), optional
+            Class to explain; the predicted one if not given. A number of any integer type, also as a tensor of one, is
+            an index; text is a name, or else an index (:meth:`target_index`).
         clean : Tensor [B, N], optional
             The same sounds without the noise that was mixed in; they get the gain of ``wavs``.
 
@@ -249,28 +255,38 @@ class Classifier(nn.Module):
         Raises
         ------
         UserError
-            If the classifier has no such class.
+            If the classifier has no such class, or gives a value that is not finite.
         ValueError
             If shapes, lengths or class indices do not fit.
         """
         clips = self.frontend.clips(wavs, lengths)
+        bad = ~torch.isfinite(clips.wavs).all(1)
+        if bool(bad.any()):
+            raise UserError(f"{int(bad.sum())} of {len(bad)} sounds hold NaN or infinity: expected finite samples")
         levelled = clips.levelled()
         output = self.classify_sound(levelled)
+        self.check_finite(output.logits)
         if clean is not None:
             clean = self.frontend.clips(clean / clips.gain, lengths).spectrogram
         return AnalysedBatch(levelled, output, self._targets(target, output), clean)
 
-    def _targets(self, target: Tensor | int | str | None, output: ClassifierOutput) -> Tensor:
+    def _targets(self, target: Target | None, output: ClassifierOutput) -> Tensor:
         if target is None:
             return output.predicted
-        if not isinstance(target, Tensor):
-            target = torch.full_like(output.predicted, self.target_index(target))
-        if target.shape != output.predicted.shape:
-            raise ValueError(f"target has shape {tuple(target.shape)}, expected [{len(output.logits)}]")
+        if isinstance(target, (Tensor, np.ndarray)):
+            given = torch.as_tensor(target)
+            if given.is_floating_point() or given.dtype in (torch.bool, torch.complex64, torch.complex128):
+                raise UserError(f"target is of {given.dtype}, expected integer class indices")
+            target = given.tolist()
+        if not isinstance(target, (list, tuple)):
+            return torch.full_like(output.predicted, self.target_index(target))
         n_classes = output.logits.shape[1]
-        if bool(((target < 0) | (target >= n_classes)).any()):
-            raise ValueError(f"target is {target.tolist()}, expected class indices from 0 to {n_classes - 1}")
-        return target.to(output.predicted)
+        if len(target) != len(output.logits) or any(isinstance(one, (list, tuple)) for one in target):
+            shape = [len(target)] if len(target) != len(output.logits) else "more than one axis"
+            raise ValueError(f"target has shape {shape}, expected [{len(output.logits)}]: one class per clip")
+        if any(isinstance(one, int) and not 0 <= one < n_classes for one in target):
+            raise UserError(f"target is {_short(target)}, expected class indices from 0 to {n_classes - 1}")
+        return torch.tensor([self.target_index(one) for one in target]).to(output.predicted)
 
     def inputs(self, spectrogram: Spectrogram) -> tuple[Any, ...]:
         """Return what :meth:`forward` takes of analysed clips, in its order."""
@@ -403,25 +419,106 @@ class Classifier(nn.Module):
 
         Raises
         ------
+        UserError
+            If the classifier gives a value that is not finite; not while gradients are computed.
         ValueError
             For an unknown place.
         """
         if place not in PLACES:
             raise ValueError(f"place is {place!r}, expected one of {PLACES}")
         output = self.classify(pair.spectrogram) if place == "spectrogram" else self.classify_sound(pair.clips)
+        if not torch.is_grad_enabled():  # in training the loss is checked, and a bad step can be left out
+            self.check_finite(output.logits)
         return MaskedLogits(*output.logits.float().chunk(2))
 
+    def check_finite(self, logits: Tensor) -> None:
+        """Refuse an answer [B, C] with a value that is not finite (:class:`UserError`)."""
+        finite = torch.isfinite(logits)  # [B, C]
+        if not bool(finite.all()):
+            raise UserError(
+                f"the classifier {self.NAME!r} gives NaN or infinity for {int((~finite.all(1)).sum())} of "
+                f"{len(logits)} sounds, in {int((~finite.all(0)).sum())} of {logits.shape[1]} outputs: its weights or "
+                "the scaling of its input are damaged; it cannot be explained"
+            )
+
+    @property
+    def thresholds(self) -> Tensor:
+        """Probability of each class [C], float64, from which on a multi-label head is taken to hear it; 0.5 each."""
+        return torch.full((len(self.labels),), THRESHOLD, dtype=torch.float64)
+
     def target_index(self, target: str | int) -> int:
-        """Return the class index of a name or an index.
+        """Return the index of a class.
+
+        Parameters
+        ----------
+        target : int or str
+            A number (of any integer type, also NumPy's, or a tensor or an array of one) is an index from 0. Text is a
+            name; if no class has that name, the digits of an index.
 
         Raises
         ------
         UserError
-            If the classifier has no such class.
+            If the classifier has no such class: with all names, or of many classes with the nearest ones.
         """
-        text = str(target)
-        if text in self.labels:
-            return self.labels.index(text)
-        if text.lstrip("-").isdigit() and 0 <= int(text) < len(self.labels):
-            return int(text)
-        raise UserError(f"no class {target!r}: this classifier has {', '.join(self.labels)}")
+        given = target.tolist() if isinstance(target, (Tensor, np.ndarray, np.generic)) else target
+        while isinstance(given, list) and len(given) == 1:
+            (given,) = given
+        if isinstance(given, str):
+            if given in self.labels:
+                return self.labels.index(given)
+            given = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else given
+        elif isinstance(given, bool) or not isinstance(given, int):
+            raise UserError(f"target is {_short(target)}, expected the name or the index of a class")
+        if isinstance(given, int) and 0 <= given < len(self.labels):
+            return given
+        raise UserError(f"no class {_short(target)}: {self._near(str(given))}")
+
+    def label_index(self, label: str) -> int:
+        """Return the index of the class of that very name, as data have it; a :class:`UserError` if there is none."""
+        if label not in self.labels:
+            raise UserError(f"no class {_short(label)}: {self._near(label)}")
+        return self.labels.index(label)
+
+    def _near(self, text: str) -> str:
+        """Say which classes there are: all of a few, and else those whose names are nearest to a text."""
+        if len(self.labels) <= FEW_CLASSES:
+            return f"this classifier has {', '.join(self.labels)}"
+        plain: dict[str, str] = {}
+        for label in self.labels:
+            plain.setdefault(label.lower(), label)
+        wanted = text.lower()[:200]
+        close = difflib.get_close_matches(wanted, plain, 3, 0.6)
+        close += [name for name in plain if wanted and wanted in name and name not in close][: 5 - len(close)]
+        hint = f"did you mean {' or '.join(repr(plain[name]) for name in close)}? " if close else ""
+        return (
+            f"{hint}this classifier has {len(self.labels)} classes, 0 to {len(self.labels) - 1}, from "
+            f"{self.labels[0]!r} to {self.labels[-1]!r}; tools/interpret.py --list_classes lists them all"
+        )
+
+
+def default_task(labels: Sequence[str]) -> str:
+    """Return the task of a model that does not say it: one label per clip, except for a detector of one event."""
+    return "single" if len(labels) != 1 else "multi"
+
+
+def check_labels(labels: Sequence[str], task: str) -> list[str]:
+    """Return class names as text; a :class:`UserError` if they are not all different, or too few for the task."""
+    labels = [str(label) for label in labels]
+    double = sorted(label for label, count in Counter(labels).items() if count > 1)
+    if double:
+        raise UserError(
+            f"class names are all different, got {', '.join(map(repr, double[:5]))} more than once: give other names"
+        )
+    if not labels:
+        raise UserError("a classifier needs class names, got none: give one for each output")
+    if len(labels) < 2 and task == "single":
+        raise UserError(
+            f"the only class is {labels[0]!r}, whose softmax is always 1: give task=multi if the output says whether "
+            "there is such an event, or the names of all outputs"
+        )
+    return labels
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,6 +1,7 @@
 """``torch``: a PyTorch module from waveforms to logits, named by its class or given as an instance."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,15 @@ from torch import Tensor, nn
 
 from interpretability.classifiers.importing import build_module, imported_class
 from interpretability.classifiers.layers import tensor_of
-from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings
+from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
 from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
+
+logger = logging.getLogger(__name__)
+
+#: Sampling rate of a module that does not say which one it takes; whoever gives none is told.
+ASSUMED_RATE = 16000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,9 @@ class ModuleClassifier(WaveformClassifier):
     module : str or torch.nn.Module
         ``"package.module:Class"``, which is imported and called with ``arguments``; or the module itself, which can be
         saved only if ``arguments`` say what it was built with.
+    sample_rate : float, optional
+        Of the sounds that the module takes, in Hz, in place of ``frontend``. If neither is given, a warning says which
+        rate is assumed.
     **settings
         The other fields of :class:`ModuleSettings`.
     """
@@ -47,6 +56,7 @@ class ModuleClassifier(WaveformClassifier):
         task: str = "single",
         *,
         module: nn.Module | str,
+        sample_rate: float | None = None,
         **settings: Any,
     ):
         if isinstance(module, nn.Module):
@@ -54,6 +64,10 @@ class ModuleClassifier(WaveformClassifier):
         else:
             settings["arguments"] = settings.get("arguments") or {}
             place, model = module, build_module(module, settings["arguments"])
+        if frontend is None:
+            frontend = frontend_of(place, sample_rate)
+        elif sample_rate is not None:
+            raise UserError(f"{place}: got a front end and a sampling rate: give one of them")
         super().__init__(labels, frontend, task, model=model, module=place, **settings)
 
     def architecture(self) -> dict:
@@ -77,3 +91,11 @@ class ModuleClassifier(WaveformClassifier):
     def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         output = self.module(wavs)
         return output.logits if hasattr(output, "logits") else tensor_of(output)
+
+
+def frontend_of(place: str, sample_rate: float | None, level: str = "none") -> FrontendSettings:
+    """Return the front end of a module of PyTorch; if its sampling rate is not given, say which one is assumed."""
+    if sample_rate is None:
+        logger.warning("%s: a sampling rate of %d Hz is assumed; give sample_rate", place, ASSUMED_RATE)
+        sample_rate = ASSUMED_RATE
+    return frontend_for(sample_rate, level)

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from interpretability.classifiers.base import Classifier
+from interpretability.classifiers.base import Classifier, default_task
 from interpretability.classifiers.folder import load_classifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.classifiers.layers import SCALES
-from interpretability.classifiers.module import ModuleClassifier
+from interpretability.classifiers.module import ModuleClassifier, frontend_of
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
-from interpretability.classifiers.waveform import frontend_for
 from interpretability.errors import UserError
 from interpretability.frontend import LEVEL_RULES
 from interpretability.probabilities import TASKS
@@ -83,8 +82,8 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
 def open_torch(
     place: str,
     labels: Sequence[str] | None = None,
-    sample_rate: int = 16000,
-    task: str = "single",
+    sample_rate: float | None = None,
+    task: str | None = None,
     layers: Sequence[str] | None = None,
     level: str = "none",
     scale: str = "mel",
@@ -99,9 +98,11 @@ def open_torch(
         ``package.module:Class``.
     labels : sequence of str
         Class names, in the order of the logits.
-    sample_rate : int
-        In Hz.
-    task, layers, scale
+    sample_rate : float, optional
+        In Hz; a warning says which one is assumed if it is not given.
+    task : {"single", "multi"}, optional
+        By default one label per clip, or ``multi`` for a detector of one class.
+    layers, scale
         As in :class:`~interpretability.classifiers.module.ModuleClassifier`.
     level : {"none", "peak"}
         The front end's level rule.
@@ -112,9 +113,15 @@ def open_torch(
     """
     if labels is None:
         raise UserError(f"torch:{place} does not say what its classes are: give labels, in the order of the logits")
-    frontend = frontend_for(sample_rate, level)
+    frontend = frontend_of(place, sample_rate, level)
     classifier = ModuleClassifier(
-        labels, frontend, task, module=place, arguments=arguments or {}, layers=layers, scale=scale
+        labels,
+        frontend,
+        task or default_task(labels),
+        module=place,
+        arguments=arguments or {},
+        layers=layers,
+        scale=scale,
     )
     if weights is not None:
         load_weights(classifier.module, weights)

@@ -43,6 +43,9 @@ def interpret(arguments: argparse.Namespace) -> None:
         print(settings_text(arguments.list_settings))
         return
     check_device(arguments.device)
+    if arguments.list_classes:
+        print("\n".join(f"{index}\t{label}" for index, label in enumerate(_classes(arguments))))
+        return
     training: dict[str, Any] = {}
     if arguments.classifier is None:
         run_folder, sound = _two_paths(arguments)
@@ -198,6 +201,15 @@ def _how_to_train(name: str) -> str:
         f"run train_{name}.py in a folder of recipes/ with this classifier as --classifier_folder (for a model of "
         "another library, what tools/import_classifier.py makes of it), then tools/interpret.py with its output folder"
     )
+
+
+def _classes(arguments: argparse.Namespace) -> list[str]:
+    """Return the classes of the classifier that the command line names."""
+    if arguments.classifier is not None:
+        return _open(arguments).labels
+    if len(arguments.paths) != 1:
+        raise UserError(f"got {len(arguments.paths)} paths with --list_classes, expected RUN_FOLDER; or --classifier")
+    return load_interpreter(arguments.paths[0]).classifier.labels
 
 
 def _open(arguments: argparse.Namespace) -> Classifier:

@@ -20,6 +20,7 @@ def interpret(argv: Sequence[str] | None = None) -> int:
         interpret RUN_FOLDER SOUND --out DIR [--target CLASS]
         interpret --classifier SOURCE SOUND --out DIR [--method NAME] [--settings KEY=VALUE …]
         interpret --classifier SOURCE --list_methods
+        interpret RUN_FOLDER --list_classes     (or --classifier SOURCE)
 
     RUN_FOLDER is the output folder of a finished training run (or its ``interpreter`` folder). SOURCE is any
     classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``, ``torch:package.module:Class`` or the folder of a saved
@@ -37,6 +38,7 @@ def interpret(argv: Sequence[str] | None = None) -> int:
         "--classifier_settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the source: layers, labels, …"
     )
     parser.add_argument("--list_methods", action="store_true", help="list what can be done with --classifier")
+    parser.add_argument("--list_classes", action="store_true", help="list the classes, with their indices")
     parser.add_argument("--list_settings", metavar="METHOD", help="list what a method or classifier can be set to")
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--target", help="class to explain (name or index); the predicted one by default")
@@ -65,7 +67,7 @@ def import_classifier(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--level", help="the level rule, none or peak (default: none, as the model is used)")
     parser.add_argument("--labels", type=Path, help="text file: a class name per line, in the order of the logits")
     parser.add_argument("--scale", help="scale of the maps' frequency axis, mel or linear (default: mel)")
-    parser.add_argument("--sample_rate", type=int, help="torch: in Hz (default: 16000)")
+    parser.add_argument("--sample_rate", type=int, help="torch: in Hz (16000 is assumed, and said)")
     parser.add_argument("--arguments", help="torch: what the class is called with, a JSON object")
     parser.add_argument("--weights", type=Path, help="torch: file with the module's state_dict")
     return command(parser, "interpretability.commands.import_classifier:import_classifier", argv)

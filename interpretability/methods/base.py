@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interpretability.classifiers.base import AnalysedBatch, Classifier
+from interpretability.classifiers.base import AnalysedBatch, Classifier, Target
 from interpretability.explanation import Explanation, Interpretation
 from interpretability.frontend import APPLY_DOMAINS, MaskedPair, Spectrogram
 from interpretability.probabilities import MaskedLogits
@@ -160,9 +160,7 @@ class Interpreter(nn.Module):
         raise NotImplementedError(f"{self.NAME} is not trained")
 
     @torch.no_grad()
-    def explain(
-        self, wavs: Tensor, lengths: Tensor | None = None, target: Tensor | int | str | None = None
-    ) -> Explanation:
+    def explain(self, wavs: Tensor, lengths: Tensor | None = None, target: Target | None = None) -> Explanation:
         """Explain a batch of sounds: the same verb for every method.
 
         Parameters
@@ -171,8 +169,9 @@ class Interpreter(nn.Module):
             Mono, at the front end's sample rate, at any level (the level rule is applied here).
         lengths : Tensor [B] in (0, 1], optional
             Relative lengths.
-        target : Tensor [B], int or str, optional
-            Class to explain; the predicted one if not given.
+        target : int, str, or one of these for each clip, optional
+            Class to explain; the predicted one if not given. A number is an index, text a name, as in
+            :meth:`.Classifier.analyse`.
 
         Returns
         -------

@@ -338,7 +338,7 @@ class ClassifierBrain(ResumableBrain):
         classifier: Classifier = self.bare("classifier")
         frontend = classifier.frontend
         wavs = frontend.clips(wavs, lengths).levelled().wavs
-        index = torch.tensor([classifier.target_index(label) for label in batch.label], device=self.device)
+        index = torch.tensor([classifier.label_index(label) for label in batch.label], device=self.device)
         shares = functional.one_hot(index, len(classifier.labels)).float()
         settings: AugmentationSettings = self.hparams.augmentation
         if stage == sb.Stage.TRAIN:

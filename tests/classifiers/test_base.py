@@ -3,6 +3,7 @@ padding without effect, grids that say where the cells lie."""
 
 import functools
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -20,6 +21,7 @@ from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
 from interpretability.frontend import Frontend, MaskedPair, Spectrogram, apply_mask
+from interpretability.metrics.suite import MetricSuite
 
 VIT = {"image_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 FOCALNET = {"image_size": 32, "embed_dim": 4, "depths": [1, 1, 2]}
@@ -74,7 +76,7 @@ CASES = {
     # Images of 87 frames: the clips here are shorter, as long, and longer.
     "vit": lambda: ViTClassifier(LABELS, config=VIT, image_frames=87),
     "focalnet": lambda: FocalNetClassifier(LABELS, config=FOCALNET, image_frames=87),
-    "torch": lambda: ModuleClassifier(LABELS, module=Strides(), layers=["first", "second"]),
+    "torch": lambda: ModuleClassifier(LABELS, module=Strides(), sample_rate=16000, layers=["first", "second"]),
     "huggingface": lambda: HuggingFaceClassifier(LABELS, config=WAV2VEC2),
     "speechbrain": lambda: SpeechBrainClassifier(
         LABELS, hyperparams=XVECTOR, layers=["embedding_model.blocks.0", "embedding_model.blocks.3"]
@@ -229,14 +231,100 @@ def test_ties_go_to_the_lowest_index():
 
 def test_targets_by_name_and_index(classifier):
     assert classifier.target_index("dog") == classifier.target_index(1) == classifier.target_index("1") == 1
-    for bad in ("wolf", 3, -1):
+    for bad in ("wolf", 3, -1, "-1", "²", "1.0"):
         with pytest.raises(UserError, match="cat, dog, rain"):
+            classifier.target_index(bad)
+    for bad in (True, 1.0, None, torch.tensor(1.0), np.array([0, 1])):
+        with pytest.raises(UserError, match="expected the name or the index of a class"):
             classifier.target_index(bad)
 
 
+INDICES = {
+    "int": 0,
+    "numpy integer": np.int64(0),
+    "small numpy integer": np.uint8(0),
+    "numpy array without axes": np.array(0),
+    "numpy array": np.array([0]),
+    "tensor without axes": torch.tensor(0),
+    "tensor": torch.tensor([0]),
+    "small tensor": torch.tensor([0], dtype=torch.uint8),
+    "list": [0],
+}
+
+
+@pytest.mark.parametrize("kind", INDICES)
+def test_a_number_is_an_index_and_text_is_a_name_first(kind):
+    """Whatever the type of the number, also where the names of the classes are digits."""
+    classifier = tiny.listening_classifier(["3", "0", "1", "2"])
+    wavs = torch.randn(1, 4000)
+    assert classifier.analyse(wavs, target=INDICES[kind]).target.tolist() == [0]
+    assert classifier.target_index(INDICES[kind]) == 0
+    for text, index in (("3", 0), ("0", 1), ("1", 2)):
+        assert classifier.analyse(wavs, target=text).target.tolist() == [index]
+    assert classifier.analyse(torch.randn(3, 4000), target=["3", 0, np.int32(3)]).target.tolist() == [0, 0, 3]
+
+
+def test_labels_of_data_are_names_and_never_indices(classifier):
+    assert classifier.label_index("rain") == 2
+    with pytest.raises(UserError, match="no class '1'"):
+        classifier.label_index("1")
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("dog", "did you mean 'Dog'"),
+        ("Class 12O", "did you mean 'Class 12'"),
+        (527, "no class 527: this classifier has 527 classes, 0 to 526"),
+        ("bark", "did you mean 'Dog bark'"),
+        ("x" * 100000, "no class 'xxx"),
+    ],
+)
+def test_an_unknown_class_among_many_gets_the_nearest_names_on_a_short_line(target, words):
+    classifier = tiny.listening_classifier([*(f"Class {index}" for index in range(525)), "Dog", "Dog bark"])
+    with pytest.raises(UserError) as refused:
+        classifier.target_index(target)
+    assert words in str(refused.value)
+    assert "--list_classes" in str(refused.value)
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("kind", ["compact", "torch"])
+def test_a_detector_of_one_event_has_one_class(kind):
+    """The event is what is explained, and there is no class beside it."""
+    if kind == "compact":
+        classifier = CompactClassifier(["speech"], task="multi", n_mels=16, channels=(4, 4, 8, 8)).freeze()
+    else:
+        parts = torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 1, 200, 100), torch.nn.AdaptiveAvgPool1d(1)
+        head = torch.nn.Sequential(*parts, torch.nn.Flatten())
+        classifier = ModuleClassifier(["speech"], module=head, task="multi", sample_rate=16000, layers=[]).freeze()
+    batch = classifier.analyse(torch.randn(2, 8000))
+    assert batch.target.tolist() == [0, 0]
+    assert classifier.analyse(torch.randn(1, 8000), target="speech").target.tolist() == [0]
+    values = MetricSuite(classifier)(batch, torch.ones_like(batch.spectrogram.magnitude))["spectrogram"]
+    torch.testing.assert_close(values["p"], batch.output.logits[:, 0].double().sigmoid(), atol=1e-6, rtol=0)
+    assert values["fid_in"].tolist() == [1.0, 1.0]
+    with pytest.raises(UserError, match="softmax is always 1: give task=multi"):
+        type(classifier)(["speech"], **({} if kind == "compact" else {"module": head}))
+
+
+def test_an_answer_that_is_not_finite_is_refused_in_one_line(classifier):
+    """In the whole sound, and in what a mask keeps; a sound that is itself not finite is named as such."""
+    wavs = torch.randn(2, 4000)
+    batch = classifier.analyse(wavs)
+    with pytest.raises(UserError, match="1 of 2 sounds hold NaN or infinity"):
+        classifier.analyse(torch.stack([wavs[0], wavs[1] / 0]))
+    next(p for p in classifier.parameters() if p.ndim == 1)[0] = float("nan")
+    wanted = "'compact' gives NaN or infinity for 2 of 2 sounds, in 3 of 3 outputs"
+    with pytest.raises(UserError, match=wanted):
+        classifier.analyse(wavs)
+    with torch.no_grad(), pytest.raises(UserError, match="NaN or infinity for 4 of 4 sounds"):
+        answers(classifier, batch, torch.ones_like(batch.spectrogram.magnitude))
+
+
 def test_bad_settings():
-    with pytest.raises(UserError, match="at least 2"):
-        CompactClassifier(["one"])
+    with pytest.raises(UserError, match="needs class names, got none"):
+        CompactClassifier([])
     with pytest.raises(UserError, match="'a' more than once"):
         CompactClassifier(["a", "a"])
     with pytest.raises(UserError, match="task"):
@@ -287,6 +375,8 @@ def test_targets_of_a_batch(classifier):
         classifier.analyse(wavs, target=torch.tensor([1]))
     with pytest.raises(ValueError, match="class indices from 0 to 2"):
         classifier.analyse(wavs, target=torch.tensor([0, 3]))
+    with pytest.raises(UserError, match=r"of torch.float32, expected integer class indices"):
+        classifier.analyse(wavs, target=torch.tensor([0.0, 1.0]))
     with pytest.raises(UserError, match="no class 'wolf'"):
         classifier.analyse(wavs, target="wolf")
 

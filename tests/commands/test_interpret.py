@@ -136,6 +136,17 @@ def test_the_interpreter_folder_alone_is_enough(interpret, tiny_piq_run, tmp_pat
         assert (out / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
+def test_the_classes_are_listed_with_their_indices(interpret, tiny_piq_run, tmp_path):
+    outcomes = [
+        interpret(tiny_piq_run, "--list_classes"),
+        interpret("--classifier", tiny_piq_run / "interpreter" / "classifier", "--list_classes"),
+    ]
+    for outcome in outcomes:
+        assert outcome.code == 0, outcome.err
+        assert outcome.out.splitlines() == ["0\tlow", "1\tmiddle", "2\thigh"]
+    refuse(interpret("--list_classes"), tmp_path / "out", "got 0 paths with --list_classes")
+
+
 # ---- Sounds that do not ----
 
 
