@@ -23,7 +23,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     "$python" -m venv "$venv" || fail "could not make $venv (Debian: apt install python3-venv)"
   fi
   echo "installing $requirements into $venv (a few minutes, some GB the first time)"
-  (cd "$root" && "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements") \
+  (cd "$root" && "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" -e .) \
     || fail "pip could not install $requirements: check the network and the disk, then run this again"
   echo "$wanted" > "$stamp"
 fi

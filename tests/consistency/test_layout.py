@@ -65,8 +65,10 @@ def test_packages_hold_no_code_of_their_own(module):
 
 #: Unit of the package (a module or a folder at its top) -> the units it may import. Downwards only.
 MAY_IMPORT = {
+    "__init__": {"exports"},
     "blocks": set(),
     "errors": set(),
+    "exports": set(),
     "command_line": {"errors"},
     "files": {"errors"},
     "settings": {"errors"},
@@ -198,7 +200,7 @@ def unit(module: Path | str) -> str:
 
 
 def test_every_unit_has_its_place_in_the_table():
-    assert {unit(module) for module in modules()} - {"__init__"} == MAY_IMPORT.keys()
+    assert {unit(module) for module in modules()} == MAY_IMPORT.keys()
 
 
 def test_the_table_runs_one_way():

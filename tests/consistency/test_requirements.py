@@ -113,8 +113,7 @@ def test_every_requirement_is_pinned(name):
             assert re.fullmatch(r"[A-Za-z0-9._-]+==\d+(\.\d+)+", line), f"{name}: {line!r} is not pinned with =="
 
 
-def test_requirements_end_with_the_package_itself():
-    assert lines_of("requirements.txt")[-1] == "-e ."
+def test_development_has_the_runtime():
     assert lines_of("requirements-dev.txt")[0] == "-r requirements.txt"
 
 
