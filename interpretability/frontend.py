@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from speechbrain.processing.features import STFT
 from torch import Tensor
 
 from interpretability.errors import UserError
+from interpretability.resampling import DEFAULT_FILTER, FILTERS
 from interpretability.settings import Settings, setting
 
 APPLY_DOMAINS = ("log", "linear")
@@ -42,6 +44,12 @@ class FrontendSettings(Settings):
     win_length_ms: float = setting(23.2199, "Hamming window, rounded to whole samples", unit="ms", above=0)
     hop_length_ms: float = setting(11.6099, "hop, rounded to whole samples", unit="ms", above=0)
     level: str = setting("peak", "peak: a clip is divided by max|x|, when that is > 0", choices=LEVEL_RULES)
+    resampling: str = setting(
+        DEFAULT_FILTER,
+        "filter for sounds of another rate: accurate to 94 dB at 0.8 of the Nyquist frequency, or as published "
+        "SpeechBrain checkpoints have it (25 dB)",
+        choices=tuple(FILTERS),
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -51,6 +59,11 @@ class FrontendSettings(Settings):
                 f"front end: hop {self.hop_length}, window {self.win_length}, FFT {self.n_fft} samples; "
                 "expected 0 < hop <= window / 2 and window <= FFT: change hop_length_ms, win_length_ms or n_fft"
             )
+
+    @classmethod
+    def of_saved(cls, values: dict[str, Any]) -> FrontendSettings:
+        """Make the settings that a saved file states; one without a filter is older than the choice: ``published``."""
+        return cls(**{"resampling": "published", **values})
 
     @property
     def win_length(self) -> int:

@@ -134,7 +134,7 @@ def import_published(
     chosen = {**model.settings, **chosen}
     if issubclass(model.kind, ImageClassifier) and not isinstance(chosen["config"], dict):
         chosen["config"] = model.kind.settings_at(str(chosen["config"]))
-    classifier = model.kind(labels, **chosen)
+    classifier = model.kind(labels, {"resampling": "published"}, **chosen)
     source = {"imported_from": {key: str(path) for key, path in paths.items()}, "fixed_length": True}
     parts = {"embedding_model": classifier.embedding_model, "classifier": classifier.classifier}
     if model.interpreter is not None:

@@ -83,7 +83,9 @@ def test_same_answers_as_speechbrains_own_interpreter(published, tmp_path):
 
 def test_the_classifier_inside_serves_the_recipes(published, tmp_path):
     import_published("piq", tmp_path / "ours", paths(published[0]), **SIZES)
-    assert load_classifier(tmp_path / "ours" / "classifier").labels == LABELS
+    classifier = load_classifier(tmp_path / "ours" / "classifier")
+    assert classifier.labels == LABELS
+    assert classifier.frontend.settings.resampling == "published"  # as it was trained
 
 
 def test_weights_that_do_not_fit_are_refused_and_nothing_is_written(published, tmp_path):

@@ -15,6 +15,7 @@ from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError, user_errors
 from interpretability.files import atomic_folder, sha256, write_json
+from interpretability.frontend import FrontendSettings
 from interpretability.weights import load_weights, read_description, save_weights
 
 _ON_SPECTROGRAMS = (CompactClassifier, Conv2dClassifier, Cnn14Classifier, ViTClassifier, FocalNetClassifier)
@@ -81,9 +82,8 @@ def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
                 f"{folder / WEIGHTS}, or the class list, front end or architecture beside it: damaged or changed since "
                 f"it was saved: not the SHA-256 in {DESCRIPTION}; copy the folder again"
             )
-        classifier = kind(
-            description["labels"], description["frontend"], description["task"], **description["architecture"]
-        )
+        frontend = FrontendSettings.of_saved(description["frontend"])
+        classifier = kind(description["labels"], frontend, description["task"], **description["architecture"])
     load_weights(classifier, folder / WEIGHTS)
     classifier.keep_description(description)
     return classifier.freeze() if freeze else classifier

@@ -183,7 +183,8 @@ class SpeechBrainClassifier(WaveformClassifier):
             if isinstance(module, InputNormalization) and module.norm_type == "global"
         }
         settings = {"hyperparams": _dump(kept), "statistics": statistics, "logit_scale": logit_scale}
-        classifier = cls(labels, frontend_for(rate, level), task, **settings, layers=layers, scale=scale)
+        # SpeechBrain's own classes resample with this filter.
+        classifier = cls(labels, frontend_for(rate, level, "published"), task, **settings, layers=layers, scale=scale)
         with torch.no_grad():
             classifier.module.take(built["modules"])
         return classifier

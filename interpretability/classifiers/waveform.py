@@ -24,7 +24,9 @@ from interpretability.lengths import LengthGroups
 from interpretability.settings import Settings, setting
 
 
-def frontend_for(sample_rate: int, level: str = "none") -> FrontendSettings:
+def frontend_for(
+    sample_rate: int, level: str = "none", resampling: str = FrontendSettings.resampling
+) -> FrontendSettings:
     """Return the front end for a sampling rate: window and hop have the same durations as in the default one.
 
     Parameters
@@ -33,6 +35,8 @@ def frontend_for(sample_rate: int, level: str = "none") -> FrontendSettings:
         In Hz.
     level : {"none", "peak"}
         ``none``: the model hears the sound at the level it has, as it does elsewhere.
+    resampling : {"accurate", "published"}
+        The filter for sounds of another rate.
 
     Example
     -------
@@ -43,7 +47,8 @@ def frontend_for(sample_rate: int, level: str = "none") -> FrontendSettings:
     if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, float)) or not 1000 <= sample_rate < math.inf:
         raise UserError(f"the sampling rate is {sample_rate!r}, expected a number of at least 1000 Hz")
     octaves = round(math.log2(sample_rate / 16000))
-    return FrontendSettings(sample_rate=int(sample_rate), n_fft=round(1024 * 2.0**octaves), level=level)
+    n_fft = round(1024 * 2.0**octaves)
+    return FrontendSettings(sample_rate=int(sample_rate), n_fft=n_fft, level=level, resampling=resampling)
 
 
 @dataclass(frozen=True)

@@ -104,9 +104,10 @@ def _rounded(values: dict[str, float | None]) -> str:
 
 def read_sound(path: Path, classifier: Classifier) -> Tensor:
     """Return the sound [N] at the classifier's rate; a :class:`UserError` if it is too short or too long."""
-    rate = classifier.frontend.settings.sample_rate
+    frontend = classifier.frontend.settings
+    rate = frontend.sample_rate
     # One second too many is read, so that a longer sound is noticed without decoding all of it.
-    wav = read_audio(path, rate, max_seconds=LONGEST + 1)
+    wav = read_audio(path, rate, max_seconds=LONGEST + 1, resampling=frontend.resampling)
     seconds = len(wav) / rate
     if not SHORTEST <= seconds <= LONGEST:
         got = f"{seconds:.4g} s" if seconds <= LONGEST else f"more than {LONGEST:g} s"

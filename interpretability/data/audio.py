@@ -14,26 +14,21 @@ import math
 import os
 import struct
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
-import torchaudio.functional
 from torch import Tensor
 
 from interpretability.errors import MissingError, UserError
 from interpretability.files import atomic_path
+from interpretability.resampling import DEFAULT_FILTER, FILTERS, resample, samples_needed
 
 logger = logging.getLogger(__name__)
 
 # Part of every key of the cache: raise it whenever read_audio gives other samples for the same file.
-CACHE_FORMAT = 1
-
-# The resampler's kernel has (rate / gcd) x (rate / gcd) taps: 441 x 160 for 44100 -> 16000 Hz, but gigabytes for a rate
-# such as 44101 Hz. Ratios that would need more taps than this are rounded to the nearest that does not.
-_MOST_TAPS = 10_000_000
+CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,9 @@ def audio_header(path: str | Path) -> AudioHeader:
     return AudioHeader(int(info.frames), int(info.samplerate), int(info.channels))
 
 
-def read_audio(path: str | Path, sample_rate: int, max_seconds: float | None = None) -> Tensor:
+def read_audio(
+    path: str | Path, sample_rate: int, max_seconds: float | None = None, resampling: str = DEFAULT_FILTER
+) -> Tensor:
     """Read a clip as mono samples at ``sample_rate``.
 
     Parameters
@@ -101,6 +98,8 @@ def read_audio(path: str | Path, sample_rate: int, max_seconds: float | None = N
         Sampling rate of the result, in Hz.
     max_seconds : float, optional
         Keep only the first ``max_seconds`` seconds; no more than these is decoded.
+    resampling : {"accurate", "published"}
+        The filter, see :mod:`interpretability.resampling`.
 
     Returns
     -------
@@ -114,12 +113,14 @@ def read_audio(path: str | Path, sample_rate: int, max_seconds: float | None = N
     UserError
         If the file is not audio, holds no samples, or holds NaN or infinite samples; if a setting is not positive.
     """
-    _check_settings(sample_rate, max_seconds)
+    _check_settings(sample_rate, max_seconds, resampling)
     path = _existing_file(path)
     try:
         with soundfile.SoundFile(str(path)) as stream:
             native_rate = stream.samplerate
-            frames = -1 if max_seconds is None else _frames_needed(max_seconds, native_rate, sample_rate)
+            frames = -1
+            if max_seconds is not None:
+                frames = samples_needed(max_seconds, native_rate, sample_rate, resampling)
             samples = stream.read(frames, dtype="float32", always_2d=True)  # [N', channels]
     except (soundfile.SoundFileError, TypeError) as error:
         raise _not_audio(path, error) from error
@@ -132,7 +133,7 @@ def read_audio(path: str | Path, sample_rate: int, max_seconds: float | None = N
             "export the sound again, or leave it out"
         )
     wav = torch.from_numpy(samples.mean(axis=1, dtype=np.float32))  # [N']
-    wav = _resample(wav, native_rate, sample_rate)  # [N]
+    wav = resample(wav, native_rate, sample_rate, resampling)  # [N]
     if max_seconds is not None:
         wav = wav[: max(1, round(max_seconds * sample_rate))]
     return wav.contiguous()
@@ -154,6 +155,8 @@ class ClipCache:
         Sampling rate of the clips, in Hz.
     max_seconds : float, optional
         Keep only the first ``max_seconds`` seconds of a clip.
+    resampling : {"accurate", "published"}
+        The filter, see :mod:`interpretability.resampling`.
 
     Raises
     ------
@@ -161,11 +164,18 @@ class ClipCache:
         If a setting is not positive.
     """
 
-    def __init__(self, folder: str | Path | None, sample_rate: int, max_seconds: float | None = None):
-        _check_settings(sample_rate, max_seconds)
+    def __init__(
+        self,
+        folder: str | Path | None,
+        sample_rate: int,
+        max_seconds: float | None = None,
+        resampling: str = DEFAULT_FILTER,
+    ):
+        _check_settings(sample_rate, max_seconds, resampling)
         self.folder = None if folder is None else Path(folder)
         self.sample_rate = sample_rate
         self.max_seconds = max_seconds
+        self.resampling = resampling
         self._can_write = True
 
     def load(self, path: str | Path) -> Tensor:
@@ -177,11 +187,11 @@ class ClipCache:
             As :func:`read_audio`.
         """
         if self.folder is None:
-            return read_audio(path, self.sample_rate, self.max_seconds)
+            return read_audio(path, self.sample_rate, self.max_seconds, self.resampling)
         entry = self.entry(path)
         wav = _read_entry(entry)
         if wav is None:
-            wav = read_audio(path, self.sample_rate, self.max_seconds)
+            wav = read_audio(path, self.sample_rate, self.max_seconds, self.resampling)
             self._write_entry(entry, wav)
         return wav
 
@@ -197,7 +207,8 @@ class ClipCache:
             raise ValueError("this cache has no folder, so it has no entries")
         status = _existing_file(path).stat()
         seconds = None if self.max_seconds is None else float(self.max_seconds)
-        fields = (CACHE_FORMAT, os.path.abspath(path), status.st_size, status.st_mtime_ns, self.sample_rate, seconds)
+        file = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
+        fields = (CACHE_FORMAT, *file, self.sample_rate, seconds, self.resampling)
         key = hashlib.sha256(repr(fields).encode("utf-8", "surrogateescape")).hexdigest()
         return self.folder / f"{key[:40]}.npy"
 
@@ -244,40 +255,6 @@ def write_wav(path: str | Path, wav: Tensor, sample_rate: int) -> None:
         temporary.write_bytes(struct.pack("<4sI", b"RIFF", len(body)) + body)
 
 
-def _resample(wav: Tensor, native_rate: int, sample_rate: int) -> Tensor:
-    """Resample ``wav [N']`` to ``[N]``, N = ceil(N' * sample_rate / native_rate)."""
-    if native_rate == sample_rate:
-        return wav
-    native, new = _rate_terms(native_rate, sample_rate)
-    n_samples = math.ceil(wav.shape[-1] * sample_rate / native_rate)
-    return torchaudio.functional.resample(wav, native, new)[..., :n_samples]
-
-
-def _rate_terms(native_rate: int, sample_rate: int) -> tuple[int, int]:
-    """Return two whole numbers in the ratio of the rates: exact for all usual rates, else to 2e-4 (0.3 cents).
-
-    >>> _rate_terms(44100, 16000)
-    (441, 160)
-    >>> _rate_terms(44101, 16000)  # in lowest terms already
-    (4694, 1703)
-    """
-    low, high = sorted((native_rate, sample_rate))
-    ratio = Fraction(high, low)
-    if ratio.numerator * ratio.denominator > _MOST_TAPS:
-        ratio = ratio.limit_denominator(max(1, math.isqrt(_MOST_TAPS * low // high)))
-    if native_rate == high:
-        return ratio.numerator, ratio.denominator
-    return ratio.denominator, ratio.numerator
-
-
-def _frames_needed(max_seconds: float, native_rate: int, sample_rate: int) -> int:
-    """Return how many samples at ``native_rate`` decide the first ``max_seconds`` seconds of the result."""
-    # The resampler's filter reaches 6 periods of the lower of the two rates beyond a sample; twice that is on the safe
-    # side, and makes the last samples the same as if the whole file had been decoded.
-    reach = math.ceil(12 * max(1.0, native_rate / sample_rate)) + 1
-    return math.ceil(max_seconds * native_rate) + reach
-
-
 def _read_entry(entry: Path) -> Tensor | None:
     """Return the cached clip, or None if it is not there or not whole."""
     try:
@@ -295,13 +272,15 @@ def _read_entry(entry: Path) -> Tensor | None:
     return torch.from_numpy(samples)
 
 
-def _check_settings(sample_rate: int, max_seconds: float | None) -> None:
+def _check_settings(sample_rate: int, max_seconds: float | None, resampling: str) -> None:
     if isinstance(sample_rate, bool) or not isinstance(sample_rate, int) or sample_rate <= 0:
         raise UserError(f"sample_rate is {sample_rate!r}, expected a whole number of Hz such as 16000")
     if max_seconds is not None and not 0 < max_seconds < math.inf:
         raise UserError(
             f"max_seconds is {max_seconds!r}, expected a positive number of seconds, or none for whole clips"
         )
+    if resampling not in FILTERS:
+        raise UserError(f"resampling is {resampling!r}, expected one of {', '.join(FILTERS)}")
 
 
 def _existing_file(path: str | Path) -> Path:

@@ -9,6 +9,7 @@ from torch.nn import functional
 from interpretability.data.audio import ClipCache
 from interpretability.data.manifest import PreparedData, decodable, read_manifest, speechbrain_dataset
 from interpretability.errors import UserError
+from interpretability.resampling import DEFAULT_FILTER
 
 
 def make_datasets(
@@ -22,6 +23,7 @@ def make_datasets(
     splits: tuple[str, ...] = ("train", "valid", "test"),
     with_targets: bool = False,
     progress: bool = True,
+    resampling: str = DEFAULT_FILTER,
 ) -> dict[str, DynamicItemDataset]:
     """Return a data set for each split.
 
@@ -48,6 +50,8 @@ def make_datasets(
         Also load the sound of the labelled source alone, as ``target_signal``; of data sets that have it.
     progress : bool
         Show a progress bar while every clip is decoded, on a terminal.
+    resampling : {"accurate", "published"}
+        The filter, see :mod:`interpretability.resampling`.
 
     Raises
     ------
@@ -57,7 +61,7 @@ def make_datasets(
     """
     if fixed_length and not clip_seconds:
         raise UserError("fixed_length is True but clip_seconds is not set: give the length of the clips")
-    cache = ClipCache(cache_folder, sample_rate, clip_seconds)
+    cache = ClipCache(cache_folder, sample_rate, clip_seconds, resampling)
     n_fixed = round(clip_seconds * sample_rate) if fixed_length else None
 
     def load(path: str) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from interpretability.data.audio import ClipCache, audio_header
 from interpretability.errors import MissingError, UserError
 from interpretability.frontend import sample_counts
+from interpretability.resampling import DEFAULT_FILTER
 
 SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav")
 #: Part -> its folder in WHAM!'s layout.
@@ -81,6 +82,8 @@ class NoiseMixer:
     part : {"train", "test"}
     cache_folder : path, optional
         Where decoded noise is kept.
+    resampling : {"accurate", "published"}
+        The filter, see :mod:`interpretability.resampling`.
 
     Raises
     ------
@@ -96,12 +99,13 @@ class NoiseMixer:
         probability: float = 1.0,
         part: str = "train",
         cache_folder: str | Path | None = None,
+        resampling: str = DEFAULT_FILTER,
     ):
         if not 0 <= float(probability) <= 1:
             raise UserError(f"noise: probability is {probability}, expected a number in [0, 1]")
         self.snr_db, self.probability = float(snr_db), float(probability)
         self.files = [] if folder is None else noise_files(folder, part)
-        self._cache = ClipCache(cache_folder, sample_rate, LONGEST)
+        self._cache = ClipCache(cache_folder, sample_rate, LONGEST, resampling)
         self._root = None if folder is None else Path(folder)
 
     def describe(self) -> dict:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,9 +67,8 @@ class Dictionary:
 
     def describe(self) -> dict:
         """Return what identifies it as plain values: goes into the settings of every method that uses it."""
-        digest = hashlib.sha256(self.matrix.detach().cpu().float().contiguous().numpy().tobytes())
-        digest.update(json.dumps(self.frontend.to_dict(), sort_keys=True).encode())
-        return {"n_components": self.n_components, "algorithm": self.algorithm, "sha256": digest.hexdigest()}
+        digest = _digest(self.matrix, self.frontend.to_dict())
+        return {"n_components": self.n_components, "algorithm": self.algorithm, "sha256": digest}
 
     def check(self, frontend: FrontendSettings, user: str) -> None:
         """Refuse to be used behind another front end.
@@ -124,14 +124,14 @@ class Dictionary:
             content = torch.load(file, map_location="cpu", weights_only=True)
             known = content["description"]
             rest = (known[name] for name in ("labels", "algorithm", "loss_curve", "training"))
-            loaded = cls(content["matrix"], FrontendSettings(**known["frontend"]), *rest)
+            loaded = cls(content["matrix"], FrontendSettings.of_saved(known["frontend"]), *rest)
         except UserError:
             raise
         except Exception as error:  # torch raises many types for files that it did not write
             raise UserError(
                 f"{file}: not a dictionary file ({type(error).__name__}); learn one with train_nmf.py"
             ) from error
-        if loaded.describe()["sha256"] != known.get("sha256"):
+        if _digest(loaded.matrix, known["frontend"]) != known.get("sha256"):
             raise UserError(f"{file}: damaged: its SHA-256 is not the one in its description; copy it again")
         return loaded
 
@@ -160,3 +160,9 @@ def dictionary_of(source: Dictionary | str | Path | dict, frontend: FrontendSett
     dictionary = source if isinstance(source, Dictionary) else Dictionary.load(source)
     dictionary.check(frontend, user)
     return dictionary.matrix.clone(), dictionary.describe()
+
+
+def _digest(matrix: Tensor, frontend: dict[str, Any]) -> str:
+    digest = hashlib.sha256(matrix.detach().cpu().float().contiguous().numpy().tobytes())
+    digest.update(json.dumps(frontend, sort_keys=True).encode())
+    return digest.hexdigest()

@@ -34,12 +34,14 @@ def load_datasets(
     splits: tuple[str, ...] = ("train", "valid", "test"),
     with_targets: bool = False,
 ) -> dict[str, DynamicItemDataset]:
-    """Return a data set for each split, at the classifier's sample rate."""
+    """Return a data set for each split, at the classifier's sample rate and with its filter."""
+    frontend = classifier.frontend.settings
     return _main_process_first(
         lambda: make_datasets(
             prepared,
             classifier.labels,
-            classifier.frontend.settings.sample_rate,
+            frontend.sample_rate,
+            resampling=frontend.resampling,
             **{name: run[name] for name in ("clip_seconds", "fixed_length", "cache_folder", "skip_bad_clips")},
             splits=splits,
             with_targets=with_targets,

@@ -334,6 +334,7 @@ class TestContract:
         assert [layer.name for layer in opened.layers] == ["embedding_model.blocks.1"]
         assert opened.frontend.settings.sample_rate == RATE
         assert opened.frontend.settings.level == "none"
+        assert opened.frontend.settings.resampling == "published"  # as SpeechBrain's own classes resample
         with pytest.raises(UserError, match="logit_scale is 0"):
             SpeechBrainClassifier.from_folder(folder, logit_scale=0)
 

@@ -1,5 +1,8 @@
 """Dictionaries: the file, and the checks before one is used."""
 
+import hashlib
+import json
+
 import pytest
 import torch
 
@@ -43,6 +46,17 @@ class TestFile:
         torch.save(content, tmp_path / FILE)
         with pytest.raises(UserError, match="damaged"):
             Dictionary.load(tmp_path)
+
+    def test_a_file_older_than_the_choice_of_a_filter_is_read_as_one_of_the_published_filter(self, tmp_path):
+        learned = FrontendSettings(n_fft=400, resampling="published")
+        make(settings=learned).save(tmp_path / FILE)
+        content = torch.load(tmp_path / FILE, weights_only=True)
+        front_end = {name: value for name, value in learned.to_dict().items() if name != "resampling"}
+        digest = hashlib.sha256(content["matrix"].numpy().tobytes())
+        digest.update(json.dumps(front_end, sort_keys=True).encode())
+        content["description"].update(frontend=front_end, sha256=digest.hexdigest())
+        torch.save(content, tmp_path / FILE)
+        assert Dictionary.load(tmp_path).frontend == learned
 
     def test_a_full_disk_is_reported_in_one_line(self, tmp_path, monkeypatch):
         def fail(content, path):

@@ -219,7 +219,8 @@ def _make_noise(run: Run, classifier: Classifier) -> NoiseMixer | None:
     factory = run.hparams.get("noise")
     if factory is None:
         return None
-    mixer: NoiseMixer = build("noise", factory, sample_rate=classifier.frontend.settings.sample_rate)
+    frontend = classifier.frontend.settings
+    mixer: NoiseMixer = build("noise", factory, sample_rate=frontend.sample_rate, resampling=frontend.resampling)
     if mixer.files and if_main_process():
         print(f"noise: {len(mixer.files)} sounds train; those of the other part are left for testing")
     return mixer
