@@ -28,10 +28,15 @@ LEVEL_RULES = ("peak", "none")
 #: Where In and Out are measured: as masked magnitudes, or as the sounds made of them (what is heard).
 PLACES = ("spectrogram", "waveform")
 
+#: Bounds what a file or a command line can ask for.
+LARGEST_FFT = 2**20
+
 
 @dataclass(frozen=True)
 class FrontendSettings(Settings):
     """What a classifier, its interpreters and their dictionaries must have in common.
+
+    Once made, ``n_fft`` is a number, also where none was given.
 
     Raises
     ------
@@ -39,10 +44,19 @@ class FrontendSettings(Settings):
         If the settings cannot be inverted: a hop of more than half a window, or a window longer than the FFT.
     """
 
-    sample_rate: int = setting(16000, "sampling rate", unit="Hz", least=1)
-    n_fft: int = setting(1024, "size of the FFT; there are n_fft // 2 + 1 frequency bins", unit="samples", least=1)
+    sample_rate: int = setting(16000, "sampling rate", unit="Hz", least=1, most=10_000_000)
+    n_fft: int | None = setting(
+        None,
+        "size of the FFT; there are n_fft // 2 + 1 frequency bins. null: 1024, or the next power of two that holds the "
+        "window",
+        unit="samples",
+        least=1,
+        most=LARGEST_FFT,
+    )
     win_length_ms: float = setting(23.2199, "Hamming window, rounded to whole samples", unit="ms", above=0)
-    hop_length_ms: float = setting(11.6099, "hop, rounded to whole samples", unit="ms", above=0)
+    hop_length_ms: float = setting(
+        11.6099, "hop, rounded to whole samples; half a window stays half a window, rounded down", unit="ms", above=0
+    )
     level: str = setting("peak", "peak: a clip is divided by max|x|, when that is > 0", choices=LEVEL_RULES)
     resampling: str = setting(
         DEFAULT_FILTER,
@@ -53,6 +67,8 @@ class FrontendSettings(Settings):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.n_fft is None:
+            object.__setattr__(self, "n_fft", min(max(1024, 2 ** (self.win_length - 1).bit_length()), LARGEST_FFT))
         # With a longer hop the last samples of a clip can lie beyond its last window, and are lost.
         if not 0 < 2 * self.hop_length <= self.win_length <= self.n_fft:
             raise UserError(
@@ -73,7 +89,9 @@ class FrontendSettings(Settings):
     @property
     def hop_length(self) -> int:
         """Hop in samples."""
-        return round(self.sample_rate / 1000.0 * self.hop_length_ms)
+        hop = round(self.sample_rate / 1000.0 * self.hop_length_ms)
+        # Rounded apart, two hops can be one sample longer than a window of twice their duration.
+        return hop - 1 if 2 * hop == self.win_length + 1 else hop
 
     @property
     def n_bins(self) -> int:
@@ -202,7 +220,9 @@ class Frontend:
 
     def __init__(self, settings: FrontendSettings | None = None):
         self.settings = settings or FrontendSettings()
-        rate, window, hop = self.settings.sample_rate, self.settings.win_length_ms, self.settings.hop_length_ms
+        rate = self.settings.sample_rate
+        # In milliseconds, which SpeechBrain rounds to samples by itself: to these.
+        window, hop = (1000.0 * n / rate for n in (self.settings.win_length, self.settings.hop_length))
         self._stft = STFT(sample_rate=rate, win_length=window, hop_length=hop, n_fft=self.settings.n_fft)
 
     def n_frames(self, n_samples: int | Tensor) -> int | Tensor:

@@ -168,6 +168,52 @@ def test_resynthesise_refuses_another_shape():
         Frontend().resynthesise(spectrogram, spectrogram.magnitude[:, :-1])
 
 
+#: In common use, and 200 others from 4 to 192 kHz.
+RATES = [4000, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 37800, 44056, 44100, 47250, 48000, 50000, 64000]
+RATES += [88200, 96000, 128000, 176400, 192000]
+OTHERS = np.random.default_rng(0).integers(4000, 192000, 200).tolist()
+
+
+@pytest.mark.parametrize("rates", [RATES, OTHERS], ids=["common", "random"])
+def test_at_every_sampling_rate_analysis_and_back_is_exact(rates):
+    """Window and hop are of one duration, in whole samples of any rate, and no rate is refused."""
+    for rate in rates:
+        settings = FrontendSettings(sample_rate=rate)
+        assert abs(settings.win_length - 0.0232199 * rate) <= 0.5
+        assert abs(settings.hop_length - 0.0116099 * rate) <= 1
+        assert 2 * settings.hop_length <= settings.win_length <= settings.n_fft < max(1025, 2 * settings.win_length)
+        frontend, hop = Frontend(settings), settings.hop_length
+        # Shorter than a window, and ends just before, at, just after and between the centres of windows.
+        for n in (
+            (1, hop - 1, 9 * hop - 1, 9 * hop, 9 * hop + 1, 9 * hop + hop // 2) if rates is RATES else (7 * hop + 5,)
+        ):
+            wav = noise(1, n)
+            spectrogram = frontend.analyse(wav)
+            assert spectrogram.magnitude.shape == (1, 1 + n // hop, settings.n_bins)
+            sound = frontend.resynthesise(spectrogram, spectrogram.magnitude)
+            torch.testing.assert_close(sound, wav, rtol=0, atol=1e-5, msg=f"{rate} Hz, {n} samples")
+            again = frontend.analyse(sound).magnitude
+            torch.testing.assert_close(again, spectrogram.magnitude, rtol=0, atol=1e-4, msg=f"{rate} Hz, {n} samples")
+
+
+@pytest.mark.parametrize("window", [10.0, 20.0, 23.2199, 32.0, 46.4399])
+def test_half_a_window_is_a_hop_at_every_sampling_rate(window):
+    for rate in RATES + OTHERS:
+        settings = FrontendSettings(sample_rate=rate, win_length_ms=window, hop_length_ms=window / 2)
+        assert settings.win_length - 2 * settings.hop_length in (0, 1)
+
+
+def test_the_fft_holds_the_window_unless_its_size_is_given():
+    sizes = {4000: 1024, 16000: 1024, 44100: 1024, 48000: 2048, 88200: 2048, 96000: 4096, 192000: 8192}
+    assert {rate: FrontendSettings(sample_rate=rate).n_fft for rate in sizes} == sizes
+    assert FrontendSettings(win_length_ms=100.0).n_fft == 2048
+    settings = FrontendSettings(sample_rate=48000)
+    assert FrontendSettings(**settings.to_dict()) == settings
+    for bad in ({"sample_rate": 48000, "n_fft": 1024}, {"win_length_ms": 1e9}, {"win_length_ms": 1e-3}):
+        with pytest.raises(UserError, match=r"front end: hop \d+, window \d+, FFT \d+ samples"):
+            FrontendSettings(**bad)
+
+
 @pytest.mark.parametrize("settings", [{}, {"win_length_ms": 20.0, "hop_length_ms": 10.0}, {"sample_rate": 44100}])
 def test_the_end_of_a_clip_is_not_lost_whatever_the_hop(settings):
     frontend = Frontend(FrontendSettings(**settings))
