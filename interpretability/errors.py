@@ -6,7 +6,9 @@ every other exception is a bug and keeps its traceback.
 """
 
 import contextlib
+import reprlib
 from collections.abc import Iterator
+from typing import Any
 
 
 class UserError(ValueError):
@@ -53,3 +55,12 @@ def user_errors(
 def first_line(error: BaseException) -> str:
     """Return what an error of another library says, cut to one line of at most 200 characters; its type if nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def shown(value: Any, limit: int = 100) -> str:
+    """Return a value as an error shows it: what Python writes for it, long ones cut, control characters escaped."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 3, limit, limit, limit
+    short.maxdict = short.maxlist = short.maxtuple = short.maxset = short.maxfrozenset = 10
+    text = short.repr(value)
+    return text if len(text) <= limit + 2 else f"{text[: limit // 2]}...{text[-limit // 2 :]}"

@@ -77,9 +77,12 @@ class FrontendSettings(Settings):
             )
 
     @classmethod
-    def of_saved(cls, values: dict[str, Any]) -> FrontendSettings:
-        """Make the settings that a saved file states; one without a filter is older than the choice: ``published``."""
-        return cls(**{"resampling": "published", **values})
+    def of_saved(cls, values: dict[str, Any], owner: str = "front end") -> FrontendSettings:
+        """Make the settings that a saved file states; one without a filter is older than the choice: ``published``.
+
+        Errors begin with ``owner``, and are those of :meth:`Settings.make`.
+        """
+        return cls.make(owner, {"resampling": "published", **values})
 
     @property
     def win_length(self) -> int:

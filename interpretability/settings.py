@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from interpretability.errors import UserError
+from interpretability.errors import UserError, shown
 
 Kind = TypeVar("Kind", bound="Settings")
 _SIGNS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
@@ -124,7 +124,7 @@ class Settings:
                 continue
             values[item.name] = value = _converted(given[item.name], hints[item.name])
             if not (_is(value, hints[item.name]) and _allowed(value, item.metadata)):
-                raise UserError(f"{item.name} is {value!r}, expected {_expected(hints[item.name], item.metadata)}")
+                raise UserError(f"{item.name} is {shown(value)}, expected {_expected(hints[item.name], item.metadata)}")
         return values
 
     @classmethod
@@ -179,7 +179,7 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> No
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=2)
             hint = f"did you mean {' or '.join(close)}? It" if close else "it"
-            raise UserError(f"{owner} has no setting {name!r}: {hint} has {', '.join(known) or 'none'}")
+            raise UserError(f"{owner} has no setting {shown(name)}: {hint} has {', '.join(known) or 'none'}")
 
 
 def list_settings(kind: type[Settings]) -> str:

@@ -1,24 +1,11 @@
-"""What saved classifiers and saved interpreters share: a JSON description beside a file of tensors."""
+"""Files of weights: what saved classifiers and saved interpreters keep their tensors in."""
 
-import json
 from pathlib import Path
 
 import torch
 
 from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.files import sha256, write_errors
-
-
-def read_description(folder: Path, name: str, what: str, advice: str) -> dict:
-    """Read the JSON description of a saved folder; a :class:`MissingError` with the advice if it is absent."""
-    path = Path(folder) / name
-    if not path.is_file():
-        raise MissingError(f"no {what} in {folder}: {name} not found; {advice}, or pass another folder")
-    with user_errors(f"{path}: not valid JSON", ValueError, advice=f"; save the {what} again"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content
 
 
 def save_weights(module: torch.nn.Module, path: str | Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interpretability.errors import MissingError, UserError
-from interpretability.weights import load_weights, read_description, save_weights
+from interpretability.weights import load_weights, save_weights
 
 
 def test_round_trip_and_strictness(tmp_path):
@@ -43,14 +43,3 @@ def test_missing_damaged_and_foreign_files(tmp_path):
             load_weights(module, tmp_path / "w.pt")
     with pytest.raises(UserError, match="damaged"):
         load_weights(module, tmp_path / "w.pt", digest="0" * 64)
-
-
-def test_descriptions(tmp_path):
-    with pytest.raises(MissingError, match=r"no thing in .*; make one"):
-        read_description(tmp_path, "thing.json", "thing", "make one")
-    (tmp_path / "thing.json").write_text("[1]")
-    with pytest.raises(UserError, match="expected a JSON object"):
-        read_description(tmp_path, "thing.json", "thing", "make one")
-    (tmp_path / "thing.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="not valid JSON"):
-        read_description(tmp_path, "thing.json", "thing", "make one")

@@ -1,7 +1,9 @@
 """A classifier's folder: weights, class list, front end and level settings, test accuracy, hash. Self-contained."""
 
+import dataclasses
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from interpretability.classifiers.base import Classifier
@@ -16,13 +18,29 @@ from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError, user_errors
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.frontend import FrontendSettings
-from interpretability.weights import load_weights, read_description, save_weights
+from interpretability.probabilities import TASKS
+from interpretability.reading import read_description
+from interpretability.settings import Settings, setting
+from interpretability.weights import load_weights, save_weights
 
 _ON_SPECTROGRAMS = (CompactClassifier, Conv2dClassifier, Cnn14Classifier, ViTClassifier, FocalNetClassifier)
 _ON_WAVEFORMS = (HuggingFaceClassifier, SpeechBrainClassifier, ModuleClassifier)
 CLASSIFIERS: dict[str, type[Classifier]] = {kind.NAME: kind for kind in (*_ON_SPECTROGRAMS, *_ON_WAVEFORMS)}
 DESCRIPTION, WEIGHTS = "classifier.json", "weights.pt"
 IDENTITY = ("classifier", "labels", "task", "frontend", "architecture")
+
+
+@dataclass(frozen=True)
+class ClassifierDescription(Settings):
+    """What the description of a classifier's folder holds."""
+
+    classifier: str = setting(dataclasses.MISSING, "kind of classifier", choices=sorted(CLASSIFIERS))
+    labels: tuple[str, ...] = setting(dataclasses.MISSING, "class names, in the order of the logits")
+    task: str = setting(dataclasses.MISSING, "one label per clip, or several", choices=TASKS)
+    frontend: dict = setting(dataclasses.MISSING, "settings of the front end")
+    architecture: dict = setting(dataclasses.MISSING, "settings of the classifier")
+    sha256: str = setting(dataclasses.MISSING, "hash of the weights and of the members above")
+    training: dict = setting({}, "facts about its training")
 
 
 def save_classifier(classifier: Classifier, folder: str | Path, training: dict | None = None) -> str:
@@ -68,22 +86,19 @@ def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
         If the kind is unknown, or the weights are damaged or do not fit.
     """
     folder = Path(folder)
-    description = read_description(folder, DESCRIPTION, "classifier", "train one with train_classifier.py")
-    kind = CLASSIFIERS.get(description.get("classifier"))
-    if kind is None:
+    path, advice = folder / DESCRIPTION, "train one with train_classifier.py"
+    description = read_description(folder, DESCRIPTION, "classifier", advice, ClassifierDescription)
+    kind, architecture = CLASSIFIERS[description["classifier"]], description["architecture"]
+    frontend = FrontendSettings.of_saved(description["frontend"], f"{path}: frontend")
+    kind.Settings.make(f"{path}: architecture", architecture)
+    identity = {key: description[key] for key in IDENTITY}
+    if (folder / WEIGHTS).is_file() and _digest(folder / WEIGHTS, identity) != description["sha256"]:
         raise UserError(
-            f"{folder / DESCRIPTION}: classifier is {description.get('classifier')!r}, "
-            f"expected one of {sorted(CLASSIFIERS)}"
+            f"{folder / WEIGHTS}, or the class list, front end or architecture beside it: damaged or changed since "
+            f"it was saved: not the SHA-256 in {DESCRIPTION}; copy the folder again"
         )
-    with user_errors(f"{folder / DESCRIPTION}: not a complete classifier description", KeyError, TypeError):
-        identity = {key: description[key] for key in IDENTITY}
-        if (folder / WEIGHTS).is_file() and _digest(folder / WEIGHTS, identity) != description["sha256"]:
-            raise UserError(
-                f"{folder / WEIGHTS}, or the class list, front end or architecture beside it: damaged or changed since "
-                f"it was saved: not the SHA-256 in {DESCRIPTION}; copy the folder again"
-            )
-        frontend = FrontendSettings.of_saved(description["frontend"])
-        classifier = kind(description["labels"], frontend, description["task"], **description["architecture"])
+    with user_errors(f"{path}: no {kind.NAME} classifier can be built from it"):  # its networks raise many types
+        classifier = kind(description["labels"], frontend, description["task"], **architecture)
     load_weights(classifier, folder / WEIGHTS)
     classifier.keep_description(description)
     return classifier.freeze() if freeze else classifier

@@ -12,7 +12,6 @@ sound of the labelled source alone, where it is known) and any further members a
 other braces are doubled in the file.
 """
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -25,14 +24,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
-from interpretability.errors import MissingError, UserError, user_errors
+from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import write_json_if_changed
+from interpretability.reading import read_json
 
 logger = logging.getLogger(__name__)
 
 DATA_ROOT = "{data_root}"
 SPLITS = ("train", "valid", "test")
 NEEDED_KEYS = ("wav", "duration", "sample_rate", "label")
+#: Of a manifest: some 200 bytes per clip make five million clips.
+MAX_BYTES = 2**30
 
 
 @dataclass
@@ -174,7 +176,7 @@ def write_manifest(path: str | Path, entries: Iterable[dict[str, Any]]) -> bool:
         members = {key: value for key, value in entry.items() if key != "id"}
         clip_id = entry.get("id")
         if not isinstance(clip_id, str) or not clip_id:
-            raise UserError(f"{path}: a clip has the id {clip_id!r}, expected a non-empty text: {members}")
+            raise UserError(f"{path}: a clip has the id {clip_id!r}, expected a non-empty text: {shown(members)}")
         if clip_id in content:
             raise UserError(f"{path}: clip {clip_id!r}: duplicate id; every clip needs an id of its own")
         fault = _schema_fault(members)
@@ -382,12 +384,7 @@ class _Object(dict):
 def _parse(path: Path) -> _Object:
     if not path.is_file():
         raise MissingError(f"{path}: no such manifest; run the prepare step, or check the path")
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a JSON number")
-
-    with user_errors(f"{path}: is not valid JSON", ValueError, advice="; make the manifest again"):
-        content = json.loads(path.read_text("utf-8"), object_pairs_hook=_Object, parse_constant=refuse)
+    content = read_json(path, pairs=_Object, limit=MAX_BYTES)
     if not isinstance(content, _Object):
         raise UserError(f"{path}: holds a JSON {type(content).__name__}, expected an object of clip id -> members")
     if not content:
@@ -398,7 +395,7 @@ def _parse(path: Path) -> _Object:
 def _checked_entry(members: Any, data_root: Path, labels: set[str] | None, check_audio: bool) -> dict[str, Any]:
     """Return the members with the data root put in; a :class:`UserError` holds the reason why that cannot be."""
     if isinstance(members, _Object) and members.repeated:
-        raise UserError(f"the member {members.repeated[0][0]!r} appears twice")
+        raise UserError(f"the member {shown(members.repeated[0][0])} appears twice")
     fault = _schema_fault(members)
     if fault:
         raise UserError(fault)
@@ -407,11 +404,13 @@ def _checked_entry(members: Any, data_root: Path, labels: set[str] | None, check
     with user_errors("a text has braces without a meaning", *faults, advice=advice):
         entry = _map_text(members, lambda text: text.format_map({"data_root": str(data_root)}))
     if labels is not None and entry["label"] not in labels:
-        raise UserError(f"the label {entry['label']!r} is not one of the {len(labels)} classes {_shortened(labels)}")
+        raise UserError(
+            f"the label {shown(entry['label'])} is not one of the {len(labels)} classes {_shortened(labels)}"
+        )
     for key in ("wav", "target_wav"):
         if key in entry:
             if not Path(entry[key]).is_absolute():
-                raise UserError(f"{key} is {entry[key]!r}, expected a path that starts with {DATA_ROOT}/")
+                raise UserError(f"{key} is {shown(entry[key])}, expected a path that starts with {DATA_ROOT}/")
             if check_audio:
                 audio_header(entry[key])
     return entry
@@ -428,15 +427,15 @@ def _schema_fault(members: Any) -> str | None:
         return "has a member 'id'; the id is the name of the clip's object, SpeechBrain refuses a second one"
     for key in ("wav", "label", "target_wav"):
         if key in members and (not isinstance(members[key], str) or not members[key]):
-            return f"{key} is {members[key]!r}, expected a non-empty text"
+            return f"{key} is {shown(members[key])}, expected a non-empty text"
     duration = members["duration"]
     if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 < duration < math.inf:
-        return f"duration is {duration!r}, expected a positive number of seconds"
+        return f"duration is {shown(duration)}, expected a positive number of seconds"
     rate = members["sample_rate"]
     if isinstance(rate, bool) or not isinstance(rate, int) or rate <= 0:
-        return f"sample_rate is {rate!r}, expected a whole number of Hz"
+        return f"sample_rate is {shown(rate)}, expected a whole number of Hz"
     if "fold" in members and (isinstance(members["fold"], bool) or not isinstance(members["fold"], int)):
-        return f"fold is {members['fold']!r}, expected a whole number"
+        return f"fold is {shown(members['fold'])}, expected a whole number"
     return None
 
 

@@ -1,8 +1,9 @@
 """The Synthetic data set: a folder of the clips of :mod:`.sounds`, made where there is none, and its manifests."""
 
-import json
+import dataclasses
 import math
 import wave
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,32 @@ from tqdm import tqdm
 from interpretability.data.audio import audio_header
 from interpretability.data.manifest import DATA_ROOT, SPLITS, BadClips, PreparedData, write_manifests
 from interpretability.data.sounds import GRID, LABELS, check_format, check_label, check_whole_numbers, make_clip
-from interpretability.errors import UserError
+from interpretability.errors import UserError, shown
 from interpretability.files import atomic_folder, write_json
+from interpretability.reading import checked, read_checked
+from interpretability.settings import Settings, setting
 
 SHORTCUT_IN_TEST_FRACTION = 0.5
 
 # Raised whenever the same settings would give other samples, so that an older folder is refused, not mixed in.
 _VERSION = 1
 _SETTINGS_FILE = "synthetic.json"
+
+
+@dataclass(frozen=True)
+class _SyntheticFile(Settings):
+    """What ``synthetic.json`` holds."""
+
+    settings: dict = setting(dataclasses.MISSING, "with which the folder was made")
+    clips: dict = setting(dataclasses.MISSING, "split -> what was drawn for each of its clips")
+
+
+@dataclass(frozen=True)
+class _DrawnClip(Settings):
+    """What it holds about each clip, besides what was drawn."""
+
+    id: str = setting(dataclasses.MISSING, "name of the clip")
+    label: str = setting(dataclasses.MISSING, "its class", choices=LABELS)
 
 
 def prepare_synthetic(
@@ -161,12 +180,9 @@ def _existing_clips(data_folder: Path, settings: dict[str, Any]) -> dict[str, li
                 "Synthetic data."
             )
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        existing = dict(content["settings"])
-        clips = {split: list(content["clips"][split]) for split in SPLITS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error!r}): give another data folder, or delete this one.") from error
+    advice = "give another data folder, or delete this one"
+    content = read_checked(_SyntheticFile, path, advice)
+    existing = content.settings
     different = [key for key in sorted({**settings, **existing}) if existing.get(key) != settings.get(key)]
     differences = [f"{key}={existing.get(key)!r} instead of {settings.get(key)!r}" for key in different]
     if differences:
@@ -174,7 +190,22 @@ def _existing_clips(data_folder: Path, settings: dict[str, Any]) -> dict[str, li
             f"The Synthetic data in {data_folder} were made with {', '.join(differences)}: give another data folder, "
             "or delete this one to have it made again."
         )
-    return clips
+    for split in SPLITS:
+        listed = content.clips.get(split)
+        if not isinstance(listed, list) or len(listed) != settings[f"n_{split}"]:
+            raise UserError(f"{path}: clips has no list of {settings[f'n_{split}']} in {split!r}; {advice}")
+        for index, clip in enumerate(listed):
+            known = checked(_DrawnClip, clip, f"{path}: clip {index} of {split}", advice)
+            if known.id != _clip_id(split, index):
+                raise UserError(
+                    f"{path}: clip {index} of {split} has the id {shown(known.id)}, expected "
+                    f"{_clip_id(split, index)!r}; {advice}"
+                )
+    return content.clips
+
+
+def _clip_id(split: str, index: int) -> str:
+    return f"{split}-{index:05d}"
 
 
 def _make_folder(
@@ -198,7 +229,7 @@ def _make_folder(
                     clip = make_clip(
                         settings["seed"], split, index, shortcut=shortcut, sample_rate=sample_rate, seconds=seconds
                     )
-                    clip_id = f"{split}-{index:05d}"
+                    clip_id = _clip_id(split, index)
                     _write_wav(folder / "audio" / f"{clip_id}.wav", clip.mixture, sample_rate)
                     _write_wav(folder / "targets" / f"{clip_id}.wav", clip.target, sample_rate)
                     clips[split].append({"id": clip_id, "label": clip.label, **clip.parameters})

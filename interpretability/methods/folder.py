@@ -1,13 +1,17 @@
 """An interpreter's folder: settings, weights, and the classifier it explains. Self-contained, loads offline."""
 
+import dataclasses
 import pkgutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from interpretability.classifiers.folder import load_classifier, save_classifier
-from interpretability.errors import MissingError, UserError
+from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.methods.base import Interpreter
-from interpretability.weights import load_weights, read_description, save_weights
+from interpretability.reading import read_description
+from interpretability.settings import Settings, setting
+from interpretability.weights import load_weights, save_weights
 
 #: Every method and baseline: a new one is a line here.
 REGISTRY = (
@@ -24,6 +28,17 @@ REGISTRY = (
 METHODS: dict[str, type[Interpreter]] = {kind.NAME: kind for kind in map(pkgutil.resolve_name, REGISTRY)}
 DESCRIPTION, WEIGHTS, CLASSIFIER = "interpreter.json", "weights.pt", "classifier"
 RUN_SUBFOLDER = "interpreter"
+
+
+@dataclass(frozen=True)
+class InterpreterDescription(Settings):
+    """What the description of an interpreter's folder holds."""
+
+    method: str = setting(dataclasses.MISSING, "name of the method", choices=sorted(METHODS))
+    settings: dict = setting(dataclasses.MISSING, "of the method")
+    sha256: str = setting(dataclasses.MISSING, "hash of the weights")
+    classifier_sha256: str = setting(dataclasses.MISSING, "hash of the classifier that it explains")
+    training: dict = setting({}, "facts about its training")
 
 
 def save_interpreter(interpreter: Interpreter, folder: str | Path, training: dict | None = None) -> None:
@@ -71,23 +86,17 @@ def load_interpreter(folder: str | Path) -> Interpreter:
         DESCRIPTION,
         "trained interpreter",
         "finish training (run the same command again to resume), or run evaluate.py if the method is not trained",
+        InterpreterDescription,
     )
-    kind = METHODS.get(description.get("method"))
-    if kind is None:
-        raise UserError(
-            f"{folder / DESCRIPTION}: method is {description.get('method')!r}, expected one of {sorted(METHODS)}"
-        )
+    path, kind = folder / DESCRIPTION, METHODS[description["method"]]
+    kind.Settings.make(f"{path}: settings", description["settings"])
     classifier = load_classifier(folder / CLASSIFIER)
-    if classifier.description["sha256"] != description.get("classifier_sha256"):
+    if classifier.description["sha256"] != description["classifier_sha256"]:
         raise UserError(
             f"{folder / CLASSIFIER}: not the classifier that this interpreter explains (another hash); "
             "copy the folder again as a whole"
         )
-    try:
+    with user_errors(f"{path}: no {kind.NAME} can be built from it"):  # networks raise many types
         interpreter = kind(classifier, **description["settings"])
-    except UserError as error:
-        raise UserError(f"{folder / DESCRIPTION}: {error}") from None
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / DESCRIPTION}: not a complete interpreter description ({error})") from error
-    load_weights(interpreter, folder / WEIGHTS, description.get("sha256"))
+    load_weights(interpreter, folder / WEIGHTS, description["sha256"])
     return interpreter.keep_description(description).eval()

@@ -1,6 +1,8 @@
 """What a run is: the record in its folder, which refuses other settings, and what results record about it."""
 
+import dataclasses
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +10,34 @@ from speechbrain.utils.distributed import if_main_process
 
 from interpretability.errors import UserError
 from interpretability.files import write_json
+from interpretability.reading import read_description
+from interpretability.settings import Settings, setting
 from interpretability.training.provenance import commit
 from interpretability.training.recipe import RUN_RECORD, Run, no_run
-from interpretability.weights import read_description
 
 # Settings that a record fixes. The number of epochs may grow, and is not among them.
 ALWAYS = ("seed", "clip_seconds", "fixed_length")
 SELECTION = ("selection_key", "selection_mode")
 STEPS = ("lr", "weight_decay", "batch_size")  # of the training alone: an evaluation may use other batches
+
+
+@dataclass(frozen=True)
+class RunRecord(Settings):
+    """What the record of any run holds; the rest is compared, and need not be known."""
+
+    job: str = setting(dataclasses.MISSING, "what the run does", choices=("classifier", "interpreter", "dictionary"))
+    labels: tuple[str, ...] = setting(dataclasses.MISSING, "class names")
+    frontend: dict = setting(dataclasses.MISSING, "settings of the front end")
+    data: dict = setting(dataclasses.MISSING, "data set, folds and number of clips")
+    seed: int = setting(dataclasses.MISSING, "of all that is random")
+    settings: dict = setting({}, "of the method or of the dictionary")
+
+
+@dataclass(frozen=True)
+class TrainedDescription(Settings):
+    """What the description of any trained model holds."""
+
+    training: dict = setting({}, "facts about its training")
 
 
 def values_of(run: Run, *names: str) -> dict[str, Any]:
@@ -25,7 +47,7 @@ def values_of(run: Run, *names: str) -> dict[str, Any]:
 
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of the run in a folder."""
-    return read_description(folder, RUN_RECORD, "run", "train in another output_folder")
+    return read_description(folder, RUN_RECORD, "run", "train in another output_folder", RunRecord)
 
 
 def keep_record(folder: Path, record: dict[str, Any], must_exist: bool = False) -> None:
@@ -57,7 +79,8 @@ def is_trained(folder: Path, description: str, epochs: int) -> bool:
     """Return whether a folder already holds a model of that many epochs; if so, print that."""
     if not (folder / description).is_file():
         return False
-    content = read_description(folder, description, "model", "train again in another output_folder")
+    advice = "train again in another output_folder"
+    content = read_description(folder, description, "model", advice, TrainedDescription)
     if content.get("training", {}).get("epochs") != epochs:
         return False
     print(f"already trained for {epochs} epochs: {folder} (give another output_folder to train again)")

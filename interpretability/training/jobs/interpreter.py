@@ -16,7 +16,8 @@ from interpretability.dictionary import FILE as DICTIONARY_FILE
 from interpretability.dictionary import Dictionary
 from interpretability.errors import UserError, user_errors
 from interpretability.methods import Interpreter, load_interpreter, save_interpreter
-from interpretability.methods.folder import DESCRIPTION, RUN_SUBFOLDER
+from interpretability.methods.folder import DESCRIPTION, RUN_SUBFOLDER, InterpreterDescription
+from interpretability.reading import read_description
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import TRAIN_PREFIX, InterpreterBrain, seed_step
 from interpretability.training.jobs.dictionary import learn_own_dictionary
@@ -31,7 +32,6 @@ from interpretability.training.record import (
     read_record,
     values_of,
 )
-from interpretability.weights import read_description
 
 
 def train_interpreter(run: Run) -> None:
@@ -162,7 +162,8 @@ def save_in_run(interpreter: Interpreter, run: Run, training: dict[str, Any]) ->
     folder = run.output_folder / RUN_SUBFOLDER
     interpreter.eval()
     if (folder / DESCRIPTION).is_file():
-        known = read_description(folder, DESCRIPTION, "interpreter", "delete the folder to save it again")
+        advice = "delete the folder to save it again"
+        known = read_description(folder, DESCRIPTION, "interpreter", advice, InterpreterDescription)
         saved = known.get("training", {})
         if all(saved.get(name) == training.get(name) for name in ("epochs", "best_epoch")):
             return saved
