@@ -7,14 +7,15 @@ ranges elsewhere. Whatever is wrong becomes one :class:`UserError`, which names 
 what was expected.
 """
 
+import contextlib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from interpretability.errors import MissingError, UserError, first_line, shown, user_errors
+from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.settings import Settings
 
 #: Of a file, in bytes: our largest descriptions have some kB, tables and class lists up to a few MB.
@@ -62,7 +63,7 @@ def read_text(path: str | Path, limit: int = MAX_BYTES) -> str:
         ) from error
 
 
-def parse_json(text: str, where: str | Path, pairs: Callable[[Members], Any] | None = None) -> Any:
+def parse_json(text: str, where: str | Path, pairs: Callable[[Members], Any] | None = None, advice: str = "") -> Any:
     """Parse a JSON text.
 
     Parameters
@@ -72,6 +73,8 @@ def parse_json(text: str, where: str | Path, pairs: Callable[[Members], Any] | N
         What it is, in front of errors: the path of its file, or an option.
     pairs : callable, optional
         Makes an object of its (name, value) pairs. By default a dict, and a name that comes twice is refused.
+    advice : str
+        What to do, behind errors.
 
     Raises
     ------
@@ -79,14 +82,12 @@ def parse_json(text: str, where: str | Path, pairs: Callable[[Members], Any] | N
         If it is not JSON; if it is nested deeper than :data:`MAX_DEPTH`; if it holds NaN, an infinite number or a name
         twice in an object.
     """
-    if _depth(text) > MAX_DEPTH:
-        raise UserError(f"{where}: not valid JSON for this program: nested deeper than {MAX_DEPTH} levels")
-    try:
+    with _advised(advice), user_errors(f"{where}: not valid JSON", ValueError):
+        if _depth(text) > MAX_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
         return json.loads(
             text, object_pairs_hook=pairs or _unique, parse_constant=_refuse_constant, parse_float=_finite
         )
-    except ValueError as error:  # of the parser, and of the three functions above
-        raise UserError(f"{where}: not valid JSON ({first_line(error)})") from error
 
 
 def read_json(
@@ -103,10 +104,11 @@ def read_object(path: str | Path) -> dict[str, Any]:
     return as_object(read_json(path), path)
 
 
-def as_object(content: Any, where: str | Path) -> dict[str, Any]:
-    """Return parsed JSON that has to be an object; a :class:`UserError` if it is something else."""
+def as_object(content: Any, where: str | Path, advice: str = "") -> dict[str, Any]:
+    """Return parsed JSON that has to be an object; a :class:`UserError` with the advice if it is something else."""
     if not isinstance(content, dict):
-        raise UserError(f"{where}: expected a JSON object, got {shown(content)}")
+        with _advised(advice):
+            raise UserError(f"{where}: expected a JSON object, got {shown(content)}")
     return content
 
 
@@ -129,21 +131,22 @@ def checked(schema: type[Schema], content: Any, where: str | Path, advice: str =
         If it is no object, if a member without a default is missing, or if one has another type or lies outside of what
         is allowed.
     """
-    members = as_object(content, where)
-    behind = f"; {advice}" if advice else ""
-    infos = schema.infos()
-    for info in infos:
-        if info.required and info.name not in members:
-            raise UserError(f"{where}: lacks {info.name!r}, expected {info.expected} ({info.meaning}){behind}")
-    try:
-        return schema(**{info.name: members[info.name] for info in infos if info.name in members})
-    except UserError as error:
-        raise UserError(f"{where}: {error}{behind}") from None
+    with _advised(advice):
+        members = as_object(content, where)
+        infos = schema.infos()
+        for info in infos:
+            if info.required and info.name not in members:
+                raise UserError(f"{where}: lacks {info.name!r}, expected {info.expected} ({info.meaning})")
+        try:
+            return schema(**{info.name: members[info.name] for info in infos if info.name in members})
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
 
 
 def read_checked(schema: type[Schema], path: str | Path, advice: str = "") -> Schema:
-    """Read a JSON file and check it: :func:`read_json` and :func:`checked`."""
-    return checked(schema, read_json(path), path, advice)
+    """Read a JSON file and check it: :func:`read_json` and :func:`checked`; the advice stands behind all errors."""
+    with _advised(advice):
+        return checked(schema, read_json(path), path)
 
 
 def read_description(folder: str | Path, name: str, what: str, advice: str, schema: type[Settings]) -> dict[str, Any]:
@@ -176,9 +179,19 @@ def read_description(folder: str | Path, name: str, what: str, advice: str, sche
     path = Path(folder) / name
     if not path.is_file():
         raise MissingError(f"no {what} in {folder}: {name} not found; {advice}, or pass another folder")
-    content = as_object(read_json(path), path)
-    checked(schema, content, path, f"save the {what} again or copy its folder again")
+    with _advised(f"save the {what} again or copy its folder again"):
+        content = read_object(path)
+        checked(schema, content, path)
     return content
+
+
+@contextlib.contextmanager
+def _advised(advice: str) -> Iterator[None]:
+    """Put advice behind the errors of the block."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{error}; {advice}" if advice else str(error)) from error.__cause__
 
 
 def _depth(text: str) -> int:

@@ -74,8 +74,10 @@ def test_whatever_is_wrong_with_a_file_is_one_short_line_that_names_it(tmp_path,
         read_checked(Parcel, path, "pack it again")
     assert time.perf_counter() - began < 2
     text = str(caught.value)
-    assert text.startswith(f"{path}: ") and words in text
-    assert len(text) < len(str(path)) + 300 and text.isprintable()
+    assert text.startswith(f"{path}: ")
+    assert words in text
+    assert len(text) < len(str(path)) + 300
+    assert text.isprintable()
 
 
 def test_a_good_file_is_read_and_checked_and_keeps_its_other_members(tmp_path):

@@ -11,18 +11,20 @@ recipe's folder. The accuracies are written to ``OUT/table.md`` and ``OUT/summar
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from interpretability.classifiers.folder import DESCRIPTION
 from interpretability.command_line import guarded
 from interpretability.errors import MissingError, UserError
 from interpretability.files import write_json, write_text
+from interpretability.reading import checked, read_object
 from interpretability.report.tables import markdown_table
+from interpretability.settings import Settings, setting
 from interpretability.training.composition import list_yamls
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "ESC50"
@@ -30,6 +32,21 @@ FOLDS = (1, 2, 3, 4, 5)
 DEFAULT_YAML = "hparams/classifier_compact.yaml"
 PATHS = ("--data_folder", "--cache_folder")
 YAML_NULLS = ("null", "Null", "NULL", "~", "")  # no cache, not a folder of that name
+
+
+@dataclass(frozen=True)
+class Rotation(Settings):
+    """What a trained classifier records, and the table shows."""
+
+    data: dict = setting(MISSING, "data set and folds")
+    seed: int = setting(MISSING, "of the training")
+    commit: str = setting(MISSING, "of the training")
+    epochs: int = setting(MISSING, "epochs of the training")
+    best_epoch: int = setting(MISSING, "epoch that was kept")
+    valid_accuracy: float = setting(MISSING, "on the fold that selects", least=0, most=1)
+    test_accuracy: float = setting(MISSING, "on the fold that tests", least=0, most=1)
+    n_test: int = setting(MISSING, "clips of that fold", least=1)
+    seconds: float = setting(MISSING, "time that the training took", unit="s")
 
 
 def rotation(test_fold: int) -> dict[str, list[int]]:
@@ -87,8 +104,11 @@ def cross_validate(yaml: str, out: Path, arguments: Sequence[str]) -> dict:
         print(f"fold {fold}: {' '.join(command[1:])}", flush=True)
         if subprocess.run(command, cwd=RECIPE).returncode:
             raise UserError(f"the rotation that tests on fold {fold} failed: fix that, then run the same command again")
-        description = json.loads((folder / "classifier" / DESCRIPTION).read_text(encoding="utf-8"))
-        results.append({"fold": fold, "classifier": description["classifier"], **description["training"]})
+        path = folder / "classifier" / DESCRIPTION
+        description = read_object(path)
+        training = description.get("training")
+        checked(Rotation, training, f"{path}: training", "delete that folder and run the same command again")
+        results.append({"fold": fold, "classifier": description.get("classifier"), **training})
     accuracies = [result["test_accuracy"] for result in results]
     summary = {
         "mean": statistics.mean(accuracies),

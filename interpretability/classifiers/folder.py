@@ -90,7 +90,7 @@ def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
     description = read_description(folder, DESCRIPTION, "classifier", advice, ClassifierDescription)
     kind, architecture = CLASSIFIERS[description["classifier"]], description["architecture"]
     frontend = FrontendSettings.of_saved(description["frontend"], f"{path}: frontend")
-    kind.Settings.make(f"{path}: architecture", architecture)
+    kind.Settings.make(f"{path}: {kind.NAME}", architecture)
     identity = {key: description[key] for key in IDENTITY}
     if (folder / WEIGHTS).is_file() and _digest(folder / WEIGHTS, identity) != description["sha256"]:
         raise UserError(

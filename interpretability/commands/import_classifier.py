@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from interpretability.classifiers import save_classifier
@@ -12,28 +11,21 @@ from interpretability.classifiers.sources import open_classifier
 from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.errors import MissingError, UserError
 from interpretability.files import check_replaceable
+from interpretability.reading import as_object, parse_json, read_text
 
 
 def read_labels(path: Path) -> list[str]:
     """Return the class names of a text file, one per line, in the order of the logits."""
     if not path.is_file():
         raise MissingError(f"no class names at {path}: give a text file with one name per line")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file in UTF-8 ({error}): give one with one class name per line") from error
+    text = read_text(path).removeprefix("\ufeff")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def read_arguments(text: str) -> dict:
     """Return a JSON object given on the command line."""
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"--arguments is not JSON ({error}), expected an object: '{{\"width\": 64}}'") from error
-    if not isinstance(content, dict):
-        raise UserError(f"--arguments is {text}, expected a JSON object: '{{\"width\": 64}}'")
-    return content
+    advice = "write one such as '{\"width\": 64}'"
+    return as_object(parse_json(text, "--arguments", advice=advice), "--arguments", advice)
 
 
 def layer_table(classifier: WaveformClassifier) -> str:

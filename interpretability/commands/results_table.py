@@ -12,6 +12,7 @@ from typing import Any
 from interpretability.errors import MissingError, UserError
 from interpretability.files import write_text
 from interpretability.methods.baselines import matched_baselines
+from interpretability.report.summary import read_summary
 from interpretability.report.tables import MISSING, caption, markdown_table, notes_list, section, titled
 
 SUMMARY = Path("evaluation") / "summary.json"
@@ -69,14 +70,8 @@ def read_run(text: str) -> Measured:
         raise MissingError(
             f"{path}: no such file; give the output folder of a run, and evaluate it first (evaluate.py)"
         )
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        row = next(iter(next(iter(summary["places"].values()))))
-        known = isinstance(summary["provenance"], dict) and isinstance(summary["n"], int)
-        if not known or any(row not in rows for rows in summary["places"].values()):
-            raise ValueError("not what an evaluation writes")
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise UserError(f"{path}: is not the summary of an evaluation ({error!r}); evaluate the run again") from error
+    summary = read_summary(path)
+    row = next(iter(next(iter(summary["places"].values()))))
     return Measured(name or row, row, path.parents[1], summary)
 
 

@@ -89,7 +89,7 @@ def load_interpreter(folder: str | Path) -> Interpreter:
         InterpreterDescription,
     )
     path, kind = folder / DESCRIPTION, METHODS[description["method"]]
-    kind.Settings.make(f"{path}: settings", description["settings"])
+    kind.Settings.make(f"{path}: {kind.NAME}", description["settings"])
     classifier = load_classifier(folder / CLASSIFIER)
     if classifier.description["sha256"] != description["classifier_sha256"]:
         raise UserError(

@@ -75,7 +75,7 @@ def test_bad_folders(classifier, tmp_path):
     with pytest.raises(UserError, match="expected one of"):
         load_classifier(folder)
     (folder / "classifier.json").write_text(whole.replace('"labels"', '"classes"'))
-    with pytest.raises(UserError, match="not a complete"):
+    with pytest.raises(UserError, match="lacks 'labels', expected a list of texts"):
         load_classifier(folder)
     (folder / "classifier.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):

@@ -98,7 +98,7 @@ def test_a_folder_of_ours_is_copied(tool, tmp_path):
         (["--out", "X", "--layers", "wav2vec2.encoder.layer.1"], "near it are wav2vec2.encoder.layers.1"),
         (["--out", "X", "--weights", "w.pt"], "takes no weights"),
         (["--out", "X", "--labels", "nowhere.txt"], "no class names at nowhere.txt"),
-        (["--out", "X", "--arguments", "width=3"], "--arguments is not JSON"),
+        (["--out", "X", "--arguments", "width=3"], "--arguments: not valid JSON"),
         (["--out", "X", "--arguments", "[3]"], "expected a JSON object"),
     ],
 )
@@ -123,7 +123,7 @@ def test_only_a_classifiers_folder_is_replaced(tool, source, tmp_path):
 def test_class_names_are_text(tool, source, tmp_path):
     names = tmp_path / "labels.txt"
     names.write_bytes(b"\xff\xfe\x00")
-    assert "not a text file in UTF-8" in tool(f"hf:{source}", "--out", tmp_path / "X", "--labels", names).line
+    assert "not text in UTF-8" in tool(f"hf:{source}", "--out", tmp_path / "X", "--labels", names).line
 
 
 def test_other_class_names_have_to_be_as_many(tool, source, tmp_path):

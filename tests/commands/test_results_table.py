@@ -306,7 +306,7 @@ def test_what_is_no_summary_is_one_clear_line(make, content):
     (folder / "evaluation" / "summary.json").write_text(content, "utf-8")
     outcome = run(folder)
     assert outcome.code == 2
-    assert "is not the summary of an evaluation" in outcome.line
+    assert str(folder / "evaluation" / "summary.json") in outcome.line
 
 
 def test_a_run_that_was_not_evaluated(make, tmp_path):

@@ -96,7 +96,7 @@ MAY_IMPORT = {
     "networks": {"blocks", "classifiers", "dictionary", "errors", "frontend", "grids", "lengths"},
     "dictionary": {"errors", "files", "frontend", "lengths", "settings"},
     "explanation": {"classifiers", "data", "dictionary", "errors", "files", "frontend", "probabilities", "report"},
-    "report": {"errors", "files", "frontend", "metrics"},
+    "report": {"errors", "files", "frontend", "metrics", "reading", "settings"},
     "methods": {
         "classifiers",
         "dictionary",
@@ -126,6 +126,7 @@ MAY_IMPORT = {
         "methods",
         "metrics",
         "published",
+        "reading",
         "report",
         "training",
     },

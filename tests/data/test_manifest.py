@@ -141,7 +141,7 @@ def test_a_missing_manifest(tmp_path):
         ("[]", "holds a JSON list"),
         ('"words"', "holds a JSON str"),
         ("{}", "holds no clips"),
-        ("\xff", "not valid JSON"),
+        ("\xff", "not text in UTF-8"),
     ],
 )
 @pytest.mark.parametrize("skip", [False, True])

@@ -152,7 +152,7 @@ def test_foreign_folder_is_refused_and_left_alone(tmp_path):
 def test_damaged_settings_are_one_clear_error(tmp_path, content):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "synthetic.json").write_text(content)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"data.*[:;] give another data folder, or delete this one"):
         prepare_synthetic(tmp_path / "data", tmp_path / "m", **SMALL)
 
 

@@ -63,14 +63,14 @@ def test_bad_folders(folder, tmp_path):
         load_interpreter(folder)
     weights.write_bytes(whole)
     settings = load_interpreter(folder).settings.to_dict()
-    change(folder, settings={**settings, "codebook_size": 8}, sha256=None)
+    change(folder, settings={**settings, "codebook_size": 8})
     with pytest.raises(UserError, match="do not fit"):
         load_interpreter(folder)
     change(folder, settings={"size": 8})
     with pytest.raises(UserError, match="piq has no setting 'size'"):
         load_interpreter(folder)
     change(folder, settings=None)
-    with pytest.raises(UserError, match="not a complete"):
+    with pytest.raises(UserError, match="settings is None, expected a mapping"):
         load_interpreter(folder)
     change(folder, method="magic")
     with pytest.raises(UserError, match="expected one of"):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import statistics
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -17,8 +18,10 @@ ACCURACIES = {1: 0.8, 2: 0.85, 3: 0.9, 4: 0.7, 5: 0.95}
 def tool():
     spec = importlib.util.spec_from_file_location("cross_validate_tool", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        yield module
 
 
 class Trainings:

@@ -1,0 +1,140 @@
+"""The summary of an evaluation (``summary.json``): what it holds, read and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interpretability.errors import UserError
+from interpretability.reading import checked, read_object
+from interpretability.settings import Settings, setting
+
+ADVICE = "evaluate the run again"
+
+
+@dataclass(frozen=True)
+class SummaryFile(Settings):
+    """The members of the file that tables are made of."""
+
+    provenance: dict = setting(dataclasses.MISSING, "where the results come from")
+    n: int = setting(dataclasses.MISSING, "clips that were measured", least=1)
+    places: dict = setting(dataclasses.MISSING, "place of measurement -> row -> means over clips")
+    accuracy: float | None = setting(None, "of the classifier on these clips", least=0, most=1)
+    companions: tuple[str, ...] = setting((), "rows that were made from the masks of the first one")
+    notes: dict = setting({}, "row -> what a reader has to know")
+    seconds_per_clip: dict = setting({}, "row -> what explaining a clip takes")
+
+
+@dataclass(frozen=True)
+class Provenance(Settings):
+    """The members of ``provenance`` that tables show."""
+
+    commit: str = setting("", "of the evaluation")
+    seed: int | None = setting(None, "of the run")
+    classifier: str | None = setting(None, "hash of the classifier")
+    suite: str | None = setting(None, "the test clips as they are, or how they were changed")
+    apply: str | None = setting(None, "domain in which masks act")
+    data: dict | None = setting(None, "data set, folds and number of clips")
+    training: dict | None = setting(None, "how the method was trained")
+
+
+@dataclass(frozen=True)
+class DataDescription(Settings):
+    """The members of ``data`` that tables show."""
+
+    name: str | None = setting(None, "of the data set")
+    folds: dict | None = setting(None, "split -> its folds")
+
+
+@dataclass(frozen=True)
+class Folds(Settings):
+    """The folds of the data."""
+
+    test: tuple[Any, ...] | None = setting(None, "folds that were measured")
+
+
+@dataclass(frozen=True)
+class TrainingFacts(Settings):
+    """The members of ``training`` that tables show."""
+
+    epochs: int | None = setting(None, "epochs of the training")
+    best_epoch: int | None = setting(None, "epoch that was kept")
+    seconds: float | None = setting(None, "time that the training took", unit="s")
+    commit: str | None = setting(None, "of the training")
+    dictionary: dict | None = setting(None, "how the dictionary was learned")
+    finetuned_from: dict | None = setting(None, "the training that was continued")
+
+
+@dataclass(frozen=True)
+class Notes(Settings):
+    """The notes on a row."""
+
+    notes: tuple[str, ...] = setting(dataclasses.MISSING, "one sentence each")
+
+
+@dataclass(frozen=True)
+class Row(Settings):
+    """The members of a row that are no means."""
+
+    clips: int = setting(dataclasses.MISSING, "clips in the means", least=0)
+    silent: int = setting(0, "clips left out", least=0)
+    fixed: tuple[str, ...] = setting((), "metrics that the settings decide")
+
+
+@dataclass(frozen=True)
+class Mean(Settings):
+    """A mean over clips with its interval."""
+
+    mean: float | None = setting(dataclasses.MISSING, "over the clips")
+    low: float | None = setting(dataclasses.MISSING, "lower end of the interval")
+    high: float | None = setting(dataclasses.MISSING, "upper end of the interval")
+    undefined: int = setting(0, "clips without a value", least=0)
+
+
+def read_summary(path: str | Path) -> dict[str, Any]:
+    """Read the summary of an evaluation; every place has the same first row.
+
+    Raises
+    ------
+    MissingError
+        If there is no such file.
+    UserError
+        If it is damaged, or not the summary of an evaluation; the message names the member.
+    """
+    content = read_object(path)
+    known = checked(SummaryFile, content, path, ADVICE)
+    where = f"{path}: provenance"
+    origin = checked(Provenance, known.provenance, where, ADVICE)
+    data = checked(DataDescription, origin.data or {}, f"{where}: data", ADVICE)
+    checked(Folds, data.folds or {}, f"{where}: data: folds", ADVICE)
+    training = checked(TrainingFacts, origin.training or {}, f"{where}: training", ADVICE)
+    for name in ("dictionary", "finetuned_from"):
+        checked(TrainingFacts, getattr(training, name) or {}, f"{where}: training: {name}", ADVICE)
+    for name, seconds in known.seconds_per_clip.items():
+        checked(TrainingFacts, {"seconds": seconds}, f"{path}: seconds_per_clip of {name}", ADVICE)
+    for name, remarks in known.notes.items():
+        checked(Notes, {"notes": remarks}, f"{path}: notes of {name}", ADVICE)
+    first = _check_places(known.places, path)
+    unknown = [name for name in known.companions for rows in known.places.values() if name not in rows]
+    if unknown or any(first not in rows for rows in known.places.values()):
+        raise UserError(f"{path}: places: a place lacks the row {(unknown or [first])[0]!r}; {ADVICE}")
+    return content
+
+
+def _check_places(places: Mapping[str, Any], path: str | Path) -> str:
+    """Check all rows; return the name of the first one."""
+    for place, rows in places.items():
+        if not isinstance(rows, dict) or not rows:
+            raise UserError(f"{path}: places: {place} has no rows; {ADVICE}")
+        for name, row in rows.items():
+            where = f"{path}: places: {place}: {name}"
+            checked(Row, row, where, ADVICE)
+            for metric, value in row.items():
+                if isinstance(value, dict):
+                    checked(Mean, value, f"{where}: {metric}", ADVICE)
+    if not places:
+        raise UserError(f"{path}: places is empty, expected at least one place of measurement; {ADVICE}")
+    return next(iter(next(iter(places.values()))))
