@@ -59,8 +59,15 @@ def first_line(error: BaseException) -> str:
 
 def shown(value: Any, limit: int = 100) -> str:
     """Return a value as an error shows it: what Python writes for it, long ones cut, control characters escaped."""
-    short = reprlib.Repr()
-    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 3, limit, limit, limit
-    short.maxdict = short.maxlist = short.maxtuple = short.maxset = short.maxfrozenset = 10
-    text = short.repr(value)
+    text = _Short(limit).repr(value)
     return text if len(text) <= limit + 2 else f"{text[: limit // 2]}...{text[-limit // 2 :]}"
+
+
+class _Short(reprlib.Repr):
+    """Writes ten members of a container, three levels deep, and ``limit`` characters of anything else."""
+
+    def __init__(self, limit: int):
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = self.maxlong = limit
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 10
