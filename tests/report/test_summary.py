@@ -34,7 +34,7 @@ def summary():
     }
 
 
-#: Path of a member, what takes its place, and what the error says of it. ``...``: it is taken out.
+#: Path of a member, what takes its place, and what the error says. ``...``: it is taken out.
 WRONG = [
     ((), [], "expected a JSON object, got []"),
     (("provenance",), 5, "provenance is 5, expected a mapping"),
