@@ -27,6 +27,8 @@ _ON_SPECTROGRAMS = (CompactClassifier, Conv2dClassifier, Cnn14Classifier, ViTCla
 _ON_WAVEFORMS = (HuggingFaceClassifier, SpeechBrainClassifier, ModuleClassifier)
 CLASSIFIERS: dict[str, type[Classifier]] = {kind.NAME: kind for kind in (*_ON_SPECTROGRAMS, *_ON_WAVEFORMS)}
 DESCRIPTION, WEIGHTS = "classifier.json", "weights.pt"
+#: Where a run's folder has a classifier: one that it trained, or the one that its interpreter explains.
+RUN_SUBFOLDERS = ("classifier", "interpreter/classifier")
 IDENTITY = ("classifier", "labels", "task", "frontend", "architecture")
 
 
@@ -74,7 +76,7 @@ def save_classifier(classifier: Classifier, folder: str | Path, training: dict |
 
 
 def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
-    """Load a classifier's folder; frozen by default.
+    """Load a classifier from its folder, or from that of a run which has one; frozen by default.
 
     Only tensors are read from the weights (no code). The folder's description is kept as ``classifier.description``.
 
@@ -85,7 +87,9 @@ def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
     UserError
         If the kind is unknown, or the weights are damaged or do not fit.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
+    if not (folder / DESCRIPTION).is_file():
+        folder = next((folder / name for name in RUN_SUBFOLDERS if (folder / name / DESCRIPTION).is_file()), folder)
     path, advice = folder / DESCRIPTION, "train one with train_classifier.py"
     description = read_description(folder, DESCRIPTION, "classifier", advice, ClassifierDescription)
     kind, architecture = CLASSIFIERS[description["classifier"]], description["architecture"]

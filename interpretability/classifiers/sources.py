@@ -11,9 +11,10 @@ from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.classifiers.layers import SCALES
 from interpretability.classifiers.module import ModuleClassifier, frontend_of
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
-from interpretability.errors import UserError
+from interpretability.errors import MissingError, UserError, shown
 from interpretability.frontend import LEVEL_RULES
 from interpretability.probabilities import TASKS
+from interpretability.reading import parse_json, read_text
 from interpretability.settings import Settings, setting
 from interpretability.weights import load_weights
 
@@ -44,7 +45,8 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
         ``torch:package.module:Class``: a module from waveforms [B, N] to logits [B, C].
         Otherwise a saved classifier's folder.
     **settings
-        Settings of this kind of source, in place of what the source itself says; None counts as not given.
+        Settings of this kind of source, in place of what the source itself says; None counts as not given. ``labels``
+        may also be what :func:`read_labels` reads.
         See :meth:`HuggingFaceClassifier.from_pretrained`, :meth:`SpeechBrainClassifier.from_folder`,
         :func:`open_torch`; a saved folder takes none.
 
@@ -75,8 +77,39 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
     if not place:
         missing = "package.module:Class" if prefix == "torch" else "FOLDER"
         raise UserError(f"{source} names no model: write {prefix}:{missing}")
+    if isinstance(settings.get("labels"), (str, Path)):
+        settings["labels"] = read_labels(settings["labels"])
     SourceSettings.make(str(source), settings)
     return opener(place, **settings).freeze()
+
+
+def read_labels(given: str | Path) -> list[str]:
+    """Return the class names that are given as a list or in a file, in the order of the logits.
+
+    Parameters
+    ----------
+    given : str or path
+        ``@FILE`` or a path: a text file with one name per line, or with a JSON list of names. ``["a", "b"]``: the list.
+
+    Raises
+    ------
+    MissingError, UserError
+        If there is no such file; if it, or the text, holds no names.
+    """
+    text, where = str(given), "labels"
+    if isinstance(given, Path) or text.startswith("@"):
+        path = Path(text.removeprefix("@")).expanduser()
+        where = str(path)
+        if not path.is_file():
+            raise MissingError(f"no class names at {path}: give a text file with one name per line")
+        text = read_text(path).removeprefix("\ufeff")
+        if text.lstrip()[:1] not in ("[", "{"):
+            return [line.strip() for line in text.splitlines() if line.strip()]
+    advice = "give @FILE (one class name per line) or a JSON list of names"
+    names = parse_json(text, where, advice=advice)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{where}: got {shown(names)}, expected a list of texts; {advice}")
+    return names
 
 
 def open_torch(

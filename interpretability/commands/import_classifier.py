@@ -9,17 +9,9 @@ from interpretability.classifiers import save_classifier
 from interpretability.classifiers.folder import DESCRIPTION
 from interpretability.classifiers.sources import open_classifier
 from interpretability.classifiers.waveform import WaveformClassifier
-from interpretability.errors import MissingError, UserError
+from interpretability.errors import UserError
 from interpretability.files import check_replaceable
-from interpretability.reading import as_object, parse_json, read_text
-
-
-def read_labels(path: Path) -> list[str]:
-    """Return the class names of a text file, one per line, in the order of the logits."""
-    if not path.is_file():
-        raise MissingError(f"no class names at {path}: give a text file with one name per line")
-    text = read_text(path).removeprefix("\ufeff")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+from interpretability.reading import as_object, parse_json
 
 
 def read_arguments(text: str) -> dict:
@@ -67,7 +59,7 @@ def import_classifier(options: argparse.Namespace) -> None:
         else None,
         task=options.task,
         level=options.level,
-        labels=None if options.labels is None else read_labels(options.labels),
+        labels=options.labels if options.labels is None or options.labels[:1] in ("@", "[") else Path(options.labels),
         scale=options.scale,
         sample_rate=options.sample_rate,
         arguments=None if options.arguments is None else read_arguments(options.arguments),

@@ -9,7 +9,7 @@ from tiny import LABELS
 
 from interpretability.classifiers import open_classifier, save_classifier
 from interpretability.classifiers.compact import CompactClassifier
-from interpretability.classifiers.sources import OPENERS, SourceSettings
+from interpretability.classifiers.sources import OPENERS, SourceSettings, read_labels
 from interpretability.errors import MissingError, UserError
 
 
@@ -27,6 +27,13 @@ def test_a_folder_of_ours(tmp_path):
         open_classifier(tmp_path / "saved", task="multi")
     with pytest.raises(MissingError, match="no classifier in"):
         open_classifier(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("place", ["classifier", "interpreter/classifier"])
+def test_the_folder_of_a_run(tmp_path, place):
+    save_classifier(CompactClassifier(LABELS, n_mels=16, channels=(2, 2, 4, 4)), tmp_path / place)
+    assert open_classifier(tmp_path).labels == LABELS
+    assert open_classifier((tmp_path / place).parent).labels == LABELS
 
 
 def test_a_folder_with_a_colon_in_its_name(tmp_path):
@@ -83,7 +90,9 @@ def test_sources_that_are_none(package):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"labels": "yes,no"}, "labels is 'yes,no', expected a list of texts"),
+        ({"labels": "yes,no"}, "labels: not valid JSON .*give @FILE .one class name per line. or a JSON list"),
+        ({"labels": "@nowhere.txt"}, "no class names at nowhere.txt: give a text file with one name per line"),
+        ({"labels": "[" * 100000}, "nested deeper.*give @FILE .one class name per line. or a JSON list of names"),
         ({"labels": 3}, "labels is 3, expected a list of texts"),
         ({"layers": "conv"}, "layers is 'conv', expected a list of texts"),
         ({"layers": 2}, "layers is 2, expected a list of texts"),
@@ -101,3 +110,14 @@ def test_settings_of_the_wrong_kind(package, settings, message):
 def test_every_setting_is_declared():
     taken = {name for opener in OPENERS.values() for name in list(inspect.signature(opener).parameters)[1:]}
     assert taken == {info.name for info in SourceSettings.infos()}
+
+
+def test_class_names_of_every_form_are_the_same(tmp_path):
+    plain, listed = tmp_path / "labels.txt", tmp_path / "labels.json"
+    plain.write_text("\ufeffsea\n\n rain \nthé\n", "utf-8")
+    listed.write_text('["sea", "rain", "thé"]', "utf-8")
+    for given in (f"@{plain}", plain, f"@{listed}", listed, '["sea", "rain", "thé"]'):
+        assert read_labels(given) == ["sea", "rain", "thé"], given
+    listed.write_text('{"sea": 0}', "utf-8")
+    with pytest.raises(UserError, match=r"labels.json: got .*expected a list of texts; give @FILE"):
+        read_labels(listed)
