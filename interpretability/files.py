@@ -65,6 +65,11 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path that was given, with the home folder in place of ``~``: the shell leaves it in ``--out=~/x``."""
+    return Path(os.path.expanduser(path))
+
+
 def write_errors(path: str | Path, advice: str = "then run it again") -> contextlib.AbstractContextManager[None]:
     """Turn a write that fails within the block into a one-line :class:`UserError`, which ends with the advice."""
     # torch reports a failed write as RuntimeError.

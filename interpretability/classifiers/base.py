@@ -154,6 +154,8 @@ class Classifier(nn.Module):
         The values chosen, completed by those that follow from them.
     description : dict
         What its folder records about it; empty if it was not loaded from one.
+    notes : tuple of str
+        What a reader of its explanations has to know about it. Saved with it.
     feature_channels : tuple of int
         Channels of the feature maps, finest first.
     feature_strides : tuple of int or float
@@ -185,6 +187,7 @@ class Classifier(nn.Module):
         self.frontend = Frontend(FrontendSettings(**frontend) if isinstance(frontend, dict) else frontend)
         self.frozen = False
         self.description: dict = {}
+        self.notes: tuple[str, ...] = ()
         self.build()
 
     def build(self) -> None:
@@ -194,6 +197,10 @@ class Classifier(nn.Module):
         """Keep what its folder records about it, such as its training, as ``description``. Returns itself."""
         self.description = description
         return self
+
+    def add_notes(self, *notes: str) -> None:
+        """Add to what a reader of its explanations has to know about it."""
+        self.notes += notes
 
     def architecture(self) -> dict:
         """Return the settings as plain values, for saved folders: from them the constructor builds the same again."""

@@ -14,9 +14,10 @@ from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
+from interpretability.classifiers.trust import check_trusted
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError, user_errors
-from interpretability.files import atomic_folder, sha256, write_json
+from interpretability.files import atomic_folder, expanded, sha256, write_json
 from interpretability.frontend import FrontendSettings
 from interpretability.probabilities import TASKS
 from interpretability.reading import read_description
@@ -43,6 +44,7 @@ class ClassifierDescription(Settings):
     architecture: dict = setting(dataclasses.MISSING, "settings of the classifier")
     sha256: str = setting(dataclasses.MISSING, "hash of the weights and of the members above")
     training: dict = setting({}, "facts about its training")
+    notes: tuple[str, ...] = setting((), "what a reader of its explanations has to know about it")
 
 
 def save_classifier(classifier: Classifier, folder: str | Path, training: dict | None = None) -> str:
@@ -71,23 +73,31 @@ def save_classifier(classifier: Classifier, folder: str | Path, training: dict |
             "architecture": classifier.architecture(),
         }
         digest = _digest(temporary / WEIGHTS, identity)
-        write_json(temporary / DESCRIPTION, {**identity, "sha256": digest, "training": training or {}})
+        facts = {"training": training or {}, **({"notes": list(classifier.notes)} if classifier.notes else {})}
+        write_json(temporary / DESCRIPTION, {**identity, "sha256": digest, **facts})
     return digest
 
 
-def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
+def load_classifier(folder: str | Path, freeze: bool = True, trust_remote_code: bool = False) -> Classifier:
     """Load a classifier from its folder, or from that of a run which has one; frozen by default.
 
     Only tensors are read from the weights (no code). The folder's description is kept as ``classifier.description``.
+
+    Parameters
+    ----------
+    folder : path
+    freeze : bool
+    trust_remote_code : bool
+        Whether a model of the kind ``torch`` may be code of other than installed packages, which is then run.
 
     Raises
     ------
     MissingError
         If the folder or one of its files is absent.
     UserError
-        If the kind is unknown, or the weights are damaged or do not fit.
+        If the kind is unknown, the model is code that is not trusted, or the weights are damaged or do not fit.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not (folder / DESCRIPTION).is_file():
         folder = next((folder / name for name in RUN_SUBFOLDERS if (folder / name / DESCRIPTION).is_file()), folder)
     path, advice = folder / DESCRIPTION, "train one with train_classifier.py"
@@ -101,9 +111,12 @@ def load_classifier(folder: str | Path, freeze: bool = True) -> Classifier:
             f"{folder / WEIGHTS}, or the class list, front end or architecture beside it: damaged or changed since "
             f"it was saved: not the SHA-256 in {DESCRIPTION}; copy the folder again"
         )
+    if kind is ModuleClassifier:
+        check_trusted(architecture["module"], str(path), trust_remote_code)
     with user_errors(f"{path}: no {kind.NAME} classifier can be built from it"):  # its networks raise many types
         classifier = kind(description["labels"], frontend, description["task"], **architecture)
     load_weights(classifier, folder / WEIGHTS)
+    classifier.add_notes(*description.get("notes", ()))
     classifier.keep_description(description)
     return classifier.freeze() if freeze else classifier
 

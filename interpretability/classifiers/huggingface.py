@@ -21,6 +21,7 @@ from interpretability.classifiers.families import family_of
 from interpretability.classifiers.importing import make_configuration, quiet_transformers
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
 from interpretability.errors import MissingError, UserError, user_errors
+from interpretability.files import expanded
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
 
@@ -152,7 +153,7 @@ class HuggingFaceClassifier(WaveformClassifier):
         import transformers
         from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-        place = str(source)
+        place = str(expanded(source))
         if not Path(place).exists() and (place.startswith((".", "/", "~")) or place.count("/") > 1):
             raise MissingError(f"no folder {place}: give one that save_pretrained wrote, or a name on the hub")
         if Path(place).is_file():

@@ -15,6 +15,7 @@ from torch.nn import functional
 from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.classifiers.importing import make_configuration, missing_model_errors, quiet_transformers
 from interpretability.errors import UserError, user_errors
+from interpretability.files import expanded
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, hide_padding
 from interpretability.settings import Settings, setting
@@ -243,6 +244,7 @@ class ImageClassifier(Classifier):
         import transformers
 
         kind = getattr(transformers, cls.CONFIG)
+        source = str(expanded(source))
         with missing_model_errors(source):
             content, _ = kind.get_config_dict(source)
         if content.get("model_type") != kind.model_type:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.importing import build_module, imported_class
@@ -44,6 +45,11 @@ class ModuleClassifier(WaveformClassifier):
         rate is assumed.
     **settings
         The other fields of :class:`ModuleSettings`.
+
+    Attributes
+    ----------
+    built_by_chance : bool
+        Whether its class drew random numbers when it was built, as networks do that are not trained.
     """
 
     NAME = "torch"
@@ -59,16 +65,19 @@ class ModuleClassifier(WaveformClassifier):
         sample_rate: float | None = None,
         **settings: Any,
     ):
+        before = torch.get_rng_state()
         if isinstance(module, nn.Module):
             model, place = module, f"{type(module).__module__}:{type(module).__qualname__}"
         else:
             settings["arguments"] = settings.get("arguments") or {}
             place, model = module, build_module(module, settings["arguments"])
+        by_chance = not torch.equal(before, torch.get_rng_state())
         if frontend is None:
             frontend = frontend_of(place, sample_rate)
         elif sample_rate is not None:
             raise UserError(f"{place}: got a front end and a sampling rate: give one of them")
         super().__init__(labels, frontend, task, model=model, module=place, **settings)
+        self.built_by_chance = by_chance
 
     def architecture(self) -> dict:
         """Return the settings as plain values.

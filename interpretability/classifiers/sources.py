@@ -1,6 +1,7 @@
 """Opening a classifier by its source: a saved folder, or a model of another library."""
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ from interpretability.classifiers.layers import SCALES
 from interpretability.classifiers.module import ModuleClassifier, frontend_of
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.errors import MissingError, UserError, shown
+from interpretability.files import expanded
 from interpretability.frontend import LEVEL_RULES
 from interpretability.probabilities import TASKS
 from interpretability.reading import parse_json, read_text
 from interpretability.settings import Settings, setting
 from interpretability.weights import load_weights
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,11 @@ class SourceSettings(Settings):
     scale: str | None = setting(None, "scale of the frequency axis of feature maps", choices=(None, *SCALES))
     sample_rate: float | None = setting(None, "sampling rate of the model", unit="Hz")
     arguments: dict | None = setting(None, "what the class of the model is called with")
-    weights: str | Path | None = setting(None, "file with the state_dict of the model")
+    weights: str | Path | None = setting(None, "file with the state_dict of the model; none: it is untrained")
     logit_scale: float | None = setting(None, "factor of the model's outputs", above=0)
 
 
-def open_classifier(source: str | Path, **settings) -> Classifier:
+def open_classifier(source: str | Path, trust_remote_code: bool = False, **settings) -> Classifier:
     """Open the classifier that a source names.
 
     Parameters
@@ -43,7 +47,10 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
         ``hf:FOLDER`` (or a name on the hub): an audio classifier of Transformers.
         ``speechbrain:FOLDER``: a folder for SpeechBrain's ``EncoderClassifier`` or ``AudioClassifier``.
         ``torch:package.module:Class``: a module from waveforms [B, N] to logits [B, C].
-        Otherwise a saved classifier's folder.
+        Otherwise a saved classifier's folder. ``~`` stands for the home folder.
+    trust_remote_code : bool
+        Of a saved folder: whether its model may be code of other than installed packages, which is then run. What
+        ``torch:`` names is the caller's own word, and the code of ``hf:`` and ``speechbrain:`` folders is never run.
     **settings
         Settings of this kind of source, in place of what the source itself says; None counts as not given. ``labels``
         may also be what :func:`read_labels` reads.
@@ -70,17 +77,17 @@ def open_classifier(source: str | Path, **settings) -> Classifier:
         advice = expected if known else "a saved classifier's folder has all settings: leave it out"
         raise UserError(f"{source} takes no {', '.join(foreign)}, {advice}")
     if opener is None:
-        if colon and not Path(source).exists() and "/" not in prefix:
+        if colon and not expanded(source).exists() and "/" not in prefix:
             kinds = ", ".join(f"{name}:" for name in OPENERS)
             raise UserError(f"{source}: unknown kind of source {prefix!r}, expected {kinds} or a folder")
-        return load_classifier(source)
+        return load_classifier(source, trust_remote_code=trust_remote_code)
     if not place:
         missing = "package.module:Class" if prefix == "torch" else "FOLDER"
         raise UserError(f"{source} names no model: write {prefix}:{missing}")
     if isinstance(settings.get("labels"), (str, Path)):
         settings["labels"] = read_labels(settings["labels"])
     SourceSettings.make(str(source), settings)
-    return opener(place, **settings).freeze()
+    return opener(place if prefix == "torch" else str(expanded(place)), **settings).freeze()
 
 
 def read_labels(given: str | Path) -> list[str]:
@@ -98,7 +105,7 @@ def read_labels(given: str | Path) -> list[str]:
     """
     text, where = str(given), "labels"
     if isinstance(given, Path) or text.startswith("@"):
-        path = Path(text.removeprefix("@")).expanduser()
+        path = expanded(text.removeprefix("@"))
         where = str(path)
         if not path.is_file():
             raise MissingError(f"no class names at {path}: give a text file with one name per line")
@@ -142,7 +149,9 @@ def open_torch(
     arguments : dict, optional
         What the class is called with.
     weights : path, optional
-        A file with the module's ``state_dict``; tensors only. Random weights if not given.
+        A file with the module's ``state_dict``; tensors only. ``"none"``: the weights that the class makes are meant,
+        as in sanity checks. If it is not given and the class draws random numbers, as untrained networks do, a warning
+        says so. Either way it is among the classifier's notes.
     """
     if labels is None:
         raise UserError(f"torch:{place} does not say what its classes are: give labels, in the order of the logits")
@@ -156,10 +165,21 @@ def open_torch(
         layers=layers,
         scale=scale,
     )
-    if weights is not None:
-        load_weights(classifier.module, weights)
+    if weights is not None and str(weights) != UNTRAINED:
+        load_weights(classifier.module, expanded(weights))
+    elif classifier.built_by_chance:
+        classifier.add_notes(OWN_WEIGHTS)
+        if weights is None:
+            logger.warning(
+                "torch:%s: no weights given: %s. Pass weights=FILE, or weights=%s if that is meant",
+                *(place, OWN_WEIGHTS, UNTRAINED),
+            )
     return classifier
 
+
+#: In place of a file of weights.
+UNTRAINED = "none"
+OWN_WEIGHTS = "the model has the weights that its class makes: random ones, unless it loads others itself"
 
 #: Prefix of a source -> what opens the rest of it.
 OPENERS = {

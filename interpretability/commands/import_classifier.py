@@ -54,6 +54,7 @@ def import_classifier(options: argparse.Namespace) -> None:
         check_replaceable(options.out, DESCRIPTION)
     classifier = open_classifier(
         options.source,
+        options.trust_remote_code,
         layers=[name.strip() for name in options.layers.split(",") if name.strip()]
         if options.layers is not None
         else None,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from interpretability.classifiers.folder import DESCRIPTION as CLASSIFIER
 from interpretability.errors import UserError
-from interpretability.files import check_replaceable
+from interpretability.files import check_replaceable, expanded
 from interpretability.methods.folder import DESCRIPTION as INTERPRETER
 from interpretability.published import PUBLISHED, import_published
 
@@ -34,7 +34,7 @@ def import_as_folder(options: argparse.Namespace) -> None:
     check_replaceable(options.out, CLASSIFIER if model.interpreter is None else INTERPRETER)
     paths = None
     if options.source is not None:
-        folder = options.source.resolve()
+        folder = expanded(options.source).resolve()
         paths = {name: str(folder / Path(path).name) for name, path in model.paths.items()}
         if "config" in model.settings and (folder / "config.json").is_file():
             settings["config"] = folder

@@ -49,7 +49,7 @@ def interpret(arguments: argparse.Namespace) -> None:
     training: dict[str, Any] = {}
     if arguments.classifier is None:
         run_folder, sound = _two_paths(arguments)
-        interpreter = load_interpreter(run_folder).to(arguments.device)
+        interpreter = load_interpreter(run_folder, arguments.trust_remote_code).to(arguments.device)
         classifier, source = interpreter.classifier, str(run_folder)
         wav = read_sound(sound, classifier)
     else:
@@ -214,7 +214,8 @@ def _classes(arguments: argparse.Namespace) -> list[str]:
 
 
 def _open(arguments: argparse.Namespace) -> Classifier:
-    classifier = open_classifier(arguments.classifier, **parse_settings(arguments.classifier_settings))
+    settings = parse_settings(arguments.classifier_settings)
+    classifier = open_classifier(arguments.classifier, **{"trust_remote_code": arguments.trust_remote_code, **settings})
     return classifier.to(arguments.device)
 
 

@@ -43,6 +43,7 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--target", help="class to explain (name or index); the predicted one by default")
     parser.add_argument("--device", default="cpu")
+    _add_trust(parser)
     return command(parser, "interpretability.commands.interpret:interpret", argv)
 
 
@@ -70,6 +71,7 @@ def import_classifier(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample_rate", type=int, help="torch: in Hz (16000 is assumed, and said)")
     parser.add_argument("--arguments", help="torch: what the class is called with, a JSON object")
     parser.add_argument("--weights", type=Path, help="torch: file with the module's state_dict")
+    _add_trust(parser)
     return command(parser, "interpretability.commands.import_classifier:import_classifier", argv)
 
 
@@ -123,6 +125,14 @@ def results_table(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     parser.add_argument("--any_classifier", action="store_true", help="the runs may explain different classifiers")
     return command(parser, "interpretability.commands.results_table:results_table", argv)
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust_remote_code",
+        action="store_true",
+        help="run the code that a saved folder names, also if it is of no installed package",
+    )
 
 
 def _parser(function, **settings) -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from interpretability.errors import MissingError, UserError
-from interpretability.files import atomic_path, write_errors
+from interpretability.files import atomic_path, expanded, write_errors
 from interpretability.frontend import FrontendSettings
 
 FILE = "dictionary.pt"
@@ -116,7 +116,7 @@ class Dictionary:
         UserError
             If the file is damaged, or does not hold a dictionary.
         """
-        path = Path(path)
+        path = expanded(path)
         file = next((f for f in (path, path / FILE, path / RUN_SUBFOLDER / FILE) if f.is_file()), None)
         if file is None:
             raise MissingError(f"no dictionary at {path}: learn one with train_nmf.py, or pass its file or run folder")

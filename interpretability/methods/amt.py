@@ -80,7 +80,7 @@ class AMT(Interpreter):
     @property
     def notes(self) -> tuple[str, ...]:
         """See :attr:`Interpreter.notes`."""
-        return () if self.settings.variant in CLASS_SPECIFIC else (CLASS_AGNOSTIC,)
+        return (*super().notes, *(() if self.settings.variant in CLASS_SPECIFIC else (CLASS_AGNOSTIC,)))
 
     @property
     def fixed_metrics(self) -> tuple[str, ...]:

@@ -103,8 +103,8 @@ class Interpreter(nn.Module):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of its explanations has to know; nothing by default."""
-        return ()
+        """What a reader of its explanations has to know: by default what there is to know about the classifier."""
+        return self.classifier.notes
 
     @property
     def fixed_metrics(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from interpretability.classifiers.folder import load_classifier, save_classifier
 from interpretability.errors import MissingError, UserError, user_errors
-from interpretability.files import atomic_folder, sha256, write_json
+from interpretability.files import atomic_folder, expanded, sha256, write_json
 from interpretability.methods.base import Interpreter
 from interpretability.reading import read_description
 from interpretability.settings import Settings, setting
@@ -62,8 +62,14 @@ def save_interpreter(interpreter: Interpreter, folder: str | Path, training: dic
         write_json(temporary / DESCRIPTION, {**identity, **hashes, "training": training or {}})
 
 
-def load_interpreter(folder: str | Path) -> Interpreter:
+def load_interpreter(folder: str | Path, trust_remote_code: bool = False) -> Interpreter:
     """Load an interpreter from its folder, or from a run folder that has one; in eval mode.
+
+    Parameters
+    ----------
+    folder : path
+    trust_remote_code : bool
+        As in :func:`~interpretability.classifiers.folder.load_classifier`.
 
     Example
     -------
@@ -74,9 +80,9 @@ def load_interpreter(folder: str | Path) -> Interpreter:
     MissingError
         If there is none: the run has not finished, or the path is wrong.
     UserError
-        If the method is unknown, or the weights are damaged or do not fit.
+        If the method is unknown, the classifier is code that is not trusted, or the weights are damaged or do not fit.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     if not folder.is_dir():
         raise MissingError(f"no run folder at {folder}: pass the output folder of a finished training run")
     if not (folder / DESCRIPTION).is_file() and (folder / RUN_SUBFOLDER / DESCRIPTION).is_file():
@@ -90,7 +96,7 @@ def load_interpreter(folder: str | Path) -> Interpreter:
     )
     path, kind = folder / DESCRIPTION, METHODS[description["method"]]
     kind.Settings.make(f"{path}: {kind.NAME}", description["settings"])
-    classifier = load_classifier(folder / CLASSIFIER)
+    classifier = load_classifier(folder / CLASSIFIER, trust_remote_code=trust_remote_code)
     if classifier.description["sha256"] != description["classifier_sha256"]:
         raise UserError(
             f"{folder / CLASSIFIER}: not the classifier that this interpreter explains (another hash); "

@@ -38,7 +38,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "evaluate": (*_ALWAYS, "batch_size", "classifier_folder", "method", "n_examples"),
 }
 #: Keys that a job reads if they are given.
-OPTIONAL = ("noise", "crop_seconds", "finetune_from", "dictionary")
+OPTIONAL = ("noise", "crop_seconds", "finetune_from", "dictionary", "trust_remote_code")
 #: Read by every job on what is trained; an evaluation looks for the checkpoint with them.
 TRAINED = ("training", "number_of_epochs", "lr", "selection_key", "selection_mode")
 #: Keys of the section ``training``.
@@ -66,6 +66,7 @@ class RunSettings(Settings):
     fixed_length: bool = setting(MISSING, "whether shorter clips are padded with silence")
     skip_bad_clips: bool = setting(MISSING, "whether bad clips are left out")
     tensorboard: bool = setting(MISSING, "whether TensorBoard gets the statistics")
+    trust_remote_code: bool = setting(False, "whether the classifier may be code of other than installed packages")
     crop_seconds: float | None = setting(None, "stretch of a clip that a training step gets", unit="s", least=0.01)
 
 
@@ -106,6 +107,11 @@ class Run:
     def trainable(self) -> bool:
         """Whether the method of the YAML has anything to train."""
         return bool(getattr(unwrap(self["method"]), "trainable", True))
+
+    @property
+    def trusts(self) -> bool:
+        """Whether the code that a folder names is run, also if it is of no installed package."""
+        return bool(self.hparams.get("trust_remote_code", False))
 
     @property
     def in_epochs(self) -> bool:

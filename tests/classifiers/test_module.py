@@ -25,7 +25,7 @@ def test_saved_and_loaded_it_gives_the_same(package, tmp_path):
         scale="linear",
     )
     save_classifier(classifier, tmp_path / "saved")
-    loaded = load_classifier(tmp_path / "saved")
+    loaded = load_classifier(tmp_path / "saved", trust_remote_code=True)
     assert loaded.architecture() == classifier.architecture()
     assert loaded.layers == classifier.layers
     assert (loaded.task, loaded.labels, loaded.settings.scale) == ("multi", LABELS, "linear")

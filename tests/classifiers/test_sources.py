@@ -7,10 +7,24 @@ import tiny
 import torch
 from tiny import LABELS
 
-from interpretability.classifiers import open_classifier, save_classifier
+from interpretability.classifiers import load_classifier, open_classifier, save_classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.sources import OPENERS, SourceSettings, read_labels
+from interpretability.dictionary import Dictionary
 from interpretability.errors import MissingError, UserError
+from interpretability.methods import load_interpreter
+from interpretability.methods.gradients import Gradients
+
+#: A model whose class draws nothing: it has weights of its own.
+FIXED = """
+import torch
+from someones_models import Net
+
+class Fixed(Net):
+    def __init__(self):
+        with torch.random.fork_rng():
+            super().__init__()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +75,47 @@ def test_a_module_of_torch(package, tmp_path):
     assert all(torch.equal(value, state[name]) for name, value in again.module.state_dict().items())
     assert again.frontend.settings.sample_rate == 16000
     save_classifier(again, tmp_path / "saved")
-    reopened = open_classifier(tmp_path / "saved")
+    reopened = open_classifier(tmp_path / "saved", trust_remote_code=True)
     assert torch.equal(reopened.module.conv.weight, again.module.conv.weight)
+
+
+def test_weights_that_are_only_those_of_chance_are_not_passed_over_in_silence(package, tmp_path, caplog):
+    """Untrained networks are explained in sanity checks, on purpose: then nothing is warned of, and it stays known."""
+    source = f"torch:{package}:Net"
+    unsaid = open_classifier(source, labels=LABELS, sample_rate=8000)
+    assert "no weights given: the model has the weights that its class makes: random ones" in caplog.text
+    caplog.clear()
+    meant = open_classifier(source, labels=LABELS, sample_rate=8000, weights="none")
+    torch.save(meant.module.state_dict(), tmp_path / "net.pt")
+    trained = open_classifier(source, labels=LABELS, sample_rate=8000, weights=tmp_path / "net.pt")
+    (tmp_path / "fixed.py").write_text(FIXED)
+    fixed = open_classifier("torch:fixed:Fixed", labels=LABELS, sample_rate=8000)
+    assert not caplog.records
+    assert trained.notes == fixed.notes == ()
+    explanation = Gradients(unsaid, n_steps=2).explain(tiny.noise(1, 4000))
+    assert unsaid.notes == meant.notes == explanation.notes
+    assert "random ones" in explanation.describe()["notes"][0]
+    save_classifier(meant, tmp_path / "saved")
+    assert open_classifier(tmp_path / "saved", trust_remote_code=True).notes == meant.notes
+
+
+def test_the_home_folder_is_meant_by_a_tilde(hugging_face_folder, package, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_classifier(CompactClassifier(LABELS, n_mels=16, channels=(2, 2, 4, 4)), tmp_path / "saved")
+    assert open_classifier("~/saved").labels == LABELS
+    assert load_classifier("~/saved").labels == LABELS
+    (tmp_path / "model").symlink_to(hugging_face_folder)
+    assert open_classifier("hf:~/model").labels == LABELS
+    torch.save(torch.nn.Linear(2, 3).state_dict(), tmp_path / "other.pt")
+    with pytest.raises(UserError, match=rf"{tmp_path}/other.pt: weights do not fit"):
+        open_classifier(f"torch:{package}:Net", labels=LABELS, weights="~/other.pt")
+    (tmp_path / "empty").mkdir()
+    for opened in ("speechbrain:~/empty", "hf:~/empty", "~/empty"):
+        with pytest.raises(MissingError, match=rf"in {tmp_path}/empty"):
+            open_classifier(opened)
+    for load in (load_interpreter, Dictionary.load):
+        with pytest.raises(MissingError, match=f"{tmp_path}/(empty|absent)"):
+            load("~/absent")
 
 
 def test_weights_that_do_not_fit(package, tmp_path):

@@ -81,7 +81,7 @@ def test_a_module_of_torch(tool, package, tmp_path):
     assert description["architecture"]["module"] == f"{package}:Net"
     assert description["architecture"]["arguments"] == {"width": 6}
     assert (description["labels"], description["task"]) == (["yes", "no"], "multi")
-    assert load_classifier(tmp_path / "saved").settings.scale == "linear"
+    assert load_classifier(tmp_path / "saved", trust_remote_code=True).settings.scale == "linear"
 
 
 def test_a_folder_of_ours_is_copied(tool, tmp_path):

@@ -164,6 +164,7 @@ SHARED_BY_CLASSIFIERS = (
     "base",
     "hooks",
     "importing",
+    "trust",
     "attention",
     "layers",
     "extractors",

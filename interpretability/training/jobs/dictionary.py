@@ -29,7 +29,7 @@ from interpretability.training.record import ALWAYS, SELECTION, STEPS, keep_reco
 
 def train_dictionary(run: Run) -> None:
     """Learn a dictionary of spectra from the training clips, behind the classifier's front end."""
-    learn_own_dictionary(run, prepare(run), load_classifier(run["classifier_folder"]))
+    learn_own_dictionary(run, prepare(run), load_classifier(run["classifier_folder"], trust_remote_code=run.trusts))
 
 
 def learn_own_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) -> None:

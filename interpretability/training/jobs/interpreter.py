@@ -15,6 +15,7 @@ from interpretability.data.noise import NoiseMixer
 from interpretability.dictionary import FILE as DICTIONARY_FILE
 from interpretability.dictionary import Dictionary
 from interpretability.errors import UserError, user_errors
+from interpretability.files import expanded
 from interpretability.methods import Interpreter, load_interpreter, save_interpreter
 from interpretability.methods.folder import DESCRIPTION, RUN_SUBFOLDER, InterpreterDescription
 from interpretability.reading import read_description
@@ -58,7 +59,7 @@ def train_interpreter(run: Run) -> None:
 
 def load_explained_classifier(run: Run, prepared: PreparedData) -> Classifier:
     """Load the explained classifier, which has to know the classes of the data."""
-    classifier = load_classifier(run["classifier_folder"])
+    classifier = load_classifier(run["classifier_folder"], trust_remote_code=run.trusts)
     unknown = sorted(set(prepared.labels) - set(classifier.labels))
     if unknown:
         raise UserError(
@@ -240,12 +241,12 @@ def _start_from(run: Run, interpreter: Interpreter) -> dict[str, Any] | None:
     source = run.hparams.get("finetune_from")
     if source is None:
         return None
-    if Path(source).resolve() in (run.output_folder.resolve(), (run.output_folder / RUN_SUBFOLDER).resolve()):
+    if expanded(source).resolve() in (run.output_folder.resolve(), (run.output_folder / RUN_SUBFOLDER).resolve()):
         raise UserError(
             f"finetune_from is {source}, the folder of this run, which would not be trained any further: give the "
             "fine-tuning an output_folder of its own"
         )
-    start = load_interpreter(source)
+    start = load_interpreter(source, run.trusts)
     ours, theirs = interpreter.classifier.description["sha256"], start.description["classifier_sha256"]
     if (start.NAME, theirs) != (interpreter.NAME, ours):
         raise UserError(
