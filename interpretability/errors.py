@@ -10,12 +10,14 @@ import reprlib
 from collections.abc import Iterator
 from typing import Any
 
+from interpretability.names import printable
+
 
 class UserError(ValueError):
-    """Bad input: settings, data or files that do not fit. The message is one line."""
+    """Bad input: settings, data or files that do not fit. The message is one line, as :func:`printable` gives it."""
 
     def __init__(self, message: str):
-        super().__init__(" ".join(str(message).split()))
+        super().__init__(printable(" ".join(str(message).split())))
 
 
 class MissingError(UserError, FileNotFoundError):

@@ -93,9 +93,9 @@ def check_replaceable(folder: str | Path, *marks: str) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` as UTF-8, atomically."""
+    """Write ``text`` as UTF-8, atomically; bytes of file names that are not UTF-8 as ``\\udcXX``, as JSON has them."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(_encoded(text))
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -118,7 +118,7 @@ def write_json_if_changed(path: str | Path, content: Any) -> bool:
     """
     path = Path(path)
     text = _json_text(content)
-    if path.is_file() and path.read_bytes() == text.encode("utf-8"):
+    if path.is_file() and path.read_bytes() == _encoded(text):
         return False
     write_text(path, text)
     return True
@@ -135,6 +135,10 @@ def sha256(path: str | Path) -> str:
 
 def _json_text(content: Any) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _umask() -> int:

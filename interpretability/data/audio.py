@@ -76,7 +76,7 @@ def audio_header(path: str | Path) -> AudioHeader:
     """
     path = _existing_file(path)
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(os.fsencode(path))
     except (soundfile.SoundFileError, TypeError) as error:
         raise _not_audio(path, error) from error
     if info.frames <= 0:
@@ -116,7 +116,7 @@ def read_audio(
     _check_settings(sample_rate, max_seconds, resampling)
     path = _existing_file(path)
     try:
-        with soundfile.SoundFile(str(path)) as stream:
+        with soundfile.SoundFile(os.fsencode(path)) as stream:
             native_rate = stream.samplerate
             frames = -1
             if max_seconds is not None:
@@ -284,12 +284,12 @@ def _check_settings(sample_rate: int, max_seconds: float | None, resampling: str
 
 
 def _existing_file(path: str | Path) -> Path:
-    path = Path(path)
-    if path.is_dir():
+    # Unlike those of Path, these functions take any name for that of no file: one that is too long, for example.
+    if os.path.isdir(path):
         raise UserError(f"{path}: is a folder, expected an audio file: name a file in it")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MissingError(f"{path}: no such audio file: check the path and the data folder")
-    return path
+    return Path(path)
 
 
 def _not_audio(path: Path, error: Exception) -> UserError:

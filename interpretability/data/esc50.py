@@ -27,6 +27,7 @@ from interpretability.data.audio import audio_header
 from interpretability.data.manifest import DATA_ROOT, SPLITS, BadClips, PreparedData, write_manifests
 from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.files import atomic_folder, sha256
+from interpretability.names import name_fault
 
 logger = logging.getLogger(__name__)
 
@@ -229,6 +230,10 @@ def _good_entries(rows: list[_Row], root: Path, bad: BadClips) -> list[dict]:
         clip_id = Path(row.filename).stem
         if clip_id in entries:
             bad.add(clip_id, "duplicate id; every clip needs a file name of its own")
+            continue
+        fault = name_fault(clip_id)
+        if fault:
+            bad.add(clip_id, f"as an id, {fault}")
             continue
         try:
             header = audio_header(root / "audio" / row.filename)

@@ -12,6 +12,8 @@ sound of the labelled source alone, where it is known) and any further members a
 other braces are doubled in the file.
 """
 
+import hashlib
+import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +28,7 @@ from tqdm import tqdm
 from interpretability.data.audio import audio_header
 from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import write_json_if_changed
+from interpretability.names import name_fault, printable, utf8_name
 from interpretability.reading import read_json
 
 logger = logging.getLogger(__name__)
@@ -75,7 +78,8 @@ class PreparedData:
     labels : list of str
         The class list, in the order of the class indices. It is that of the data set, never rebuilt from a split.
     description : dict
-        What the results say about the data: name, folds, number of clips; JSON-compatible.
+        What the results say about the data: name, folds, number of clips and ``content``, their identity
+        (:func:`content_identity`); JSON-compatible. Data with the same description are the same data.
     skipped : list of (str, str)
         Clips left out of all splits, as (id, reason).
     """
@@ -123,6 +127,7 @@ class BadClips:
         UserError
             If bad clips are not to be skipped.
         """
+        clip_id, reason = printable(clip_id), printable(reason)
         if not self.skip:
             raise UserError(
                 f"{self.source}: clip {clip_id!r}: {reason} "
@@ -152,7 +157,7 @@ class BadClips:
 def write_manifest(path: str | Path, entries: Iterable[dict[str, Any]]) -> bool:
     """Write a manifest, atomically, unless the file already says the same.
 
-    A file that would not change is not touched.
+    A file that would not change is not touched. Ids and labels become UTF-8 (:func:`.names.utf8_name`).
 
     Parameters
     ----------
@@ -174,15 +179,16 @@ def write_manifest(path: str | Path, entries: Iterable[dict[str, Any]]) -> bool:
     content: dict[str, dict[str, Any]] = {}
     for entry in entries:
         members = {key: value for key, value in entry.items() if key != "id"}
-        clip_id = entry.get("id")
-        if not isinstance(clip_id, str) or not clip_id:
-            raise UserError(f"{path}: a clip has the id {clip_id!r}, expected a non-empty text: {shown(members)}")
+        clip_id = _map_text(entry.get("id"), utf8_name)
+        fault = name_fault(clip_id)
+        if fault:
+            raise UserError(f"{path}: a clip has the id {shown(clip_id)}, {fault}: {shown(members)}")
         if clip_id in content:
             raise UserError(f"{path}: clip {clip_id!r}: duplicate id; every clip needs an id of its own")
         fault = _schema_fault(members)
         if fault:
             raise UserError(f"{path}: clip {clip_id!r}: {fault}")
-        content[clip_id] = _map_text(members, _escape)
+        content[clip_id] = _map_text({**members, "label": utf8_name(members["label"])}, _escape)
     if not content:
         raise UserError(f"{path}: there are no clips to list; check the data folder and the folds")
     return write_json_if_changed(path, content)
@@ -207,7 +213,8 @@ def write_manifests(
     entries : dict
         Split -> its clips, as of :func:`write_manifest`.
     description : dict
-        Name of the data set and how it was made; the numbers of clips, good and skipped, are added.
+        Name of the data set and how it was made; the numbers of clips, good and skipped, and the identity of their
+        content are added.
 
     Raises
     ------
@@ -217,12 +224,58 @@ def write_manifests(
     for split, clips in entries.items():
         if not clips:
             raise UserError(f"{data_root}: no good clip is left in the {split} split; check the data folder")
+    labels = [utf8_name(label) for label in labels]
     manifests = {split: Path(folder) / f"{split}.json" for split in entries}
     for split, clips in entries.items():
         write_manifest(manifests[split], clips)
     write_json_if_changed(Path(folder) / "labels.json", labels)
     counts = {"n_clips": {split: len(clips) for split, clips in entries.items()}, "n_skipped": len(skipped)}
-    return PreparedData(manifests, data_root, labels, {**description, **counts}, skipped)
+    identity = {"content": content_identity(data_root, labels, entries)}
+    return PreparedData(manifests, data_root, labels, {**description, **counts, **identity}, skipped)
+
+
+def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, list[dict[str, Any]]]) -> str:
+    """Return what tells data sets apart that look alike: the same for the same sounds, wherever they lie.
+
+    It is part of :attr:`PreparedData.description`, which the record of a run holds: a run is only continued on the same
+    data.
+
+    Parameters
+    ----------
+    data_root, labels, entries
+        As of :func:`write_manifests`.
+
+    Returns
+    -------
+    str
+        SHA-256, as 64 hex digits, of the class list, and in each split of every clip's id and members (duration,
+        sampling rate, label, fold, …), and of the size and some kB of its files. Neither the order of the clips nor the
+        place of the data counts.
+    """
+    digest = hashlib.sha256(json.dumps(list(labels)).encode())
+    for split, clips in sorted(entries.items()):
+        lines = []
+        for clip in clips:
+            files = [
+                _sampled(clip[key].replace(DATA_ROOT, str(data_root), 1))
+                for key in ("wav", "target_wav")
+                if key in clip
+            ]
+            lines.append(json.dumps([clip, files], sort_keys=True))
+        digest.update("\n".join([split, *sorted(lines)]).encode())
+    return digest.hexdigest()
+
+
+def _sampled(path: str) -> str:
+    """Return the checksum of a file's size, and of 4 kB at its start, its middle and its end."""
+    block = 4096
+    with user_errors(f"{path}: cannot be read", OSError), open(path, "rb") as stream:
+        size = stream.seek(0, 2)
+        digest = hashlib.sha256(str(size).encode())
+        for start in (0, size // 2, size - block):
+            stream.seek(max(0, start))
+            digest.update(stream.read(block))
+    return digest.hexdigest()
 
 
 def read_manifest(
@@ -275,6 +328,9 @@ def read_manifest(
     entries: dict[str, dict[str, Any]] = {}
     for clip_id, members in content.items():
         try:
+            fault = name_fault(clip_id)
+            if fault:
+                raise UserError(f"as an id, {fault}")
             entries[clip_id] = _checked_entry(members, data_root, known, check_audio)
         except UserError as fault:
             bad.add(clip_id, str(fault))

@@ -140,6 +140,27 @@ def test_a_missing_file(tmp_path):
     one_line(caught, tmp_path / "gone.wav", "no such audio file", "check the path")
 
 
+@pytest.mark.parametrize("name", ["x" * 300 + ".wav", "a\x00b.wav"])
+def test_a_name_that_no_file_can_have(tmp_path, name):
+    for reader in (lambda path: read_audio(path, RATE), audio_header, ClipCache(tmp_path, RATE).load):
+        with pytest.raises(MissingError) as caught:
+            reader(tmp_path / name)
+        one_line(caught, "no such audio file", "check the path")
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    path = tmp_path / os.fsdecode(b"ch\xe8vre.wav")
+    soundfile.write(os.fsencode(path), tone(), RATE, subtype="FLOAT")
+    assert audio_header(path).n_samples == RATE // 2
+    cache = ClipCache(tmp_path / "cache", RATE)
+    assert relative_error(cache.load(path), tone()) < 1e-6
+    assert torch.equal(cache.load(path), read_audio(path, RATE))
+    path.write_text("words")
+    with pytest.raises(UserError) as caught:
+        read_audio(path, RATE)
+    one_line(caught, "ch\\xe8vre.wav", "cannot be decoded")
+
+
 def test_a_folder(tmp_path):
     with pytest.raises(UserError) as caught:
         read_audio(tmp_path, RATE)

@@ -75,6 +75,7 @@ def test_the_usual_splits(data, tmp_path):
     assert json.loads((tmp_path / "manifests" / "labels.json").read_text()) == prepared.labels
     assert prepared.data_root == data
     assert prepared.skipped == []
+    assert len(prepared.description.pop("content")) == 64
     assert prepared.description == {
         "name": "ESC-50",
         "folds": {"train": [1, 2, 3], "valid": [4], "test": [5]},
@@ -260,6 +261,17 @@ def test_a_missing_clip_stops_or_is_skipped_and_listed(data, tmp_path, caplog):
     assert prepared.labels == ["zebra", "ant", "mule"]
     assert "'2-7-A'" in caplog.text
     assert "2 bad clips left out" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".wav", "a\x1b[2J.wav", "a\x00b.wav"])
+def test_a_name_that_no_clip_can_have_is_skipped_and_counted_like_other_bad_clips(tmp_path, name):
+    data = make_data(tmp_path / "ESC-50")
+    table = data / "meta" / "esc50.csv"
+    table.write_text(table.read_text() + f"{name},1,0,zebra,True,1,A\n")
+    assert_refused(tmp_path, data, "--skip_bad_clips True")
+    prepared = prepare(data, tmp_path, skip_bad_clips=True)
+    assert len(prepared.skipped) == prepared.description["n_skipped"] == 1
+    assert prepared.description["n_clips"]["train"] == 9
 
 
 def test_a_file_listed_twice(data, tmp_path):

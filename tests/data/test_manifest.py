@@ -3,6 +3,8 @@ clip."""
 
 import json
 import logging
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from interpretability.data.manifest import (
     read_manifest,
     speechbrain_dataset,
     write_manifest,
+    write_manifests,
 )
 from interpretability.errors import MissingError, UserError
 from interpretability.files import write_json_if_changed
@@ -122,6 +125,91 @@ def test_what_does_not_fit_the_schema_is_not_written(tmp_path, bad):
     with pytest.raises(UserError):
         write_manifest(tmp_path / "m.json", bad)
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- The identity of the data ----
+
+
+def prepared_copy(root, folder, change=lambda copy, entries: None, labels=("dog", "cat")):
+    """Copy the data, change something, and prepare them."""
+    copy = folder / "copy"
+    shutil.copytree(root, copy)
+    split = {"train": [entry("a"), entry("b", label="cat")], "test": [entry("c")]}
+    change(copy, split)
+    return write_manifests(folder / "manifests", copy, list(labels), split, {"name": "three"}, []).description
+
+
+def another_sample(copy, _):
+    """One sample in the middle of a file, whose size stays."""
+    content = bytearray((copy / "audio" / "b.wav").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / "audio" / "b.wav").write_bytes(content)
+
+
+def another_size(copy, _):
+    with open(copy / "audio" / "b.wav", "ab") as stream:
+        stream.write(b"\x00")
+
+
+CHANGES = {
+    "a sample": another_sample,
+    "a size": another_size,
+    "a label": lambda _, split: split["train"][1].update(label="dog"),
+    "a duration": lambda _, split: split["train"][1].update(duration=0.2),
+    "a name": lambda _, split: split["train"][1].update(id="z"),
+    "a target": lambda _, split: split["test"][0].update(target_wav="{data_root}/audio/a.wav"),
+    "the splits": lambda _, split: split["test"].append(split["train"].pop()),
+}
+
+
+@pytest.mark.parametrize("change", [*CHANGES, "the order of the classes"])
+def test_data_that_differ_are_told_apart_although_names_and_numbers_are_the_same(tmp_path, root, change):
+    before = prepared_copy(root, tmp_path / "before")
+    labels = ("cat", "dog") if change not in CHANGES else ("dog", "cat")
+    after = prepared_copy(root, tmp_path / "after", CHANGES.get(change, lambda *_: None), labels)
+    assert before["content"] != after["content"]
+
+
+def test_data_that_moved_or_are_listed_in_another_order_are_the_same(tmp_path, root):
+    before = prepared_copy(root, tmp_path / "before")
+    after = prepared_copy(root, tmp_path / "after", lambda _, split: split["train"].reverse())
+    assert before == after
+
+
+# ---- Names ----
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "a\\b", "..", "a\nb", "\x1b[2J", "x" * 1001])
+def test_an_id_that_is_no_plain_name_is_neither_written_nor_believed(tmp_path, root, name):
+    with pytest.raises(UserError, match="a clip has the id"):
+        write_manifest(tmp_path / "m.json", [entry("a"), entry("a", id=name)])
+    assert not (tmp_path / "m.json").exists()
+    members = without_id(entry("a"))
+    (tmp_path / "m.json").write_text(json.dumps({"a": members, name: members}))
+    with pytest.raises(UserError, match="as an id, "):
+        read_manifest(tmp_path / "m.json", root)
+    manifest = read_manifest(tmp_path / "m.json", root, skip_bad_clips=True)
+    assert list(manifest.entries) == ["a"]
+    assert len(manifest.skipped) == 1
+
+
+def test_names_that_are_not_utf8_are_prepared_read_and_loaded(tmp_path, root, caplog):
+    name = os.fsdecode(b"ch\xe8vre")
+    (root / "audio" / "a.wav").rename(root / "audio" / f"{name}.wav")
+    clips = {"train": [entry(name, label=name), entry("b")]}
+    prepared = write_manifests(tmp_path, root, [name, "dog"], clips, {"name": "odd"}, [])
+    assert prepared.labels == ["ch%E8vre", "dog"]
+    assert json.loads((tmp_path / "labels.json").read_text()) == prepared.labels
+    manifest = read_manifest(prepared.manifests["train"], root, prepared.labels)
+    assert list(manifest.entries) == ["ch%E8vre", "b"]
+    assert manifest.entries["ch%E8vre"]["label"] == "ch%E8vre"
+    dataset = speechbrain_dataset(manifest, ClipCache(tmp_path / "cache", RATE).load)
+    assert len(dataset[0]["signal"]) == 100
+    (root / "audio" / f"{name}.wav").write_text("words")
+    manifest = read_manifest(prepared.manifests["train"], root, skip_bad_clips=True)
+    assert list(manifest.entries) == ["b"]
+    assert caplog.text.encode()
+    assert "ch\\xe8vre.wav: cannot be decoded" in caplog.text
 
 
 # ---- Reading: the file ----
