@@ -64,8 +64,13 @@ class Gradients(Interpreter):
     - ``top10``, ``top20``: ones on exactly 10 or 20 % of the clip's bins, those with the highest attribution (if fewer
       than that count for the class, the rest are those that count least against it).
 
-    A clip whose attribution is 0 everywhere has an all-zero mask. Where the classifier has no gradient, the clip's
-    explanation is *undefined*: some networks take a logarithm or a root of what is 0 in silence.
+    A clip whose attribution is 0 everywhere has an all-zero mask. Some networks take a logarithm or a root of what is 0
+    in silence, and have no gradient there (it is infinite, or no number): such bins count as 0, and the rest is
+    explained. A clip without any gradient has no explanation: it is *undefined*.
+
+    Scores of a clip are ``without_gradient``, the share of the bins that have none, and of ``integrated_gradients``
+    ``completeness_gap``: by which share of ``s(X) - s(0)`` the attributions miss that difference, because ``n_steps``
+    are too few. In [0, inf); undefined where ``s(0)`` is not finite or there is no difference.
 
     Parameters
     ----------
@@ -97,17 +102,22 @@ class Gradients(Interpreter):
 
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """See :meth:`Interpreter.interpret`."""
-        attribution = self.attribute(batch)
-        undefined = ~attribution.isfinite().flatten(1).all(1)  # [B]
-        attribution = attribution.masked_fill(undefined[:, None, None], 0)
+        attribution, valid = self.attribute(batch), batch.spectrogram.valid
+        finite = attribution.isfinite()
+        attribution = attribution.masked_fill(~finite, 0)
+        with_gradient = (finite & valid[..., None]).sum((1, 2))  # [B]
+        undefined = with_gradient == 0
+        n_bins = valid.sum(1) * attribution.shape[2]
+        scores = {"without_gradient": 1 - with_gradient.double() / n_bins}
+        if self.settings.attribution == "integrated_gradients":
+            scores["completeness_gap"] = self._completeness_gap(batch, attribution)
         area = FORMS[self.settings.form]
         if area is None:
             positive = attribution.clamp(min=0)
             mask = positive / _or_one(positive.amax((1, 2), keepdim=True))
         else:
-            kept = keep_top(attribution, batch.spectrogram.valid, area)
-            mask = kept * attribution.any(2).any(1)[:, None, None]
-        return Interpretation(mask, undefined=undefined)
+            mask = keep_top(attribution, valid, area) * attribution.any(2).any(1)[:, None, None]
+        return Interpretation(mask, scores=scores, undefined=undefined)
 
     def attribute(self, batch: AnalysedBatch) -> Tensor:
         """Return the attributions themselves, signed where the method is.
@@ -116,7 +126,7 @@ class Gradients(Interpreter):
         -------
         Tensor [B, T, F]
             In log odds (``integrated_gradients``, ``input_x_gradient``) or in log odds per unit of X; 0 in frames that
-            are not valid.
+            are not valid, not finite where there is no gradient.
         """
         if self.settings.attribution in ("saliency", "input_x_gradient"):
             attribution = self._attribute(batch)
@@ -125,6 +135,19 @@ class Gradients(Interpreter):
             parts = [self._attribute(clip) for clip in batch.alone()]
             attribution = torch.cat([functional.pad(part, (0, 0, 0, n_frames - part.shape[1])) for part in parts])
         return hide_invalid(attribution, batch.spectrogram)
+
+    @torch.no_grad()
+    def _completeness_gap(self, batch: AnalysedBatch, attribution: Tensor) -> Tensor:
+        """Return how far the sums of attributions [B, T, F] are from s(X) - s(0), as shares of it, [B]."""
+        differences = []
+        for clip in batch.alone():
+            loud = clip.spectrogram.log_magnitude
+            both, which = torch.cat([loud, torch.zeros_like(loud)]), torch.zeros(2, dtype=torch.int64)
+            whole, silence = self._score_of(clip)(both, which.to(loud.device)).double()
+            differences.append(whole - silence)
+        difference = torch.stack(differences)
+        gap = (attribution.sum((1, 2), dtype=torch.float64) - difference).abs() / difference.abs()
+        return gap.masked_fill(~gap.isfinite(), float("nan"))
 
     def _attribute(self, batch: AnalysedBatch) -> Tensor:
         # imported here: slow, and only needed by this method

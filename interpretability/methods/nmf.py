@@ -171,6 +171,8 @@ class NMF(Interpreter):
             mask = torch.ones_like(clip.magnitude, requires_grad=True)
             score = log_odds(self._logits(clip, mask).double(), target, self.classifier.task).sum()
             (gradient,) = torch.autograd.grad(score, mask)  # [1, T, F]
+        # No component sounds in silence, where some networks have no gradient.
+        gradient = gradient.masked_fill(~gradient.isfinite(), 0)
         return parts.weigh(gradient[0])
 
     def _probability_of(self, clip: Spectrogram, masks: Tensor, target: Tensor) -> Tensor:

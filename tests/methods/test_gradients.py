@@ -190,9 +190,30 @@ class TestAgainstPlainGradients:
             return log_odds(classifier(magnitude, spectrogram.valid).logits, batch.target, task)
 
         result = attribute(classifier, batch, "integrated_gradients", n_steps=16)
+        scores = Gradients(classifier, n_steps=16).interpret(batch).scores
+        assert float(scores["completeness_gap"].max()) < 1e-4
         gap = score(spectrogram.magnitude) - score(torch.zeros_like(spectrogram.magnitude))
         assert float(gap.abs().min()) > 1
         torch.testing.assert_close(result.sum((1, 2)), gap, rtol=1e-4, atol=1e-4)
+
+
+class TestCompletenessGap:
+    def test_it_is_what_is_missing_of_the_difference(self):
+        """Of X^5 one step, at half of X, gives 5 / 16 in place of 1; more steps than 2 are exact."""
+        classifier = BandClassifier(power=5)
+        batch = analysed(classifier, [0, 3], lengths=torch.tensor([1.0, 0.6]))
+        for n_steps, gap in ((1, 11 / 16), (3, 0.0)):
+            scores = Gradients(classifier, n_steps=n_steps).interpret(batch).scores
+            assert scores["completeness_gap"].tolist() == pytest.approx([gap] * 2, abs=1e-4)
+
+    def test_where_there_is_no_difference_there_is_no_share_of_it(self):
+        scores = Gradients(BandClassifier()).interpret(analysed(BandClassifier(), [0], torch.zeros(1, 1500))).scores
+        assert scores["completeness_gap"].isnan().all()
+
+    @pytest.mark.parametrize("attribution", [name for name in ATTRIBUTIONS if name != "integrated_gradients"])
+    def test_others_have_none(self, attribution):
+        method = Gradients(BandClassifier(), attribution=attribution, n_copies=2)
+        assert list(method.interpret(analysed(method.classifier, [0])).scores) == ["without_gradient"]
 
 
 class TestSound:
@@ -293,6 +314,41 @@ class TestMasks:
         assert interpretation.mask[0].any()
         assert not interpretation.mask[1].any()
         assert method.explain(wavs).undefined.tolist() == [False, True]
+
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("attribution", ATTRIBUTIONS)
+    @pytest.mark.parametrize("root", ["of a frame", "of a bin"])
+    def test_silent_frames_without_a_gradient_leave_the_rest_explained(self, attribution, form, root):
+        """Networks that take roots of energies, and clips of which no frame, some, half and all are exactly silent."""
+
+        class Root(BandClassifier):
+            def forward(self, magnitude, valid=None):
+                valid = torch.ones(magnitude.shape[:2]) if valid is None else valid
+                energy = magnitude.square()
+                level = energy.sum(2).sqrt() if root == "of a frame" else energy.sqrt().sum(2)
+                logits = ((level * valid).sum(1) / valid.sum(1))[:, None] * torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+                return ClassifierOutput(logits, logits, (magnitude[:, None],))
+
+        wavs = noise(1, 1500).repeat(4, 1)
+        wavs[1, 400:560], wavs[2, 700:], wavs[3] = 0, 0, 0
+        method = Gradients(Root(), attribution=attribution, form=form, n_steps=4, n_copies=3, noise=0.0)
+        batch = analysed(method.classifier, [3, 3, 3, 3], wavs)
+        interpretation = method.interpret(batch)
+        silent = ~batch.spectrogram.magnitude.any(2)  # [B, T]
+        assert silent.sum(1).tolist() == [0, 3, 24, 47]
+        assert interpretation.undefined.tolist() == [False, False, False, True]
+        share = interpretation.scores["without_gradient"]
+        torch.testing.assert_close(share, silent.double().mean(1))
+        # Frame by frame this classifier is the same whatever lies beside it, and so is the explanation of what is loud.
+        whole, gap = method.attribute(batch)[:2]
+        assert torch.equal(gap.isfinite().all(1), ~silent[1])
+        untouched = torch.ones(47, dtype=torch.bool)
+        untouched[10:20] = False  # the silent frames, and those that overlap them
+        torch.testing.assert_close(gap[untouched], whole[untouched], rtol=1e-4, atol=1e-6)
+        if form == "soft":
+            assert not interpretation.mask[1][silent[1]].any()
+        assert interpretation.mask[:3].any(2).any(1).all()
+        assert method.explain(wavs[1:2]).describe()["undefined"] is False
 
     @pytest.mark.parametrize("attribution", ATTRIBUTIONS)
     def test_no_gradient_in_the_padding_takes_no_explanation_away(self, attribution):

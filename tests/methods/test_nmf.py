@@ -235,6 +235,26 @@ class TestBatches:
         assert interpretation.scores["n_components"].tolist() == interpretation.components.selected.sum(1).tolist()
 
 
+@pytest.mark.parametrize("apply", ["log", "linear"])
+def test_silent_frames_without_a_gradient_take_no_relevance_away(apply):
+    class Root(BandClassifier):
+        """Roots of energies, which have no gradient in silence."""
+
+        def forward(self, magnitude, valid=None):
+            levels = [magnitude[..., a:b].square().sum(2).sqrt().mean(1) for a, b in pairwise(EDGES)]
+            logits = torch.stack(levels, dim=1)
+            return ClassifierOutput(logits, logits, (magnitude[:, None],))
+
+    wavs = noise(1, 1500)
+    method = NMF(Root().freeze(), bands(), relevance="gradient", apply=apply)
+    with torch.no_grad():
+        for silent in (slice(0, 0), slice(400, 600)):
+            wavs[:, silent] = 0
+            components = method.explain(wavs, target="top").components
+            assert components.relevance.isfinite().all()
+            assert components.relevance[0].argmax() == ORDER.index(3)
+
+
 class TestSettings:
     @pytest.mark.parametrize("settings", VARIANTS, ids=str)
     def test_saved_and_loaded_it_needs_no_dictionary_file(self, settings, tmp_path):
