@@ -54,7 +54,8 @@ def save_classifier(classifier: Classifier, folder: str | Path, training: dict |
     ----------
     classifier : Classifier
     folder : path
-        Replaced as a whole, atomically.
+        Replaced as a whole, atomically; an older one only if it holds nothing else
+        (:func:`~interpretability.files.check_replaceable`).
     training : dict, optional
         Facts about its training (data, folds, seed, test accuracy), as plain values.
 

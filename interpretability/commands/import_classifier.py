@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from interpretability.classifiers import save_classifier
-from interpretability.classifiers.folder import DESCRIPTION
 from interpretability.classifiers.sources import open_classifier
 from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.errors import UserError
@@ -51,7 +50,7 @@ def import_classifier(options: argparse.Namespace) -> None:
     if options.out is None and not options.list_layers:
         raise UserError("no --out: name the folder to make (or --list_layers)")
     if options.out is not None and not options.list_layers:
-        check_replaceable(options.out, DESCRIPTION)
+        check_replaceable(options.out)
     classifier = open_classifier(
         options.source,
         options.trust_remote_code,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from interpretability.classifiers.folder import DESCRIPTION as CLASSIFIER
 from interpretability.errors import UserError
 from interpretability.files import check_replaceable, expanded
-from interpretability.methods.folder import DESCRIPTION as INTERPRETER
 from interpretability.published import PUBLISHED, import_published
 
 
@@ -31,7 +29,7 @@ def import_as_folder(options: argparse.Namespace) -> None:
         raise UserError(
             f"{', '.join(foreign)} given, but --model {options.model} has {expected}: leave it out or name its model"
         )
-    check_replaceable(options.out, CLASSIFIER if model.interpreter is None else INTERPRETER)
+    check_replaceable(options.out)
     paths = None
     if options.source is not None:
         folder = expanded(options.source).resolve()

@@ -333,7 +333,7 @@ def _unpack(archive: Path, folder: Path, url: str) -> None:
         damaged = content.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"{damaged} has a wrong checksum")
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, listed=False) as temporary:
             for member, name in members:
                 target = temporary / name
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -217,8 +217,7 @@ def _make_folder(
     sample_rate, seconds = settings["sample_rate"], settings["seconds"]
     try:
         with (
-            # If it is a link (to a larger disk, say), its target is replaced, not the link.
-            atomic_folder(data_folder.resolve()) as folder,
+            atomic_folder(data_folder, listed=False) as folder,
             tqdm(total=total, desc="Synthetic: making clips", unit="clip", disable=None) as progress,
         ):
             (folder / "audio").mkdir()

@@ -48,7 +48,7 @@ def save_interpreter(interpreter: Interpreter, folder: str | Path, training: dic
     ----------
     interpreter : Interpreter
     folder : path
-        Replaced as a whole.
+        Replaced as a whole; an older one only if it holds nothing else.
     training : dict, optional
         Facts about its training: data, folds, seed, epoch, commit. Plain values.
     """

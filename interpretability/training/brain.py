@@ -3,11 +3,13 @@
 import logging
 import math
 import random
+import re
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 import yaml
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
+from speechbrain.utils.train_logger import FileTrainLogger
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
@@ -24,6 +27,7 @@ from tqdm import tqdm
 from interpretability.classifiers.base import AnalysedBatch, Classifier, ClassifierOutput
 from interpretability.dictionary.amortised import Factorisation
 from interpretability.errors import UserError
+from interpretability.files import write_text
 from interpretability.frontend import MaskedPair
 from interpretability.methods.base import Interpreter
 from interpretability.metrics.suite import MetricSuite
@@ -35,6 +39,7 @@ from interpretability.training.augmentation import (
     mix_up,
     shift_in_time,
 )
+from interpretability.training.checkpoints import END_OF_EPOCH, IN_EPOCH, STEP
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +160,7 @@ class ResumableBrain(sb.Brain):
             super().fit(epoch_counter, train_set, valid_set, progressbar=False, **kwargs)
 
     def on_fit_start(self):
-        """Resume; refuse fewer epochs than are already trained."""
+        """Resume, and remove what a killed process left; refuse fewer epochs than are already trained."""
         super().on_fit_start()
         done, asked = self._epoch_counter.current, self.hparams.number_of_epochs
         if done > asked:
@@ -163,6 +168,10 @@ class ResumableBrain(sb.Brain):
                 f"{self.checkpointer.checkpoints_dir} holds {done} epochs, number_of_epochs is {asked}: "
                 f"ask for at least {done}, or give another output_folder"
             )
+        self.checkpointer.clean(**self.hparams.selection.keys())
+        for log in self._loggers:
+            if isinstance(log, FileTrainLogger) and sb.utils.distributed.if_main_process():
+                _keep_epochs(Path(log.save_file), done)
 
     def _wrap_distributed(self):
         """Wrap trained modules for parallel training; on CPUs without SyncBatchNorm, which only GPUs have."""
@@ -261,6 +270,16 @@ class ResumableBrain(sb.Brain):
             **{f"{TRAIN_PREFIX}{name}": value for name, value in self.train_stats.items() if math.isfinite(value)},
         }
         self.checkpointer.save_and_keep_only(meta=meta, num_to_keep=1, **selection.keys())
+
+    def _save_intra_epoch_ckpt(self):
+        """Save in the middle of an epoch, and only the last of these checkpoints is kept."""
+        self.checkpointer.save_and_keep_only(
+            meta={IN_EPOCH: self.epoch, STEP: self.step},
+            end_of_epoch=False,
+            num_to_keep=1,
+            ckpt_predicate=lambda checkpoint: not checkpoint.meta[END_OF_EPOCH],
+            verbosity=logging.DEBUG,
+        )
 
     def load_best(self) -> dict:
         """Recover the best checkpoint by the selection; return its metadata.
@@ -498,6 +517,20 @@ class DictionaryBrain(ResumableBrain):
                 network.mark_in_use(in_use.bool())
             network.end_validation(self.statistics()["loss"])
         super().on_stage_end(stage, stage_loss, epoch)
+
+
+def _keep_epochs(log: Path, done: int) -> None:
+    """Take the lines of epochs that will be trained again out of a log, and one that was cut off.
+
+    A process killed between an epoch's line and its checkpoint does the epoch once more.
+    """
+    if not log.is_file():
+        return
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    epochs = [re.match(r"epoch: (\d+),.*\n$", line) for line in lines]
+    kept = [line for line, epoch in zip(lines, epochs, strict=True) if epoch and int(epoch[1]) <= done]
+    if kept != lines:
+        write_text(log, "".join(kept))
 
 
 def classification_loss(logits: Tensor, shares: Tensor, task: str, smoothing: float = 0.0) -> Tensor:

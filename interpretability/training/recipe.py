@@ -2,10 +2,11 @@
 
 import difflib
 import inspect
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
 from speechbrain.utils.run_opts import HELP_TEXTS
 
-from interpretability.command_line import check_device, log_to
+from interpretability.command_line import check_device
 from interpretability.dictionary import DictionarySettings
 from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.files import atomic_path, write_text
@@ -25,6 +26,8 @@ from interpretability.training.composition import compose
 from interpretability.training.provenance import environment
 
 RUN_RECORD = "run.json"
+#: What a run archives, beside the script: the whole YAML, and the environment.
+ARCHIVE = ("hyperparams.yaml", "env.log")
 #: Job -> its own folder inside the run's, which records how it was run: the same YAML may serve several jobs.
 OWN_FOLDER = {"dictionary": "dictionary", "evaluate": "evaluation"}
 
@@ -88,6 +91,10 @@ class Run:
     text : str
         The whole YAML, with the overrides of the command line.
     script : Path, optional
+    tries : Path, optional
+        Of a trial (``--debug``), the output folder that was asked for; ``output_folder`` is then one beside it.
+    keeps_trial : bool
+        Whether the trial's folder is kept (``--debug_persistently``).
     """
 
     hparams: dict[str, Any]
@@ -97,6 +104,8 @@ class Run:
     yaml: Path
     text: str = ""
     script: Path | None = None
+    tries: Path | None = None
+    keeps_trial: bool = False
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.hparams:
@@ -114,6 +123,11 @@ class Run:
         return bool(self.hparams.get("trust_remote_code", False))
 
     @property
+    def given_dictionary(self) -> Any:
+        """The dictionary that the YAML gives the method; None if there is none."""
+        return getattr(self["method"], "keywords", {}).get("dictionary")
+
+    @property
     def in_epochs(self) -> bool:
         """Whether the dictionary that the YAML describes is trained in epochs, as networks are."""
         return "dictionary" in self.hparams and self["dictionary"].in_epochs
@@ -127,15 +141,15 @@ class Run:
             return
         folder = self.archive_folder
         head = f"# Made from {self.yaml.absolute()}\n# yamllint disable\n"
-        write_text(folder / "hyperparams.yaml", head + self.text)
-        write_text(folder / "env.log", environment())
+        for name, text in zip(ARCHIVE, (head + self.text, environment()), strict=True):
+            write_text(folder / name, text)
         if self.script is not None:
             with atomic_path(folder / self.script.name) as temporary:
                 shutil.copy(self.script, temporary)
 
 
 def start(script: str | None, argv: list[str], job: str) -> Run:
-    """Read the command line and the YAML, check that the job can be done, and make the folder with its log.
+    """Read the command line and the YAML, and check that the job can be done. Nothing is written.
 
     Parameters
     ----------
@@ -169,22 +183,29 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     hparams = load(text, path)
     if "output_folder" not in hparams:
         raise _missing(["output_folder"], set(hparams) - KNOWN)
-    folder = Path(hparams["output_folder"])
+    tries, folder = None, Path(hparams["output_folder"])
+    keeps_trial = options.debug and options.debug_persistently
+    if options.debug:
+        # In a folder of its own, so that nothing of a trial looks like a finished run.
+        tries = folder.resolve()
+        folder = tries.with_name(f"{tries.name}.debug")
+        text = compose(path, {**overrides, "output_folder": json.dumps(str(folder))})
+        hparams = load(text, path)
+        # SpeechBrain would save in yet another folder.
+        given = {*options.overridden_args, "debug_persistently"}
+        options = replace(options, debug_persistently=True, overridden_args=given)
     archive_folder = folder / OWN_FOLDER.get(job, "")
     script_path = None if script is None else Path(script)
-    run = Run(hparams, options, folder, archive_folder, path, text, script_path)
+    run = Run(hparams, options, folder, archive_folder, path, text, script_path, tries, keeps_trial)
     _check_job(run, job)
     try:
         RunSettings.checked(hparams)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    if job == "evaluate" and run.trainable and not (folder / RUN_RECORD).is_file():
-        raise no_run(folder)
+    if job == "evaluate" and run.trainable and not ((tries or folder) / RUN_RECORD).is_file():
+        raise no_run(tries or folder)
     check_device(options.device)
     ddp_init_group(options)
-    if if_main_process():
-        archive_folder.mkdir(parents=True, exist_ok=True)
-        log_to(archive_folder / "log.txt")
     return run
 
 

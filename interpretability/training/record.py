@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechbrain.utils.checkpoints import CKPT_PREFIX
 from speechbrain.utils.distributed import if_main_process
 
 from interpretability.errors import UserError
@@ -50,8 +51,23 @@ def read_record(folder: Path) -> dict[str, Any]:
     return read_description(folder, RUN_RECORD, "run", "train in another output_folder", RunRecord)
 
 
-def keep_record(folder: Path, record: dict[str, Any], must_exist: bool = False) -> None:
+def has_checkpoints(run: Run) -> bool:
+    """Return whether a run's training has saved anything that it could go on from."""
+    return any(Path(run["training"]["checkpointer"].checkpoints_dir).glob(f"{CKPT_PREFIX}*"))
+
+
+def keep_record(folder: Path, record: dict[str, Any], binds: bool, must_exist: bool = False) -> None:
     """Write the record of a run into its folder, or refuse a folder that belongs to another run.
+
+    Parameters
+    ----------
+    folder : Path
+    record : dict
+    binds : bool
+        Whether something was trained or measured there already. A record of nothing is replaced: a call that failed
+        does not keep its folder from the next one.
+    must_exist : bool
+        Refuse a folder without a record.
 
     Raises
     ------
@@ -60,7 +76,7 @@ def keep_record(folder: Path, record: dict[str, Any], must_exist: bool = False) 
     """
     path = folder / RUN_RECORD
     record = json.loads(json.dumps(record))
-    if path.is_file():
+    if path.is_file() and binds:
         known = read_record(folder)
         different = sorted(key for key in record if known.get(key) != record[key])
         if different:

@@ -39,12 +39,13 @@ def main(job: str, script: str | None = None, argv: Sequence[str] | None = None)
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
 
-    def run() -> None:
+    def act() -> None:
         text = pkgutil.resolve_name("interpretability.training.usage:answer")(script, arguments)
         if text is None:
-            start = pkgutil.resolve_name("interpretability.training.recipe:start")
-            pkgutil.resolve_name(JOBS[job])(start(script, arguments, job))
+            run = pkgutil.resolve_name("interpretability.training.recipe:start")(script, arguments, job)
+            with pkgutil.resolve_name("interpretability.training.workspace:working_in")(run, job):
+                pkgutil.resolve_name(JOBS[job])(run)
         else:
             print(text)
 
-    return guarded(run)
+    return guarded(act)

@@ -1,6 +1,7 @@
 """A classifier's folder: self-contained, whole or not at all, and picky about what it loads."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.errors import MissingError, UserError
-from interpretability.files import sha256
+from interpretability.files import LISTING, sha256
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def change(folder, **entries):
 def test_all_of_it_comes_back(classifier, tmp_path):
     digest = save_classifier(classifier, tmp_path / "saved", {"test_accuracy": 0.9})
     loaded = load_classifier(tmp_path / "saved")
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["classifier.json", "weights.pt"]
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["classifier.json", LISTING, "weights.pt"]
     assert (loaded.labels, loaded.task) == (["a", "b", "c"], "multi")
     assert loaded.frontend.settings == classifier.frontend.settings
     assert loaded.architecture() == classifier.architecture()
@@ -66,6 +67,7 @@ def test_bad_folders(classifier, tmp_path):
     save_classifier(classifier, folder)
     frontend = load_classifier(folder).description["frontend"]
     for entries in ({"labels": ["b", "a", "c"]}, {"frontend": {**frontend, "hop_length_ms": 5.0}}, {"task": "single"}):
+        shutil.rmtree(folder)
         save_classifier(classifier, folder)
         change(folder, **entries)
         with pytest.raises(UserError, match="damaged or changed"):

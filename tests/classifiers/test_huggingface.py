@@ -18,6 +18,7 @@ from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.dictionary import Dictionary
 from interpretability.errors import MissingError, UserError
+from interpretability.files import LISTING
 from interpretability.frontend import MaskedPair
 from interpretability.methods.amt import AMT
 from interpretability.methods.l2i import L2I
@@ -148,7 +149,7 @@ def test_silence(classifiers, kind):
 def test_saved_and_loaded_it_gives_the_same(classifiers, tmp_path, kind):
     classifier = classifiers[kind]
     save_classifier(classifier, tmp_path / "saved", {"source": "here"})
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["classifier.json", "weights.pt"]
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["classifier.json", LISTING, "weights.pt"]
     loaded = load_classifier(tmp_path / "saved")
     assert loaded.architecture() == classifier.architecture()
     assert loaded.layers == classifier.layers

@@ -110,14 +110,14 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(tool, source, tmp
 
 def test_only_a_classifiers_folder_is_replaced(tool, source, tmp_path):
     before = sorted(path.name for path in source.iterdir())
-    assert (
-        "holds something other than what would replace it (classifier.json)"
-        in tool(f"hf:{source}", "--out", source).line
-    )
+    assert "this program is not known to have written there" in tool(f"hf:{source}", "--out", source).line
     assert sorted(path.name for path in source.iterdir()) == before
     (tmp_path / "made").mkdir()
     for _ in range(2):  # an empty folder, and an older classifier's
         assert tool(f"hf:{source}", "--out", tmp_path / "made").code == 0
+    (tmp_path / "made" / "notes.txt").write_text("of the user")
+    assert "holds 'notes.txt'" in tool(f"hf:{source}", "--out", tmp_path / "made").line
+    assert (tmp_path / "made" / "notes.txt").read_text() == "of the user"
 
 
 def test_class_names_are_text(tool, source, tmp_path):

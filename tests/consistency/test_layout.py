@@ -71,7 +71,7 @@ MAY_IMPORT = {
     "errors": {"names"},
     "exports": set(),
     "command_line": {"errors"},
-    "files": {"errors"},
+    "files": {"errors", "reading"},
     "settings": {"errors"},
     "weights": {"errors", "files"},
     "reading": {"errors", "settings"},

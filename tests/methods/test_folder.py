@@ -8,6 +8,7 @@ import torch
 from interpretability.classifiers import save_classifier
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.errors import MissingError, UserError
+from interpretability.files import LISTING
 from interpretability.methods import load_interpreter, save_interpreter
 from interpretability.methods.piq import PIQ
 
@@ -28,6 +29,7 @@ def change(folder, **entries):
 
 def test_what_is_inside(folder):
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    names = [name for name in names if not name.endswith(LISTING)]
     assert names == ["classifier/classifier.json", "classifier/weights.pt", "interpreter.json", "weights.pt"]
     description = json.loads((folder / "interpreter.json").read_text())
     assert description["method"] == "piq"

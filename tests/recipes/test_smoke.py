@@ -294,7 +294,7 @@ def check_evaluation(folder: Path, method: str, clips: set[str], classifier: dic
 
 def check_examples(folder: Path, lengths: dict[str, int], count: int) -> None:
     """Check that examples are sounds of exactly the clip's length that add up, a figure and a description."""
-    examples = sorted(folder.iterdir()) if folder.exists() else []
+    examples = sorted(path for path in folder.glob("*") if path.is_dir())
     assert len(examples) == count
     for example in examples:
         wavs = {}

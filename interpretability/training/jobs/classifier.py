@@ -5,15 +5,26 @@ from speechbrain.utils.distributed import if_main_process
 
 from interpretability.classifiers import Classifier, save_classifier
 from interpretability.classifiers.folder import DESCRIPTION
+from interpretability.files import check_replaceable
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import ClassifierBrain, seed_step
 from interpretability.training.recipe import Run, build
-from interpretability.training.record import ALWAYS, SELECTION, STEPS, is_trained, keep_record, origin, values_of
+from interpretability.training.record import (
+    ALWAYS,
+    SELECTION,
+    STEPS,
+    has_checkpoints,
+    is_trained,
+    keep_record,
+    origin,
+    values_of,
+)
+from interpretability.training.workspace import CLASSIFIER
 
 
 def train_classifier(run: Run) -> None:
     """Train a classifier, measure it once on the test split, save its folder."""
-    folder = run.output_folder / "classifier"
+    folder = run.output_folder / CLASSIFIER
     epochs = int(run["number_of_epochs"])
     prepared = prepare(run)
     seed_step(run["seed"], "init")
@@ -29,10 +40,11 @@ def train_classifier(run: Run) -> None:
         **values_of(run, *ALWAYS, *SELECTION, *STEPS),
         "augmentation": augmentation.to_dict(),
     }
-    keep_record(run.output_folder, record)
+    keep_record(run.output_folder, record, binds=folder.exists() or has_checkpoints(run))
     run.archive()
     if is_trained(folder, DESCRIPTION, epochs):
         return
+    check_replaceable(folder)
     datasets = load_datasets(run, prepared, classifier)
     brain = make_brain(ClassifierBrain, run, {"classifier": classifier}, "classifier", augmentation=augmentation)
     fit(brain, run, datasets)

@@ -24,7 +24,10 @@ from interpretability.training.assembly import (
 )
 from interpretability.training.brain import DictionaryBrain, seed_step
 from interpretability.training.recipe import OWN_FOLDER, Run
-from interpretability.training.record import ALWAYS, SELECTION, STEPS, keep_record, origin, values_of
+from interpretability.training.record import ALWAYS, SELECTION, STEPS, has_checkpoints, keep_record, origin, values_of
+
+#: Of a factorisation that was interrupted.
+STATE = "state.pt"
 
 
 def train_dictionary(run: Run) -> None:
@@ -45,10 +48,11 @@ def learn_own_dictionary(run: Run, prepared: PreparedData, classifier: Classifie
         "data": prepared.description,
         **values_of(run, *ALWAYS, *((*SELECTION, *STEPS) if settings.in_epochs else ())),
     }
-    keep_record(folder, record)
+    path = folder / FILE
+    began = has_checkpoints(run) if settings.in_epochs else path.with_name(STATE).exists()
+    keep_record(folder, record, binds=path.exists() or began)
     if run.archive_folder == folder:
         run.archive()
-    path = folder / FILE
     if path.is_file() and Dictionary.load(path).training.get("epochs") == epochs:
         print(f"already learned: {path} (give another output_folder to learn again)")
         return
@@ -86,7 +90,7 @@ def _factorise(
     run: Run, labels: list[str], dataset: DynamicItemDataset, frontend: Frontend, path: Path, training: dict[str, Any]
 ) -> None:
     """Collect frames and factorise them; save the dictionary."""
-    state = path.with_name("state.pt")
+    state = path.with_name(STATE)
     began = time.monotonic()
     frames = _collect_frames(run, dataset, frontend).to(device_of(run))
     progress = shows_progress(run)

@@ -7,9 +7,10 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.distributed import if_main_process
 
 from interpretability.evaluation import evaluate
-from interpretability.files import atomic_folder
+from interpretability.files import atomic_folder, check_replaceable
 from interpretability.methods import Interpreter
 from interpretability.methods.baselines import baselines, matched_baselines
+from interpretability.methods.folder import RUN_SUBFOLDER
 from interpretability.report.tables import short_table
 from interpretability.training.assembly import describe_data, device_of, load_datasets, prepare, shows_progress
 from interpretability.training.jobs.interpreter import (
@@ -18,9 +19,11 @@ from interpretability.training.jobs.interpreter import (
     make_interpreter_brain,
     save_best,
     save_in_run,
+    saved_training,
 )
 from interpretability.training.recipe import OWN_FOLDER, Run
 from interpretability.training.record import ALWAYS, SELECTION, keep_record, origin, values_of
+from interpretability.training.workspace import EXAMPLES
 
 
 def evaluate_interpreter(run: Run) -> None:
@@ -34,16 +37,27 @@ def evaluate_interpreter(run: Run) -> None:
     interpreter, record = assembled.interpreter, assembled.record
     brain = make_interpreter_brain(run, interpreter) if run.trainable else None
     guarded_settings = (*ALWAYS, *SELECTION) if run.trainable else ALWAYS
-    keep_record(run.output_folder, {**record, **values_of(run, *guarded_settings)}, must_exist=run.trainable)
+    folder, examples = run.output_folder / RUN_SUBFOLDER, run.output_folder / EXAMPLES
+    keep_record(
+        run.output_folder,
+        {**record, **values_of(run, *guarded_settings)},
+        binds=run.trainable or folder.exists(),
+        must_exist=run.trainable,
+    )
     run.archive()
+    if run["n_examples"]:
+        check_replaceable(examples)
     if brain is None:
         made_by = origin(run, assembled.dictionary_training)
-        training = save_in_run(interpreter, run, {"data": prepared.description, **made_by})
+        training = saved_training(run) or {"data": prepared.description, **made_by}
     else:
         training = save_best(brain, run, prepared.description, assembled.dictionary_training)
     datasets = load_datasets(run, prepared, classifier, ("test",), with_targets=prepared.has_targets("test"))
     if not if_main_process():
         return
+    if run.options.debug:
+        n_clips = run.options.debug_batches * run["batch_size"]
+        datasets["test"] = datasets["test"].filtered_sorted(select_n=n_clips)
     apply = interpreter.settings.apply
     provenance = {
         **origin(run),
@@ -64,9 +78,12 @@ def evaluate_interpreter(run: Run) -> None:
         progress=shows_progress(run),
         companions=matched_baselines(run["seed"]),
     )
+    if brain is None:
+        # Not before it was measured: a method that cannot be does not keep the folder from another one.
+        save_in_run(interpreter, run, training)
     print(f"\n{short_table(result.summary)}\nAll metrics and rows, with intervals: {result.folder / 'table.md'}")
     if run["n_examples"]:
-        _save_examples(interpreter, datasets["test"], run.output_folder / "examples", run["n_examples"])
+        _save_examples(interpreter, datasets["test"], examples, run["n_examples"])
 
 
 @torch.no_grad()

@@ -15,18 +15,19 @@ from interpretability.data.noise import NoiseMixer
 from interpretability.dictionary import FILE as DICTIONARY_FILE
 from interpretability.dictionary import Dictionary
 from interpretability.errors import UserError, user_errors
-from interpretability.files import expanded
+from interpretability.files import check_replaceable, expanded
 from interpretability.methods import Interpreter, load_interpreter, save_interpreter
 from interpretability.methods.folder import DESCRIPTION, RUN_SUBFOLDER, InterpreterDescription
 from interpretability.reading import read_description
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import TRAIN_PREFIX, InterpreterBrain, seed_step
 from interpretability.training.jobs.dictionary import learn_own_dictionary
-from interpretability.training.recipe import OWN_FOLDER, RUN_RECORD, Run, build, unwrap
+from interpretability.training.recipe import OWN_FOLDER, Run, build, unwrap
 from interpretability.training.record import (
     ALWAYS,
     SELECTION,
     STEPS,
+    has_checkpoints,
     is_trained,
     keep_record,
     origin,
@@ -48,10 +49,13 @@ def train_interpreter(run: Run) -> None:
         "finetuned_from": _start_from(run, assembled.interpreter),
     }
     brain = make_interpreter_brain(run, assembled.interpreter, noise)
-    keep_record(run.output_folder, {**record, **values_of(run, *ALWAYS, *SELECTION, *STEPS)})
+    folder = run.output_folder / RUN_SUBFOLDER
+    binds = folder.exists() or has_checkpoints(run)
+    keep_record(run.output_folder, {**record, **values_of(run, *ALWAYS, *SELECTION, *STEPS)}, binds)
     run.archive()
-    if is_trained(run.output_folder / RUN_SUBFOLDER, DESCRIPTION, int(run["number_of_epochs"])):
+    if is_trained(folder, DESCRIPTION, int(run["number_of_epochs"])):
         return
+    check_replaceable(folder)
     datasets = load_datasets(run, prepared, classifier)
     fit(brain, run, datasets)
     save_best(brain, run, describe_data(prepared, datasets), assembled.dictionary_training)
@@ -160,17 +164,22 @@ def save_in_run(interpreter: Interpreter, run: Run, training: dict[str, Any]) ->
         What the saved interpreter records about its training. One that was measured or passed on before stays as it is,
         to the byte.
     """
-    folder = run.output_folder / RUN_SUBFOLDER
+    saved = saved_training(run)
     interpreter.eval()
-    if (folder / DESCRIPTION).is_file():
-        advice = "delete the folder to save it again"
-        known = read_description(folder, DESCRIPTION, "interpreter", advice, InterpreterDescription)
-        saved = known.get("training", {})
-        if all(saved.get(name) == training.get(name) for name in ("epochs", "best_epoch")):
-            return saved
+    if saved is not None and all(saved.get(name) == training.get(name) for name in ("epochs", "best_epoch")):
+        return saved
     if if_main_process():
-        save_interpreter(interpreter, folder, training)
+        save_interpreter(interpreter, run.output_folder / RUN_SUBFOLDER, training)
     return training
+
+
+def saved_training(run: Run) -> dict[str, Any] | None:
+    """Return what the interpreter in the run's folder records about its training; None if there is none."""
+    folder = run.output_folder / RUN_SUBFOLDER
+    if not (folder / DESCRIPTION).is_file():
+        return None
+    advice = "delete the folder to save it again"
+    return read_description(folder, DESCRIPTION, "interpreter", advice, InterpreterDescription).get("training", {})
 
 
 def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, learn: bool) -> Dictionary | dict:
@@ -178,7 +187,7 @@ def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, l
 
     For a trained run that is only measured, only its description is known: the matrix is in the checkpoints.
     """
-    source = getattr(run["method"], "keywords", {}).get("dictionary")
+    source = run.given_dictionary
     if source is None and run.trainable and not learn:
         return read_record(run.output_folder)["settings"]["dictionary"]
     if source is None:
@@ -189,7 +198,7 @@ def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, l
                     "the algorithm amortised trains a dictionary in epochs of its own: run train_nmf.py with it, and "
                     "pass its run folder as method.dictionary"
                 )
-            if not source.is_dir() and (run.output_folder / RUN_RECORD).is_file():
+            if not source.is_dir() and has_checkpoints(run):
                 raise UserError(
                     f"{run.output_folder} holds a run that was given its dictionary: pass the same method.dictionary, "
                     "or another output_folder"

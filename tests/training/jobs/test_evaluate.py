@@ -8,7 +8,8 @@ import tiny
 
 from interpretability import evaluation
 from interpretability.explanation import Explanation
-from interpretability.methods import load_interpreter
+from interpretability.files import LISTING
+from interpretability.methods import load_interpreter, save_interpreter
 from interpretability.training import record, runner
 from interpretability.training.brain import ResumableBrain
 
@@ -31,11 +32,13 @@ def test_an_evaluation_leaves_the_training_as_it_is(piq_job):
     outcome = piq_job.evaluate(batch_size=3, lr=0.5, weight_decay=0.5, num_workers=1)
     assert outcome.code == 0, outcome.err
     after = piq_job.contents()
+    listing = piq_job.folder / LISTING
+    assert before.pop(listing) != after[listing]  # the evaluation is in it
     assert {path: after[path] for path in before} == before
     assert (piq_job.folder / "log.txt").read_bytes() == log
     assert {path: path.stat().st_mtime_ns for path in times} == times
     evaluation_folder = piq_job.folder / "evaluation"
-    assert {path.parent for path in after.keys() - before.keys()} == {evaluation_folder}
+    assert {path.parent for path in after.keys() - before.keys() - {listing}} == {evaluation_folder}
     assert {path.name for path in evaluation_folder.iterdir()} == {*ARCHIVE, "clips.jsonl", "summary.json", "table.md"}
     assert "\nlr: 0.5" in (evaluation_folder / "hyperparams.yaml").read_text("utf-8")
     provenance = json.loads((evaluation_folder / "summary.json").read_text("utf-8"))["provenance"]
@@ -68,9 +71,8 @@ def test_an_evaluation_of_something_else_is_refused(piq_job, settings, message):
 def test_an_interpreter_of_fewer_epochs_is_saved_again(piq_job):
     shutil.copytree(piq_job.reference, piq_job.folder)
     description = piq_job.folder / "interpreter" / "interpreter.json"
-    content = json.loads(description.read_text("utf-8"))
-    content["training"]["epochs"] -= 1
-    description.write_text(json.dumps(content), "utf-8")
+    saved = load_interpreter(piq_job.folder)
+    save_interpreter(saved, description.parent, {**saved.description["training"], "epochs": piq_job.EPOCHS - 1})
     assert piq_job.evaluate().code == 0
     assert json.loads(description.read_text("utf-8"))["training"]["epochs"] == piq_job.EPOCHS
     shutil.rmtree(description.parent)
@@ -94,7 +96,7 @@ def test_examples_appear_together(piq_job, monkeypatch):
     assert not (piq_job.folder / "examples").exists()
     assert tiny.leftovers(piq_job.folder) == []
     assert piq_job.evaluate(n_examples=2).code == 0
-    assert len(list((piq_job.folder / "examples").iterdir())) == 2
+    assert len(list((piq_job.folder / "examples").glob("*/explanation.json"))) == 2
 
 
 def test_evaluating_an_unfinished_run_leaves_it_unfinished(piq_job, monkeypatch):
@@ -192,7 +194,8 @@ def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path)
     outcome = untrained("evaluate")
     assert outcome.code == 0, outcome.err
     run = tmp_path / "run"
-    assert {path.name for path in run.iterdir()} == {"run.json", "interpreter", "evaluation", "examples", "manifests"}
+    parts = {"run.json", "interpreter", "evaluation", "examples", "manifests", LISTING}
+    assert {path.name for path in run.iterdir()} == parts
     interpreter = load_interpreter(run)
     assert (interpreter.NAME, interpreter.settings.to_dict()) == ("energy", {"apply": "log", "area": 0.2})
     assert interpreter.description["training"]["seed"] == 1234
