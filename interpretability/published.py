@@ -79,7 +79,13 @@ PUBLISHED = {
         Conv2dClassifier,
         _paths("PIQ-ESC50", embedding_model="embedding_modelft.ckpt", psi="psi_model.ckpt"),
         ("dim", "codebook_size", "shared_keys"),
-        interpreter={"network": "published", "codebook_size": 1024, "shared_keys": 0, "faithfulness_weight": 0.0},
+        interpreter={
+            "network": "published",
+            "codebook_size": 1024,
+            "shared_keys": 0,
+            "partition": "published",
+            "faithfulness_weight": 0.0,
+        },
     ),
     # Trained with an angular-margin softmax of scale 30: with it, probabilities are those of training.
     "cnn14": Published("CNN14", Cnn14Classifier, _paths("cnn14-esc50"), ("n_mels", "emb_dim"), {"logit_scale": 30.0}),

@@ -81,6 +81,22 @@ def test_same_answers_as_speechbrains_own_interpreter(published, tmp_path):
     torch.testing.assert_close(mask[:, : drawn.shape[1]], drawn, rtol=1e-3, atol=1e-4)
 
 
+def test_every_key_keeps_the_class_that_it_was_trained_for(published, tmp_path):
+    """Of 300 keys for 3 classes the published code gives the first class 101, and the saved interpreter still does."""
+    folder, _ = published
+    psi = VectorQuantizedPSI_Audio(dim=4, K=300, numclasses=3).eval()
+    psi.codebook.embedding.weight.data.normal_()
+    torch.save(psi.state_dict(), folder / "psi_model.ckpt")
+    import_published("piq", tmp_path / "ours", paths(folder), dim=4, codebook_size=300)
+    ours = load_interpreter(tmp_path / "ours")
+    assert torch.bincount(ours.psi.classes).tolist() == [101, 99, 100]
+    assert ours.settings.partition == "published"
+    batch = ours.classifier.analyse(torch.randn(3, 16000), target=torch.tensor([0, 1, 2]))
+    with torch.no_grad():
+        _, _, keys = psi(batch.output.feature_maps[-1], batch.target)
+        torch.testing.assert_close(ours(batch).drawing.quantised, keys)
+
+
 def test_the_classifier_inside_serves_the_recipes(published, tmp_path):
     import_published("piq", tmp_path / "ours", paths(published[0]), **SIZES)
     classifier = load_classifier(tmp_path / "ours" / "classifier")

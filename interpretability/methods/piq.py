@@ -29,6 +29,12 @@ class PIQSettings(MethodSettings):
     )
     codebook_size: int = setting(320, "keys in all, split among the classes", least=1)
     shared_keys: int = setting(0, "keys that every class may use, among those in all", least=0)
+    partition: str = setting(
+        "even",
+        "keys of each class. even: their numbers differ by at most one; published: by the rounding of the published "
+        "code, which imported checkpoints keep",
+        choices=("even", "published"),
+    )
     channels: int = setting(
         64, "values of a key of the compact network; the published ones take the classifier's", least=1
     )
@@ -92,11 +98,10 @@ class PIQ(Interpreter):
         n_classes = len(classifier.labels)
         sizes = (chosen.codebook_size, n_classes, chosen.shared_keys)
         if chosen.network == "compact":
-            self.psi = CompactPSI(classifier, *sizes, chosen.channels, chosen.decoder_channels)
-        elif chosen.network == "published":
-            self.psi = PublishedPSI(classifier, *sizes)
+            self.psi = CompactPSI(classifier, *sizes, chosen.channels, chosen.decoder_channels, chosen.partition)
         else:
-            self.psi = IMAGE_NETWORKS[chosen.network](classifier, *sizes)
+            network = PublishedPSI if chosen.network == "published" else IMAGE_NETWORKS[chosen.network]
+            self.psi = network(classifier, *sizes, chosen.partition)
 
     @property
     def uses_masked_logits(self) -> bool:

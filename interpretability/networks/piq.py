@@ -63,11 +63,18 @@ class Drawing:
     rows: Tensor | None
 
 
-def key_classes(n_keys: int, n_classes: int, n_shared: int = 0) -> Tensor:
+def key_classes(n_keys: int, n_classes: int, n_shared: int = 0, partition: str = "even") -> Tensor:
     """Return the class of each key [K]; the last ``n_shared`` ones belong to every class (-1).
 
-    The groups are contiguous and differ by at most one in size. Where the rounding of the published code also has that
-    property it is followed, so that every key of a published checkpoint keeps its class.
+    The groups are contiguous.
+
+    Parameters
+    ----------
+    n_keys, n_classes, n_shared : int
+    partition : {"even", "published"}
+        ``even``: groups differ by at most one in size. ``published``: by the rounding of the published code, so that
+        every key of a published checkpoint keeps its class; the first and the last group can then be smaller. Where
+        those groups differ by at most one, both are the same.
 
     Raises
     ------
@@ -85,10 +92,10 @@ def key_classes(n_keys: int, n_classes: int, n_shared: int = 0) -> Tensor:
             f"PIQ: {n_keys} keys of which {n_shared} shared leave {n_split} for {n_classes} classes; "
             "every class needs one: raise codebook_size or lower shared_keys"
         )
-    published = torch.linspace(-0.5, n_classes - 0.51, n_split).round().long().clamp(0, n_classes - 1)
-    sizes = torch.bincount(published, minlength=n_classes)
-    even = torch.arange(n_split) * n_classes // n_split
-    groups = published if int(sizes.max() - sizes.min()) <= 1 else even
+    groups = torch.linspace(-0.5, n_classes - 0.51, n_split).round().long().clamp(0, n_classes - 1)
+    sizes = torch.bincount(groups, minlength=n_classes)
+    if partition == "even" and int(sizes.max() - sizes.min()) > 1:
+        groups = torch.arange(n_split) * n_classes // n_split
     return torch.cat([groups, torch.full((n_shared,), SHARED)])
 
 
@@ -134,13 +141,13 @@ class Codebook(nn.Module):
     ----------
     n_keys, dim : int
         K keys of D values.
-    n_classes, n_shared : int
+    n_classes, n_shared, partition
         See :func:`key_classes`.
     """
 
-    def __init__(self, n_keys: int, dim: int, n_classes: int, n_shared: int = 0):
+    def __init__(self, n_keys: int, dim: int, n_classes: int, n_shared: int = 0, partition: str = "even"):
         super().__init__()
-        self.register_buffer("classes", key_classes(n_keys, n_classes, n_shared), persistent=False)
+        self.register_buffer("classes", key_classes(n_keys, n_classes, n_shared, partition), persistent=False)
         self.embedding = nn.Embedding(n_keys, dim)
         nn.init.normal_(self.embedding.weight, std=dim**-0.5)
 
@@ -173,6 +180,7 @@ class CompactPSI(nn.Module):
         n_shared: int,
         dim: int,
         decoder_channels: tuple[int, ...],
+        partition: str = "even",
     ):
         super().__init__()
         self.level = min(self.LEVEL, len(classifier.feature_channels) - 1)
@@ -181,7 +189,7 @@ class CompactPSI(nn.Module):
             raise UserError(f"PIQ: decoder_channels is {list(decoder_channels)}, expected a number for each finer grid")
         self.adapter = FeatureMerge(classifier.feature_channels[self.level :], dim)
         self.norm = nn.BatchNorm2d(dim, affine=False)
-        self.codebook = Codebook(n_keys, dim, n_classes, n_shared)
+        self.codebook = Codebook(n_keys, dim, n_classes, n_shared, partition)
         self.decoder = MaskDecoder(dim, decoder_channels, self.path.columns)
 
     def forward(self, classifier: Classifier, batch: AnalysedBatch) -> Drawing:
@@ -203,13 +211,14 @@ class CompactPSI(nn.Module):
 class PublishedPSI(VectorQuantizedPSI_Audio):
     """SpeechBrain's network with its parameter names, for any number of classes and any length of clip.
 
-    Its modules are used; the choice of keys is not (shared keys are used alike in training and evaluation, and the
-    classes' groups differ by at most one in size). ``psi_model.ckpt`` of a published checkpoint loads into it.
+    Its modules are used; the choice of keys is not (shared keys are used alike in training and evaluation, and
+    ``partition`` says how the classes' groups are made, see :func:`key_classes`). ``psi_model.ckpt`` of a published
+    checkpoint loads into it.
     """
 
-    def __init__(self, classifier: Classifier, n_keys: int, n_classes: int, n_shared: int):
+    def __init__(self, classifier: Classifier, n_keys: int, n_classes: int, n_shared: int, partition: str = "even"):
         super().__init__(dim=classifier.feature_channels[-1], K=n_keys, numclasses=n_classes, shared_keys=n_shared)
-        self.register_buffer("classes", key_classes(n_keys, n_classes, n_shared), persistent=False)
+        self.register_buffer("classes", key_classes(n_keys, n_classes, n_shared, partition), persistent=False)
 
     def forward(self, classifier: Classifier, batch: AnalysedBatch) -> Drawing:
         """Draw the masks of a batch."""
@@ -258,7 +267,7 @@ class _ImagePSI:
     CELLS = 14  # of an image, in time and in frequency
     SCALE = 1  # the map of an image is made so much larger before it is decoded
 
-    def __init__(self, classifier: Classifier, n_keys: int, n_classes: int, n_shared: int):
+    def __init__(self, classifier: Classifier, n_keys: int, n_classes: int, n_shared: int, partition: str = "even"):
         frames = getattr(classifier, "image_frames", None)
         if frames is None:
             raise UserError(
@@ -274,7 +283,7 @@ class _ImagePSI:
                 f"{wanted} x {wanted}, from which the published decoder draws one; use network: compact"
             )
         super().__init__(dim=classifier.feature_channels[-1], K=n_keys, numclasses=n_classes, shared_keys=n_shared)
-        self.register_buffer("classes", key_classes(n_keys, n_classes, n_shared), persistent=False)
+        self.register_buffer("classes", key_classes(n_keys, n_classes, n_shared, partition), persistent=False)
         self.image_frames, self.image_rows = frames, size[0]
 
     def forward(self, classifier: Classifier, batch: AnalysedBatch) -> Drawing:

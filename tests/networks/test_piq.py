@@ -89,6 +89,23 @@ class TestPartition:
         wanted = ~get_irrelevant_regions(torch.arange(n_classes), n_keys, n_classes, 0).bool()
         assert torch.equal(key_classes(n_keys, n_classes), wanted.float().argmax(0))
 
+    @pytest.mark.parametrize(
+        ("n_keys", "n_classes", "n_shared", "n_moved"),
+        [(1024, 5, 0, 4), (1024, 2, 0, 3), (2048, 10, 0, 5), (1024, 50, 0, 0), (1024, 5, 24, None), (31, 3, 4, None)],
+    )
+    def test_the_published_partition_of_any_size_is_that_of_speechbrain(self, n_keys, n_classes, n_shared, n_moved):
+        classes = key_classes(n_keys, n_classes, n_shared, "published")
+        allowed = ~get_irrelevant_regions(torch.arange(n_classes), n_keys, n_classes, n_shared, stage="VALID").bool()
+        for k in range(n_classes):
+            assert torch.equal((classes == k) | (classes == SHARED), allowed[k])
+        if n_moved is not None:
+            assert int((classes != key_classes(n_keys, n_classes)).sum()) == n_moved
+
+    def test_the_published_partition_leaves_no_class_without_a_key(self):
+        for n_classes in (1, 2, 3, 10, 50):
+            for n_keys in range(n_classes, n_classes + 20):
+                assert len(key_classes(n_keys, n_classes, partition="published").unique()) == n_classes
+
     def test_a_class_without_a_key_is_an_error(self):
         with pytest.raises(UserError, match="every class needs one"):
             key_classes(9, 10)
