@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+#: Rows of time that are interpolated at once, by one matrix: some ten seconds.
+ROWS_AT_ONCE = 1024
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -104,12 +107,32 @@ def interpolation_matrix(centres: Tensor, size: int) -> Tensor:
     >>> interpolation_matrix(torch.tensor([0.0, 2.0]), 4) @ torch.tensor([0.0, 1.0])
     tensor([0.0000, 0.5000, 1.0000, 1.0000])
     """
+    return _neighbours(centres, torch.arange(size, dtype=torch.float64, device=centres.device)).matrix(len(centres))
+
+
+def interpolate_rows(values: Tensor, centres: Tensor, size: int) -> Tensor:
+    """Interpolate rows at ``centres`` to positions 0 … size-1; memory grows with the length, not with its square.
+
+    Parameters
+    ----------
+    values : Tensor [B, n, m]
+    centres : Tensor [n]
+        Ascending positions.
+    size : int
+
+    Returns
+    -------
+    Tensor [B, size, m]
+    """
     near = _neighbours(centres, torch.arange(size, dtype=torch.float64, device=centres.device))
-    matrix = torch.zeros(size, len(centres), dtype=torch.float64, device=centres.device)
-    rows = torch.arange(size, device=centres.device)
-    matrix[rows, near.left] += 1 - near.weight
-    matrix[rows, near.right] += near.weight
-    return matrix.float()
+    parts = []
+    for start in range(0, size, ROWS_AT_ONCE):
+        here = near.between(start, start + ROWS_AT_ONCE)
+        # Positions of one stretch of time need a stretch of the rows, and of a short clip all of them.
+        first, last = (0, len(centres) - 1) if size <= ROWS_AT_ONCE else (int(here.left[0]), int(here.right[-1]))
+        matrix = _Neighbours(here.left - first, here.right - first, here.weight).matrix(last + 1 - first)
+        parts.append(matrix.to(values) @ values[:, first : last + 1])
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 @dataclass(frozen=True)
@@ -119,6 +142,18 @@ class _Neighbours:
     left: Tensor
     right: Tensor
     weight: Tensor
+
+    def between(self, start: int, stop: int) -> "_Neighbours":
+        """Return those of some positions."""
+        return _Neighbours(self.left[start:stop], self.right[start:stop], self.weight[start:stop])
+
+    def matrix(self, n_centres: int) -> Tensor:
+        """Return the interpolation as a matrix [positions, n_centres], float32."""
+        matrix = torch.zeros(len(self.left), n_centres, dtype=torch.float64, device=self.left.device)
+        rows = torch.arange(len(self.left), device=self.left.device)
+        matrix[rows, self.left] += 1 - self.weight
+        matrix[rows, self.right] += self.weight
+        return matrix.float()
 
 
 def _neighbours(centres: Tensor, positions: Tensor) -> _Neighbours:
@@ -186,10 +221,9 @@ def to_spectrogram_grid(values: Tensor, grid: Grid, n_frames: int, n_bins: int, 
     with torch.autocast(device_type=values.device.type, enabled=False):
         values = hold_last_row(values, rows, axis=1)
         values = values if values.dtype == torch.float64 else values.float()
-        over_time = interpolation_matrix(grid.frames, n_frames).to(values)  # [T, T']
         over_frequency = interpolation_matrix(grid.bins, n_bins).to(values)  # [F, F']
         # Time first, while there are few columns; then the columns are interpolated to F bins.
-        return (over_time @ values) @ over_frequency.T  # [B, T, F]
+        return interpolate_rows(values, grid.frames, n_frames) @ over_frequency.T  # [B, T, F]
 
 
 def regrid(maps: Tensor, source: Grid, target: Grid, rows: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
@@ -11,6 +12,7 @@ from interpretability.grids import (
     fit_frames,
     hide_padding,
     hold_last_row,
+    interpolate_rows,
     interpolation_matrix,
     regrid,
     to_spectrogram_grid,
@@ -31,6 +33,43 @@ def test_interpolation_is_numpys(centres):
     wanted = np.interp(np.arange(9), centres, values)  # which keeps the outer values too
     np.testing.assert_allclose(matrix.double().numpy() @ values, wanted, atol=1e-6)
     torch.testing.assert_close(matrix.sum(1), torch.ones(9))
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1023, 1), (1024, 4), (1025, 8), (4100, 1), (4100, 2.5)])
+def test_long_clips_are_interpolated_in_stretches_as_short_ones_are_at_once(size, stride):
+    centres = window_centres(round(size / stride) - 3, stride)
+    values = torch.randn(2, len(centres), 3)
+    at_once = interpolation_matrix(centres, size) @ values
+    in_stretches = interpolate_rows(values, centres, size)
+    if size <= 1024:
+        assert torch.equal(in_stretches, at_once)
+    torch.testing.assert_close(in_stretches, at_once, rtol=1e-6, atol=1e-6)
+
+
+class Sizes(TorchDispatchMode):
+    """Counts the bytes of the largest tensor that is made."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        answer = function(*args, **(kwargs or {}))
+        for item in answer if isinstance(answer, (list, tuple)) else (answer,):
+            if isinstance(item, torch.Tensor):
+                self.largest = max(self.largest, item.untyped_storage().nbytes())
+        return answer
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_memory_grows_with_the_length_and_not_with_its_square(stride):
+    """Counted, not timed: the largest tensor on the way from a map to a spectrogram."""
+    largest = []
+    for n_frames in (5000, 20000):
+        grid = Grid(window_centres(n_frames // stride, stride), torch.tensor([0.0, 4.0]))
+        with Sizes() as sizes:
+            to_spectrogram_grid(torch.zeros(1, n_frames // stride, 2), grid, n_frames, 5)
+        largest.append(sizes.largest)
+    assert largest[1] <= 4 * largest[0]
+    assert largest[1] <= 8 * 1024 * 1100
 
 
 @pytest.mark.parametrize("centres", [[], [1.0, 1.0], [2.0, 1.0]])

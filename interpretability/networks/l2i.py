@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.errors import UserError
-from interpretability.grids import hold_last_row, interpolation_matrix
+from interpretability.grids import hold_last_row, interpolate_rows
 from interpretability.networks.decoders import FeatureMerge, draw_each_length, pad_for_cnn14
 
 
@@ -88,8 +88,7 @@ class CompactPSI(nn.Module):
         drawn = self.collapse(merged.transpose(1, 2).flatten(2))  # [B, T', K]
         with torch.autocast(device_type=drawn.device.type, enabled=False):
             drawn = hold_last_row(drawn.float(), rows[0], axis=1)
-            over_time = interpolation_matrix(grids[0].frames, n_frames).to(drawn)  # [T, T']
-            return functional.softplus(over_time @ drawn)
+            return functional.softplus(interpolate_rows(drawn, grids[0].frames, n_frames))
 
 
 class _PublishedPSI:
