@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier, Target
+from interpretability.errors import UserError
 from interpretability.explanation import Explanation, Interpretation
 from interpretability.frontend import APPLY_DOMAINS, MaskedPair, Spectrogram
 from interpretability.probabilities import MaskedLogits
@@ -68,7 +69,8 @@ class Interpreter(nn.Module):
     Raises
     ------
     UserError
-        For a setting that it does not have, or that does not fit.
+        For a setting that it does not have, or that does not fit; if it is trained on feature maps and the classifier
+        has none.
     """
 
     NAME = ""
@@ -80,6 +82,11 @@ class Interpreter(nn.Module):
     def __init__(self, classifier: Classifier, **settings: Any):
         super().__init__()
         self.settings = self.Settings.make(self.NAME, settings)
+        if self.trainable and not classifier.feature_channels:
+            raise UserError(
+                f"{self.NAME}: the classifier {classifier.NAME!r} has no feature maps, expected at least one: "
+                "name layers for it (layers=…), or choose a method without training"
+            )
         # In a tuple, so that torch does not register it as a submodule.
         self._studied = (classifier.freeze(),)
         self.description: dict[str, Any] = {}

@@ -115,6 +115,15 @@ def test_every_method_is_tried_here():
     assert {make().NAME for make in CASES.values()} == set(METHODS)
 
 
+def test_what_is_trained_on_feature_maps_says_so_where_there_are_none():
+    mapless = compact()
+    mapless.feature_channels = ()
+    for kind in METHODS.values():
+        if kind.trainable:
+            with pytest.raises(UserError, match=f"{kind.NAME}: the classifier 'compact' has no feature maps"):
+                kind(mapless, **({"dictionary": words()} if kind is L2I else {}))
+
+
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 3.3])
 def test_masks_of_any_length(interpreter, seconds):
     n = round(seconds * RATE)
