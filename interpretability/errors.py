@@ -54,6 +54,16 @@ def user_errors(
         raise kind(f"{message} ({text or first_line(error)}){advice}") from error
 
 
+@contextlib.contextmanager
+def placed(where: object, advice: str = "") -> Iterator[None]:
+    """Put what the errors of the block are about in front of their line, unless it is there, and advice behind it."""
+    try:
+        yield
+    except UserError as error:
+        front = "" if not str(where) or str(error).startswith(str(where)) else f"{where}: "
+        raise type(error)(f"{front}{error}{f'; {advice}' if advice else ''}") from error.__cause__
+
+
 def first_line(error: BaseException) -> str:
     """Return what an error of another library says, cut to one line of at most 200 characters; its type if nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

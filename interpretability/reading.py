@@ -7,15 +7,14 @@ ranges elsewhere. Whatever is wrong becomes one :class:`UserError`, which names 
 what was expected.
 """
 
-import contextlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from interpretability.errors import MissingError, UserError, shown, user_errors
+from interpretability.errors import MissingError, UserError, placed, shown, user_errors
 from interpretability.settings import Settings
 
 #: Of a file, in bytes: our largest descriptions have some kB, tables and class lists up to a few MB.
@@ -82,7 +81,7 @@ def parse_json(text: str, where: str | Path, pairs: Callable[[Members], Any] | N
         If it is not JSON; if it is nested deeper than :data:`MAX_DEPTH`; if it holds NaN, an infinite number or a name
         twice in an object.
     """
-    with _advised(advice), user_errors(f"{where}: not valid JSON", ValueError):
+    with placed(where, advice), user_errors(f"{where}: not valid JSON", ValueError):
         if _depth(text) > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
         return json.loads(
@@ -107,7 +106,7 @@ def read_object(path: str | Path) -> dict[str, Any]:
 def as_object(content: Any, where: str | Path, advice: str = "") -> dict[str, Any]:
     """Return parsed JSON that has to be an object; a :class:`UserError` with the advice if it is something else."""
     if not isinstance(content, dict):
-        with _advised(advice):
+        with placed(where, advice):
             raise UserError(f"{where}: expected a JSON object, got {shown(content)}")
     return content
 
@@ -131,21 +130,18 @@ def checked(schema: type[Schema], content: Any, where: str | Path, advice: str =
         If it is no object, if a member without a default is missing, or if one has another type or lies outside of what
         is allowed.
     """
-    with _advised(advice):
+    with placed(where, advice):
         members = as_object(content, where)
         infos = schema.infos()
         for info in infos:
             if info.required and info.name not in members:
                 raise UserError(f"{where}: lacks {info.name!r}, expected {info.expected} ({info.meaning})")
-        try:
-            return schema(**{info.name: members[info.name] for info in infos if info.name in members})
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
+        return schema(**{info.name: members[info.name] for info in infos if info.name in members})
 
 
 def read_checked(schema: type[Schema], path: str | Path, advice: str = "") -> Schema:
     """Read a JSON file and check it: :func:`read_json` and :func:`checked`; the advice stands behind all errors."""
-    with _advised(advice):
+    with placed(path, advice):
         return checked(schema, read_json(path), path)
 
 
@@ -179,19 +175,10 @@ def read_description(folder: str | Path, name: str, what: str, advice: str, sche
     path = Path(folder) / name
     if not path.is_file():
         raise MissingError(f"no {what} in {folder}: {name} not found; {advice}, or pass another folder")
-    with _advised(f"save the {what} again or copy its folder again"):
+    with placed(path, f"save the {what} again or copy its folder again"):
         content = read_object(path)
         checked(schema, content, path)
     return content
-
-
-@contextlib.contextmanager
-def _advised(advice: str) -> Iterator[None]:
-    """Put advice behind the errors of the block."""
-    try:
-        yield
-    except UserError as error:
-        raise type(error)(f"{error}; {advice}" if advice else str(error)) from error.__cause__
 
 
 def _depth(text: str) -> int:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from interpretability.budget import within
 from interpretability.classifiers.base import Classifier
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.compact import CompactClassifier
@@ -16,12 +17,13 @@ from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.trust import check_trusted
 from interpretability.classifiers.vit import ViTClassifier
-from interpretability.errors import UserError, user_errors
+from interpretability.errors import UserError, placed, user_errors
 from interpretability.files import atomic_folder, expanded, sha256, write_json
 from interpretability.frontend import FrontendSettings
 from interpretability.probabilities import TASKS
 from interpretability.reading import read_description
 from interpretability.settings import Settings, setting
+from interpretability.weight_files import file_size
 from interpretability.weights import load_weights, save_weights
 
 _ON_SPECTROGRAMS = (CompactClassifier, Conv2dClassifier, Cnn14Classifier, ViTClassifier, FocalNetClassifier)
@@ -114,7 +116,8 @@ def load_classifier(folder: str | Path, freeze: bool = True, trust_remote_code: 
         )
     if kind is ModuleClassifier:
         check_trusted(architecture["module"], str(path), trust_remote_code)
-    with user_errors(f"{path}: no {kind.NAME} classifier can be built from it"):  # its networks raise many types
+    unbuilt = user_errors(f"{path}: no {kind.NAME} classifier can be built from it")  # its networks raise many types
+    with placed(path), unbuilt, within(file_size(folder / WEIGHTS), str(path)):
         classifier = kind(description["labels"], frontend, description["task"], **architecture)
     load_weights(classifier, folder / WEIGHTS)
     classifier.add_notes(*description.get("notes", ()))

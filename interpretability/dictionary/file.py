@@ -4,19 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from interpretability.errors import MissingError, UserError
+from interpretability.errors import MissingError, UserError, placed
 from interpretability.files import atomic_path, expanded, write_errors
 from interpretability.frontend import FrontendSettings
+from interpretability.reading import checked
+from interpretability.settings import Settings, setting
+from interpretability.weight_files import read_tensors
 
 FILE = "dictionary.pt"
 RUN_SUBFOLDER = "dictionary"
+#: Spectra of a dictionary: papers have up to some hundreds.
+MOST_COMPONENTS = 2**16
+
+
+@dataclass(frozen=True)
+class _DictionaryFile(Settings):
+    """What the file of a dictionary holds."""
+
+    matrix: Any = setting(MISSING, "the spectra, a tensor [F, K]")
+    description: dict = setting(MISSING, "what is needed to use them")
+
+
+@dataclass(frozen=True)
+class _Identity(Settings):
+    """What the settings of a method say about the dictionary that it uses."""
+
+    n_components: int = setting(MISSING, "number of spectra K", least=1, most=MOST_COMPONENTS)
+    algorithm: str = setting(MISSING, "how it was learned")
+    sha256: str = setting(MISSING, "hash of the spectra and of the front end")
+
+
+@dataclass(frozen=True)
+class _Description(_Identity):
+    """What it holds besides the spectra."""
+
+    frontend: dict = setting(MISSING, "settings of the front end")
+    labels: tuple[str, ...] = setting(MISSING, "class names of the clips")
+    loss_curve: tuple[float, ...] = setting(MISSING, "the objective after each iteration or epoch")
+    training: dict = setting(MISSING, "facts about the learning")
 
 
 @dataclass
@@ -120,18 +152,19 @@ class Dictionary:
         file = next((f for f in (path, path / FILE, path / RUN_SUBFOLDER / FILE) if f.is_file()), None)
         if file is None:
             raise MissingError(f"no dictionary at {path}: learn one with train_nmf.py, or pass its file or run folder")
-        try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-            known = content["description"]
-            rest = (known[name] for name in ("labels", "algorithm", "loss_curve", "training"))
-            loaded = cls(content["matrix"], FrontendSettings.of_saved(known["frontend"]), *rest)
-        except UserError:
-            raise
-        except Exception as error:  # torch raises many types for files that it did not write
-            raise UserError(
-                f"{file}: not a dictionary file ({type(error).__name__}); learn one with train_nmf.py"
-            ) from error
-        if _digest(loaded.matrix, known["frontend"]) != known.get("sha256"):
+        with placed(file, "learn one with train_nmf.py"):
+            saved = read_tensors(file)
+            if not isinstance(saved, dict) or "matrix" not in saved:
+                raise UserError("not a dictionary file")
+            content = checked(_DictionaryFile, saved, file)
+            if not isinstance(content.matrix, Tensor) or not content.matrix.is_floating_point():
+                raise UserError(f"matrix is a {type(content.matrix).__name__}, expected a tensor of numbers")
+            known = content.description
+            described = checked(_Description, known, f"{file}: description")
+            frontend = FrontendSettings.of_saved(described.frontend, f"{file}: frontend")
+            rest = (list(described.labels), described.algorithm, list(described.loss_curve), described.training)
+            loaded = cls(content.matrix, frontend, *rest)
+        if _digest(loaded.matrix, known["frontend"]) != described.sha256:
             raise UserError(f"{file}: damaged: its SHA-256 is not the one in its description; copy it again")
         return loaded
 
@@ -154,7 +187,8 @@ def dictionary_of(source: Dictionary | str | Path | dict, frontend: FrontendSett
         As :meth:`Dictionary.load` and :meth:`Dictionary.check`.
     """
     if isinstance(source, dict):
-        return torch.zeros(frontend.n_bins, int(source["n_components"])), dict(source)
+        known = checked(_Identity, source, f"{user}: dictionary")
+        return torch.zeros(frontend.n_bins, known.n_components), dict(source)
     if source is None:
         raise UserError(f"{user} needs a dictionary: learn one with train_nmf.py and pass its file or run folder")
     dictionary = source if isinstance(source, Dictionary) else Dictionary.load(source)

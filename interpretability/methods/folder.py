@@ -5,12 +5,14 @@ import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from interpretability.budget import within
 from interpretability.classifiers.folder import load_classifier, save_classifier
-from interpretability.errors import MissingError, UserError, user_errors
+from interpretability.errors import MissingError, UserError, placed, user_errors
 from interpretability.files import atomic_folder, expanded, sha256, write_json
 from interpretability.methods.base import Interpreter
 from interpretability.reading import read_description
 from interpretability.settings import Settings, setting
+from interpretability.weight_files import file_size
 from interpretability.weights import load_weights, save_weights
 
 #: Every method and baseline: a new one is a line here.
@@ -102,7 +104,8 @@ def load_interpreter(folder: str | Path, trust_remote_code: bool = False) -> Int
             f"{folder / CLASSIFIER}: not the classifier that this interpreter explains (another hash); "
             "copy the folder again as a whole"
         )
-    with user_errors(f"{path}: no {kind.NAME} can be built from it"):  # networks raise many types
+    unbuilt = user_errors(f"{path}: no {kind.NAME} can be built from it")  # networks raise many types
+    with placed(path), unbuilt, within(file_size(folder / WEIGHTS), str(path)):
         interpreter = kind(classifier, **description["settings"])
     load_weights(interpreter, folder / WEIGHTS, description["sha256"])
     return interpreter.keep_description(description).eval()

@@ -35,7 +35,7 @@ class TestFile:
         with pytest.raises(MissingError, match=r"train_nmf\.py"):
             Dictionary.load(tmp_path)
         (tmp_path / FILE).write_bytes(b"nothing")
-        with pytest.raises(UserError, match="not a dictionary file"):
+        with pytest.raises(UserError, match=r"not a weights file.*; learn one with train_nmf\.py"):
             Dictionary.load(tmp_path)
         torch.save({"weights": torch.ones(3)}, tmp_path / FILE)
         with pytest.raises(UserError, match="not a dictionary file"):
