@@ -8,11 +8,13 @@ Conventions
 - Rates are in Hz, durations in seconds.
 """
 
+import contextlib
 import hashlib
 import logging
 import math
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +23,27 @@ import soundfile
 import torch
 from torch import Tensor
 
+from interpretability.data.headers import MOST_PER_BYTE, PatchedFile, correction
 from interpretability.errors import MissingError, UserError
 from interpretability.files import atomic_path
+from interpretability.names import printable
 from interpretability.resampling import DEFAULT_FILTER, FILTERS, resample, samples_needed
 
 logger = logging.getLogger(__name__)
 
 # Part of every key of the cache: raise it whenever read_audio gives other samples for the same file.
 CACHE_FORMAT = 2
+
+#: What is kept of several channels.
+CHANNELS = ("mean", "left", "right")
+# Decoded at a time, of all channels together: memory goes by what a file holds, and not by what its header says.
+_BLOCK = 1 << 20
+_RATES = (
+    100,
+    10_000_000,
+)  # Hz, from seismic to bat recordings; others are damage, and would take memory by their ratio
+# The mean of unrelated channels lies 10 lg(channels) dB below them; this many dB further down, they cancel.
+_CANCELLED_DB = 17.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class AudioHeader:
 
 
 def audio_header(path: str | Path) -> AudioHeader:
-    """Read the header of an audio file, without decoding the file.
+    """Read the header of an audio file; it is decoded only if the header does not fit the size of the file.
 
     Parameters
     ----------
@@ -75,31 +90,53 @@ def audio_header(path: str | Path) -> AudioHeader:
         If the file is not audio, or holds no samples.
     """
     path = _existing_file(path)
-    try:
-        info = soundfile.info(os.fsencode(path))
-    except (soundfile.SoundFileError, TypeError) as error:
-        raise _not_audio(path, error) from error
-    if info.frames <= 0:
-        raise _zero_length(path)
-    return AudioHeader(int(info.frames), int(info.samplerate), int(info.channels))
+    with _opened(path) as stream:
+        n_samples = stream.frames
+        if not 0 < n_samples <= path.stat().st_size * MOST_PER_BYTE:
+            n_samples = sum(map(len, _blocks(stream)))
+        if n_samples == 0:
+            raise _zero_length(path)
+        return AudioHeader(n_samples, stream.samplerate, stream.channels)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A clip, and what a reader has to know about it.
+
+    Attributes
+    ----------
+    wav : Tensor [N]
+        As of :func:`read_audio`.
+    notes : tuple of str
+        Such as that its channels cancel; one line each.
+    """
+
+    wav: Tensor
+    notes: tuple[str, ...] = ()
 
 
 def read_audio(
-    path: str | Path, sample_rate: int, max_seconds: float | None = None, resampling: str = DEFAULT_FILTER
+    path: str | Path,
+    sample_rate: int,
+    max_seconds: float | None = None,
+    resampling: str = DEFAULT_FILTER,
+    channel: str = "mean",
 ) -> Tensor:
-    """Read a clip as mono samples at ``sample_rate``.
+    """Read a clip as mono samples at ``sample_rate``; what there is to note about it is logged.
 
     Parameters
     ----------
     path : str or Path
         Any file that libsndfile reads (wav, flac, ogg, mp3, ... of any sample format), at any rate, with any number
-        of channels. The channels are averaged.
+        of channels.
     sample_rate : int
         Sampling rate of the result, in Hz.
     max_seconds : float, optional
         Keep only the first ``max_seconds`` seconds; no more than these is decoded.
     resampling : {"accurate", "published"}
         The filter, see :mod:`interpretability.resampling`.
+    channel : {"mean", "left", "right"}
+        What is kept of several channels: their mean, the first or the second one.
 
     Returns
     -------
@@ -111,32 +148,54 @@ def read_audio(
     MissingError
         If there is no such file.
     UserError
-        If the file is not audio, holds no samples, or holds NaN or infinite samples; if a setting is not positive.
+        If the file is not audio, holds no samples, holds NaN or infinite samples, or has no such channel; if a setting
+        is not positive.
     """
+    recording = read_recording(path, sample_rate, max_seconds, resampling, channel)
+    for note in recording.notes:
+        logger.warning("%s: %s", printable(str(path)), note)
+    return recording.wav
+
+
+def read_recording(
+    path: str | Path,
+    sample_rate: int,
+    max_seconds: float | None = None,
+    resampling: str = DEFAULT_FILTER,
+    channel: str = "mean",
+) -> Recording:
+    """Read a clip with notes about it; parameters and errors as of :func:`read_audio`."""
     _check_settings(sample_rate, max_seconds, resampling)
+    if channel not in CHANNELS:
+        raise UserError(f"channel is {channel!r}, expected one of {', '.join(CHANNELS)}")
     path = _existing_file(path)
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as stream:
-            native_rate = stream.samplerate
-            frames = -1
-            if max_seconds is not None:
-                frames = samples_needed(max_seconds, native_rate, sample_rate, resampling)
-            samples = stream.read(frames, dtype="float32", always_2d=True)  # [N', channels]
-    except (soundfile.SoundFileError, TypeError) as error:
-        raise _not_audio(path, error) from error
-    if samples.shape[0] == 0:
+    with _opened(path) as stream:
+        native_rate, n_channels = stream.samplerate, stream.channels
+        if channel == "right" and n_channels < 2:
+            raise UserError(f"{path}: has one channel, so there is no right one: take the left one, or the mean")
+        most = None if max_seconds is None else samples_needed(max_seconds, native_rate, sample_rate, resampling)
+        kept, n_bad, n_read, power, mean_power = [], 0, 0, 0.0, 0.0
+        for samples in _blocks(stream, most):  # [N', channels]
+            n_read += len(samples)
+            n_bad += int((~np.isfinite(samples)).any(axis=1).sum())
+            mean = samples.mean(axis=1, dtype=np.float32)  # [N']
+            kept.append(mean if channel == "mean" else samples[:, CHANNELS.index(channel) - 1])
+            if n_channels > 1 and n_bad == 0:
+                power += float(np.square(samples, dtype=np.float64).mean(axis=1).sum())
+                mean_power += float(np.square(mean, dtype=np.float64).sum())
+    if n_read == 0:
         raise _zero_length(path)
-    if not np.isfinite(samples).all():
-        bad = int((~np.isfinite(samples)).any(axis=1).sum())
+    if n_bad:
         raise UserError(
-            f"{path}: {bad} of {samples.shape[0]} samples are NaN or infinite, expected finite samples: "
+            f"{path}: {n_bad} of {n_read} samples are NaN or infinite, expected finite samples: "
             "export the sound again, or leave it out"
         )
-    wav = torch.from_numpy(samples.mean(axis=1, dtype=np.float32))  # [N']
+    wav = torch.from_numpy(np.concatenate(kept))  # [N']
     wav = resample(wav, native_rate, sample_rate, resampling)  # [N]
     if max_seconds is not None:
         wav = wav[: max(1, round(max_seconds * sample_rate))]
-    return wav.contiguous()
+    notes = _note_of_cancelling(power, mean_power, n_channels) if channel == "mean" and n_channels > 1 else ()
+    return Recording(wav.contiguous(), notes)
 
 
 class ClipCache:
@@ -255,6 +314,46 @@ def write_wav(path: str | Path, wav: Tensor, sample_rate: int) -> None:
         temporary.write_bytes(struct.pack("<4sI", b"RIFF", len(body)) + body)
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open a file, with the true length in its header where that is known."""
+    try:
+        with contextlib.ExitStack() as stack:
+            patch = correction(path)
+            # By the bytes of its name, which need not be UTF-8.
+            source = os.fsencode(path) if patch is None else stack.enter_context(PatchedFile(path, *patch))
+            stream = stack.enter_context(soundfile.SoundFile(source))
+            if not _RATES[0] <= stream.samplerate <= _RATES[1]:
+                raise UserError(
+                    f"{path}: its header has a sampling rate of {stream.samplerate} Hz, expected {_RATES[0]} to "
+                    f"{_RATES[1]} Hz: correct the header, or leave the file out"
+                )
+            yield stream
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise _not_audio(path, error) from error
+
+
+def _blocks(stream: soundfile.SoundFile, most: int | None = None) -> Iterator[np.ndarray]:
+    """Yield the samples [N', channels], at most the first ``most`` ones, in blocks of bounded size."""
+    size, left = max(1, _BLOCK // stream.channels), math.inf if most is None else most
+    while left > 0:
+        samples = stream.read(int(min(size, left)), dtype="float32", always_2d=True)
+        if len(samples) == 0:
+            return
+        yield samples
+        left -= len(samples)
+
+
+def _note_of_cancelling(power: float, mean_power: float, n_channels: int) -> tuple[str, ...]:
+    """Return the note that channels cancel, if their mean lies far below them; ``power`` is the mean over channels."""
+    if power == 0 or mean_power > power / n_channels * 10 ** (-_CANCELLED_DB / 10):
+        return ()
+    level = f"{10 * math.log10(power / mean_power):.0f} dB below them" if mean_power else "silence"
+    return (f"its {n_channels} channels cancel: their mean is {level}; take one of them (channel left or right)",)
+
+
 def _read_entry(entry: Path) -> Tensor | None:
     """Return the cached clip, or None if it is not there or not whole."""
     try:
@@ -294,7 +393,7 @@ def _existing_file(path: str | Path) -> Path:
 
 def _not_audio(path: Path, error: Exception) -> UserError:
     reason = (
-        "the file is empty" if path.stat().st_size == 0 else getattr(error, "error_string", str(error)).rstrip(". ")
+        "the file is empty" if path.stat().st_size == 0 else str(getattr(error, "error_string", error)).rstrip(". ")
     )
     return UserError(
         f"{path}: cannot be decoded ({reason}), expected an audio file such as wav, flac, ogg or mp3: "

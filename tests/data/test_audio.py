@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import soundfile
 import torch
 
 from interpretability.data import audio
-from interpretability.data.audio import ClipCache, audio_header, read_audio, write_wav
+from interpretability.data.audio import ClipCache, audio_header, read_audio, read_recording, write_wav
 from interpretability.errors import MissingError, UserError
 
 RATE = 16000
@@ -79,6 +80,57 @@ def test_channels_are_averaged_to_one_dimension(tmp_path, channels):
     wav = read_audio(tmp_path / "a.wav", RATE)
     assert wav.shape == (RATE // 2,)
     assert relative_error(wav, stack.mean(axis=1)) < 1e-6
+
+
+def stereo(*channels):
+    """Channels of PCM16 as factors of one tone, whose rounding is not the same in each."""
+    return np.stack([np.round(32767 * factor * tone()) / 32768 for factor in channels], axis=1)
+
+
+NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, (8000, 8))
+
+
+@pytest.mark.parametrize(
+    ("channels", "level"),
+    [
+        (stereo(1, -0.99999), "100|9[0-9] dB below"),
+        (stereo(1, -1), "silence"),
+        (stereo(1, -0.9), "2[0-9] dB below"),
+        (stereo(1, -1, 1, -0.999), "[67][0-9] dB below"),
+        (stereo(1, 1), None),
+        (stereo(1, 0), None),
+        (stereo(1, -0.5), None),
+        (stereo(0, 0), None),
+        (stereo(1, 0, 0, 0, 0, 0), None),
+        (NOISE[:, :2], None),
+        (NOISE, None),
+        (stereo(1), None),
+    ],
+)
+def test_channels_that_cancel_are_noted_and_one_of_them_can_be_taken(tmp_path, channels, level, caplog):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, channels, RATE, subtype="PCM_16")
+    recording = read_recording(path, RATE)
+    assert (len(recording.notes) == 1) == (level is not None)
+    if level is not None:
+        assert re.search(level, recording.notes[0])
+        assert "channel left or right" in recording.notes[0]
+    assert torch.equal(read_audio(path, RATE), recording.wav)
+    assert caplog.text.count("channels cancel") == len(recording.notes)
+    for name, column in (("left", 0), ("right", 1)):
+        if column < channels.shape[1]:
+            one = read_recording(path, RATE, channel=name)
+            assert one.notes == ()
+            np.testing.assert_allclose(one.wav, channels[:, column], atol=1e-4)
+
+
+def test_a_channel_that_is_not_there(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    assert torch.equal(read_audio(tmp_path / "a.wav", RATE, channel="left"), read_audio(tmp_path / "a.wav", RATE))
+    with pytest.raises(UserError, match="has one channel, so there is no right one"):
+        read_audio(tmp_path / "a.wav", RATE, channel="right")
+    with pytest.raises(UserError, match="channel is 2, expected one of mean, left, right"):
+        read_audio(tmp_path / "a.wav", RATE, channel=2)
 
 
 def test_stereo_at_another_rate_is_one_clip(tmp_path):
