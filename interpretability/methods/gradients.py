@@ -111,13 +111,7 @@ class Gradients(Interpreter):
         scores = {"without_gradient": 1 - with_gradient.double() / n_bins}
         if self.settings.attribution == "integrated_gradients":
             scores["completeness_gap"] = self._completeness_gap(batch, attribution)
-        area = FORMS[self.settings.form]
-        if area is None:
-            positive = attribution.clamp(min=0)
-            mask = positive / _or_one(positive.amax((1, 2), keepdim=True))
-        else:
-            mask = keep_top(attribution, valid, area) * attribution.any(2).any(1)[:, None, None]
-        return Interpretation(mask, scores=scores, undefined=undefined)
+        return Interpretation(form_mask(attribution, valid, self.settings.form), scores=scores, undefined=undefined)
 
     def attribute(self, batch: AnalysedBatch) -> Tensor:
         """Return the attributions themselves, signed where the method is.
@@ -192,6 +186,15 @@ class Gradients(Interpreter):
             return log_odds(output.logits.float(), batch.target[which], self.classifier.task)
 
         return score
+
+
+def form_mask(attribution: Tensor, valid: Tensor, form: str) -> Tensor:
+    """Return the mask [B, T, F] of an attribution [B, T, F] in one of the :data:`FORMS`; see :class:`Gradients`."""
+    area = FORMS[form]
+    if area is None:
+        positive = attribution.clamp(min=0)
+        return positive / _or_one(positive.amax((1, 2), keepdim=True))
+    return keep_top(attribution, valid, area) * attribution.any(2).any(1)[:, None, None]
 
 
 def _or_one(values: Tensor) -> Tensor:

@@ -1,0 +1,88 @@
+"""``tools/choose_default.py``: the criterion, and a trial on a tiny run."""
+
+import importlib.util
+import json
+import sys
+
+import pytest
+import tiny
+
+SCRIPT = tiny.REPOSITORY / "tools" / "choose_default.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("choose_default_tool", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        yield module
+
+
+def measured(**changed):
+    """A result in which every candidate is as good as any, but for those named: (Fid-In, AD, area, level)."""
+    candidates = dict.fromkeys(("saliency, top10", "smoothgrad, top20", "nmf"), (0.9, 10.0, 0.2, -6.0)) | changed
+    keys = ("fid_in", "ad", "kept_area", "level")
+    return {
+        "methods": {
+            name: {key: {"mean": value} for key, value in zip(keys, values, strict=True)}
+            for name, values in candidates.items()
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "chosen"),
+    [
+        ({"nmf": (0.95, 10.0, 0.2, -6.0)}, {}, "nmf"),  # the highest mean Fid-In
+        ({"nmf": (0.904, 9.0, 0.2, -6.0)}, {}, "nmf"),  # equal to two decimals: the lower AD
+        (
+            {"nmf": (0.99, 1.0, 0.26, -6.0), "saliency, top10": (0.9, 9.0, 0.1, -6.0)},
+            {},
+            "saliency, top10",
+        ),  # too large
+        ({"nmf": (0.99, 1.0, 0.2, -6.0)}, {"nmf": (0.99, 1.0, 0.2, -13.0)}, "saliency, top10"),  # too quiet on one
+    ],
+)
+def test_the_criterion(tool, monkeypatch, first, second, chosen):
+    monkeypatch.setattr(tool, "CANDIDATES", tuple(measured()["methods"]))
+    assert tool.choose([measured(**first), measured(**second)]) == chosen
+
+
+def test_nothing_small_and_loud_enough(tool, monkeypatch):
+    monkeypatch.setattr(tool, "CANDIDATES", ("nmf",))
+    assert tool.choose([measured(nmf=(1.0, 0.0, 0.9, -3.0))]) is None
+
+
+@pytest.mark.slow
+def test_a_run_is_measured_once_and_the_tables_are_written(
+    tool, tiny_classifier_folder, tiny_esc50, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(tool, "ATTRIBUTIONS", ("saliency",))
+    monkeypatch.setattr(tool, "CANDIDATES", ("saliency, soft", "saliency, top10", "saliency, top20", "nmf"))
+    run = tiny_classifier_folder.parent
+    command = [f"{run}={tiny_esc50}", "--out", str(tmp_path)]
+    assert tool.main(command) == 0, capsys.readouterr().err
+    result = json.loads((tmp_path / f"{run.name}.json").read_text("utf-8"))
+    assert result["split"] == "valid"
+    assert result["n"] == len(json.loads((run / "manifests" / "valid.json").read_text("utf-8")))
+    assert list(result["methods"])[: len(tool.CANDIDATES)] == list(tool.CANDIDATES)
+    rows = [json.loads(line) for line in (tmp_path / f"{run.name}.clips.jsonl").read_text("utf-8").splitlines()]
+    assert len(rows) == result["n"] * len(result["methods"])
+    assert all(-60 <= row["level"] <= 1 for row in rows)
+    table = (tmp_path / "table.md").read_text("utf-8")
+    assert table in capsys.readouterr().out
+    assert "Chosen: **" in table
+    monkeypatch.setattr(tool, "measure", None)
+    assert tool.main(command) == 0
+    path = tmp_path / f"{run.name}.json"
+    path.write_text(json.dumps({**result, "classifier": "0" * 64}), "utf-8")
+    assert tool.main(command) == 2
+    assert "was measured on another classifier" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pair", ["run", "=data", "run="])
+def test_runs_come_with_their_data(tool, tmp_path, capsys, pair):
+    assert tool.main([pair, "--out", str(tmp_path)]) == 2
+    assert f"got {pair!r}, expected RUN=DATA_FOLDER" in capsys.readouterr().err

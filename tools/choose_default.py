@@ -1,0 +1,205 @@
+"""Choose the method that explains without training: what is heard of it, on the validation clips of classifiers.
+
+    python tools/choose_default.py RUN=DATA_FOLDER [RUN=DATA_FOLDER ...] --out FOLDER
+
+RUN is the output folder of a ``train_classifier.py``, DATA_FOLDER where its data are. Every candidate explains every
+clip of the run's validation split, the clips that chose the classifier's epoch; the test split is not touched. All is
+measured on the masked sound, analysed again: what a listener hears. A run that was measured is not measured again.
+
+The criterion, which was stated before anything was measured: a candidate has to keep at most a quarter of the bins, and
+has to sound at most 12 dB quieter than the clip, on average over the clips of every data set. Of those the one with the
+highest Fid-In is chosen, as the mean over the data sets, rounded to two decimals; of equals that with the lowest AD.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from interpretability.classifiers.base import AnalysedBatch, Classifier
+from interpretability.classifiers.folder import load_classifier
+from interpretability.command_line import guarded
+from interpretability.commands.interpret import OWN_COMPONENTS, own_dictionary
+from interpretability.data.batches import make_datasets
+from interpretability.data.manifest import PreparedData
+from interpretability.errors import UserError
+from interpretability.explanation import Interpretation
+from interpretability.files import write_json, write_text
+from interpretability.frontend import MaskedPair
+from interpretability.methods.baselines import EnergyMask, RandomMask
+from interpretability.methods.gradients import ATTRIBUTIONS, FORMS, Gradients, form_mask
+from interpretability.methods.nmf import NMF
+from interpretability.metrics.suite import MetricSuite, clip_values, summarise_clips
+from interpretability.reading import read_object
+from interpretability.report.tables import markdown_table
+from interpretability.training.provenance import commit
+from interpretability.training.record import read_record
+
+MOST_AREA, LEAST_LEVEL = 0.25, -12.0  # dB
+#: What is quieter is silence to a listener, dB.
+SILENCE = -60.0
+#: Column -> its head and decimals.
+COLUMNS = {
+    "fid_in": ("Fid-In ↑", 2),
+    "ad": ("AD (%) ↓", 1),
+    "ai": ("AI (%) ↑", 1),
+    "ff": ("FF ↑", 2),
+    "kept_area": ("kept area", 3),
+    "level": ("level (dB)", 1),
+}
+CANDIDATES = (*(f"{attribution}, {form}" for attribution in ATTRIBUTIONS for form in FORMS), "nmf")
+
+
+def explain(classifier: Classifier, batch: AnalysedBatch) -> Iterator[tuple[str, Interpretation]]:
+    """Explain one clip with every candidate and with the baselines."""
+    for attribution in ATTRIBUTIONS:
+        values = Gradients(classifier, attribution=attribution).attribute(batch)  # once for all forms
+        values = values.masked_fill(~values.isfinite(), 0)
+        for form in FORMS:
+            yield f"{attribution}, {form}", Interpretation(form_mask(values, batch.spectrogram.valid, form))
+    dictionary = own_dictionary(classifier, batch.clips.wavs[0], Path("the clip"), OWN_COMPONENTS)
+    yield "nmf", NMF(classifier, dictionary).interpret(batch)
+    for area in (0.1, 0.2):
+        yield f"loudest bins, {area:.0%}", EnergyMask(classifier, area=area).interpret(batch)
+        yield f"random bins, {area:.0%}", RandomMask(classifier, area=area).interpret(batch)
+
+
+def level_of(pair: MaskedPair) -> Tensor:
+    """Return how loud what is kept is, relative to the clip, in dB; one clip, [1]."""
+    kept, whole = (wavs.double().square().mean(1) for wavs in (pair.listenable, pair.whole.wavs))
+    return (10 * torch.log10(kept / whole)).clamp(min=SILENCE)
+
+
+def measure(run: Path, data_folder: Path, progress: bool = True) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Measure all candidates on the validation clips of a classifier's run.
+
+    Returns
+    -------
+    result : dict
+        ``data``, ``classifier``, ``accuracy``, ``n`` and what else results record, and ``methods``: name -> summary.
+    rows : list of dict
+        Of every clip and method.
+
+    Raises
+    ------
+    UserError
+        If the folders do not hold what they should.
+    """
+    record, classifier = read_record(run), load_classifier(run / "classifier")
+    data = PreparedData({"valid": run / "manifests" / "valid.json"}, data_folder, classifier.labels, record["data"])
+    clips = make_datasets(
+        data,
+        classifier.labels,
+        classifier.frontend.settings.sample_rate,
+        clip_seconds=record.get("clip_seconds"),
+        fixed_length=bool(record.get("fixed_length")),
+        splits=("valid",),
+        resampling=classifier.frontend.settings.resampling,
+    )["valid"]
+    suite, rows, correct = MetricSuite(classifier), {}, 0
+    for clip in tqdm(clips, desc=f"measuring on {record['data']['name']}", unit="clip", disable=not progress or None):
+        with torch.no_grad():
+            batch = classifier.analyse(clip["signal"][None])
+            correct += classifier.labels[int(batch.output.predicted[0])] == clip["label"]
+            for name, interpretation in explain(classifier, batch):
+                pair = MaskedPair.of(batch.clips, interpretation.mask)
+                values = suite(batch, interpretation.mask, ("waveform",), pair=pair)["waveform"]
+                row = clip_values({**values, "level": level_of(pair)}, 0)
+                rows.setdefault(name, []).append({"clip": clip["id"], **row})
+    result = {
+        "data": record["data"],
+        "split": "valid",
+        "classifier": classifier.description.get("sha256"),
+        "seed": record["seed"],
+        "commit": commit(),
+        "accuracy": correct / len(clips),
+        "n": len(clips),
+        "methods": {name: summarise_clips(some, names=COLUMNS) for name, some in rows.items()},
+    }
+    return result, [{"method": name, **row} for name, some in rows.items() for row in some]
+
+
+def choose(results: Sequence[dict[str, Any]]) -> str | None:
+    """Return the candidate that the criterion chooses; None if none is small and loud enough."""
+
+    def means(name: str, metric: str) -> list[float]:
+        return [result["methods"][name][metric]["mean"] for result in results]
+
+    heard = [
+        name
+        for name in CANDIDATES
+        if max(means(name, "kept_area")) <= MOST_AREA and min(means(name, "level")) >= LEAST_LEVEL
+    ]
+    return min(heard, key=lambda name: (-round(mean(means(name, "fid_in")), 2), mean(means(name, "ad"))), default=None)
+
+
+def document(results: Sequence[dict[str, Any]]) -> str:
+    """Return the results as Markdown."""
+    parts = []
+    for result in results:
+        folds = result["data"].get("folds", {}).get("valid")
+        where = f"{result['data']['name']}, validation {'split' if folds is None else f'fold {folds[0]}'}"
+        rows = [
+            [name, *(_cell(summary[metric], decimals) for metric, (_, decimals) in COLUMNS.items())]
+            for name, summary in result["methods"].items()
+        ]
+        parts.append(
+            f"{where}; n: {result['n']}; seed: {result['seed']}; classifier: {result['classifier'][:12]}; its "
+            f"accuracy on these clips: {result['accuracy']:.3f}; commit: {result['commit'][:12]}. Means over "
+            "clips with 95 % bootstrap intervals, as heard.\n"
+        )
+        parts.append(markdown_table(["method", *(head for head, _ in COLUMNS.values())], rows) + "\n")
+    parts.append(f"Chosen: **{choose(results) or 'none, as none is small and loud enough'}**.\n")
+    return "\n".join(parts)
+
+
+def _cell(value: dict[str, Any], decimals: int) -> str:
+    if value["mean"] is None:
+        return "–"
+    middle, low, high = (f"{value[key] + 0.0:.{decimals}f}" for key in ("mean", "low", "high"))
+    return f"{middle} [{low}, {high}]"
+
+
+def run_all(pairs: Sequence[str], out: Path) -> None:
+    """Measure what was not measured yet, write the tables and print them."""
+    results = []
+    for pair in pairs:
+        run, equals, data_folder = pair.rpartition("=")
+        if not equals or not run or not data_folder:
+            raise UserError(f"got {pair!r}, expected RUN=DATA_FOLDER")
+        folder = Path(run).expanduser()
+        path = out / f"{folder.absolute().name}.json"
+        if not path.is_file():
+            result, rows = measure(folder, Path(data_folder).expanduser().absolute())
+            write_text(path.with_suffix(".clips.jsonl"), "".join(f"{json.dumps(row)}\n" for row in rows))
+            write_json(path, result)
+        results.append(read_object(path))
+        if results[-1].get("classifier") != load_classifier(folder / "classifier").description.get("sha256"):
+            raise UserError(
+                f"{path} was measured on another classifier than {folder} holds: delete it to measure again"
+            )
+    text = document(results)
+    write_text(out / "table.md", text)
+    print(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN=DATA_FOLDER")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    options = parser.parse_args(arguments)
+    return guarded(lambda: run_all(options.runs, options.out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
