@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -12,12 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from interpretability.classifiers.gradient import check_gradient
 from interpretability.errors import UserError
 from interpretability.frontend import PLACES, Clips, Frontend, FrontendSettings, MaskedPair, Spectrogram
 from interpretability.grids import Grid
 from interpretability.lengths import LengthGroups
 from interpretability.probabilities import TASKS, MaskedLogits, predicted_class
 from interpretability.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 #: A class to explain: an index (of any integer type, also as a tensor of one) or a name; or one of these for each clip.
 Target = Tensor | np.ndarray | int | str | Sequence[int | str]
@@ -154,8 +158,6 @@ class Classifier(nn.Module):
         The values chosen, completed by those that follow from them.
     description : dict
         What its folder records about it; empty if it was not loaded from one.
-    notes : tuple of str
-        What a reader of its explanations has to know about it. Saved with it.
     feature_channels : tuple of int
         Channels of the feature maps, finest first.
     feature_strides : tuple of int or float
@@ -187,7 +189,7 @@ class Classifier(nn.Module):
         self.frontend = Frontend(FrontendSettings(**frontend) if isinstance(frontend, dict) else frontend)
         self.frozen = False
         self.description: dict = {}
-        self.notes: tuple[str, ...] = ()
+        self._notes: dict[str, str] = {}
         self.build()
 
     def build(self) -> None:
@@ -198,9 +200,22 @@ class Classifier(nn.Module):
         self.description = description
         return self
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its explanations has to know about it, as far as it has shown. Saved with it."""
+        return tuple(self._notes.values())
+
     def add_notes(self, *notes: str) -> None:
-        """Add to what a reader of its explanations has to know about it."""
-        self.notes += notes
+        """Add to :attr:`notes` what is not among them."""
+        for note in notes:
+            self.remark(note, note)
+
+    def remark(self, key: str, text: str, warn: bool = False) -> None:
+        """Add one note, if there is none of that key or text yet; ``warn``: log it, too."""
+        if key not in self._notes and text not in self.notes:
+            self._notes[key] = text
+            if warn:
+                logger.warning("%s: %s", self.title, text)
 
     def architecture(self) -> dict:
         """Return the settings as plain values, for saved folders: from them the constructor builds the same again."""
@@ -370,6 +385,17 @@ class Classifier(nn.Module):
         levels = zip(self.feature_rows(valid.shape[1]), self.feature_rows(valid.sum(1)), strict=True)
         return tuple(torch.arange(size, device=valid.device)[None] < count[:, None] for size, count in levels)
 
+    def logits_for_gradient(self, spectrogram: Spectrogram) -> Tensor:
+        """Return logits [B, C] in single precision, from which gradients go back to the magnitude.
+
+        Raises
+        ------
+        NoGradientError
+            If the classifier lets none through. What PyTorch says in the backward pass is the caller's: see
+            :func:`.gradient_errors`.
+        """
+        return check_gradient(self.title, self.classify(spectrogram).logits.float())
+
     def each_length_alone(
         self, network: Callable[[Tensor], ClassifierOutput], magnitude: Tensor, valid: Tensor | None
     ) -> ClassifierOutput:
@@ -426,6 +452,8 @@ class Classifier(nn.Module):
 
         Raises
         ------
+        NoGradientError
+            If the mask requires a gradient, and the classifier lets none through.
         UserError
             If the classifier gives a value that is not finite; not while gradients are computed.
         ValueError
@@ -434,6 +462,8 @@ class Classifier(nn.Module):
         if place not in PLACES:
             raise ValueError(f"place is {place!r}, expected one of {PLACES}")
         output = self.classify(pair.spectrogram) if place == "spectrogram" else self.classify_sound(pair.clips)
+        if pair.spectrogram.magnitude.requires_grad:
+            check_gradient(self.title, output.logits)
         if not torch.is_grad_enabled():  # in training the loss is checked, and a bad step can be left out
             self.check_finite(output.logits)
         return MaskedLogits(*output.logits.float().chunk(2))
@@ -443,10 +473,15 @@ class Classifier(nn.Module):
         finite = torch.isfinite(logits)  # [B, C]
         if not bool(finite.all()):
             raise UserError(
-                f"the classifier {self.NAME!r} gives NaN or infinity for {int((~finite.all(1)).sum())} of "
+                f"{self.title} gives NaN or infinity for {int((~finite.all(1)).sum())} of "
                 f"{len(logits)} sounds, in {int((~finite.all(0)).sum())} of {logits.shape[1]} outputs: its weights or "
                 "the scaling of its input are damaged; it cannot be explained"
             )
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"the classifier {self.NAME!r}"
 
     @property
     def thresholds(self) -> Tensor:

@@ -1,9 +1,10 @@
-"""Recording what the modules of a network return while it runs; no hook is left behind."""
+"""Running a network to look at it: what its modules return; no hook, no mode and no random state is left behind."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -45,3 +46,17 @@ def recorded_outputs(
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def in_evaluation(module: nn.Module) -> Iterator[None]:
+    """Run a model in evaluation mode, without gradients, while the block runs; modes and random numbers stay."""
+    modes = [(part, part.training) for part in module.modules()]
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    module.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

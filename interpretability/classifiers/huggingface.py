@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +23,6 @@ from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.files import expanded
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
-
-logger = logging.getLogger(__name__)
 
 #: What a configuration holds besides the architecture: class list, files, kinds of output.
 NOT_ARCHITECTURE = {
@@ -82,6 +79,7 @@ class HuggingFaceClassifier(WaveformClassifier):
 
     NAME = "huggingface"
     Settings = HuggingFaceSettings
+    ANSWERS = "logits"
 
     def __init__(
         self,
@@ -113,7 +111,6 @@ class HuggingFaceClassifier(WaveformClassifier):
         frontend = frontend_for(extractor.sample_rate) if frontend is None else frontend
         model = build_model(full) if model is None else model
         super().__init__(labels, frontend, task, model=model, layout=partial(family, extractor=extractor), **settings)
-        self._warned = False
         if self.layout.attention and self.layers:
             self.ACTIVATIONS = VARIANTS
         self.train()
@@ -127,6 +124,7 @@ class HuggingFaceClassifier(WaveformClassifier):
         layers: Sequence[str] | None = None,
         level: str = "none",
         scale: str = "mel",
+        thresholds: Sequence[float] | None = None,
     ) -> HuggingFaceClassifier:
         """Take a model and its feature extractor as ``from_pretrained`` of Transformers loads them.
 
@@ -138,7 +136,7 @@ class HuggingFaceClassifier(WaveformClassifier):
             In place of the configuration's.
         task : {"single", "multi"}, optional
             By default as the configuration's ``problem_type`` says.
-        layers, scale
+        layers, scale, thresholds
             As in the constructor.
         level : {"none", "peak"}
             The front end's level rule.
@@ -194,7 +192,16 @@ class HuggingFaceClassifier(WaveformClassifier):
         described = {"feature_extractor_type": kind} | {key: extractor[key] for key in known if key in extractor}
         rate = described.get("sampling_rate", known.get("sampling_rate", 16000))
         settings = {"config": known_settings(config.to_diff_dict()), "extractor": described}
-        return cls(labels, frontend_for(rate, level), task, model=model, **settings, layers=layers, scale=scale)
+        return cls(
+            labels,
+            frontend_for(rate, level),
+            task,
+            model=model,
+            **settings,
+            layers=layers,
+            scale=scale,
+            thresholds=thresholds,
+        )
 
     @property
     def extractor(self) -> Extractor:
@@ -205,20 +212,18 @@ class HuggingFaceClassifier(WaveformClassifier):
         self.extractor._apply(function, *args, **kwargs)
         return super()._apply(function, *args, **kwargs)
 
-    def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
+    @property
+    def longest(self) -> int | None:
+        """See :attr:`WaveformClassifier.longest`."""
+        return self.extractor.longest
+
+    def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Any:
+        """See :meth:`WaveformClassifier.outputs_of`."""
         wavs = functional.pad(wavs, (0, max(0, self.layout.shortest - wavs.shape[1])))
         arguments = self.extractor(wavs, lengths)
         dtype = next(self.module.parameters()).dtype
         arguments = {key: value.to(dtype) if value.is_floating_point() else value for key, value in arguments.items()}
         return self.module(**arguments, return_dict=True).logits
-
-    def classify_samples(self, wavs: Tensor, lengths: Tensor, n_frames: int) -> ClassifierOutput:
-        longest, hop = self.extractor.longest, self.frontend.settings.hop_length
-        if longest is not None and not self._warned and int(lengths.max()) > longest + hop:
-            self._warned = True
-            kind, seconds = type(self.module).__name__, longest / self.extractor.sample_rate
-            logger.warning("%s hears %.4g s: the first part of longer clips, and nothing of the rest", kind, seconds)
-        return super().classify_samples(wavs, lengths, n_frames)
 
     # ---------------------------------------------------------------------------------------------------- attention
 

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from interpretability.classifiers.hooks import recorded_outputs
+from interpretability.classifiers.hooks import in_evaluation, recorded_outputs
 from interpretability.errors import UserError, user_errors
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, hertz_from_mel, mel_from_hertz, window_centres
@@ -244,7 +244,9 @@ class Layout:
 
     def survey(self, run: Run) -> Survey:
         """Run the model on short sounds, to see which layers have an axis of time."""
-        names = [name for name, _ in self.module.named_modules() if name]
+        # Modules in TorchScript inside of others cannot be observed.
+        parts = self.module.named_modules()
+        names = [name for name, part in parts if name and not isinstance(part, torch.jit.ScriptModule)]
         short, long = (round(seconds * self.frontend.sample_rate) for seconds in PROBE_SECONDS[:2])
         one, two, longer = (self.shapes(run, names, *size) for size in ((short, 1), (short, 2), (long, 1)))
         always = [name for name in one if name in two and name in longer]
@@ -325,28 +327,21 @@ class Layout:
             measured.append(dataclasses.replace(layer, stride=stride, start=start, centre=start / 2))
         return measured
 
-    @torch.no_grad()
     def shapes(self, run: Run, names: Sequence[str], n_samples: int, batch: int = 1) -> dict[str, tuple[int, ...]]:
         """Run the model in eval mode on faint noise; return the shapes of its layers' outputs, in running order."""
         modules = dict(self.module.named_modules())
-        modes = [(module, module.training) for module in self.module.modules()]
         parameter = next(self.module.parameters(), None)
         device = torch.device("cpu") if parameter is None else parameter.device
         wavs = 0.1 * torch.randn(batch, n_samples, generator=torch.Generator().manual_seed(0)).to(device)
-        self.module.eval()
         seconds = n_samples / self.frontend.sample_rate
         advice = ": expected a model from waveforms [B, N] of any length N to logits [B, C]"
-        try:
-            with (
-                # The model may raise anything at input that it was not made for.
-                user_errors(f"{type(self.module).__name__} cannot be run on {seconds:.3g} s of sound", advice=advice),
-                torch.random.fork_rng([device] if device.type == "cuda" else []),
-                recorded_outputs({name: modules[name] for name in names}, _shape_of) as shapes,
-            ):
-                run(wavs, torch.full((batch,), n_samples, device=device))
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with (
+            # The model may raise anything at input that it was not made for.
+            user_errors(f"{type(self.module).__name__} cannot be run on {seconds:.3g} s of sound", advice=advice),
+            in_evaluation(self.module),
+            recorded_outputs({name: modules[name] for name in names}, _shape_of) as shapes,
+        ):
+            run(wavs, torch.full((batch,), n_samples, device=device))
         return shapes
 
     # ------------------------------------------------------------------------------------------ maps and cells

@@ -2,19 +2,24 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from interpretability.classifiers.check import LONG, SHORT, noise, resets_help, resets_of, same
+from interpretability.classifiers.hooks import in_evaluation
 from interpretability.classifiers.importing import build_module, imported_class
-from interpretability.classifiers.layers import tensor_of
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
-from interpretability.errors import UserError
+from interpretability.errors import UserError, user_errors
+from interpretability.files import expanded
 from interpretability.frontend import FrontendSettings
+from interpretability.probabilities import probabilities
 from interpretability.settings import setting
+from interpretability.weights import load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +36,7 @@ class ModuleSettings(WaveformSettings):
 
 
 class ModuleClassifier(WaveformClassifier):
-    """A module of PyTorch from waveforms [B, N] to logits [B, C], or to an output with ``logits``.
+    """A module of PyTorch from waveforms [B, N] to logits [B, C], or to an output that holds them (:func:`.answer_of`).
 
     Parameters
     ----------
@@ -43,6 +48,8 @@ class ModuleClassifier(WaveformClassifier):
     sample_rate : float, optional
         Of the sounds that the module takes, in Hz, in place of ``frontend``. If neither is given, a warning says which
         rate is assumed.
+    weights : path, optional
+        A file with the module's ``state_dict``, which is loaded into it.
     **settings
         The other fields of :class:`ModuleSettings`.
 
@@ -63,6 +70,7 @@ class ModuleClassifier(WaveformClassifier):
         *,
         module: nn.Module | str,
         sample_rate: float | None = None,
+        weights: str | Path | None = None,
         **settings: Any,
     ):
         before = torch.get_rng_state()
@@ -71,7 +79,9 @@ class ModuleClassifier(WaveformClassifier):
         else:
             settings["arguments"] = settings.get("arguments") or {}
             place, model = module, build_module(module, settings["arguments"])
-        by_chance = not torch.equal(before, torch.get_rng_state())
+        by_chance = weights is None and not torch.equal(before, torch.get_rng_state())
+        if weights is not None:
+            load_weights(model, expanded(weights))
         if frontend is None:
             frontend = frontend_of(place, sample_rate)
         elif sample_rate is not None:
@@ -97,9 +107,61 @@ class ModuleClassifier(WaveformClassifier):
             raise UserError(f"{place} is not the class of the model: define it at the top level of a module")
         return super().architecture()
 
-    def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
-        output = self.module(wavs)
-        return output.logits if hasattr(output, "logits") else tensor_of(output)
+    def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Any:
+        """See :meth:`WaveformClassifier.outputs_of`."""
+        return self.module(wavs)
+
+    def settle(self) -> None:
+        """See :meth:`WaveformClassifier.settle`: whether the model has a hidden state, takes batches and any length.
+
+        Raises
+        ------
+        UserError
+            If it cannot be run on a second of sound, or takes sounds of one length alone and ``input_length`` is not
+            given.
+        """
+        if self.settings.layers and isinstance(self.settings.layers[0], dict):
+            return  # it was saved by architecture(), and has all settings
+        rate, fixed = self.frontend.settings.sample_rate, self.settings.input_length
+        device = next((parameter.device for parameter in self.module.parameters()), "cpu")
+        n_samples = fixed or round(SHORT * rate)
+        wavs = noise(2, n_samples, device)
+
+        def run(sounds: Tensor) -> Tensor:
+            lengths = torch.full((len(sounds),), sounds.shape[1], device=sounds.device)
+            return probabilities(self.checked_logits(sounds, lengths).double(), self.task)
+
+        length = f"input_length={fixed}" if fixed else f"{n_samples / rate:.3g} s of sound"
+        advice = (
+            ": expected a model from waveforms [B, N] to logits [B, C]; if it takes sounds of one length alone, give "
+            "input_length, in samples"
+        )
+        with in_evaluation(self.module):
+            # The model may raise anything at input that it was not made for.
+            with user_errors(f"{self.title} cannot be run on {length}", advice=advice):
+                first, _, again = run(wavs[:1]), run(wavs[1:]), run(wavs[:1])
+            stable = same(first, again)
+            if not stable and self.settings.reset_state is None and resets_of(self.module):
+                stable = resets_help(self.module, lambda: run(wavs[:1]))
+                if stable:
+                    self.settings = dataclasses.replace(self.settings, reset_state=True)
+                    self.remark("state", "keeps a hidden state, which is reset before each run", warn=True)
+            if self.settings.one_by_one is None and not self._takes_two(run, wavs, stable):
+                self.settings = dataclasses.replace(self.settings, one_by_one=True)
+                self.remark("one_by_one", "takes one sound at a time: sounds are run one by one", warn=True)
+            if fixed is None:
+                longer = f"{self.title} runs on {length}, but not on {LONG:g} s"
+                with user_errors(longer, advice=f": give the length that it takes, such as input_length={n_samples}"):
+                    run(torch.cat([wavs[:1]] * round(LONG / SHORT), dim=1))
+
+    @staticmethod
+    def _takes_two(run: Callable[[Tensor], Tensor], wavs: Tensor, stable: bool) -> bool:
+        """Return whether a batch of two sounds [2, N] gives what each gives alone, if answers are stable."""
+        try:
+            both = run(wavs)
+        except Exception:  # whatever a model raises that takes one sound
+            return False
+        return not stable or same(both, torch.cat([run(wavs[:1]), run(wavs[1:])]))
 
 
 def frontend_of(place: str, sample_rate: float | None, level: str = "none") -> FrontendSettings:

@@ -11,6 +11,7 @@ from interpretability.classifiers.folder import load_classifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.classifiers.layers import SCALES
 from interpretability.classifiers.module import ModuleClassifier, frontend_of
+from interpretability.classifiers.outputs import KINDS, POOLS
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.errors import MissingError, UserError, shown
 from interpretability.files import expanded
@@ -18,7 +19,6 @@ from interpretability.frontend import LEVEL_RULES
 from interpretability.probabilities import TASKS
 from interpretability.reading import parse_json, read_text
 from interpretability.settings import Settings, setting
-from interpretability.weights import load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,14 @@ class SourceSettings(Settings):
     arguments: dict | None = setting(None, "what the class of the model is called with")
     weights: str | Path | None = setting(None, "file with the state_dict of the model; none: it is untrained")
     logit_scale: float | None = setting(None, "factor of the model's outputs", above=0)
+    output: str | None = setting(None, "what the model's outputs are", choices=(None, *KINDS))
+    pool: str | None = setting(None, "how outputs for each frame become one", choices=(None, *POOLS))
+    thresholds: tuple[float, ...] | None = setting(
+        None, "probability from which on a class counts as heard, one for each", above=0, below=1
+    )
+    input_length: int | None = setting(None, "length of every sound that the model takes", unit="samples", least=1)
+    one_by_one: bool | None = setting(None, "run sounds one by one")
+    reset_state: bool | None = setting(None, "reset the model's hidden state before each run")
 
 
 def open_classifier(source: str | Path, trust_remote_code: bool = False, **settings) -> Classifier:
@@ -129,6 +137,12 @@ def open_torch(
     scale: str = "mel",
     arguments: Mapping | None = None,
     weights: str | Path | None = None,
+    output: str | None = None,
+    pool: str = "mean",
+    thresholds: Sequence[float] | None = None,
+    input_length: int | None = None,
+    one_by_one: bool | None = None,
+    reset_state: bool | None = None,
 ) -> ModuleClassifier:
     """Build a module of PyTorch and load its weights.
 
@@ -142,8 +156,8 @@ def open_torch(
         In Hz; a warning says which one is assumed if it is not given.
     task : {"single", "multi"}, optional
         By default one label per clip, or ``multi`` for a detector of one class.
-    layers, scale
-        As in :class:`~interpretability.classifiers.module.ModuleClassifier`.
+    layers, scale, output, pool, thresholds, input_length, one_by_one, reset_state
+        As in :class:`~interpretability.classifiers.module.ModuleSettings`.
     level : {"none", "peak"}
         The front end's level rule.
     arguments : dict, optional
@@ -163,11 +177,16 @@ def open_torch(
         module=place,
         arguments=arguments or {},
         layers=layers,
+        weights=None if str(weights) == UNTRAINED else weights,
         scale=scale,
+        output=output,
+        pool=pool,
+        thresholds=thresholds,
+        input_length=input_length,
+        one_by_one=one_by_one,
+        reset_state=reset_state,
     )
-    if weights is not None and str(weights) != UNTRAINED:
-        load_weights(classifier.module, expanded(weights))
-    elif classifier.built_by_chance:
+    if classifier.built_by_chance:
         classifier.add_notes(OWN_WEIGHTS)
         if weights is None:
             logger.warning(

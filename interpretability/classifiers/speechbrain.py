@@ -139,6 +139,8 @@ class SpeechBrainClassifier(WaveformClassifier):
         level: str = "none",
         scale: str = "mel",
         logit_scale: float | None = None,
+        output: str | None = None,
+        thresholds: Sequence[float] | None = None,
     ) -> SpeechBrainClassifier:
         """Load a folder that SpeechBrain's ``from_hparams`` takes, offline; nothing is written.
 
@@ -148,7 +150,7 @@ class SpeechBrainClassifier(WaveformClassifier):
             Holds ``hyperparams.yaml``, the label encoder and the weights.
         labels : sequence of str, optional
             Class names; those of the folder's label encoder if not given.
-        task, layers, scale, logit_scale
+        task, layers, scale, logit_scale, output, thresholds
             As in the constructor.
         level : {"none", "peak"}
             The front end's level rule; SpeechBrain has none.
@@ -183,13 +185,15 @@ class SpeechBrainClassifier(WaveformClassifier):
             if isinstance(module, InputNormalization) and module.norm_type == "global"
         }
         settings = {"hyperparams": _dump(kept), "statistics": statistics, "logit_scale": logit_scale}
+        settings |= {"layers": layers, "scale": scale, "output": output, "thresholds": thresholds}
         # SpeechBrain's own classes resample with this filter.
-        classifier = cls(labels, frontend_for(rate, level, "published"), task, **settings, layers=layers, scale=scale)
+        classifier = cls(labels, frontend_for(rate, level, "published"), task, **settings)
         with torch.no_grad():
             classifier.module.take(built["modules"])
         return classifier
 
-    def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
+    def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
+        """See :meth:`WaveformClassifier.outputs_of`."""
         return self.settings.logit_scale * self.module(wavs, lengths.to(wavs) / wavs.shape[1])
 
 

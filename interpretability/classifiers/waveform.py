@@ -13,10 +13,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
+from interpretability.classifiers.check import reset_state
+from interpretability.classifiers.gradient import gradient_errors
 from interpretability.classifiers.hooks import recorded_outputs
-from interpretability.classifiers.layers import PROBE_SECONDS, SCALES, LayerInfo, Layout, map_of
+from interpretability.classifiers.layers import PROBE_SECONDS, SCALES, FeatureLayer, LayerInfo, Layout, map_of
+from interpretability.classifiers.outputs import KINDS, POOLS, Answer, answer_of
 from interpretability.errors import UserError, first_line
 from interpretability.frontend import Clips, FrontendSettings, Spectrogram
 from interpretability.grids import Grid
@@ -51,6 +55,12 @@ def frontend_for(
     return FrontendSettings(sample_rate=int(sample_rate), n_fft=n_fft, level=level, resampling=resampling)
 
 
+SOFTMAX = (
+    "lie in [0, 1] and sum to 1: they are taken for probabilities (output=probabilities; output=logits takes them for "
+    "scores before a softmax)"
+)
+
+
 @dataclass(frozen=True)
 class WaveformSettings(Settings):
     """Settings of every classifier that takes waveforms."""
@@ -62,6 +72,32 @@ class WaveformSettings(Settings):
         "mel",
         "scale on which the columns of maps with a frequency axis are evenly spaced, lowest first",
         choices=SCALES,
+    )
+    output: str | None = setting(
+        None,
+        "what the model's outputs are; null: logits, or probabilities where they lie in [0, 1] and sum to 1",
+        choices=(None, *KINDS),
+    )
+    pool: str = setting(
+        "mean", "how outputs for each frame become one: the mean of their probabilities, or the highest", choices=POOLS
+    )
+    thresholds: tuple[float, ...] | None = setting(
+        None,
+        "probability of each class from which on a multi-label head is taken to hear it; null: 0.5 each",
+        above=0,
+        below=1,
+    )
+    input_length: int | None = setting(
+        None,
+        "length of every sound that the model takes: longer ones are cut, shorter ones padded with zeros; null: any",
+        unit="samples",
+        least=1,
+    )
+    one_by_one: bool | None = setting(
+        None, "run sounds one by one; null: where the model takes no more than one at once"
+    )
+    reset_state: bool | None = setting(
+        None, "reset the model's hidden state before each run; null: where the same sound twice shows that it has one"
     )
 
 
@@ -93,6 +129,8 @@ class WaveformClassifier(Classifier):
     """
 
     Settings = WaveformSettings
+    #: What the outputs are known to be, whatever they look like; None: the settings say it, or the first answer.
+    ANSWERS: str | None = None
 
     def __init__(
         self,
@@ -105,12 +143,52 @@ class WaveformClassifier(Classifier):
         **settings: Any,
     ):
         super().__init__(labels, frontend_for(16000) if frontend is None else frontend, task, **settings)
+        thresholds = self.settings.thresholds
+        if thresholds is not None and (task != "multi" or len(thresholds) != len(self.labels)):
+            raise UserError(
+                f"got {len(thresholds)} thresholds and task {task!r}, expected none, or one for each of the "
+                f"{len(self.labels)} classes with task 'multi'"
+            )
         self.module = model
         self.layout = layout(model, self.frontend.settings, self.settings.scale)
-        self.layers = self.layout.select(self.settings.layers, self.checked_logits)
+        self._kinds: set[str] = set()  # what answers can be, as long as it is open
+        self.settle()
+        self.layers = self.choose_layers()
         self.settings = dataclasses.replace(self.settings, layers=tuple(map(dataclasses.asdict, self.layers)))
 
+    def settle(self) -> None:
+        """Find out, before layers are chosen, what the settings leave open about how the model has to be run."""
+
+    def choose_layers(self) -> tuple[FeatureLayer, ...]:
+        """Return the layers whose outputs are feature maps, finest first; none where their outputs cannot be had."""
+        obstacle = self.obstacle()
+        if not obstacle:
+            return self.layout.select(self.settings.layers, self.checked_logits)
+        if self.settings.layers:
+            raise UserError(f"{self.title} has no feature maps ({obstacle}): leave layers out")
+        self.remark("layers", f"no feature maps: {obstacle}")
+        return ()
+
+    def obstacle(self) -> str:
+        """Say why outputs of layers cannot be had; "" if they can."""
+        if isinstance(self.module, torch.jit.ScriptModule):
+            return "it is a TorchScript module, whose layers cannot be observed"
+        if self.settings.input_length is not None:
+            return "it takes sounds of one length"
+        return "it takes one sound at a time" if self.settings.one_by_one else ""
+
     # ------------------------------------------------------------------------------------------------ the contract
+
+    @property
+    def title(self) -> str:
+        """See :attr:`Classifier.title`."""
+        return type(self.module).__name__
+
+    @property
+    def thresholds(self) -> Tensor:
+        """See :attr:`Classifier.thresholds`."""
+        own = self.settings.thresholds
+        return super().thresholds if own is None else torch.tensor(own, dtype=torch.float64)
 
     @property
     def feature_channels(self) -> tuple[int, ...]:
@@ -185,7 +263,11 @@ class WaveformClassifier(Classifier):
         -------
         ClassifierOutput
         """
-        together = self.training or self.layout.takes_lengths
+        longest, hop = self.longest, self.frontend.settings.hop_length
+        if longest is not None and int(lengths.max()) > longest + hop:
+            seconds = longest / self.frontend.settings.sample_rate
+            self.remark("longest", f"hears {seconds:.4g} s: the first part of longer sounds, nothing of the rest", True)
+        together = self.training or self.layout.takes_lengths or self.settings.input_length is not None
         groups = LengthGroups(lengths.max().expand(len(lengths)) if together else lengths)
         parts = groups.run(lambda index, size: self.run_together(wavs[index, :size], lengths[index]))
         # Rows of the batch's grids; those of a clip are the first ones.
@@ -226,12 +308,56 @@ class WaveformClassifier(Classifier):
 
     # -------------------------------------------------------------------------------------- what adapters override
 
-    def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
-        """Run the model on waveforms [b, N] and return its logits [b, C].
+    @property
+    def longest(self) -> int | None:
+        """Samples that the model hears: of longer sounds the first ones. None if there is no limit."""
+        return self.settings.input_length
+
+    def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Any:
+        """Run the model on waveforms [b, N] and return what it answers.
 
         ``lengths`` [b] are in samples. They are all N, except where the layout ``takes_lengths``, or in training.
+
+        Returns
+        -------
+        object
+            Logits or probabilities [b, C], or of each frame [b, T, C]; a tensor, an array, or what holds one
+            (:func:`.answer_of`).
         """
         raise NotImplementedError
+
+    def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
+        """Run the model on waveforms [b, N] and return its answer as logits [b, C]."""
+        output = self.outputs_of(wavs, lengths)
+        answer = answer_of(output, self.title, len(wavs), len(self.labels))
+        if answer.framewise:
+            of_frames = "the mean of its frames" if self.settings.pool == "mean" else "the highest of its frames"
+            self.remark("pool", f"the probability of a class is {of_frames} (pool={self.settings.pool})")
+        return answer.logits(self.task, self._are_probabilities(answer), self.settings.pool)
+
+    def _are_probabilities(self, answer: Answer) -> bool:
+        """Return whether an answer holds probabilities. What was not stated is settled, and said, on the first call."""
+        stated = self.settings.output or self.ANSWERS
+        if stated is None and "logits" not in self._kinds:
+            first = not self._kinds
+            kind = answer.kind()
+            self._kinds.add(kind)
+            if first and kind == "softmax":
+                stated = "probabilities"
+                self.settings = dataclasses.replace(self.settings, output=stated)
+                self.remark("output", f"its outputs {SOFTMAX}", warn=True)
+            elif first and kind == "sigmoid":
+                self.remark("output", self._open_output(), warn=True)
+            elif kind == "logits":
+                self._notes.pop("output", None)
+        return stated == "probabilities"
+
+    def _open_output(self) -> str:
+        more = "" if self.task == "multi" else ", and task=multi, as they do not sum to 1"
+        return (
+            "its outputs lie in [0, 1], as probabilities do, and are taken for logits: if they are probabilities, give "
+            f"output=probabilities{more}; if not, output=logits"
+        )
 
     def run_together(self, wavs: Tensor, lengths: Tensor) -> ClassifierOutput:
         """Classify sounds [b, N] in one pass.
@@ -240,7 +366,8 @@ class WaveformClassifier(Classifier):
         """
         modules = dict(self.module.named_modules())
         try:
-            with recorded_outputs({layer.name: modules[layer.name] for layer in self.layers}, map_of) as recorded:
+            watched = {layer.name: modules[layer.name] for layer in self.layers}
+            with gradient_errors(self.title), recorded_outputs(watched, map_of) as recorded:
                 logits = self.checked_logits(wavs, lengths)
         except RuntimeError as error:
             seconds = wavs.shape[1] / self.frontend.settings.sample_rate
@@ -248,14 +375,15 @@ class WaveformClassifier(Classifier):
                 raise
             # It runs on longer sounds: its windows or kernels are longer than this one.
             raise UserError(
-                f"{type(self.module).__name__} cannot be run on {seconds:.3g} s of sound ({first_line(error)}): "
-                "give a longer one"
+                f"{self.title} cannot be run on {seconds:.3g} s of sound ({first_line(error)}): give a longer one"
             ) from error
         n_frames = self.frontend.n_frames(wavs.shape[1])
         maps = []
         for layer in self.layers:
             if layer.name in recorded:
-                maps.append(self.layout.fit_rows(layer, self.layout.to_map(layer, recorded[layer.name]), n_frames))
+                found = recorded[layer.name]
+                found = found.clone() if found.is_inference() else found
+                maps.append(self.layout.fit_rows(layer, self.layout.to_map(layer, found), n_frames))
             elif self.training:  # some transformers drop blocks at random
                 size = layer.rows(n_frames, self.frontend.settings.hop_length)
                 maps.append(logits.new_zeros(len(wavs), layer.channels, size, layer.columns))
@@ -269,13 +397,19 @@ class WaveformClassifier(Classifier):
             wavs = wavs.to(parameter.dtype)
         # CUDA's own recurrent layers have no gradient in eval mode.
         recurrent = wavs.is_cuda and any(isinstance(module, nn.RNNBase) for module in self.module.modules())
+        size = self.settings.input_length
+        if size is not None:
+            wavs = functional.pad(wavs[:, :size], (0, max(0, size - wavs.shape[1])))
+            lengths = lengths.clamp(max=size)
+        ways = [slice(None)]
+        if self.settings.one_by_one:
+            ways = [slice(index, index + 1) for index in range(len(wavs))]
         with torch.backends.cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext():
-            logits = self.logits_of(wavs, lengths)
-        wanted = (len(wavs), len(self.labels))
-        if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted:
-            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise UserError(
-                f"{type(self.module).__name__} gave {got} for {wanted[0]} sounds, expected logits {wanted}: "
-                f"one for each of the {len(self.labels)} classes"
-            )
-        return logits
+            parts = []
+            for way in ways:
+                if self.settings.reset_state:
+                    reset_state(self.module)
+                # A copy, which the model may change in place.
+                logits = self.logits_of(wavs[way].clone(), lengths[way])
+                parts.append(logits.clone() if logits.is_inference() else logits)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from interpretability.classifiers import save_classifier
+from interpretability.classifiers.check import check_classifier
 from interpretability.classifiers.sources import open_classifier
 from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.errors import UserError
@@ -70,6 +71,9 @@ def import_classifier(options: argparse.Namespace) -> None:
             raise UserError(f"{options.source}: the feature maps of a classifier {classifier.NAME!r} cannot be chosen")
         print(layer_table(classifier))
         return
+    check_classifier(classifier)
+    for note in classifier.notes:
+        print(f"note: {note}")
     save_classifier(classifier, options.out, {"source": options.source})
     settings = classifier.frontend.settings
     print(

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from interpretability.classifiers import Classifier, open_classifier
+from interpretability.classifiers.check import SHORT, ModelCheck, check_classifier
 from interpretability.command_line import check_device
 from interpretability.data.audio import read_audio
 from interpretability.dictionary import Dictionary, DictionarySettings, collect_frames, learn_dictionary
@@ -54,13 +55,14 @@ def interpret(arguments: argparse.Namespace) -> None:
         wav = read_sound(sound, classifier)
     else:
         classifier, source = _open(arguments), arguments.classifier
+        check = check_classifier(classifier)
         if arguments.list_methods:
-            print(list_methods(classifier))
+            print(list_methods(classifier, check))
             return
         sound = _one_path(arguments)
         wav = read_sound(sound, classifier)
         check_classifier_runs(classifier, wav.to(arguments.device), sound)
-        method = arguments.method or DEFAULT_METHOD
+        method = arguments.method or default_method(check)
         kind, settings = method_class(method), parse_settings(arguments.settings)
         if method in ATTRIBUTIONS:
             settings = {"attribution": method, **settings}
@@ -143,20 +145,26 @@ def own_dictionary(classifier: Classifier, wav: Tensor, sound: Path, n_component
     )
 
 
-def list_methods(classifier: Classifier) -> str:
+def default_method(check: ModelCheck) -> str:
+    """Return the method that is used if none is named: one that works on the classifier."""
+    return DEFAULT_METHOD if check.gradient else NMF.NAME
+
+
+def list_methods(classifier: Classifier, check: ModelCheck) -> str:
     """Return what can be done with this classifier, one line per method."""
     lines = [f"{classifier.NAME} classifier of {len(classifier.labels)} classes ({classifier.task}-label)"]
+    lines += [f"note: {note}" for note in classifier.notes]
     lines.append("Without training (--method; --list_settings METHOD):")
-    for name in ATTRIBUTIONS:
-        lines.append(f"  {name}: a gradient method" + (" (the default)" if name == DEFAULT_METHOD else ""))
+    default = default_method(check)
+    for name in ATTRIBUTIONS if check.gradient else ():
+        lines.append(f"  {name}: a gradient method" + (" (the default)" if name == default else ""))
     for trainable in (False, True):
         if trainable:
             lines.append(f"To be trained: {_how_to_train('NAME')}:")
         for name, kind in METHODS.items():
-            if kind.trainable == trainable:
-                lines.append(
-                    f"  {name}: " + "; ".join(text for text in (kind.SUMMARY, kind.remark(classifier)) if text)
-                )
+            if kind.trainable == trainable and (check.gradient or not kind.needs_gradient):
+                remarks = (kind.SUMMARY, kind.remark(classifier), "the default" if name == default else "")
+                lines.append(f"  {name}: " + "; ".join(text for text in remarks if text))
     return "\n".join(lines)
 
 
@@ -227,9 +235,9 @@ def check_classifier_runs(classifier: Classifier, wav: Tensor, sound: Path) -> N
         raise
     except Exception as error:  # whatever the model raises
         seconds = len(wav) / classifier.frontend.settings.sample_rate
-        reason = first_line(error)
+        advice = "give a longer one" if seconds < SHORT else f"it runs on {SHORT:g} s; give a sound of another length"
         raise UserError(
-            f"{sound}: the classifier cannot be run on {seconds:.3g} s of sound ({reason}): give a longer one"
+            f"{sound}: the classifier cannot be run on {seconds:.3g} s of sound ({first_line(error)}): {advice}"
         ) from error
 
 

@@ -61,6 +61,8 @@ class Interpreter(nn.Module):
         What it is, in a few words: for lists of methods.
     trainable : bool
         Whether there is anything to train.
+    needs_gradient : bool
+        Whether it can do nothing with a classifier that lets no gradient through.
     uses_masked_logits : bool
         Whether the training objective needs the classifier's answer to In and Out.
     description : dict
@@ -77,6 +79,7 @@ class Interpreter(nn.Module):
     SUMMARY = ""
     Settings: type[MethodSettings] = MethodSettings
     trainable = True
+    needs_gradient = False
     uses_masked_logits = False
 
     def __init__(self, classifier: Classifier, **settings: Any):

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interpretability.classifiers.base import AnalysedBatch
+from interpretability.classifiers.gradient import gradient_errors
 from interpretability.explanation import Interpretation
 from interpretability.methods.base import Interpreter, MethodSettings, hide_invalid
 from interpretability.metrics.areas import keep_top
@@ -88,6 +89,7 @@ class Gradients(Interpreter):
     SUMMARY = "what the decision is sensitive to, bin by bin, through Captum"
     Settings = GradientsSettings
     trainable = False
+    needs_gradient = True
 
     @property
     def title(self) -> str:
@@ -152,7 +154,7 @@ class Gradients(Interpreter):
         # Which clip each row is: Captum repeats it as it repeats the inputs.
         which = torch.arange(len(batch), device=inputs.device)
         at_once = max(1, CHUNK_FRAMES // inputs.shape[1])
-        with torch.enable_grad():
+        with torch.enable_grad(), gradient_errors(self.classifier.title):
             if self.settings.attribution == "smoothgrad":
                 return self._smooth(score, inputs, which, at_once).detach().to(inputs.dtype)
             kinds = {"saliency": Saliency, "input_x_gradient": InputXGradient}
@@ -182,8 +184,9 @@ class Gradients(Interpreter):
         def score(log_magnitude: Tensor, which: Tensor) -> Tensor:
             # The derivative of the clamp at 0 is 1: silent bins keep their gradient.
             magnitude = torch.expm1(log_magnitude.clamp(min=0))
-            output = self.classifier.classify(replace(batch.spectrogram[which], magnitude=magnitude))
-            return log_odds(output.logits.float(), batch.target[which], self.classifier.task)
+            spectrogram = replace(batch.spectrogram[which], magnitude=magnitude)
+            logits = self.classifier.logits_for_gradient(spectrogram)
+            return log_odds(logits, batch.target[which], self.classifier.task)
 
         return score
 

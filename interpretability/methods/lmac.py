@@ -96,6 +96,7 @@ class LMAC(Interpreter):
     SUMMARY = "a mask that keeps the decision, and without which it is lost"
     Settings = LMACSettings
     uses_masked_logits = True
+    needs_gradient = True
 
     def __init__(self, classifier: Classifier, **settings):
         super().__init__(classifier, **settings)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
+from interpretability.classifiers.gradient import gradient_errors
 from interpretability.dictionary import (
     DIVERGENCES,
     EPSILON,
@@ -167,9 +168,10 @@ class NMF(Interpreter):
 
     def _gradient(self, clip: Spectrogram, target: Tensor, parts: _Shares) -> Tensor:
         """Return gradient times component, [K]."""
-        with torch.enable_grad():
+        with torch.enable_grad(), gradient_errors(self.classifier.title):
             mask = torch.ones_like(clip.magnitude, requires_grad=True)
-            score = log_odds(self._logits(clip, mask).double(), target, self.classifier.task).sum()
+            logits = self.classifier.logits_for_gradient(self._masked(clip, mask))
+            score = log_odds(logits.double(), target, self.classifier.task).sum()
             (gradient,) = torch.autograd.grad(score, mask)  # [1, T, F]
         # No component sounds in silence, where some networks have no gradient.
         gradient = gradient.masked_fill(~gradient.isfinite(), 0)
@@ -177,12 +179,13 @@ class NMF(Interpreter):
 
     def _probability_of(self, clip: Spectrogram, masks: Tensor, target: Tensor) -> Tensor:
         """Return the class's probability under each of the masks [n, T, F] of one clip, [n] float64."""
-        return self._probability(self._logits(clip, masks), target.expand(len(masks)))
+        logits = self.classifier.classify(self._masked(clip, masks)).logits.float()
+        return self._probability(logits, target.expand(len(masks)))
 
-    def _logits(self, clip: Spectrogram, masks: Tensor) -> Tensor:
+    def _masked(self, clip: Spectrogram, masks: Tensor) -> Spectrogram:
+        """Return one clip under each of the masks [n, T, F]."""
         repeated = clip[torch.zeros(len(masks), dtype=torch.int64, device=masks.device)]
-        masked = apply_mask(repeated.magnitude, masks, self.settings.apply)
-        return self.classifier.classify(replace(repeated, magnitude=masked)).logits.float()
+        return replace(repeated, magnitude=apply_mask(repeated.magnitude, masks, self.settings.apply))
 
     def _probability(self, logits: Tensor, target: Tensor) -> Tensor:
         return class_probability(logits, target, self.classifier.task).p

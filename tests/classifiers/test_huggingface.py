@@ -193,7 +193,7 @@ def test_models_of_fixed_size_hear_the_first_part_of_a_long_clip(folders, kind, 
     cut[:, size:] = noise(1, 3 * RATE - size, seed=5)
     with caplog.at_level(logging.WARNING):
         first, second = (classifier.classify(spectrogram_of(classifier, wavs)) for wavs in (long, cut))
-    hints = [record for record in caplog.records if "the first part of longer clips" in record.getMessage()]
+    hints = [record for record in caplog.records if "the first part of longer sounds" in record.getMessage()]
     assert len(hints) == 1
     torch.testing.assert_close(first.logits, second.logits, rtol=0, atol=2e-3)  # but for what the cut itself changes
     torch.testing.assert_close(first.logits[0], pipeline(folders[kind], long[0]), rtol=0, atol=1e-4)

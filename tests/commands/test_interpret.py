@@ -7,6 +7,8 @@ import json
 import math
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -499,12 +501,34 @@ class Model(torch.nn.Module):
         (tmp_path / "modules" / "model_of_anybody.py").write_text(self.MODEL, "utf-8")
         monkeypatch.syspath_prepend(str(tmp_path / "modules"))
         settings = ["labels=['cat', 'dog']", "arguments={'classes': 2}", f"sample_rate={tiny.RATE}"]
+        settings += ["weights=none", "output=logits"]
         return ["--classifier", "torch:model_of_anybody:Model", "--classifier_settings", *settings]
 
     def test_a_module_of_pytorch(self, interpret, module, sound, out):
         outcome = interpret(sound, "--out", out, *module)
         assert outcome.code == 0, outcome.err
         assert check_results(out, 4000)[0]["predicted"] in ("cat", "dog")
+
+    def test_a_model_without_gradient_gets_a_method_that_works(self, interpret, module, sound, out):
+        """By default, and as the only ones that are listed; the others say why not."""
+        path = next(path for path in sys.path if path.endswith("modules"))
+        model = self.MODEL.replace("return self.head(", "with torch.no_grad(): return self.head(")
+        (Path(path) / "model_without_gradient.py").write_text(model, "utf-8")
+        module = [part.replace("model_of_anybody", "model_without_gradient") for part in module]
+        outcome = interpret(sound, "--out", out, *module)
+        assert outcome.code == 0, outcome.err
+        assert json.loads((out / "explanation.json").read_text("utf-8"))["method"] == "nmf"
+        assert "note: lets no gradient through (torch.no_grad, detach or NumPy in it)" in outcome.out
+        listed = interpret(*module, "--list_methods").out
+        assert (
+            "  nmf: components that carry the decision, of a dictionary or of the sound itself; the default" in listed
+        )
+        for name in (*ATTRIBUTIONS, "gradients", "lmac"):
+            assert f"  {name}: " not in listed
+        assert "lets no gradient through" in listed
+        shutil.rmtree(out)
+        refused = interpret(sound, "--out", out, *module, "--method", "saliency")
+        refuse(refused, out, "lets no gradient through", "such as nmf")
 
     def test_a_sound_that_the_model_refuses(self, interpret, module, tmp_path, out):
         soundfile.write(tmp_path / "short.wav", noise(1500), tiny.RATE)

@@ -168,7 +168,10 @@ REGISTRY_OF_METHODS = ("folder", "__init__")
 
 #: Modules of classifiers/ that hold what classifiers share; each may import those before it.
 SHARED_BY_CLASSIFIERS = (
+    "gradient",
     "base",
+    "check",
+    "outputs",
     "hooks",
     "importing",
     "trust",

@@ -1,0 +1,60 @@
+"""Whether a model lets gradients through, said in one line where it does not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from interpretability.errors import UserError
+
+#: What PyTorch says where there is no gradient -> what the model does.
+CAUSES = {
+    "Can't call numpy()": "it computes with NumPy",
+    "Inference tensors": "it runs in inference mode",
+    "inference tensor": "it runs in inference mode",
+    "inplace operation": "it changes what it computes with in place",
+    "in-place operation": "it changes what it computes with in place",
+    "not have been used in the graph": "its answer does not depend on its input",
+    "does not require grad": "torch.no_grad, detach or NumPy in it",
+    "derivative for": "one of its operations has no derivative",
+    "not differentiable": "one of its operations has no derivative",
+}
+
+
+class NoGradientError(UserError):
+    """A model lets no gradient through, and what was asked for needs it."""
+
+    def __init__(self, name: str, cause: str):
+        super().__init__(
+            f"{name} lets no gradient through ({cause}): gradient methods and methods trained on its answers cannot be "
+            "used; take one that only asks for its answers, such as nmf with relevance=removal"
+        )
+        self.cause = cause
+
+
+@contextlib.contextmanager
+def gradient_errors(name: str) -> Iterator[None]:
+    """Turn what PyTorch says where a gradient stops into a :class:`NoGradientError` about the model of that name."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause = next((cause for words, cause in CAUSES.items() if words in str(error)), None)
+        if cause is None or not torch.is_grad_enabled():
+            raise
+        raise NoGradientError(name, cause) from error
+
+
+def check_gradient(name: str, answer: Tensor) -> Tensor:
+    """Return a model's answer, computed from an input that requires a gradient, if it carries one.
+
+    Raises
+    ------
+    NoGradientError
+        If it does not.
+    """
+    if torch.is_grad_enabled() and not answer.requires_grad:
+        raise NoGradientError(name, CAUSES["does not require grad"])
+    return answer

@@ -1,0 +1,162 @@
+"""What a model of another library answers with, brought to logits [B, C]: the right entry, frames, probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from interpretability.errors import UserError
+
+KINDS = ("logits", "probabilities")
+POOLS = ("mean", "max")
+#: How far the sum of probabilities may be from 1.
+SUM_TOLERANCE = 1e-3
+#: Entries within entries are looked at to this depth.
+DEPTH = 3
+#: At most so many entries are named in an error.
+MOST_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer, as it gave it.
+
+    Attributes
+    ----------
+    values : Tensor [B, C] or [B, T, C]
+        One value for each class, of each clip or of each frame.
+    entry : str
+        Name of the entry of a mapping, or number of the member of a tuple, that holds them; "" for the output itself.
+    """
+
+    values: Tensor
+    entry: str = ""
+
+    @property
+    def framewise(self) -> bool:
+        """Whether there is a value for each frame."""
+        return self.values.ndim == 3
+
+    def kind(self) -> str:
+        """Say what the values can be: ``softmax`` (they sum to 1), ``sigmoid`` (they lie in [0, 1]) or ``logits``."""
+        values = self.values.detach().double()
+        if not bool(torch.isfinite(values).all()) or bool(((values < 0) | (values > 1)).any()):
+            return "logits"
+        sums = values.sum(-1)
+        return "softmax" if values.shape[-1] > 1 and bool(((sums - 1).abs() < SUM_TOLERANCE).all()) else "sigmoid"
+
+    def logits(self, task: str, probabilities: bool, pool: str) -> Tensor:
+        """Return the answer as logits [B, C]: what their softmax (or sigmoid) gives back is the model's probability.
+
+        Parameters
+        ----------
+        task : {"single", "multi"}
+        probabilities : bool
+            The values are probabilities. Of one label per clip their logarithm is taken, of several their log odds.
+        pool : {"mean", "max"}
+            Over frames: the mean of their probabilities, or the highest of each class.
+        """
+        if self.framewise:
+            return _pooled(self.values, task, probabilities, pool)
+        if not probabilities:
+            return self.values
+        values = self.values.float() if self.values.dtype in (torch.float16, torch.bfloat16) else self.values
+        return values.clamp(min=_least(values)).log() if task == "single" else _log_odds(values)
+
+
+def answer_of(output: Any, name: str, n_clips: int, n_classes: int) -> Answer:
+    """Find the answer in what a model returned: a tensor or an array, or one in a mapping, a tuple or an object.
+
+    Of several entries whose last axis has one place for each class, ``logits`` is taken, else the first with one value
+    for each class and clip, else the first with one for each frame.
+
+    Parameters
+    ----------
+    output : object
+    name : str
+        Of the model, for errors.
+    n_clips, n_classes : int
+        Numbers of sounds B and of classes C.
+
+    Raises
+    ------
+    UserError
+        If there is no such entry.
+    """
+    found, fitting = [], []
+    for entry, values in _tensors(output):
+        found.append(f"{entry} {tuple(values.shape)}".strip())
+        fitted = _fitted(values, n_clips, n_classes)
+        if fitted is not None:
+            fitting.append(Answer(fitted, entry))
+    if not fitting:
+        got = ", ".join(found[:MOST_NAMED]) + (f" and {len(found) - MOST_NAMED} more" if found[MOST_NAMED:] else "")
+        raise UserError(
+            f"{name} gave {got or type(output).__name__} for {n_clips} sounds, expected logits {(n_clips, n_classes)}: "
+            f"one for each of the {n_classes} classes"
+        )
+    return min(fitting, key=lambda answer: (answer.entry.rpartition(".")[2] != "logits", answer.framewise))
+
+
+def _tensors(output: Any, entry: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of numbers in a model's output, with the names of their entries."""
+    if isinstance(output, Tensor):
+        if output.dtype != torch.bool and not output.is_complex():
+            yield entry, output if output.is_floating_point() else output.float()
+        return
+    if isinstance(output, np.ndarray) or hasattr(output, "__array__"):
+        array = np.asarray(output)
+        if array.dtype.kind in "fiu":
+            yield entry, torch.as_tensor(np.array(array, dtype=np.float32 if array.itemsize <= 4 else np.float64))
+        return
+    if depth == DEPTH:
+        return
+    if isinstance(output, Mapping):
+        entries = list(output.items())
+    elif isinstance(output, (tuple, list)):
+        entries = list(enumerate(output))
+    else:
+        entries = [("logits", output.logits)] if hasattr(output, "logits") else []
+    for key, value in entries:
+        yield from _tensors(value, f"{entry}.{key}".lstrip("."), depth + 1)
+
+
+def _fitted(values: Tensor, n_clips: int, n_classes: int) -> Tensor | None:
+    """Return values as [B, C] or [B, T, C]; None if they are neither. Of one sound the axis of clips may be missing."""
+    if values.ndim in (0, 1) and n_classes == 1 and values.numel() == n_clips:
+        return values.reshape(n_clips, 1)
+    if values.ndim < 1 or values.shape[-1] != n_classes or values.numel() == 0:
+        return None
+    if values.ndim in (2, 3) and len(values) == n_clips:
+        return values
+    return values[None] if n_clips == 1 and values.ndim in (1, 2) else None
+
+
+def _pooled(values: Tensor, task: str, probabilities: bool, pool: str) -> Tensor:
+    """Return frames [B, T, C] as logits [B, C]."""
+    values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    if task == "single":
+        logs = values.clamp(min=_least(values)).log() if probabilities else values.log_softmax(2)
+        return logs.amax(1) if pool == "max" else logs.logsumexp(1) - math.log(values.shape[1])
+    logits = _log_odds(values) if probabilities else values
+    if pool == "max":
+        return logits.amax(1)
+    # ln of the mean of p less ln of the mean of 1 - p, without a probability that is rounded to 0 or 1.
+    return functional.logsigmoid(logits).logsumexp(1) - functional.logsigmoid(-logits).logsumexp(1)
+
+
+def _log_odds(values: Tensor) -> Tensor:
+    """Return ``ln p - ln (1 - p)``, of a p of 0 or 1 that of the nearest one that can be told from it."""
+    rest = (1 - values).clamp(min=torch.finfo(values.dtype).eps / 4)
+    return values.clamp(min=_least(values)).log() - rest.log()
+
+
+def _least(values: Tensor) -> float:
+    return torch.finfo(values.dtype).tiny

@@ -1,0 +1,225 @@
+"""The check at opening: state, randomness, batches, lengths, gradient and range of outputs are found out and said."""
+
+import pytest
+import torch
+from torch import nn
+from waveform_models import LABELS, RATE, MelCnn, make
+
+from interpretability.classifiers.check import check_classifier, resets_of
+from interpretability.classifiers.module import ModuleClassifier
+from interpretability.classifiers.outputs import answer_of
+from interpretability.classifiers.waveform import frontend_for
+from interpretability.errors import UserError
+from interpretability.probabilities import probabilities
+
+
+class Streaming(MelCnn):
+    """Keeps what it heard."""
+
+    def __init__(self):
+        super().__init__()
+        self.state = 0
+
+    def forward(self, wavs):
+        self.state += 1
+        return super().forward(wavs) + 2 * torch.eye(3)[self.state % 3]
+
+
+class Resettable(Streaming):
+    def reset_states(self, batch_size=1):
+        self.state = 0
+
+
+class Forgetting(Streaming):
+    """Whose reset makes new weights, as some libraries have it."""
+
+    def reset(self):
+        nn.init.normal_(self.head.weight)
+
+
+class Random(MelCnn):
+    def forward(self, wavs):
+        return super().forward(wavs) + torch.randn(1, 3)
+
+
+class OneSound(MelCnn):
+    def forward(self, wavs):
+        if len(wavs) > 1:
+            raise ValueError("batch of one, please")
+        return super().forward(wavs)
+
+
+class Mixing(MelCnn):
+    """Whose answers depend on the neighbours in the batch."""
+
+    def forward(self, wavs):
+        return super().forward(wavs) + super().forward(wavs.mean(0, keepdim=True)) * 3
+
+
+class Cutting(MelCnn):
+    def forward(self, wavs):
+        return super().forward(wavs[:, : RATE // 2])
+
+
+class Plain(MelCnn):
+    pass
+
+
+class Flat(MelCnn):
+    def forward(self, wavs):
+        return super().forward(wavs.round(decimals=1))
+
+
+class Fixed(nn.Module):
+    """Takes a second of sound alone."""
+
+    def __init__(self, size=RATE):
+        super().__init__()
+        self.head = nn.Linear(size, 3)
+
+    def forward(self, wavs):
+        return self.head(wavs)
+
+
+#: Model -> what its notes say, and what of the check is not as usual.
+MODELS = {
+    Plain: ((), {}),
+    Streaming: (("the same sound twice gives probabilities that differ",), {"spread"}),
+    Forgetting: (("the same sound twice gives probabilities that differ",), {"spread"}),
+    Resettable: (("keeps a hidden state, which is reset before each run",), set()),
+    Random: (("the model draws random numbers or keeps a hidden state",), {"spread"}),
+    OneSound: (("takes one sound at a time: sounds are run one by one",), set()),
+    Mixing: (("takes one sound at a time: sounds are run one by one",), set()),
+    Cutting: (("hears 1 s at most",), {"hears_all"}),
+    Flat: (("lets no gradient through (its gradient is 0 everywhere)",), {"no_gradient"}),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
+def test_what_a_model_does_is_found_out_and_said(kind):
+    words, unusual = MODELS[kind]
+    torch.manual_seed(1)
+    classifier = ModuleClassifier(LABELS, frontend_for(RATE), module=kind()).freeze()
+    weights = [parameter.clone() for parameter in classifier.parameters()]
+    check = check_classifier(classifier)
+    found = {
+        "spread": check.spread > 1e-3,
+        "together": check.together > 1e-3,
+        "hears_all": not check.hears_all,
+        "no_gradient": not check.gradient,
+    }
+    if "spread" in unusual:
+        found["together"] = False  # nothing can be said of it
+    assert {name for name, is_so in found.items() if is_so} == set(unusual)
+    notes = "; ".join(classifier.notes)
+    for text in words:
+        assert text in notes
+    if not words:
+        assert notes == ""
+    assert all(map(torch.equal, weights, classifier.parameters()))
+    assert check_classifier(classifier).to_dict().keys() == check.to_dict().keys()
+
+
+def test_a_hidden_state_is_reset_before_each_run():
+    classifier = make(Resettable())
+    wavs = torch.randn(2, 4000)
+    first, second = classifier.analyse(wavs[:1]).output.logits, classifier.analyse(wavs[:1]).output.logits
+    assert torch.equal(first, second)
+    assert classifier.settings.reset_state
+    assert len(resets_of(classifier.module)) == 1
+
+
+def test_sounds_are_run_one_by_one_where_a_model_takes_one():
+    classifier = make(OneSound())
+    plain = make(MelCnn())
+    plain.module.load_state_dict(classifier.module.state_dict())
+    wavs = torch.randn(3, 4000)
+    lengths = torch.tensor([1.0, 0.5, 1.0])
+    torch.testing.assert_close(
+        classifier.analyse(wavs, lengths).output.logits, plain.analyse(wavs, lengths).output.logits
+    )
+    assert classifier.layers == ()
+    assert any("no feature maps: it takes one sound at a time" in note for note in classifier.notes)
+    with pytest.raises(UserError, match=r"OneSound has no feature maps .*: leave layers out"):
+        make(OneSound(), layers=["stem"])
+
+
+def test_a_model_of_one_length_says_which_setting_it_needs_and_is_then_run():
+    with pytest.raises(UserError, match=r"Fixed runs on 1 s of sound, but not on 2 s .* such as input_length=8000"):
+        make(Fixed())
+    with pytest.raises(UserError, match=r"cannot be run on 1 s of sound .* give input_length, in samples"):
+        make(Fixed(1234))
+    with pytest.raises(UserError, match=r"cannot be run on input_length=1235"):
+        make(Fixed(1234), input_length=1235)
+    classifier = make(Fixed(1234), input_length=1234)
+    wavs = torch.randn(2, 4000)
+    batch = classifier.analyse(wavs, torch.tensor([1.0, 0.25]))
+    padded = torch.cat([wavs[1, :1000], torch.zeros(234)])
+    wanted = classifier.module(torch.stack([wavs[0, :1234], padded]))
+    torch.testing.assert_close(batch.output.logits, wanted)
+    assert any("hears 0.1542 s: the first part of longer sounds" in note for note in classifier.notes)
+    assert check_classifier(classifier).gradient
+
+
+class Sigmoid(MelCnn):
+    def forward(self, wavs):
+        return super().forward(wavs).sigmoid()
+
+
+class Wide(MelCnn):
+    def forward(self, wavs):
+        return super().forward(wavs) * 100
+
+
+class Softmax(MelCnn):
+    def forward(self, wavs):
+        return {"clipwise_output": super().forward(wavs).softmax(1)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "output", "words", "taken"),
+    [
+        (Softmax, "single", None, "they are taken for probabilities (output=probabilities;", "probabilities"),
+        (Softmax, "single", "probabilities", "", "probabilities"),
+        (Softmax, "single", "logits", "", "logits"),
+        (Sigmoid, "multi", None, "taken for logits: if they are probabilities, give output=probabilities;", "logits"),
+        (Sigmoid, "multi", "probabilities", "", "probabilities"),
+        (Sigmoid, "multi", "logits", "", "logits"),
+        (Sigmoid, "single", None, "give output=probabilities, and task=multi", "logits"),
+        (Wide, "single", None, "", "logits"),
+    ],
+)
+def test_probabilities_are_noticed_on_the_first_call_and_never_silently_softmaxed_again(
+    kind, task, output, words, taken, caplog
+):
+    classifier = make(kind(), task=task, output=output)
+    wavs = torch.randn(2, RATE)
+    batch = classifier.analyse(wavs)
+    assert words in caplog.text
+    assert bool(caplog.text) == bool(words)
+    assert any(words in note for note in classifier.notes) or not words
+    raw = answer_of(classifier.module(wavs), "", 2, 3).values
+    wanted = raw if taken == "probabilities" else probabilities(raw, task)
+    torch.testing.assert_close(probabilities(batch.output.logits, task), wanted)
+    check_classifier(classifier)
+    assert len(caplog.records) == bool(words)  # said once
+
+
+def test_small_logits_are_taken_back_from_being_probabilities_when_one_is_not():
+    class Rising(MelCnn):
+        def forward(self, wavs):
+            return super().forward(wavs).sigmoid() + float(wavs.abs().max() > 5)
+
+    classifier = make(Rising())
+    assert len(classifier.notes) == 1
+    classifier.analyse(torch.full((1, 4000), 10.0))
+    assert classifier.notes == ()
+
+
+def test_a_model_that_answers_nan_is_refused():
+    class Broken(MelCnn):
+        def forward(self, wavs):
+            return super().forward(wavs) / 0 * 0
+
+    with pytest.raises(UserError, match="Broken gives NaN or infinity for 1 of 1 sounds"):
+        check_classifier(make(Broken()))
