@@ -56,22 +56,22 @@ class ModelCheck:
 
     def remarks(self) -> dict[str, str]:
         """Return in words what a reader of explanations has to know; nothing of a model that behaves."""
-        found = {}
+        notes = {}
         if self.spread > TOLERANCE:
-            found["spread"] = (
+            notes["spread"] = (
                 f"the same sound twice gives probabilities that differ by up to {self.spread:.2g}: the model draws "
                 "random numbers or keeps a hidden state, and every number here varies as much"
             )
         elif self.together > TOLERANCE:
-            found["together"] = (
+            notes["together"] = (
                 f"sounds in one batch have probabilities that differ by up to {self.together:.2g} from those alone: "
                 "give one_by_one=True"
             )
         if not self.hears_all:
-            found["longest"] = f"hears {SHORT:g} s at most: what comes later has no effect"
+            notes["longest"] = f"hears {SHORT:g} s at most: what comes later has no effect"
         if self.no_gradient:
-            found["gradient"] = f"lets no gradient through ({self.no_gradient}): methods that need none are offered"
-        return found
+            notes["gradient"] = f"lets no gradient through ({self.no_gradient}): methods that need none are offered"
+        return notes
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -147,15 +147,15 @@ def noise(n_sounds: int, n_samples: int, device: torch.device | str = "cpu") -> 
 
 def resets_of(module: nn.Module) -> list[Callable[[], Any]]:
     """Return what resets a model's hidden state: the outermost methods of a usual name that need no argument."""
-    found: dict[str, Callable[[], Any]] = {}
+    methods: dict[str, Callable[[], Any]] = {}
     for name, part in module.named_modules():
-        if any(not outer or name.startswith(f"{outer}.") for outer in found):
+        if any(not outer or name.startswith(f"{outer}.") for outer in methods):
             continue
         for method in (getattr(part, reset, None) for reset in RESETS):
             if callable(method) and _needs_nothing(method):
-                found[name] = method
+                methods[name] = method
                 break
-    return list(found.values())
+    return list(methods.values())
 
 
 def _needs_nothing(method: Callable) -> bool:

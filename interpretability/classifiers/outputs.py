@@ -90,14 +90,14 @@ def answer_of(output: Any, name: str, n_clips: int, n_classes: int) -> Answer:
     UserError
         If there is no such entry.
     """
-    found, fitting = [], []
+    shapes, fitting = [], []
     for entry, values in _tensors(output):
-        found.append(f"{entry} {tuple(values.shape)}".strip())
+        shapes.append(f"{entry} {tuple(values.shape)}".strip())
         fitted = _fitted(values, n_clips, n_classes)
         if fitted is not None:
             fitting.append(Answer(fitted, entry))
     if not fitting:
-        got = ", ".join(found[:MOST_NAMED]) + (f" and {len(found) - MOST_NAMED} more" if found[MOST_NAMED:] else "")
+        got = ", ".join(shapes[:MOST_NAMED]) + (f" and {len(shapes) - MOST_NAMED} more" if shapes[MOST_NAMED:] else "")
         raise UserError(
             f"{name} gave {got or type(output).__name__} for {n_clips} sounds, expected logits {(n_clips, n_classes)}: "
             f"one for each of the {n_classes} classes"

@@ -187,8 +187,8 @@ class WaveformClassifier(Classifier):
     @property
     def thresholds(self) -> Tensor:
         """See :attr:`Classifier.thresholds`."""
-        own = self.settings.thresholds
-        return super().thresholds if own is None else torch.tensor(own, dtype=torch.float64)
+        given = self.settings.thresholds
+        return super().thresholds if given is None else torch.tensor(given, dtype=torch.float64)
 
     @property
     def feature_channels(self) -> tuple[int, ...]:
@@ -381,9 +381,9 @@ class WaveformClassifier(Classifier):
         maps = []
         for layer in self.layers:
             if layer.name in recorded:
-                found = recorded[layer.name]
-                found = found.clone() if found.is_inference() else found
-                maps.append(self.layout.fit_rows(layer, self.layout.to_map(layer, found), n_frames))
+                output = recorded[layer.name]
+                output = output.clone() if output.is_inference() else output
+                maps.append(self.layout.fit_rows(layer, self.layout.to_map(layer, output), n_frames))
             elif self.training:  # some transformers drop blocks at random
                 size = layer.rows(n_frames, self.frontend.settings.hop_length)
                 maps.append(logits.new_zeros(len(wavs), layer.channels, size, layer.columns))

@@ -49,7 +49,8 @@ class NMFSettings(ComponentSettings):
     )
     keep: str = setting(
         "fidelity",
-        "components that are kept. fidelity: the fewest that keep rho of the probability; threshold: those above it",
+        "components that are kept, of those that support the class. fidelity: the fewest that keep rho of the "
+        "probability; threshold: those above it",
         choices=("fidelity", "threshold"),
     )
     rho: float = setting(0.9, "share of the probability that keep: fidelity has to keep", above=0, most=1)
@@ -74,13 +75,14 @@ class NMF(Interpreter):
 
     divided by its largest absolute value (0 if that is 0). Components without any activation have relevance 0.
 
-    Kept are
+    Kept are, of those that support the class (a relevance above 0),
 
     - ``fidelity``: the fewest, in order of relevance, with which ``p(In) >= rho * p``; if no number of them suffices,
       the number that comes closest;
     - ``threshold``: those with a relevance above ``threshold``.
 
-    A clip without any activation, such as silence, has an all-zero mask.
+    A clip without any activation, such as silence, or without a component that supports the class, has an all-zero
+    mask.
 
     Parameters
     ----------
@@ -151,7 +153,9 @@ class NMF(Interpreter):
             selected[relevance > settings.threshold] = True
         else:
             order = active[relevance[active].argsort(descending=True, stable=True)]
-            selected[order[: self._fewest(clip, target, parts, order, float(probability))]] = True
+            order = order[relevance[order] > 0]
+            if len(order):
+                selected[order[: self._fewest(clip, target, parts, order, float(probability))]] = True
         return components
 
     def _fewest(self, clip: Spectrogram, target: Tensor, parts: _Shares, order: Tensor, probability: float) -> int:

@@ -102,15 +102,15 @@ def test_what_a_model_does_is_found_out_and_said(kind):
     classifier = ModuleClassifier(LABELS, frontend_for(RATE), module=kind()).freeze()
     weights = [parameter.clone() for parameter in classifier.parameters()]
     check = check_classifier(classifier)
-    found = {
+    unlike = {
         "spread": check.spread > 1e-3,
         "together": check.together > 1e-3,
         "hears_all": not check.hears_all,
         "no_gradient": not check.gradient,
     }
     if "spread" in unusual:
-        found["together"] = False  # nothing can be said of it
-    assert {name for name, is_so in found.items() if is_so} == set(unusual)
+        unlike["together"] = False  # which one of the two it is cannot be told
+    assert {name for name, is_so in unlike.items() if is_so} == set(unusual)
     notes = "; ".join(classifier.notes)
     for text in words:
         assert text in notes

@@ -19,7 +19,7 @@ ARGUMENT_LISTS = {("classifiers/waveform.py", "inputs")}
 #: Attributes that are set on objects of other libraries, which know no other way.
 OF_OTHER_LIBRARIES = {
     ("classifiers/focalnet.py", "configuration.hidden_sizes"),
-    ("classifiers/layers.py", "module.training"),
+    ("classifiers/hooks.py", "part.training"),
     ("classifiers/speechbrain.py", "module._get_gauss_noise"),
     ("classifiers/vit.py", "configuration._attn_implementation"),
     ("command_line.py", "logging.raiseExceptions"),

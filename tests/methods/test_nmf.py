@@ -147,21 +147,36 @@ class TestAgainstBruteForce:
                 kept[0, order[:count]] = 1
                 masks.append(component_mask(dictionary.matrix, components.activations, kept)[0])
             reached = brute_probability(classifier, clip.spectrogram.magnitude, masks, target, "log")
-            wanted = rho * float(clip.probabilities[0, target])
+            supporting = int((components.relevance > 0).sum())
+            reached, wanted = reached[:supporting], rho * float(clip.probabilities[0, target])
             enough = [count for count, value in enumerate(reached, 1) if value >= wanted]
-            count = enough[0] if enough else 1 + reached.index(max(reached))
+            count = enough[0] if enough else 1 + reached.index(max(reached)) if reached else 0
             assert components.selected[0].nonzero()[:, 0].tolist() == sorted(order[:count].tolist())
-            torch.testing.assert_close(clip.mask[0], masks[count - 1], atol=1e-5, rtol=0)
+            wanted = masks[count - 1] if count else torch.zeros_like(masks[0])
+            torch.testing.assert_close(clip.mask[0], wanted, atol=1e-5, rtol=0)
             counts.append(count)
         assert len(set(counts)) > 1  # otherwise there was nothing to find
 
     def test_where_no_number_is_enough_the_closest_is_kept(self):
-        # The deciding band is not in the dictionary: nothing that is kept brings the class back.
+        # Of the deciding band only a part is in the dictionary: what is kept does not bring back all of the class.
+        dictionary = bands()
+        dictionary.matrix = dictionary.matrix[:, [1, 2]].clone()  # low and top
+        dictionary.matrix[EDGES[3] + 4 :, 1] = 0
+        explanation = NMF(BandClassifier("multi"), dictionary, rho=1.0).explain(noise(2, 2000), target="top")
+        assert explanation.components.selected.tolist() == [[False, True]] * 2
+        assert (explanation.mask[..., EDGES[3] + 4 :] == 0).all()
+
+    @pytest.mark.parametrize("settings", VARIANTS, ids=str)
+    def test_a_component_that_counts_against_the_class_is_never_kept(self, settings):
+        """Not even where none supports it: then nothing is kept, and nothing is drawn or played as support."""
         dictionary = bands()
         dictionary.matrix = dictionary.matrix[:, [1, 3]]  # low and middle
-        explanation = NMF(BandClassifier(), dictionary, rho=1.0).explain(noise(2, 2000), target="top")
-        assert explanation.components.selected.sum(1).tolist() == [1, 1]
-        assert (explanation.mask[..., EDGES[2] :] == 0).all()
+        explanation = NMF(BandClassifier(), dictionary, **settings).explain(noise(2, 2000), target="top")
+        assert (explanation.components.relevance < 0).all()
+        assert not explanation.components.selected.any()
+        assert not explanation.mask.any()
+        assert explanation.describe()["kept_area"] == 0
+        assert explanation.component_sounds() == {}
 
     def test_threshold(self):
         classifier = listening_classifier(LABELS)
