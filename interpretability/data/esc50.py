@@ -4,22 +4,24 @@ The layout is ``meta/esc50.csv`` (columns filename, fold, target, category, esc1
 any extension that the CSV names, any rate, and any duration.
 """
 
+import contextlib
 import csv
 import http.client
+import io
 import itertools
 import logging
 import operator
 import os
 import shutil
 import stat
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
 
 from tqdm import tqdm
 
@@ -34,6 +36,9 @@ logger = logging.getLogger(__name__)
 ARCHIVE_URL = "https://github.com/karolpiczak/ESC-50/archive/master.zip"
 _CSV = PurePosixPath("meta/esc50.csv")
 _TIMEOUT = 30  # seconds without a byte
+# The archive has 600 MB, a clip 0.4 MB, the table 0.1 MB: what is much larger is not ESC-50.
+_MOST_BYTES = 16 * 2**20  # of the table, and of each other member
+_MOST_ARCHIVE_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -165,23 +170,28 @@ def _refuse_overlap(folds: dict[str, list[int]]) -> None:
 
 
 def _read_csv(table: Path, esc10_only: bool) -> list[_Row]:
+    with open(table, "rb") as stream:
+        return _read_table(stream, str(table), esc10_only)
+
+
+def _read_table(source: BinaryIO, name: str, esc10_only: bool) -> list[_Row]:
     needed = ["filename", "fold", "target", "category"] + (["esc10"] if esc10_only else [])
     advice = ": use the meta/esc50.csv of the data set"
-    with (
-        user_errors(f"{table}: is not a CSV file", UnicodeDecodeError, csv.Error, advice=advice),
-        open(table, encoding="utf-8-sig", newline="") as stream,
-    ):
-        reader = csv.DictReader(stream, skipinitialspace=True)
+    content = source.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise UserError(f"{name}: has more than {_MOST_BYTES} bytes{advice}")
+    with user_errors(f"{name}: is not a CSV file", UnicodeDecodeError, csv.Error, advice=advice):
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), skipinitialspace=True)
         columns = reader.fieldnames or []
         missing = [column for column in needed if column not in columns]
         if missing:
             present = ", ".join(columns) or "none"
-            raise UserError(f"{table}: lacks the columns {', '.join(missing)}; it has {present}{advice}")
-        rows = [_row(record, f"{table}, line {reader.line_num}", needed) for record in reader]
+            raise UserError(f"{name}: lacks the columns {', '.join(missing)}; it has {present}{advice}")
+        rows = [_row(record, f"{name}, line {reader.line_num}", needed) for record in reader]
     kept = [row for row in rows if row.in_esc10 or not esc10_only]
     if not kept:
         which = "lists no clip that is part of ESC-10" if rows else "lists no clips"
-        raise UserError(f"{table}: {which}{advice}")
+        raise UserError(f"{name}: {which}{advice}")
     return kept
 
 
@@ -283,19 +293,30 @@ def _download(folder: Path, root: Path, url: str, checksum: str | None) -> None:
         response = urllib.request.urlopen(url, timeout=_TIMEOUT)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _not_available(root, url, f"and cannot be downloaded ({_reason(error)})") from error
-    with response:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.download.", dir=folder.parent) as temporary:
-            archive = Path(temporary) / "archive.zip"
-            _fetch(response, archive, root, url)
-            # GitHub packs 'master' anew now and then, so that its archive has no fixed hash: without one in the
-            # settings, only the checksums inside the zip and the table that it has to hold are verified.
-            if checksum is not None and sha256(archive) != checksum.strip().lower():
-                raise UserError(
-                    f"{url}: its SHA-256 is {sha256(archive)}, expected {checksum}: "
-                    "try again, or correct archive_sha256"
-                )
-            _unpack(archive, folder, url)
+    with response, _without_empty_parents(folder), atomic_folder(folder, listed=False) as temporary:
+        archive = temporary / "archive.zip"
+        _fetch(response, archive, root, url)
+        # GitHub packs 'master' anew now and then, so that its archive has no fixed hash: without one in the
+        # settings, only the checksums inside the zip and the table that it has to hold are verified.
+        if checksum is not None and sha256(archive) != checksum.strip().lower():
+            raise UserError(
+                f"{url}: its SHA-256 is {sha256(archive)}, expected {checksum}: try again, or correct archive_sha256"
+            )
+        _unpack(archive, temporary, folder, url)
+        archive.unlink()
+
+
+@contextlib.contextmanager
+def _without_empty_parents(folder: Path) -> Iterator[None]:
+    """Remove the parent folders that the block made, if it fails."""
+    missing = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        yield
+    except BaseException:
+        for parent in missing:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
 
 
 def _fetch(response: http.client.HTTPResponse, archive: Path, root: Path, url: str) -> None:
@@ -314,35 +335,36 @@ def _fetch(response: http.client.HTTPResponse, archive: Path, root: Path, url: s
             if not block:
                 break
             progress.update(stream.write(block))
+            if stream.tell() > _MOST_ARCHIVE_BYTES:
+                raise UserError(
+                    f"{url}: has more than {_MOST_ARCHIVE_BYTES} bytes, so it is not ESC-50: correct archive_url"
+                )
         got = stream.tell()
     if total is not None and got != total:
         raise _not_available(root, url, f"and the download broke off ({got} of {total} bytes)")
 
 
-def _unpack(archive: Path, folder: Path, url: str) -> None:
-    """Unpack the data set from the archive to ``folder``: all of it, or nothing."""
+def _unpack(archive: Path, temporary: Path, folder: Path, url: str) -> None:
+    """Unpack the table, the clips that it names, and the licence; nothing else, whatever the archive holds."""
     # Encrypted members raise RuntimeError, unknown compressions NotImplementedError (which is one).
     faults = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
     broken = user_errors(f"{url}: the archive is damaged or not a zip file", *faults, advice=": try the download again")
     with broken, zipfile.ZipFile(archive) as content:
         members = _members_to_unpack(content, url)
-        size = sum(member.file_size for member, _ in members)
-        free = shutil.disk_usage(folder.parent).free
+        size = sum(member.file_size for member in members.values())
+        free = shutil.disk_usage(temporary).free
         if size > free:
             raise UserError(f"{folder}: ESC-50 needs {size} bytes and the disk has {free} left; make room")
-        damaged = content.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"{damaged} has a wrong checksum")
-        with atomic_folder(folder, listed=False) as temporary:
-            for member, name in members:
-                target = temporary / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with content.open(member) as source, open(target, "wb") as sink:
-                    shutil.copyfileobj(source, sink)
+        for name, member in members.items():
+            target = temporary / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # It yields no more than the size that was checked, and verifies the checksum at the end.
+            with content.open(member) as source, open(target, "wb") as sink:
+                shutil.copyfileobj(source, sink)
 
 
-def _members_to_unpack(content: zipfile.ZipFile, url: str) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """Return the members to unpack, with their paths below the data folder; refuse an archive that is not safe."""
+def _members_to_unpack(content: zipfile.ZipFile, url: str) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """Return the members to unpack, by their paths below the data folder; refuse an archive that is not safe."""
     members = [member for member in content.infolist() if not member.is_dir()]
     for member in members:
         _refuse_unsafe(member, url)
@@ -353,14 +375,23 @@ def _members_to_unpack(content: zipfile.ZipFile, url: str) -> list[tuple[zipfile
         raise UserError(f"{url}: holds no {_CSV}, so it is not ESC-50: correct archive_url")
     root = min(roots, key=lambda path: len(path.parts))
     named = zip(members, paths, strict=True)
-    inside = [(member, path.relative_to(root)) for member, path in named if path.is_relative_to(root)]
-    return [(member, name) for member, name in inside if _is_part_of_esc50(name)]
+    inside = {path.relative_to(root): member for member, path in named if path.is_relative_to(root)}
+    with content.open(inside[_CSV]) as table:
+        clips = {row.filename for row in _read_table(table, f"{url}: {_CSV}", esc10_only=False)}
+    wanted = {name: member for name, member in inside.items() if _is_part_of_esc50(name, clips)}
+    for name, member in wanted.items():
+        if member.file_size > _MOST_BYTES:
+            raise UserError(
+                f"{url}: {name} has {member.file_size} bytes, expected at most {_MOST_BYTES}, so it is not ESC-50: "
+                "correct archive_url"
+            )
+    return wanted
 
 
-def _is_part_of_esc50(name: PurePosixPath) -> bool:
+def _is_part_of_esc50(name: PurePosixPath, clips: set[str]) -> bool:
     if len(name.parts) == 1:
         return name.name.upper().startswith(("LICENSE", "README"))
-    return name.parts[0] in ("meta", "audio")
+    return name == _CSV or (len(name.parts) == 2 and name.parts[0] == "audio" and name.name in clips)
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, url: str) -> None:

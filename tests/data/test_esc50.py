@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from interpretability.data import esc50
 from interpretability.data.esc50 import SPLITS, parse_folds, prepare_esc50
 from interpretability.data.manifest import read_manifest
 from interpretability.errors import MissingError, UserError
@@ -471,13 +472,13 @@ def test_an_unsafe_archive(tmp_path, server, members, member, reason):
     assert_nothing_left(tmp_path, server, member.filename if "\\" not in member.filename else "evil.txt", reason)
 
 
-@pytest.mark.parametrize("name", ["README.md", "utils/setup.py"])  # one that is unpacked, one that is not
+@pytest.mark.parametrize("name", ["README.md", "audio/1-0-A.wav"])
 def test_a_damaged_member(tmp_path, server, members, name):
     name = f"ESC-50-master/{name}"
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for member, content in [*members, (name, b"needle-to-damage")][1:]:
-            if member != name or content != b"text":
+            if member != name or content == b"needle-to-damage":
                 archive.writestr(member, content)
     server.content = buffer.getvalue().replace(b"needle-to-damage", b"needle-is-damaged"[:16])
     assert_nothing_left(tmp_path, server, "damaged or not a zip file", "try the download again")
@@ -493,6 +494,47 @@ def test_a_truncated_archive(tmp_path, server, members, keep):
 def test_another_archive(tmp_path, server):
     server.content = zip_of([("other/README.md", b"text")])
     assert_nothing_left(tmp_path, server, "holds no meta/esc50.csv", "archive_url")
+
+
+MANY_ZEROS = bytes(10**6)
+
+
+def test_members_that_the_table_does_not_name_are_not_unpacked_however_large(tmp_path, server, members, monkeypatch):
+    monkeypatch.setattr(esc50, "_MOST_BYTES", len(MANY_ZEROS) - 1)
+    top = "ESC-50-master"
+    names = ["audio/bomb.wav", "audio/deep/1-0-A.wav", "meta/bomb.csv", "meta/deep/esc50.csv", "bomb", ".git/x"]
+    server.content = zip_of([*members, *((f"{top}/{name}", MANY_ZEROS) for name in names)])
+    folder = tmp_path / "ESC-50"
+    prepare(folder, tmp_path, download=True, archive_url=server.url)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert files == sorted(
+        ["LICENSE", "README.md", "meta/esc50.csv", *(f"audio/{row.split(',')[0]}" for row in rows())]
+    )
+
+
+@pytest.mark.parametrize("name", ["audio/1-0-A.wav", "README.md", "meta/esc50.csv"])
+def test_members_that_are_far_too_large_are_refused(tmp_path, server, members, name, monkeypatch):
+    monkeypatch.setattr(esc50, "_MOST_BYTES", len(MANY_ZEROS) - 1)
+    name = f"ESC-50-master/{name}"
+    server.content = zip_of([*((member, content) for member, content in members if member != name), (name, MANY_ZEROS)])
+    assert_nothing_left(tmp_path, server, "999999")
+
+
+def test_an_archive_that_is_far_too_large_is_refused(tmp_path, server, members, monkeypatch):
+    monkeypatch.setattr(esc50, "_MOST_ARCHIVE_BYTES", 1000)
+    server.content = zip_of(members)
+    assert_nothing_left(tmp_path, server, "more than 1000 bytes")
+
+
+def test_folders_made_for_a_refused_download_are_removed(tmp_path, server):
+    server.content = b"words"
+    with pytest.raises(UserError, match="not a zip file"):
+        prepare(tmp_path / "a" / "b" / "ESC-50", tmp_path, download=True, archive_url=server.url)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UserError, match="not a zip file"):
+        prepare(tmp_path / "a" / "b" / "ESC-50", tmp_path, download=True, archive_url=server.url)
+    assert list((tmp_path / "a").iterdir()) == []
 
 
 def test_a_disk_that_is_too_small(tmp_path, server, members, monkeypatch):
