@@ -13,6 +13,7 @@ import hashlib
 import logging
 import math
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +33,13 @@ from interpretability.resampling import DEFAULT_FILTER, FILTERS, resample, sampl
 logger = logging.getLogger(__name__)
 
 # Part of every key of the cache: raise it whenever read_audio gives other samples for the same file.
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
+_DIGEST = 16  # bytes of an entry's checksum
+_LARGEST_ENTRY = 2**31  # bytes; a longer clip, of 9 hours at 16 kHz, is decoded each time
+
+#: Names of files that are taken for sounds when a folder is searched.
+SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav")
+_HIDDEN_FOLDERS = ("__MACOSX",)
 
 #: What is kept of several channels.
 CHANNELS = ("mean", "left", "right")
@@ -97,6 +104,29 @@ def audio_header(path: str | Path) -> AudioHeader:
         if n_samples == 0:
             raise _zero_length(path)
         return AudioHeader(n_samples, stream.samplerate, stream.channels)
+
+
+def find_sounds(folder: str | Path) -> list[Path]:
+    """Return all sounds in a folder and the folders in it, sorted; hidden ones are left out and counted in the log.
+
+    Hidden are files and folders whose names start with a dot, among them what macOS puts beside the files of an archive
+    or on a foreign disk (``._name.wav``, ``__MACOSX``).
+
+    Returns
+    -------
+    list of Path
+        Of the files that are named as sounds are (:data:`SUFFIXES`); they are not opened.
+    """
+    folder = Path(folder)
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    sounds = [path for path in found if not _is_hidden(path.relative_to(folder))]
+    if len(sounds) < len(found):
+        logger.warning("%s: %d hidden files left out", printable(str(folder)), len(found) - len(sounds))
+    return sounds
+
+
+def _is_hidden(name: Path) -> bool:
+    return any(part.startswith(".") or part in _HIDDEN_FOLDERS for part in name.parts)
 
 
 @dataclass(frozen=True)
@@ -201,8 +231,9 @@ def read_recording(
 class ClipCache:
     """Decoded and resampled clips on disk, so that a second epoch neither decodes nor resamples.
 
-    One ``.npy`` per clip. Its name is made from the file's absolute path, size and time of change, from the settings
-    and from the version of the format: a file or a setting that changes gets a new entry, and no entry is ever wrong.
+    One file per clip: a checksum and the samples. Its name is made from the sound's absolute path, size and time of
+    change, from the settings and from the version of the format: a file or a setting that changes gets a new entry. The
+    checksum is of the name, too, so that an entry which is damaged, cut or put in the place of another is made again.
     Entries appear by one rename, so several processes may share a folder. Old entries are not removed: the folder
     can be deleted at any time. It takes 4 bytes per sample (64 kB per second of sound at 16 kHz).
 
@@ -269,14 +300,15 @@ class ClipCache:
         file = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
         fields = (CACHE_FORMAT, *file, self.sample_rate, seconds, self.resampling)
         key = hashlib.sha256(repr(fields).encode("utf-8", "surrogateescape")).hexdigest()
-        return self.folder / f"{key[:40]}.npy"
+        return self.folder / f"{key[:40]}.clip"
 
     def _write_entry(self, entry: Path, wav: Tensor) -> None:
-        if not self._can_write:
+        if not self._can_write or 4 * len(wav) + _DIGEST > _LARGEST_ENTRY:
             return
+        content = wav.numpy().astype("<f4").tobytes()
         try:
-            with atomic_path(entry) as temporary, open(temporary, "wb") as stream:
-                np.save(stream, wav.numpy())
+            with atomic_path(entry) as temporary:
+                temporary.write_bytes(_entry_digest(entry, content) + content)
         except OSError as error:
             # The clip itself is in memory: a full or read-only disk makes the run slower, but does not end it.
             self._can_write = False
@@ -357,18 +389,30 @@ def _note_of_cancelling(power: float, mean_power: float, n_channels: int) -> tup
 def _read_entry(entry: Path) -> Tensor | None:
     """Return the cached clip, or None if it is not there or not whole."""
     try:
-        with open(entry, "rb") as stream:
-            samples = np.load(stream, allow_pickle=False)
+        with open(entry, "rb", opener=_without_waiting) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_ENTRY:
+                raise ValueError("not an entry")
+            content = stream.read()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        logger.warning("clip cache: %s is damaged (%s): made again", entry, error)
+    except (OSError, ValueError) as error:
+        logger.warning("clip cache: %s cannot be read (%s): made again", entry, error)
         return None
-    whole = isinstance(samples, np.ndarray) and samples.dtype == np.float32 and samples.ndim == 1 and samples.size > 0
-    if not whole or not np.isfinite(samples).all():
-        logger.warning("clip cache: %s does not hold a clip: made again", entry)
+    digest, samples = content[:_DIGEST], content[_DIGEST:]
+    if not samples or digest != _entry_digest(entry, samples):
+        logger.warning("clip cache: %s is damaged: made again", entry)
         return None
-    return torch.from_numpy(samples)
+    return torch.from_numpy(np.frombuffer(samples, "<f4").astype(np.float32))
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file, but do not wait for the other end of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _entry_digest(entry: Path, content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST, key=entry.stem.encode()).digest()
 
 
 def _check_settings(sample_rate: int, max_seconds: float | None, resampling: str) -> None:

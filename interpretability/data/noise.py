@@ -4,18 +4,18 @@ A folder in WHAM!'s layout (``tr`` and ``tt``) keeps its own split. In any other
 of its name, is kept apart for testing: no noise serves in both.
 """
 
+import os
 import zlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from interpretability.data.audio import ClipCache, audio_header
+from interpretability.data.audio import SUFFIXES, ClipCache, audio_header, find_sounds
 from interpretability.errors import MissingError, UserError
 from interpretability.frontend import sample_counts
 from interpretability.resampling import DEFAULT_FILTER
 
-SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav")
 #: Part -> its folder in WHAM!'s layout.
 PARTS = {"train": "tr", "test": "tt"}
 TEST_SHARE = 5  # one file in this many
@@ -28,7 +28,7 @@ def noise_files(folder: str | Path, part: str = "train") -> list[Path]:
     Parameters
     ----------
     folder : path
-        WHAM!'s layout, or any folder of sounds, searched with all folders in it.
+        WHAM!'s layout, or any folder of sounds, searched with all folders in it; hidden files are ignored.
     part : {"train", "test"}
         No file is in both.
 
@@ -46,7 +46,7 @@ def noise_files(folder: str | Path, part: str = "train") -> list[Path]:
         raise MissingError(f"no noise folder at {folder}: pass a folder of sounds, or null to mix with other clips")
     wham = all((folder / name).is_dir() for name in PARTS.values())
     root = folder / PARTS[part] if wham else folder
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = find_sounds(root)
     if not wham:
         files = [path for path in files if _is_for_testing(path.relative_to(root)) == (part == "test")]
     if not files:
@@ -61,7 +61,7 @@ def noise_files(folder: str | Path, part: str = "train") -> list[Path]:
 
 
 def _is_for_testing(name: Path) -> bool:
-    return zlib.crc32(name.as_posix().encode()) % TEST_SHARE == 0
+    return zlib.crc32(os.fsencode(name.as_posix())) % TEST_SHARE == 0
 
 
 class NoiseMixer:
@@ -114,7 +114,7 @@ class NoiseMixer:
         if not self.files:
             return {"source": "other clips", **settings}
         names = "\n".join(path.relative_to(self._root).as_posix() for path in self.files)
-        return {"source": "folder", "n_files": len(self.files), "names": zlib.crc32(names.encode()), **settings}
+        return {"source": "folder", "n_files": len(self.files), "names": zlib.crc32(os.fsencode(names)), **settings}
 
     def __call__(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the clips with noise.

@@ -3,6 +3,8 @@
 import errno
 import os
 import re
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import soundfile
 import torch
 
 from interpretability.data import audio
-from interpretability.data.audio import ClipCache, audio_header, read_audio, read_recording, write_wav
+from interpretability.data.audio import ClipCache, audio_header, find_sounds, read_audio, read_recording, write_wav
 from interpretability.errors import MissingError, UserError
 
 RATE = 16000
@@ -260,6 +262,24 @@ def test_the_header(tmp_path):
     assert (header.n_samples, header.sample_rate, header.channels, header.duration) == (11025, 44100, 2, 0.25)
 
 
+# ---- Folders of sounds ----
+
+
+def test_hidden_files_are_no_sounds_and_are_counted(tmp_path, caplog):
+    sounds = ["b.wav", "deep/A.FLAC", "deep/er/c.ogg", "a b.mp3"]
+    hidden = ["._b.wav", "deep/._A.FLAC", "__MACOSX/b.wav", "__MACOSX/deep/._A.FLAC", ".Trash/c.wav", ".hidden.mp3"]
+    others = [".DS_Store", "Thumbs.db", "desktop.ini", "notes.txt", "deep/.DS_Store"]
+    folder = tmp_path / ".data"  # where the folder itself lies does not count
+    for name in [*sounds, *hidden, *others]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"not opened")
+    assert find_sounds(folder) == sorted(folder / name for name in sounds)
+    assert f"{len(hidden)} hidden files left out" in caplog.text
+    caplog.clear()
+    assert len(find_sounds(folder / "deep" / "er")) == 1
+    assert not caplog.text
+
+
 # ---- The cache ----
 
 
@@ -334,37 +354,94 @@ def damage_text(entry):
     entry.write_bytes(b"no array at all")
 
 
-def damage_header(entry):
-    content = bytearray(entry.read_bytes())
-    content[12:20] = b"]]]]]]]]"
-    entry.write_bytes(bytes(content))
+def damage_array(entry):
+    np.save(entry.open("wb"), np.zeros(8000, dtype=np.float32))
 
 
-def damage_shape(entry):
-    np.save(entry, np.zeros((2, 3), dtype=np.float32))
+def damage_huge_array(entry):
+    """The header of an array of 10^12 samples."""
+    np.save(entry.open("wb"), np.zeros(1, dtype=np.float32))
+    entry.write_bytes(entry.read_bytes().replace(b"(1,), }            ", b"(1000000000000,), }"))
 
 
-def damage_nan(entry):
-    np.save(entry, np.full(10, np.nan, dtype=np.float32))
+def damage_zip(entry):
+    with zipfile.ZipFile(entry, "w") as archive:
+        archive.writestr("clip", bytes(32000))
 
 
-@pytest.mark.parametrize(
-    "damage", [damage_cut, damage_empty, damage_text, damage_header, damage_shape, damage_nan], ids=lambda f: f.__name__
-)
+def damage_size(entry):
+    os.truncate(entry, 10**11)
+
+
+def damage_more(entry):
+    entry.write_bytes(entry.read_bytes() + bytes(4))
+
+
+def damage_pipe(entry):
+    entry.unlink()
+    os.mkfifo(entry)
+
+
+def damage_link(entry):
+    entry.unlink()
+    entry.symlink_to(entry)
+
+
+def damage_other(entry):
+    """Another clip's entry, whole, in the place of this one."""
+    path = entry.parent.parent / "other.wav"
+    soundfile.write(path, tone(amplitude=0.1), RATE)
+    cache = ClipCache(entry.parent, RATE)
+    cache.load(path)
+    cache.entry(path).replace(entry)
+
+
+DAMAGES = [
+    damage_cut, damage_empty, damage_text, damage_array, damage_huge_array, damage_zip, damage_size, damage_more,
+    damage_pipe, damage_link, damage_other,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__)
 def test_a_damaged_entry_is_made_again(tmp_path, clip, decodes, damage):
     cache = ClipCache(tmp_path / "cache", RATE)
     expected = cache.load(clip)
     damage(cache.entry(clip))
+    before = len(decodes)
+    tracemalloc.start()
     assert torch.equal(cache.load(clip), expected)
+    assert tracemalloc.get_traced_memory()[1] < 32e6
+    tracemalloc.stop()
     assert torch.equal(cache.load(clip), expected)
+    assert len(decodes) == before + 1
+
+
+def test_a_folder_in_the_place_of_an_entry_is_left_alone(tmp_path, clip, decodes, caplog):
+    cache = ClipCache(tmp_path / "cache", RATE)
+    cache.entry(clip).mkdir(parents=True)
+    assert torch.equal(cache.load(clip), cache.load(clip))
     assert len(decodes) == 2
+    assert caplog.text.count("cannot be written") == 1
+
+
+def test_no_flipped_bit_of_an_entry_is_read_as_a_sound(tmp_path, clip, decodes):
+    cache = ClipCache(tmp_path / "cache", RATE)
+    expected, entry = cache.load(clip), cache.entry(clip)
+    content = entry.read_bytes()
+    places = [*range(40), *range(40, len(content), 997), len(content) - 1]
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        entry.write_bytes(flipped)
+        assert torch.equal(cache.load(clip), expected)
+    assert len(decodes) == 1 + len(places)
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning_not_an_end(tmp_path, clip, monkeypatch, caplog):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(audio.np, "save", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     cache = ClipCache(tmp_path / "cache", RATE)
     assert torch.equal(cache.load(clip), cache.load(clip))
     assert list((tmp_path / "cache").iterdir()) == []

@@ -1,6 +1,7 @@
 """Noise for training: its files and their split, its level, its place, and the same draws from the same seed."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -43,6 +44,21 @@ class TestFiles:
         assert not set(train) & set(test)
         assert 2 <= len(test) <= 12  # a fifth of them, more or less
         assert train == sorted(train)
+
+    def test_resource_forks_and_hidden_files_are_ignored(self, folder, caplog):
+        before = noise_files(folder, "train"), noise_files(folder, "test")
+        for index in range(10):
+            (folder / f"deep/{index % 3}" / f"._{index}.wav").write_bytes(b"Mac OS X")
+        (folder / "__MACOSX").mkdir()
+        (folder / "__MACOSX" / "x.wav").write_bytes(b"Mac OS X")
+        assert (noise_files(folder, "train"), noise_files(folder, "test")) == before
+        assert "11 hidden files left out" in caplog.text
+
+    def test_names_that_are_not_utf8_are_noise_like_any(self, folder):
+        path = folder / os.fsdecode(b"ch\xe8vre.wav")
+        (folder / "deep/0/0.wav").rename(path)
+        assert path in [*noise_files(folder, "train"), *noise_files(folder, "test")]
+        assert NoiseMixer(RATE, folder).describe()["n_files"] == len(noise_files(folder))
 
     def test_the_split_is_that_of_the_names_wherever_the_folder_lies(self, folder, tmp_path):
         names = [path.relative_to(folder) for path in noise_files(folder, "test")]
