@@ -116,6 +116,7 @@ def test_a_new_data_set_is_trained_on_and_evaluated(outcomes, repository):
     results = repository / "recipes" / "Whistles" / "results"
     trained = json.loads((results / "classifier_compact" / "1234" / "classifier" / "classifier.json").read_text())
     assert trained["labels"] == ["high", "low"]  # n_classes of the data.yaml
+    assert len(trained["training"]["data"].pop("content")) == 64
     assert trained["training"]["data"] == {
         "name": "Whistles",
         "n_clips": {"train": 8, "valid": 2, "test": 2},
