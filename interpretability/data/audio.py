@@ -118,10 +118,10 @@ def find_sounds(folder: str | Path) -> list[Path]:
         Of the files that are named as sounds are (:data:`SUFFIXES`); they are not opened.
     """
     folder = Path(folder)
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    sounds = [path for path in found if not _is_hidden(path.relative_to(folder))]
-    if len(sounds) < len(found):
-        logger.warning("%s: %d hidden files left out", printable(str(folder)), len(found) - len(sounds))
+    named = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    sounds = [path for path in named if not _is_hidden(path.relative_to(folder))]
+    if len(sounds) < len(named):
+        logger.warning("%s: %d hidden files left out", printable(str(folder)), len(named) - len(sounds))
     return sounds
 
 
