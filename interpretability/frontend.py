@@ -29,7 +29,7 @@ LEVEL_RULES = ("peak", "none")
 PLACES = ("spectrogram", "waveform")
 
 #: Bounds what a file or a command line can ask for.
-LARGEST_FFT = 2**20
+LARGEST_FFT = 2**18
 
 
 @dataclass(frozen=True)

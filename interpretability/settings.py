@@ -32,6 +32,10 @@ _WORDS = {
     dict: "a mapping",
     type(None): "null",
 }
+#: Bounds that several settings share, far above what networks have: of a layer's channels, and of layers in a row.
+WIDEST, DEEPEST = 2**16, 1000
+#: Of mel bands.
+MOST_BANDS = 2048
 _PLURAL = {int: "whole numbers", float: "numbers", str: "texts"}
 
 

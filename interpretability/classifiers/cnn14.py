@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.grids import Grid, whole_windows, window_centres
-from interpretability.settings import Settings, setting
+from interpretability.settings import MOST_BANDS, WIDEST, Settings, setting
 
 # Five halvings need this many frames, and as many mel bands; shorter clips are padded with silence.
 MIN_FRAMES = 32
@@ -24,10 +24,15 @@ PUBLISHED_CHANNELS = 64
 class Cnn14Settings(Settings):
     """Settings of ``cnn14``."""
 
-    n_mels: int = setting(80, "mel bands, halved five times; published: 80", least=MIN_FRAMES)
-    emb_dim: int = setting(2048, "channels of the last block, and size of the embedding; published: 2048", least=1)
+    n_mels: int = setting(80, "mel bands, halved five times; published: 80", least=MIN_FRAMES, most=MOST_BANDS)
+    emb_dim: int = setting(
+        2048, "channels of the last block, and size of the embedding; published: 2048", least=1, most=WIDEST
+    )
     base_channels: int = setting(
-        PUBLISHED_CHANNELS, "channels of the first block; each of the next four has twice as many", least=1
+        PUBLISHED_CHANNELS,
+        "channels of the first block; each of the next four has twice as many",
+        least=1,
+        most=WIDEST // 16,
     )
     logit_scale: float = setting(1.0, "factor of the head's output; 1 is right for training with cross-entropy")
 

@@ -9,20 +9,26 @@ from torch import Tensor, nn
 
 from interpretability.blocks import ConvBlock
 from interpretability.classifiers.base import Classifier, ClassifierOutput
+from interpretability.errors import UserError
 from interpretability.grids import Grid, hide_padding
-from interpretability.settings import Settings, setting
+from interpretability.settings import MOST_BANDS, WIDEST, Settings, setting
 
 
 @dataclass(frozen=True)
 class CompactSettings(Settings):
     """Settings of ``compact``."""
 
-    n_mels: int = setting(64, "mel bands", least=1)
+    n_mels: int = setting(64, "mel bands", least=1, most=MOST_BANDS)
     channels: tuple[int, ...] = setting(
-        (32, 64, 128, 256), "channels of the stages, whose strides are 2, 4, 8, …", least=1
+        (32, 64, 128, 256), "channels of the stages, whose strides are 2, 4, 8, …", least=1, most=WIDEST
     )
     gain: float = setting(100.0, "factor of the mel energies before log1p; the higher it is, the softer sounds count")
     dropout: float = setting(0.2, "dropout on the embedding in training", least=0, most=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= len(self.channels) <= 16:
+            raise UserError(f"channels has {len(self.channels)} numbers, expected one for each of 1 to 16 stages")
 
 
 class CompactClassifier(Classifier):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.grids import Grid, whole_windows, window_centres
-from interpretability.settings import Settings, setting
+from interpretability.settings import DEEPEST, WIDEST, Settings, setting
 
 # Four strided convolutions and the interpreters' halving need this many frames; shorter clips are padded with zeros.
 MIN_FRAMES = 64
@@ -20,9 +20,9 @@ MIN_FRAMES = 64
 class Conv2dSettings(Settings):
     """Settings of ``conv2d``."""
 
-    dim: int = setting(256, "channels of the encoder; published: 256", least=1)
-    lin_blocks: int = setting(1, "hidden layers of the head; published: 1", least=0)
-    lin_neurons: int = setting(192, "width of the head's hidden layers; published: 192", least=1)
+    dim: int = setting(256, "channels of the encoder; published: 256", least=1, most=WIDEST)
+    lin_blocks: int = setting(1, "hidden layers of the head; published: 1", least=0, most=DEEPEST)
+    lin_neurons: int = setting(192, "width of the head's hidden layers; published: 192", least=1, most=WIDEST)
     logit_scale: float = setting(30.0, "factor of the head's cosines, as in the softmax of training; published: 30")
 
 

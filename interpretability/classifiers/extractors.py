@@ -3,6 +3,7 @@
 The originals work on arrays and pass no gradient.
 """
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -11,8 +12,21 @@ import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interpretability.errors import UserError
+from interpretability.errors import UserError, shown
+from interpretability.frontend import LARGEST_FFT
 from interpretability.grids import hertz_from_mel, mel_from_hertz
+from interpretability.settings import MOST_BANDS
+
+#: What sizes may be at most, far above those that models have.
+MOST = {
+    "sampling_rate": 10_000_000,
+    "num_mel_bins": MOST_BANDS,
+    "feature_size": MOST_BANDS,
+    "max_length": 2**20,
+    "chunk_length": 3600,
+    "hop_length": 2**20,
+    "n_fft": LARGEST_FFT,
+}
 
 
 class Extractor(nn.Module):
@@ -36,6 +50,13 @@ class Extractor(nn.Module):
             raise UserError(
                 f"extractor: {self.KIND} has no setting {unknown[0]!r}, expected among {sorted(self.DEFAULTS)}"
             )
+        for name, value in settings.items():
+            default, most = self.DEFAULTS[name], MOST.get(name, math.inf)
+            numbers = (int, float) if isinstance(default, float) else type(default)
+            fits = isinstance(value, numbers) and isinstance(value, bool) == isinstance(default, bool)
+            if not fits or (not isinstance(value, bool) and not -most <= value <= most):
+                kind = {bool: "True or False", int: f"a whole number up to {most}"}.get(type(default), "a number")
+                raise UserError(f"extractor: {name} is {shown(value)}, expected {kind}")
         self.settings = {**self.DEFAULTS, **settings}
         self.sample_rate = int(self.settings["sampling_rate"])
 

@@ -18,7 +18,7 @@ from interpretability.errors import UserError, user_errors
 from interpretability.files import expanded
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, hide_padding
-from interpretability.settings import Settings, setting
+from interpretability.settings import DEEPEST, WIDEST, Settings, setting
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,11 @@ class ImageSettings(Settings):
     """Settings of classifiers that look at images."""
 
     config: dict = setting({}, "settings of the network's configuration in Transformers, in place of a small network's")
-    image_frames: int = setting(431, "length of one image; 431 (5 s) in the published recipes", unit="frames", least=1)
-    lin_blocks: int = setting(1, "hidden layers of the cosine head; published: 1", least=0)
-    lin_neurons: int = setting(192, "width of the cosine head's hidden layers; published: 192", least=1)
+    image_frames: int = setting(
+        431, "length of one image; 431 (5 s) in the published recipes", unit="frames", least=1, most=2**20
+    )
+    lin_blocks: int = setting(1, "hidden layers of the cosine head; published: 1", least=0, most=DEEPEST)
+    lin_neurons: int = setting(192, "width of the cosine head's hidden layers; published: 192", least=1, most=WIDEST)
     logit_scale: float = setting(30.0, "factor of the head's cosines, as in the softmax of training; published: 30")
     gain: float = setting(
         1.0, "factor of the magnitudes before log1p; the higher it is, the softer sounds count; published: 1", above=0

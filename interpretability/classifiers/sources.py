@@ -32,7 +32,7 @@ class SourceSettings(Settings):
     layers: tuple[str, ...] | None = setting(None, "names of the layers whose outputs are feature maps")
     level: str | None = setting(None, "the front end's level rule", choices=(None, *LEVEL_RULES))
     scale: str | None = setting(None, "scale of the frequency axis of feature maps", choices=(None, *SCALES))
-    sample_rate: float | None = setting(None, "sampling rate of the model", unit="Hz")
+    sample_rate: float | None = setting(None, "sampling rate of the model", unit="Hz", above=0, most=10_000_000)
     arguments: dict | None = setting(None, "what the class of the model is called with")
     weights: str | Path | None = setting(None, "file with the state_dict of the model; none: it is untrained")
     logit_scale: float | None = setting(None, "factor of the model's outputs", above=0)

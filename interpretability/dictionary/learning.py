@@ -28,11 +28,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interpretability.dictionary.decompose import DIVERGENCES, EPSILON, decompose
-from interpretability.dictionary.file import Dictionary
+from interpretability.dictionary.file import MOST_COMPONENTS, Dictionary
 from interpretability.errors import UserError
 from interpretability.files import atomic_path, write_errors
 from interpretability.frontend import Frontend, FrontendSettings
-from interpretability.settings import Settings, setting
+from interpretability.settings import WIDEST, Settings, setting
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +52,23 @@ class DictionarySettings(Settings):
     """How a dictionary is learned."""
 
     algorithm: str = setting("euclidean", "how it is learned; amortised is trained in epochs", choices=ALGORITHMS)
-    n_components: int = setting(64, "number of components; those that are never used are dropped", least=1)
+    n_components: int = setting(
+        64, "number of components; those that are never used are dropped", least=1, most=MOST_COMPONENTS
+    )
     sparsity: float = setting(0.0, "weight of the L1 norm of the activations (amortised: of their mean)", least=0)
     max_frames: int | None = setting(
-        20000, "frames to learn from, drawn evenly from all clips; null: all (amortised only starts from them)", least=1
+        20000,
+        "frames to learn from, drawn evenly from all clips; null: all (amortised only starts from them)",
+        least=1,
+        most=10**9,
     )
-    n_iterations: int = setting(200, "updates (minibatch: passes over all frames, of which 20 are enough)", least=1)
-    batch_size: int = setting(1024, "batch size of minibatch", unit="frames", least=1)
-    hidden: tuple[int, ...] = setting((256, 128), "widths of the encoder's hidden layers (amortised)", least=1)
+    n_iterations: int = setting(
+        200, "updates (minibatch: passes over all frames, of which 20 are enough)", least=1, most=10**6
+    )
+    batch_size: int = setting(1024, "batch size of minibatch", unit="frames", least=1, most=10**9)
+    hidden: tuple[int, ...] = setting(
+        (256, 128), "widths of the encoder's hidden layers (amortised)", least=1, most=WIDEST
+    )
 
     @property
     def in_epochs(self) -> bool:

@@ -39,8 +39,8 @@ class GradientsSettings(MethodSettings):
         "soft: the attribution's positive part; top10, top20: the 10 or 20 % of the bins with the highest attribution",
         choices=tuple(FORMS),
     )
-    n_steps: int = setting(32, "steps of integrated_gradients", least=1)
-    n_copies: int = setting(16, "noisy copies of smoothgrad", least=1)
+    n_steps: int = setting(32, "steps of integrated_gradients", least=1, most=10_000)
+    n_copies: int = setting(16, "noisy copies of smoothgrad", least=1, most=10_000)
     noise: float = setting(
         0.15, "standard deviation of smoothgrad's noise, as a share of the clip's largest log magnitude", least=0
     )

@@ -20,7 +20,7 @@ from interpretability.methods.base import ComponentSettings, Interpreter
 from interpretability.methods.objectives import batch_mean
 from interpretability.networks.l2i import Cnn14PSI, CompactPSI, Conv2dPSI, Theta
 from interpretability.probabilities import MaskedLogits
-from interpretability.settings import setting
+from interpretability.settings import WIDEST, setting
 
 # Width of the sigmoid whose slope stands in for that of the selection; relevance runs from -1 to 1.
 TEMPERATURE = 0.1
@@ -36,7 +36,7 @@ class L2ISettings(ComponentSettings):
         "PsiOptimized and CNN14PSI_stft_2d behind the classifiers of these names, with their parameter names",
         choices=("compact", "conv2d", "cnn14"),
     )
-    channels: int = setting(32, "channels of the compact network's merged map", least=1)
+    channels: int = setting(32, "channels of the compact network's merged map", least=1, most=WIDEST)
     reconstruction_weight: float = setting(10.0, "alpha, weight of mean (X^T - W H)² over valid bins", least=0)
     activation_weight: float = setting(0.8, "beta, weight of mean |H| over components and valid frames", least=0)
     fidelity_weight: float = setting(

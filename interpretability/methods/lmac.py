@@ -17,7 +17,7 @@ from interpretability.methods.base import Interpreter, MethodSettings, hide_inva
 from interpretability.methods.objectives import batch_mean, masked_cross_entropy, reconstruction, total_variation
 from interpretability.networks.lmac import CompactDecoder, PublishedDecoder
 from interpretability.probabilities import MaskedLogits
-from interpretability.settings import setting
+from interpretability.settings import WIDEST, setting
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,13 @@ class LMACSettings(MethodSettings):
         "on the last four feature maps of CNN14, with its parameter names",
         choices=("compact", "cnn14"),
     )
-    channels: int = setting(32, "channels of the merged maps of the compact network", least=1)
+    channels: int = setting(32, "channels of the merged maps of the compact network", least=1, most=WIDEST)
     decoder_channels: tuple[int, ...] = setting(
         (16,),
         "channels of the compact network on each finer grid, from that of the finest feature map up to the input grid: "
         "one number behind strided convolutions, two to four from tokens",
         least=1,
+        most=WIDEST,
     )
     class_gains: bool = setting(
         False,

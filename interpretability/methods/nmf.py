@@ -57,7 +57,7 @@ class NMFSettings(ComponentSettings):
     threshold: float = setting(
         0.2, "relevance above which keep: threshold keeps a component; the maximum is 1", least=0, below=1
     )
-    n_iterations: int = setting(50, "multiplicative updates of the activations", least=1)
+    n_iterations: int = setting(50, "multiplicative updates of the activations", least=1, most=10**5)
     divergence: str = setting("euclidean", "what the updates minimise", choices=DIVERGENCES)
     sparsity: float = setting(0.0, "weight of the L1 norm of the activations", least=0)
 

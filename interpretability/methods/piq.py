@@ -14,7 +14,7 @@ from interpretability.methods.base import Interpreter, MethodSettings, hide_inva
 from interpretability.methods.objectives import batch_mean, masked_cross_entropy, reconstruction, squared_distance
 from interpretability.networks.piq import IMAGE_NETWORKS, CompactPSI, Drawing, PublishedPSI
 from interpretability.probabilities import MaskedLogits
-from interpretability.settings import setting
+from interpretability.settings import WIDEST, setting
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class PIQSettings(MethodSettings):
         "networks on the last feature map, with their parameter names",
         choices=("compact", "published", *IMAGE_NETWORKS),
     )
-    codebook_size: int = setting(320, "keys in all, split among the classes", least=1)
-    shared_keys: int = setting(0, "keys that every class may use, among those in all", least=0)
+    codebook_size: int = setting(320, "keys in all, split among the classes", least=1, most=2**20)
+    shared_keys: int = setting(0, "keys that every class may use, among those in all", least=0, most=2**20)
     partition: str = setting(
         "even",
         "keys of each class. even: their numbers differ by at most one; published: by the rounding of the published "
@@ -36,13 +36,14 @@ class PIQSettings(MethodSettings):
         choices=("even", "published"),
     )
     channels: int = setting(
-        64, "values of a key of the compact network; the published ones take the classifier's", least=1
+        64, "values of a key of the compact network; the published ones take the classifier's", least=1, most=WIDEST
     )
     decoder_channels: tuple[int, ...] = setting(
         (32, 16),
         "channels of the compact decoder on each finer grid: strides 2 and 1 behind strided convolutions; from tokens "
         "one number for each halving, the last one for the input grid",
         least=1,
+        most=WIDEST,
     )
     rec_weight: float = setting(1.0, "weight of the reconstruction of the loud bins", least=0)
     commitment: float = setting(1.0, "weight of the distance of the features to their keys", least=0)

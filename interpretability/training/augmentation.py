@@ -18,9 +18,9 @@ class AugmentationSettings(Settings):
     time_shift: float = setting(
         0.5, "largest share of its length by which a clip is rolled, either way", least=0, most=1
     )
-    time_masks: int = setting(2, "number of silenced stripes of time", least=0)
+    time_masks: int = setting(2, "number of silenced stripes of time", least=0, most=1000)
     time_mask_frames: int = setting(40, "longest stripe of time", unit="frames", least=0)
-    frequency_masks: int = setting(2, "number of silenced stripes of frequency", least=0)
+    frequency_masks: int = setting(2, "number of silenced stripes of frequency", least=0, most=1000)
     frequency_mask_bins: int = setting(60, "widest stripe of frequency", unit="frequency bins", least=0)
     label_smoothing: float = setting(0.1, "share of the label that is spread evenly over the classes", least=0, most=1)
 

@@ -59,18 +59,20 @@ RUN_OPTIONS = {*HELP_TEXTS, "jit_module_keys", "compile_module_keys"}
 class RunSettings(Settings):
     """Numbers and switches at the top of a YAML: a job needs those that it reads (see recipes/README.md)."""
 
-    number_of_epochs: int = setting(MISSING, "epochs of the training", least=1)
-    batch_size: int = setting(MISSING, "of training and of evaluation", unit="clips", least=1)
+    number_of_epochs: int = setting(MISSING, "epochs of the training", least=1, most=10**6)
+    batch_size: int = setting(MISSING, "of training and of evaluation", unit="clips", least=1, most=2**20)
     lr: float = setting(MISSING, "highest learning rate", least=0)
     weight_decay: float = setting(MISSING, "of the optimiser", least=0)
-    num_workers: int = setting(MISSING, "processes that load clips", least=0)
+    num_workers: int = setting(MISSING, "processes that load clips", least=0, most=1024)
     n_examples: int = setting(MISSING, "explanations that an evaluation saves", least=0)
-    clip_seconds: float | None = setting(MISSING, "longest clip; null: any", unit="s", least=0.01)
+    clip_seconds: float | None = setting(MISSING, "longest clip; null: any", unit="s", least=0.01, most=86_400)
     fixed_length: bool = setting(MISSING, "whether shorter clips are padded with silence")
     skip_bad_clips: bool = setting(MISSING, "whether bad clips are left out")
     tensorboard: bool = setting(MISSING, "whether TensorBoard gets the statistics")
     trust_remote_code: bool = setting(False, "whether the classifier may be code of other than installed packages")
-    crop_seconds: float | None = setting(None, "stretch of a clip that a training step gets", unit="s", least=0.01)
+    crop_seconds: float | None = setting(
+        None, "stretch of a clip that a training step gets", unit="s", least=0.01, most=86_400
+    )
 
 
 @dataclass
