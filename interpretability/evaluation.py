@@ -1,9 +1,10 @@
 """The protocol: one pass over the test clips, every method and baseline measured in both places, intervals, tables."""
 
+import hashlib
 import json
 import logging
+import re
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from interpretability.classifiers.base import Classifier
 from interpretability.errors import UserError
-from interpretability.files import write_json, write_text
+from interpretability.files import json_text, without_negative_zeros, write_text, write_together
 from interpretability.frontend import PLACES, Frontend
 from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import MatchedBaseline
@@ -38,6 +39,8 @@ from interpretability.report.tables import evaluation_document
 
 logger = logging.getLogger(__name__)
 
+#: What an evaluation leaves: a line per row, the summary, and the tables.
+RESULTS = ("clips.jsonl", "summary.json", "table.md")
 #: Keys of a row, beside the values of its clip.
 ROW_KEYS = ("clip", "method", "place", "apply", "true", "predicted", "explained")
 
@@ -141,9 +144,12 @@ def evaluate(
         "n": len(ids),
     }
     partial = folder / "clips.partial.jsonl"
-    rows = _resume(partial, header)
+    identity = hashlib.sha256(json.dumps([header, ids]).encode()).hexdigest()
+    # A batch is measured as a whole: in other company, the numbers of a clip differ in their last digits.
+    batches = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+    rows = _resume(partial, identity, header, batches)
     done = {row["clip"] for row in rows}
-    waiting = [clip for clip in ids if clip not in done]
+    waiting = [names for names in batches if names[0] not in done]
     if done:
         logger.info("evaluation: %d of %d clips were measured before", len(done), len(ids))
     classifier.to(device)
@@ -156,15 +162,14 @@ def evaluate(
         open(partial, "a", encoding="utf-8") as stream,
         tqdm(total=len(ids), initial=len(done), desc="evaluating", unit="clip", disable=silent) as bar,
     ):
-        for start in range(0, len(waiting), batch_size):
-            names = waiting[start : start + batch_size]
+        for names in waiting:
             batch = PaddedBatch([dataset[index[name]] for name in names])
             new = _measure(classifier, methods, companions, batch, places, device, seconds)
-            stream.write("".join(json.dumps(row) + "\n" for row in new))
+            stream.write("".join(_line(row, identity) for row in new))
             stream.flush()
             rows += new
             bar.update(len(names))
-    return _finish(folder, partial, header, rows, ids, seconds, len(waiting))
+    return _finish(folder, partial, header, rows, ids, seconds, sum(map(len, waiting)))
 
 
 def _measure(
@@ -195,7 +200,8 @@ def _measure(
                     classifier.labels[int(index[position])] for index in (analysed.output.predicted, analysed.target)
                 )
                 known = (name, row_name, place, apply, batch.label[position], predicted, explained)
-                rows.append(dict(zip(ROW_KEYS, known, strict=True)) | clip_values(values | scores, position))
+                row = dict(zip(ROW_KEYS, known, strict=True)) | clip_values(values | scores, position)
+                rows.append(without_negative_zeros(row))
 
     for row_name, interpreter in methods.items():
         with _clock(row_name, device, seconds):
@@ -270,11 +276,11 @@ def _finish(
                 results[name]["fixed"] = header["fixed"][name]
         summary["places"][place] = results
         summary["paired"][place] = _paired(rows, header, place)
+    summary = without_negative_zeros(summary)
     table = evaluation_document(summary)
     lines = [json.dumps({**row, **_row_provenance(header, row["method"])}) + "\n" for row in rows]
-    write_text(folder / "clips.jsonl", "".join(lines))
-    write_json(folder / "summary.json", summary)
-    write_text(folder / "table.md", table)
+    texts = ("".join(lines), json_text(summary), table)
+    write_together({folder / name: text for name, text in zip(RESULTS, texts, strict=True)})
     partial.unlink()
     return Evaluation(folder, summary, table)
 
@@ -333,18 +339,37 @@ def _row_provenance(header: dict, method: str) -> dict:
     }
 
 
-def _resume(partial: Path, header: dict) -> list[dict]:
-    """Return the rows of an interrupted evaluation of the same provenance, or begin a new file."""
-    partial.parent.mkdir(parents=True, exist_ok=True)
+#: A line of the measured clips of a running evaluation, without its end.
+_ROW = re.compile(rb'\{"digest": "([0-9a-f]{16})", "row": (\{.*\})\}')
+
+
+def _line(row: dict, identity: str) -> str:
+    """Return a row as a line that can be recognised, whole, as one of this evaluation."""
+    text = json.dumps(row)
+    return f'{{"digest": "{_row_digest(text.encode(), identity)}", "row": {text}}}\n'
+
+
+def _row_digest(text: bytes, identity: str) -> str:
+    return hashlib.sha256(identity.encode() + text).hexdigest()[:16]
+
+
+def _resume(partial: Path, identity: str, header: dict, batches: list[list[str]]) -> list[dict]:
+    """Return the rows of the batches that were measured whole by an interrupted evaluation; put its file in order.
+
+    A line that is cut off, damaged, or of another evaluation does not count: its batch is measured again.
+    """
+    known: dict[tuple[str, str, str], dict] = {}
     if partial.is_file():
-        lines = partial.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A kill can cut the last line, and leave the last batch's clips without some methods: those are measured again.
-        whole = [json.loads(line) for line in lines if line.endswith("\n")]
-        if whole and whole[0] == json.loads(json.dumps(header)):
-            wanted = len(header["methods"]) * len(header["places"])
-            counts = Counter(row["clip"] for row in whole[1:])
-            rows = [row for row in whole[1:] if counts[row["clip"]] == wanted]
-            write_text(partial, "".join(json.dumps(line) + "\n" for line in [header, *rows]))
-            return rows
-    write_text(partial, json.dumps(header) + "\n")
-    return []
+        *whole, _ = partial.read_bytes().split(b"\n")  # a line without an end was cut off
+        for line in whole:
+            match = _ROW.fullmatch(line)
+            if match and match[1].decode() == _row_digest(match[2], identity):
+                row = json.loads(match[2])
+                known[row["clip"], row["method"], row["place"]] = row
+    rows = []
+    for names in batches:
+        keys = [(clip, method, place) for clip in names for method in header["methods"] for place in header["places"]]
+        if known.keys() >= set(keys):
+            rows += [known[key] for key in keys]
+    write_text(partial, "".join(_line(row, identity) for row in rows))
+    return rows

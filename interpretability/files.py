@@ -24,7 +24,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -215,9 +215,21 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_bytes(_encoded(text))
 
 
+def write_together(texts: Mapping[Path, str]) -> None:
+    """Write files that belong together, as UTF-8: all are written before the first takes the place of an older one."""
+    with contextlib.ExitStack() as stack:
+        for path, temporary in [(path, stack.enter_context(atomic_path(path))) for path in texts]:
+            temporary.write_bytes(_encoded(texts[path]))
+
+
+def json_text(content: Any) -> str:
+    """Return ``content`` as indented JSON with an end of line; errors as of :func:`write_json`."""
+    return json.dumps(without_negative_zeros(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically. NaN and infinities are refused (``ValueError``)."""
-    write_text(path, _json_text(content))
+    write_text(path, json_text(content))
 
 
 def write_json_if_changed(path: str | Path, content: Any) -> bool:
@@ -234,7 +246,7 @@ def write_json_if_changed(path: str | Path, content: Any) -> bool:
         If ``content`` holds NaN or infinities.
     """
     path = Path(path)
-    text = _json_text(content)
+    text = json_text(content)
     if path.is_file() and path.read_bytes() == _encoded(text):
         return False
     write_text(path, text)
@@ -257,10 +269,6 @@ def sha256(path: str | Path) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _json_text(content: Any) -> str:
-    return json.dumps(without_negative_zeros(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _encoded(text: str) -> bytes:

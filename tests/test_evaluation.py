@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -307,15 +308,123 @@ def test_interrupted_it_goes_on_and_measures_no_clip_twice(classifier, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         run(classifier, tmp_path / "cut")
     partial = tmp_path / "cut" / "clips.partial.jsonl"
-    # The kill took half of the last line with it: that clip is measured again.
+    # The kill took half of the last line with it: that batch is measured again.
     partial.write_text(partial.read_text()[:-40])
     again = run(classifier, tmp_path / "cut")
-    assert len(calls) == 3 + 1  # what was left: one clip of the cut line, one of the third batch
-    for place, results in whole.summary["places"].items():
-        for method, values in results.items():
-            for name in ("ad", "ff", "kept_area"):
-                wanted = values[name]["mean"]
-                assert again.summary["places"][place][method][name]["mean"] == pytest.approx(wanted, abs=1e-3)
+    assert len(calls) == 3 + 2  # what was left: the batch of the cut line, and the third
+    assert same_results(tmp_path / "cut", tmp_path / "whole")
+    assert again.summary["places"] == whole.summary["places"]
+
+
+def same_results(first, second):
+    return all((first / name).read_bytes() == (second / name).read_bytes() for name in ("clips.jsonl", "table.md"))
+
+
+def in_line(number, change):
+    """Change a line of the measured clips (from 0), without its end."""
+
+    def damage(content):
+        lines = content.split(b"\n")
+        lines[number] = change(lines[number])
+        return b"\n".join(lines)
+
+    return damage
+
+
+def edited(**members):
+    """Another row in the place of a measured one, still a valid line of JSON."""
+
+    def change(line):
+        content = json.loads(line)
+        return json.dumps({**content, "row": {**content["row"], **members}}).encode()
+
+    return change
+
+
+DAMAGES = {
+    "the last line cut": lambda content: content[:-40],
+    "the last line cut, and an end of line": lambda content: content[:-40] + b"\n",
+    "a line cut in the middle": in_line(1, lambda line: line[:30]),
+    "a line without its start": in_line(1, lambda line: line[30:]),
+    "an empty line": in_line(1, lambda line: b""),
+    "an empty line more": lambda content: b"\n" + content,
+    "zeros at the end": lambda content: content + b"\0" * 4096,
+    "zeros in the place of a line": in_line(1, lambda line: b"\0" * len(line)),
+    "not UTF-8": in_line(1, lambda line: b"\xff\xfe" + line),
+    "another byte in a number": in_line(1, lambda line: line.replace(b"0.", b"1.", 1)),
+    "a number": in_line(1, lambda line: b"17"),
+    "a list": in_line(1, lambda line: b"[1, 2]"),
+    "null": in_line(1, lambda line: b"null"),
+    "a text": in_line(1, lambda line: b'"clip"'),
+    "an object that is no row": in_line(1, lambda line: b'{"digest": "0123456789abcdef", "row": {}}'),
+    "deeply nested": in_line(1, lambda line: b"[" * 100_000),
+    "a very long line": lambda content: content + b"x" * 1_000_000 + b"\n",
+    "another clip": in_line(1, edited(clip="clip99")),
+    "another method": in_line(1, edited(method="none")),
+    "another value": in_line(1, edited(ad=99.0)),
+    "a value that is NaN": in_line(1, edited(ad=math.nan)),
+    "a value of text": in_line(1, edited(ad="99")),
+    "a value missing": in_line(1, lambda line: line.replace(b'"ad": ', b'"xx": ')),
+    "a line twice": in_line(1, lambda line: line + b"\n" + line),
+    "all lines twice": lambda content: content * 2,
+    "lines in another order": lambda content: b"".join(reversed(content.splitlines(keepends=True))),
+    "ends of line of Windows": lambda content: content.replace(b"\n", b"\r\n"),
+    "nothing": lambda content: b"",
+}
+
+
+def run_short(classifier, folder):
+    rows = {"energy": EnergyMask(classifier, area=0.2)}
+    evaluate(classifier, rows, dataset(4), folder, PROVENANCE, batch_size=2, places=("spectrogram",), progress=False)
+
+
+@pytest.fixture(scope="module")
+def interrupted(classifier, tmp_path_factory):
+    """The folder of a whole evaluation, and of one that was stopped in its last batch."""
+    import interpretability.evaluation as module
+
+    whole, cut = (tmp_path_factory.mktemp(name) for name in ("whole", "cut"))
+    run_short(classifier, whole)
+    measured = []
+
+    def stopping(*arguments, measure=module._measure):
+        measured.append(1)
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        return measure(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_measure", stopping)
+        pytest.raises(KeyboardInterrupt, run_short, classifier, cut)
+    return whole, cut
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_of_damaged_partial_results_only_whole_lines_count(classifier, interrupted, tmp_path, damage):
+    """Whatever was damaged is measured again, and the results are those of an undisturbed evaluation, to the byte."""
+    whole, cut = interrupted
+    partial = tmp_path / "clips.partial.jsonl"
+    content = (cut / partial.name).read_bytes()
+    partial.write_bytes(DAMAGES[damage](content))
+    assert partial.read_bytes() != content
+    run_short(classifier, tmp_path)
+    assert same_results(tmp_path, whole)
+    assert not partial.exists()
+
+
+def test_results_hold_no_negative_zero(classifier, tmp_path):
+    class Negative(ConstantMask):
+        def interpret(self, batch):
+            interpretation = super().interpret(batch)
+            interpretation.scores["shift"] = -batch.spectrogram.magnitude.amax((1, 2)) * 0
+            return interpretation
+
+    rows = {"negative": Negative(classifier, value=1.0), "energy": EnergyMask(classifier, area=0.2)}
+    result = evaluate(classifier, rows, dataset(), tmp_path, PROVENANCE, progress=False)
+    assert all(row["shift"] == 0 for row in lines(tmp_path) if row["method"] == "negative")
+    for path in tmp_path.iterdir():
+        assert re.search(r"(?<![\w.])-0(\.0+)?(?![\d.])", path.read_text()) is None, path.name
+    assert result.summary == json.loads((tmp_path / "summary.json").read_text())
 
 
 def test_a_partial_result_of_something_else_is_not_taken_over(classifier, tmp_path):

@@ -114,7 +114,9 @@ class NoiseMixer:
         if not self.files:
             return {"source": "other clips", **settings}
         names = "\n".join(path.relative_to(self._root).as_posix() for path in self.files)
-        return {"source": "folder", "n_files": len(self.files), "names": zlib.crc32(os.fsencode(names)), **settings}
+        sizes = "\n".join(str(path.stat().st_size) for path in self.files)
+        known_by = {name: zlib.crc32(os.fsencode(text)) for name, text in (("names", names), ("sizes", sizes))}
+        return {"source": "folder", "n_files": len(self.files), **known_by, **settings}
 
     def __call__(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the clips with noise.

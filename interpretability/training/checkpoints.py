@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -21,13 +22,14 @@ from speechbrain.utils.checkpoints import (
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from interpretability.errors import UserError, first_line, user_errors
+from interpretability.reading import read_text
 
 logger = logging.getLogger(__name__)
 
 PARTIAL = "partial+"
 #: Of a checkpoint's metadata: whether an epoch had ended, and if not, which one it was in and after which step.
 END_OF_EPOCH, IN_EPOCH, STEP = "end-of-epoch", "in_epoch", "step"
-MAX_META_BYTES = 100_000
+MAX_META_BYTES = 20_000
 
 
 class AtomicCheckpointer(Checkpointer):
@@ -160,9 +162,11 @@ class AtomicCheckpointer(Checkpointer):
 def _read_meta(path: Path) -> dict[str, Any]:
     """Read the metadata of a checkpoint: names with numbers."""
     what = f"{path}: the metadata of the checkpoint are damaged"
+    text = read_text(path, MAX_META_BYTES)
+    if re.search(r"[\[{&*!]", text):
+        raise UserError(f"{what} (expected names with numbers alone)")
     with user_errors(what):  # YAML's own errors, and those of the types that it makes, have no common type
-        with open(path, "rb") as stream:
-            meta = yaml.safe_load(stream.read(MAX_META_BYTES))
+        meta = yaml.safe_load(text)
         numbers = isinstance(meta, dict) and all(
             isinstance(name, str) and isinstance(value, (bool, int, float)) and math.isfinite(value)
             for name, value in meta.items()

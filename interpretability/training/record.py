@@ -78,6 +78,9 @@ def keep_record(folder: Path, record: dict[str, Any], binds: bool, must_exist: b
     record = json.loads(json.dumps(record))
     if path.is_file() and binds:
         known = read_record(folder)
+        if "content" not in known["data"]:
+            # Recorded before data sets were known by their content.
+            known["data"]["content"] = record["data"].get("content")
         different = sorted(key for key in record if known.get(key) != record[key])
         if different:
             changes = "; ".join(f"{key}: {_change(known.get(key), record[key])}" for key in different)

@@ -149,6 +149,7 @@ MAY_IMPORT = {
         "frontend",
         "methods",
         "metrics",
+        "names",
         "probabilities",
         "reading",
         "report",

@@ -171,3 +171,6 @@ def test_the_record_tells_noises_apart_but_not_their_place(folder, tmp_path):
     assert NoiseMixer(RATE, folder, part="test").describe() != first
     assert NoiseMixer(RATE).describe()["source"] == "other clips"
     assert NoiseMixer(RATE, folder.rename(tmp_path / "moved")).describe() == first
+    with open(noise_files(tmp_path / "moved")[0], "ab") as stream:
+        stream.write(b"other sounds")
+    assert NoiseMixer(RATE, tmp_path / "moved").describe() != first

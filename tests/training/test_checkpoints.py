@@ -5,12 +5,17 @@ import json
 import os
 import shutil
 import signal
+import time
 
 import pytest
+import speechbrain.utils.checkpoints as checkpoint_module
 import tiny
 import torch
+import yaml
 
+from interpretability.errors import UserError
 from interpretability.training.brain import ResumableBrain
+from interpretability.training.checkpoints import AtomicCheckpointer
 
 
 def checkpoints(folder):
@@ -168,6 +173,149 @@ def test_a_damaged_checkpoint_is_named(classifier_job):
     assert "damaged" in stopped.line
     assert "CKPT+" in stopped.line
     assert "delete that folder" in stopped.line
+
+
+class Counter:
+    """Something to save and to load: a number."""
+
+    value = 0
+
+    def save(self, path):
+        path.write_text(str(self.value))
+
+    def load(self, path, end_of_epoch):
+        self.value = int(path.read_text())
+
+
+def checkpointer(folder):
+    counter = Counter()
+    hooks = {"custom_save_hooks": {"counter": Counter.save}, "custom_load_hooks": {"counter": Counter.load}}
+    return AtomicCheckpointer(folder, {"counter": counter}, **hooks), counter
+
+
+def save_epochs(folder, losses):
+    """Save a checkpoint after each epoch, without removing any; return their folders."""
+    saver, counter = checkpointer(folder)
+    paths = []
+    for epoch, loss in enumerate(losses, 1):
+        counter.value = epoch
+        paths.append(saver.save_checkpoint(meta={"epoch": float(epoch), "loss": loss}).path)
+    return paths
+
+
+META = "end-of-epoch: true\nepoch: {epoch}\nloss: 0.1\nunixtime: 1.0\n"
+DAMAGED = {
+    "empty": b"",
+    "not UTF-8": b"\xff\xfe\x00",
+    "zeros": b"\0" * 100,
+    "cut off": b"end-of-epoch: tr",
+    "not YAML": b"{: [",
+    "no date and nothing else": b"loss: 0.1\n",
+    "no epoch": b"end-of-epoch: true\nloss: 0.1\nunixtime: 1.0\n",
+    "no end-of-epoch": b"epoch: 3.0\nloss: 0.1\nunixtime: 1.0\n",
+    "end-of-epoch of another type": META.format(epoch=3).replace("true", "1").encode(),
+    "an epoch of text": META.format(epoch="'3'").encode(),
+    "an epoch of null": META.format(epoch="null").encode(),
+    "an epoch that is a list": META.format(epoch="[3]").encode(),
+    "an epoch that is NaN": META.format(epoch=".nan").encode(),
+    "a loss of text": META.format(epoch=3).replace("0.1", "low").encode(),
+    "a loss that is infinite": META.format(epoch=3).replace("0.1", "-.inf").encode(),
+    "a date": META.format(epoch="2020-01-01").encode(),
+    "a list": b"[1, 2]",
+    "a number": b"3",
+    "a tag": b"!!python/object/apply:os.getpid []",
+    "deeply nested": b"[" * 50_000,
+    "very long": b"a" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_checkpoint_with_damaged_metadata_is_left_out(tmp_path, caplog, kind):
+    """Whether the newest or the best is looked for, removed or loaded: an older one is taken, which is said once."""
+    save = tmp_path / "save"
+    first, second, third = save_epochs(save, [0.3, 0.2, 0.1])
+    (third / "CKPT.yaml").write_bytes(DAMAGED[kind])
+    loader, counter = checkpointer(save)
+    assert loader.recover_if_possible().path == second
+    assert counter.value == 2
+    assert loader.find_checkpoint(min_key="loss").path == second
+    loader.clean(min_keys=["loss"])
+    assert not first.exists()
+    assert third.exists()  # what cannot be read is not removed
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith(f"{third / 'CKPT.yaml'}: ")
+    (second / "CKPT.yaml").write_bytes(DAMAGED[kind])
+    with pytest.raises(UserError, match=r"no other checkpoint is there: delete .* to train from the start"):
+        loader.recover_if_possible()
+
+
+# ---- Clocks, and what a kill leaves ----
+
+
+@pytest.mark.parametrize("back", [3600, 30 * 86_400])
+def test_a_clock_that_goes_back_does_not_decide_which_checkpoint_is_the_newest(tmp_path, monkeypatch, back):
+    clock = iter(1.8e9 - back * step for step in range(1000))
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    paths = save_epochs(tmp_path / "save", [0.2, 0.3, 0.2, 0.4])
+    loader, counter = checkpointer(tmp_path / "save")
+    assert loader.recover_if_possible().path == paths[3]
+    assert counter.value == 4
+    # Of equally good ones, the later: as with a clock that goes on.
+    assert loader.find_checkpoint(min_key="loss").path == paths[2]
+    counter.value = 5
+    loader.save_and_keep_only(meta={"epoch": 5.0, "loss": 0.5}, min_keys=["loss"])
+    assert sorted(int((path / "counter.ckpt").read_text()) for path in (tmp_path / "save").iterdir()) == [3, 5]
+
+
+def test_epochs_run_once_though_the_clock_goes_back(classifier_job, monkeypatch):
+    clock = iter(1.8e9 - 1000 * step for step in range(100_000))
+    assert classifier_job.run(number_of_epochs=2).code == 0
+    monkeypatch.setattr(checkpoint_module.time, "time", lambda: next(clock))
+    assert classifier_job.run().code == 0
+    assert tiny.log_epochs(classifier_job.folder) == [1, 2, 3]
+
+
+def test_within_an_epoch_the_step_decides(tmp_path):
+    saver, _ = checkpointer(tmp_path / "save")
+    expected = []
+    for epoch, step in ((1, 1), (1, 2), (1, None), (2, 1), (2, 10)):
+        meta = {"epoch": float(epoch)} if step is None else {"in_epoch": epoch, "step": step}
+        expected.append(saver.save_checkpoint(meta=meta, end_of_epoch=step is None).path)
+        assert saver.find_checkpoint().path == expected[-1]
+    assert [one.path for one in saver.find_checkpoints()] == expected[::-1]
+    saver.clean(min_keys=["epoch"])
+    # The newest, and the newest and the best at the end of an epoch.
+    assert {one.path for one in saver.find_checkpoints()} == {expected[2], expected[4]}
+
+
+def test_what_a_killed_process_left_among_the_checkpoints_is_removed(job, monkeypatch):
+    """A checkpoint that a better one had replaced, and one that was being written; and lines of an epoch done again."""
+
+    def stop(self, batch, fit_batch=ResumableBrain.fit_batch):
+        if self.epoch == 3:
+            raise KeyboardInterrupt
+        return fit_batch(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableBrain, "fit_batch", stop)
+        assert job.run().code == 130
+    save = job.folder / "save"
+    newest = max(save.iterdir(), key=lambda path: path.name)
+    superseded = shutil.copytree(newest, save / "CKPT+2000-01-01+00-00-00+00")
+    meta = yaml.safe_load((newest / "CKPT.yaml").read_text())
+    worse = {"loss": 1e9, "accuracy": -1.0}
+    text = yaml.safe_dump({**meta, "epoch": 1.0, **{name: value for name, value in worse.items() if name in meta}})
+    (superseded / "CKPT.yaml").write_text(text)
+    shutil.copytree(newest, save / "partial+CKPT+2000-01-01+00-00-00+01")
+    log = job.folder / "train_log.txt"
+    whole = log.read_text()
+    log.write_text(f"{whole}{whole.splitlines()[-1].replace('epoch: 2', 'epoch: 3')}\nepoch: 4, lr: 1.0e-")
+    assert job.run().code == 0
+    assert tiny.log_epochs(job.folder) == [1, 2, 3]
+    assert not superseded.exists()
+    assert tiny.leftovers(job.folder) == []
+    assert len(checkpoints(job.folder)) <= 2
+    tiny.assert_same_run(job.folder, job.reference)
 
 
 # ---- Finished ----

@@ -1,9 +1,13 @@
 """A run's folder belongs to its settings: others are refused, with what differs in the line."""
 
+import json
 import shutil
 
 import pytest
+import soundfile
 import tiny
+
+from interpretability.files import LISTING
 
 
 def test_a_finished_run_is_not_done_again(job):
@@ -56,3 +60,73 @@ def test_training_on_with_another_augmentation_is_refused(classifier_job):
 def test_what_does_not_decide_the_result_may_change(classifier_job):
     shutil.copytree(classifier_job.reference, classifier_job.folder)
     assert classifier_job.run(num_workers=1, cache_folder="null", skip_bad_clips=True).code == 0
+
+
+# ---- Data ----
+
+
+def another_sound(data):
+    path = data / "audio" / "low-0.wav"
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples[::-1], rate)
+
+
+def another_label(data):
+    table = data / "meta" / "esc50.csv"
+    table.write_text(table.read_text().replace("low-0.wav,1,0,low", "low-0.wav,1,2,high"))
+
+
+def another_length(data):
+    path = data / "audio" / "high-2.wav"  # a test clip
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples[:-100], rate)
+
+
+@pytest.mark.parametrize("change", [another_sound, another_label, another_length], ids=lambda change: change.__name__)
+def test_other_data_under_the_same_names_are_refused(job, tiny_esc50, tmp_path, change):
+    """A run goes on with, and is measured on, the data it was made with; names and numbers of clips do not tell."""
+    shutil.copytree(job.reference, job.folder)
+    before = job.contents()
+    original, job.data = job.data, shutil.copytree(tiny_esc50, tmp_path / "data")
+    change(job.data)
+    calls = [lambda: job.run(number_of_epochs=job.EPOCHS + 1)]
+    if job.name == "interpreter":
+        calls.append(job.evaluate)
+    for call in calls:
+        refused = call()
+        assert refused.code == 2
+        assert "holds a run with another data (data: " in refused.line
+        assert {path: content for path, content in job.contents().items() if path.name != LISTING} == {
+            path: content for path, content in before.items() if path.name != LISTING
+        }
+    # The same data elsewhere are the same.
+    job.data = shutil.copytree(original, tmp_path / "moved")
+    assert job.run().code == 0
+
+
+def test_a_record_from_before_data_had_an_identity_counts(piq_job):
+    shutil.copytree(piq_job.reference, piq_job.folder)
+    path = piq_job.folder / "run.json"
+    record = json.loads(path.read_text())
+    del record["data"]["content"]
+    path.write_text(json.dumps(record))
+    assert piq_job.run().code == 0
+    record["data"]["name"] = "another"
+    path.write_text(json.dumps(record))
+    assert "another data" in piq_job.run().line
+
+
+# ---- When it binds ----
+
+
+def test_a_training_that_failed_keeps_its_folder_from_no_other(job):
+    """Nothing was trained: another rate, another batch size and another network may follow."""
+    failed = job.run(lr=1e30)
+    assert "lower lr" in failed.line
+    assert (job.folder / "run.json").is_file()
+    network = {"method__channels": 4} if job.name == "interpreter" else {"classifier.channels": [2, 2, 2, 2]}
+    again = job.run(lr=1e30, batch_size=3, **network)
+    assert "lower lr" in again.line
+    assert job.run().code == 0
+    tiny.assert_same_run(job.folder, job.reference)
+    assert "holds a run with another lr" in job.run(lr=0.5).line

@@ -11,6 +11,7 @@ from interpretability.files import atomic_folder, check_replaceable
 from interpretability.methods import Interpreter
 from interpretability.methods.baselines import baselines, matched_baselines
 from interpretability.methods.folder import RUN_SUBFOLDER
+from interpretability.names import safe_name
 from interpretability.report.tables import short_table
 from interpretability.training.assembly import describe_data, device_of, load_datasets, prepare, shows_progress
 from interpretability.training.jobs.interpreter import (
@@ -95,5 +96,5 @@ def _save_examples(interpreter: Interpreter, dataset: DynamicItemDataset, folder
         for position in [round(k * (len(dataset) - 1) / max(count - 1, 1)) for k in range(count)]:
             item = dataset[position]
             explanation = interpreter.explain(item["signal"][None].to(device))
-            explanation.save(temporary / item["id"], true_label=item["label"])
+            explanation.save(temporary / safe_name(item["id"]), true_label=item["label"])
     print(f"{count} examples (input, explanation and residual as wav, figure) in {folder}")

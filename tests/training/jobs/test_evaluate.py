@@ -2,16 +2,20 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import tiny
+import torch
 
 from interpretability import evaluation
+from interpretability.errors import UserError
 from interpretability.explanation import Explanation
 from interpretability.files import LISTING
 from interpretability.methods import load_interpreter, save_interpreter
 from interpretability.training import record, runner
 from interpretability.training.brain import ResumableBrain
+from interpretability.training.jobs import evaluate as evaluate_job
 
 ARCHIVE = ("hyperparams.yaml", "evaluate.py", "log.txt", "env.log")
 
@@ -97,6 +101,26 @@ def test_examples_appear_together(piq_job, monkeypatch):
     assert tiny.leftovers(piq_job.folder) == []
     assert piq_job.evaluate(n_examples=2).code == 0
     assert len(list((piq_job.folder / "examples").glob("*/explanation.json"))) == 2
+
+
+def test_examples_stay_in_their_folder_whatever_the_clips_are_called(tmp_path):
+    names = ["../x", "/absolute", "..", ".hidden", "a/b", "x" * 5000, "a\nb", "plain"]
+    items = [{"id": name, "signal": torch.zeros(8), "label": "a"} for name in names]
+    saved = []
+
+    class Explained:
+        def save(self, folder, true_label):
+            assert true_label == "a"
+            folder.mkdir(parents=True)
+            saved.append(folder)
+
+    interpreter = SimpleNamespace(classifier=torch.nn.Linear(1, 1), explain=lambda wavs: Explained())
+    evaluate_job._save_examples(interpreter, items, tmp_path / "run" / "examples", len(items))
+    assert {folder.parent for folder in saved} == {saved[0].parent}
+    assert len({folder.name for folder in saved}) == len(names)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["examples"]
+    assert "plain" in {path.name for path in (tmp_path / "run" / "examples").iterdir()}
 
 
 def test_evaluating_an_unfinished_run_leaves_it_unfinished(piq_job, monkeypatch):
@@ -213,6 +237,21 @@ def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert "seed: 1234, now 7" in untrained("evaluate", seed=7).line
     assert "another settings" in untrained("evaluate", **{"method.area": 0.3}).line
+
+
+def test_an_evaluation_that_failed_keeps_its_folder_from_no_other(untrained, tmp_path, monkeypatch):
+    """Nothing was measured: the method may be given other settings, and its folder is that of those that worked."""
+
+    def fail(*args):
+        raise UserError("this method cannot be measured")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "_measure", fail)
+        assert "cannot be measured" in untrained("evaluate", n_examples=0).line
+    other = untrained("evaluate", n_examples=0, **{"method.area": 0.3})
+    assert other.code == 0, other.err
+    assert load_interpreter(tmp_path / "run").settings.area == 0.3
+    assert "another settings" in untrained("evaluate", n_examples=0).line
 
 
 def test_a_method_that_is_not_trained_cannot_be_trained(untrained, tmp_path):
