@@ -119,7 +119,7 @@ def read_tensors(path: str | Path) -> Any:
 def states_in(content: Any) -> dict[str, dict[str, Tensor]]:
     """Return what may be state_dicts in an opened file, the likeliest first, by where they lie ("": all of it)."""
     states: dict[str, dict[str, Tensor]] = {}
-    if _is_state(content):
+    if _is_state(content) or (isinstance(content, dict) and not content):  # or that of a network without parameters
         return {"": dict(content)}
     if not isinstance(content, dict):
         return states

@@ -12,11 +12,11 @@ from interpretability.weights import check_finite, load_weights, save_weights
 
 
 def test_round_trip_and_strictness(tmp_path):
-    save_weights(torch.nn.Linear(2, 3), tmp_path / "w.pt")
-    module = torch.nn.Linear(2, 3)
+    save_weights(nn.Linear(2, 3), tmp_path / "w.pt")
+    module = nn.Linear(2, 3)
     load_weights(module, tmp_path / "w.pt")
     assert torch.equal(module.weight, torch.load(tmp_path / "w.pt")["weight"])
-    for other in (torch.nn.Linear(2, 4), torch.nn.Linear(2, 3, bias=False), torch.nn.Conv1d(2, 3, 1)):
+    for other in (nn.Linear(2, 4), nn.Linear(2, 3, bias=False), torch.nn.Conv1d(2, 3, 1)):
         with pytest.raises(UserError, match="do not fit"):
             load_weights(other, tmp_path / "w.pt")
 
@@ -28,12 +28,12 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
 
     (tmp_path / "w.pt").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(UserError, match="not a weights file"):
-        load_weights(torch.nn.Linear(1, 1), tmp_path / "w.pt")
+        load_weights(nn.Linear(1, 1), tmp_path / "w.pt")
     assert not (tmp_path / "ran").exists()
 
 
 def test_missing_damaged_and_foreign_files(tmp_path):
-    module = torch.nn.Linear(1, 1)
+    module = nn.Linear(1, 1)
     with pytest.raises(MissingError, match="no weights"):
         load_weights(module, tmp_path / "w.pt")
     (tmp_path / "w.pt").write_text("no tensors here")
@@ -153,3 +153,10 @@ def test_a_loader_refuses_them_but_for_masks(tmp_path, name):
         with pytest.raises(UserError, match=f"the weight '{name}' holds NaN or infinite"):
             load_weights(Net(), tmp_path / "w.pt")
     check_finite({"empty": torch.zeros(0), "count": torch.ones(2, dtype=torch.int64)}.items(), "w.pt")
+
+
+def test_a_network_without_parameters_comes_back(tmp_path):
+    save_weights(nn.ReLU(), tmp_path / "weights.pt")
+    load_weights(nn.ReLU(), tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="missing"):
+        load_weights(nn.Linear(1, 1), tmp_path / "weights.pt")
