@@ -99,8 +99,12 @@ class Dictionary:
 
     def describe(self) -> dict:
         """Return what identifies it as plain values: goes into the settings of every method that uses it."""
-        digest = _digest(self.matrix, self.frontend.to_dict())
-        return {"n_components": self.n_components, "algorithm": self.algorithm, "sha256": digest}
+        frontend = self.frontend.to_dict()
+        if frontend["resampling"] == "published":
+            del frontend["resampling"]  # as the files have it that are older than this setting
+        digest = hashlib.sha256(self.matrix.detach().cpu().float().contiguous().numpy().tobytes())
+        digest.update(json.dumps(frontend, sort_keys=True).encode())
+        return {"n_components": self.n_components, "algorithm": self.algorithm, "sha256": digest.hexdigest()}
 
     def check(self, frontend: FrontendSettings, user: str) -> None:
         """Refuse to be used behind another front end.
@@ -164,7 +168,7 @@ class Dictionary:
             frontend = FrontendSettings.of_saved(described.frontend, f"{file}: frontend")
             rest = (list(described.labels), described.algorithm, list(described.loss_curve), described.training)
             loaded = cls(content.matrix, frontend, *rest)
-        if _digest(loaded.matrix, known["frontend"]) != described.sha256:
+        if loaded.describe()["sha256"] != described.sha256:
             raise UserError(f"{file}: damaged: its SHA-256 is not the one in its description; copy it again")
         return loaded
 
@@ -194,9 +198,3 @@ def dictionary_of(source: Dictionary | str | Path | dict, frontend: FrontendSett
     dictionary = source if isinstance(source, Dictionary) else Dictionary.load(source)
     dictionary.check(frontend, user)
     return dictionary.matrix.clone(), dictionary.describe()
-
-
-def _digest(matrix: Tensor, frontend: dict[str, Any]) -> str:
-    digest = hashlib.sha256(matrix.detach().cpu().float().contiguous().numpy().tobytes())
-    digest.update(json.dumps(frontend, sort_keys=True).encode())
-    return digest.hexdigest()

@@ -57,6 +57,8 @@ class TestFile:
         content["description"].update(frontend=front_end, sha256=digest.hexdigest())
         torch.save(content, tmp_path / FILE)
         assert Dictionary.load(tmp_path).frontend == learned
+        # Interpreters that have it know it by this checksum.
+        assert Dictionary.load(tmp_path).describe()["sha256"] == digest.hexdigest()
 
     def test_a_full_disk_is_reported_in_one_line(self, tmp_path, monkeypatch):
         def fail(content, path):
