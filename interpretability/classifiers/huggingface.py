@@ -125,6 +125,7 @@ class HuggingFaceClassifier(WaveformClassifier):
         level: str = "none",
         scale: str = "mel",
         thresholds: Sequence[float] | None = None,
+        resampling: str = FrontendSettings.resampling,
     ) -> HuggingFaceClassifier:
         """Take a model and its feature extractor as ``from_pretrained`` of Transformers loads them.
 
@@ -140,6 +141,8 @@ class HuggingFaceClassifier(WaveformClassifier):
             As in the constructor.
         level : {"none", "peak"}
             The front end's level rule.
+        resampling : {"accurate", "published"}
+            The filter for sounds of another rate.
 
         Raises
         ------
@@ -194,7 +197,7 @@ class HuggingFaceClassifier(WaveformClassifier):
         settings = {"config": known_settings(config.to_diff_dict()), "extractor": described}
         return cls(
             labels,
-            frontend_for(rate, level),
+            frontend_for(rate, level, resampling),
             task,
             model=model,
             **settings,

@@ -164,9 +164,11 @@ class ModuleClassifier(WaveformClassifier):
         return not stable or same(both, torch.cat([run(wavs[:1]), run(wavs[1:])]))
 
 
-def frontend_of(place: str, sample_rate: float | None, level: str = "none") -> FrontendSettings:
+def frontend_of(
+    place: str, sample_rate: float | None, level: str = "none", resampling: str = FrontendSettings.resampling
+) -> FrontendSettings:
     """Return the front end of a module of PyTorch; if its sampling rate is not given, say which one is assumed."""
     if sample_rate is None:
         logger.warning("%s: a sampling rate of %d Hz is assumed; give sample_rate", place, ASSUMED_RATE)
         sample_rate = ASSUMED_RATE
-    return frontend_for(sample_rate, level)
+    return frontend_for(sample_rate, level, resampling)

@@ -15,7 +15,7 @@ from interpretability.classifiers.outputs import KINDS, POOLS
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.errors import MissingError, UserError, shown
 from interpretability.files import expanded
-from interpretability.frontend import LEVEL_RULES
+from interpretability.frontend import FILTERS, LEVEL_RULES, FrontendSettings
 from interpretability.probabilities import TASKS
 from interpretability.reading import parse_json, read_text
 from interpretability.settings import Settings, setting
@@ -31,6 +31,7 @@ class SourceSettings(Settings):
     task: str | None = setting(None, "one label per clip, or several", choices=(None, *TASKS))
     layers: tuple[str, ...] | None = setting(None, "names of the layers whose outputs are feature maps")
     level: str | None = setting(None, "the front end's level rule", choices=(None, *LEVEL_RULES))
+    resampling: str | None = setting(None, "filter for sounds of another rate", choices=(None, *FILTERS))
     scale: str | None = setting(None, "scale of the frequency axis of feature maps", choices=(None, *SCALES))
     sample_rate: float | None = setting(None, "sampling rate of the model", unit="Hz", above=0, most=10_000_000)
     arguments: dict | None = setting(None, "what the class of the model is called with")
@@ -143,6 +144,7 @@ def open_torch(
     input_length: int | None = None,
     one_by_one: bool | None = None,
     reset_state: bool | None = None,
+    resampling: str = FrontendSettings.resampling,
 ) -> ModuleClassifier:
     """Build a module of PyTorch and load its weights.
 
@@ -160,6 +162,8 @@ def open_torch(
         As in :class:`~interpretability.classifiers.module.ModuleSettings`.
     level : {"none", "peak"}
         The front end's level rule.
+    resampling : {"accurate", "published"}
+        The filter for sounds of another rate.
     arguments : dict, optional
         What the class is called with.
     weights : path, optional
@@ -169,7 +173,7 @@ def open_torch(
     """
     if labels is None:
         raise UserError(f"torch:{place} does not say what its classes are: give labels, in the order of the logits")
-    frontend = frontend_of(place, sample_rate, level)
+    frontend = frontend_of(place, sample_rate, level, resampling)
     classifier = ModuleClassifier(
         labels,
         frontend,

@@ -141,6 +141,7 @@ class SpeechBrainClassifier(WaveformClassifier):
         logit_scale: float | None = None,
         output: str | None = None,
         thresholds: Sequence[float] | None = None,
+        resampling: str = "published",
     ) -> SpeechBrainClassifier:
         """Load a folder that SpeechBrain's ``from_hparams`` takes, offline; nothing is written.
 
@@ -154,6 +155,8 @@ class SpeechBrainClassifier(WaveformClassifier):
             As in the constructor.
         level : {"none", "peak"}
             The front end's level rule; SpeechBrain has none.
+        resampling : {"accurate", "published"}
+            The filter for sounds of another rate; by default that of SpeechBrain's own classes.
 
         Raises
         ------
@@ -186,8 +189,7 @@ class SpeechBrainClassifier(WaveformClassifier):
         }
         settings = {"hyperparams": _dump(kept), "statistics": statistics, "logit_scale": logit_scale}
         settings |= {"layers": layers, "scale": scale, "output": output, "thresholds": thresholds}
-        # SpeechBrain's own classes resample with this filter.
-        classifier = cls(labels, frontend_for(rate, level, "published"), task, **settings)
+        classifier = cls(labels, frontend_for(rate, level, resampling), task, **settings)
         with torch.no_grad():
             classifier.module.take(built["modules"])
         return classifier

@@ -60,6 +60,7 @@ def import_classifier(options: argparse.Namespace) -> None:
         else None,
         task=options.task,
         level=options.level,
+        resampling=options.resampling,
         labels=options.labels if options.labels is None or options.labels[:1] in ("@", "[") else Path(options.labels),
         scale=options.scale,
         sample_rate=options.sample_rate,

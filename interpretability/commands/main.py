@@ -66,6 +66,7 @@ def import_classifier(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--layers", help="names of the layers to use, separated by commas")
     parser.add_argument("--task", help="single or multi: one label or several; as the model says by default")
     parser.add_argument("--level", help="the level rule, none or peak (default: none, as the model is used)")
+    parser.add_argument("--resampling", help="filter for other rates, accurate or published (as SpeechBrain's own)")
     parser.add_argument("--labels", help="file with a class name per line, or a JSON list; in the order of the logits")
     parser.add_argument("--scale", help="scale of the maps' frequency axis, mel or linear (default: mel)")
     parser.add_argument("--sample_rate", type=int, help="torch: in Hz (16000 is assumed, and said)")

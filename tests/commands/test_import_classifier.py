@@ -35,12 +35,23 @@ def package(tmp_path, monkeypatch):
 
 
 def test_a_model_of_transformers_becomes_a_folder_of_ours(tool, source, tmp_path):
-    done = tool(f"hf:{source}", "--out", tmp_path / "saved", "--layers", "wav2vec2.encoder.layers.1", "--level", "peak")
+    done = tool(
+        f"hf:{source}",
+        "--out",
+        tmp_path / "saved",
+        "--layers",
+        "wav2vec2.encoder.layers.1",
+        "--level",
+        "peak",
+        "--resampling",
+        "published",
+    )
     assert done.code == 0, done.err
     assert "huggingface classifier of 3 classes (single-label, 8000 Hz)" in done.out
     assert "feature maps: wav2vec2.encoder.layers.1" in done.out
     classifier = load_classifier(tmp_path / "saved")
     assert (classifier.labels, classifier.frontend.settings.level) == (LABELS, "peak")
+    assert classifier.frontend.settings.resampling == "published"
     assert classifier.description["training"] == {"source": f"hf:{source}"}
     wavs = torch.randn(1, 5000, generator=torch.Generator().manual_seed(0))
     model = AutoModelForAudioClassification.from_pretrained(source).eval()
