@@ -138,4 +138,4 @@ def check_device(device: str | None) -> None:
 
     # It has no type of its own for it.
     with user_errors(f"device {device!r} cannot be used", RuntimeError, AssertionError, advice="; try --device cpu"):
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # one that computes nothing, such as meta, has no values

@@ -16,10 +16,9 @@ cd recipes/Synthetic
 "$venv/bin/python" train_classifier.py hparams/classifier_compact.yaml "${settings[@]}" \
   --output_folder "$demo/classifier_compact"
 "$venv/bin/python" train_piq.py hparams/piq.yaml "${settings[@]}" \
-  --output_folder "$demo/piq" --classifier_folder "$demo/classifier_compact/classifier"
+  --output_folder "$demo/piq" --classifier_folder "$demo/classifier_compact"
 if [ ! -f "$demo/piq/evaluation/table.md" ] || [ ! -d "$demo/piq/examples" ]; then
-  "$venv/bin/python" evaluate.py hparams/piq.yaml "${settings[@]}" \
-    --output_folder "$demo/piq" --classifier_folder "$demo/classifier_compact/classifier"
+  "$venv/bin/python" evaluate.py "$demo/piq"
 fi
 cp "$demo/piq/evaluation/table.md" "$demo/piq/evaluation/summary.json" "$demo/"
 examples=("$demo"/piq/examples/*/)

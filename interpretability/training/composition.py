@@ -8,21 +8,20 @@ without settings.
 
 import difflib
 import inspect
-import io
 import os
 import pydoc
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import Comment, CommentedMap
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.tag import Tag
 
-from interpretability.errors import MissingError, UserError, first_line
+from interpretability.errors import MissingError, UserError, shown
 from interpretability.settings import refuse_unknown
+from interpretability.training.paths import literal, place_paths, typed
+from interpretability.training.tree import dump, nodes, parse, tag_of
 
 EXTENDS = "extends"
 #: Stands for the default of a setting that has none.
@@ -40,7 +39,8 @@ def compose(path: str | Path, overrides: Mapping[str, Any] | None = None, comple
     path : path
     overrides : dict, optional
         Dotted name of a key -> its value, as the text of a YAML or as a plain value:
-        ``{"method.codebook_size": "64"}`` or ``{"method": "{codebook_size: 64}"}``.
+        ``{"method.codebook_size": "64"}`` or ``{"method": "{codebook_size: 64}"}``. The text of a path, and a ``Path``,
+        are taken literally (:mod:`.paths`).
     complete : bool
         Whether every placeholder has to be filled.
 
@@ -58,23 +58,25 @@ def compose(path: str | Path, overrides: Mapping[str, Any] | None = None, comple
     for layer in _layers(path).values():
         tree = _lay(layer, tree)
     for name, value in (overrides or {}).items():
-        upper = _parse(value, f"--{name}") if isinstance(value, str) else value
+        upper = literal(str(value)) if isinstance(value, Path) else value
+        upper = typed(name, upper) if type(upper) is str else upper
         for part in reversed(name.split(".")):
             upper = CommentedMap({part: upper})
         _check_override(upper, tree, path, tree)
         tree = _lay(upper, tree)
     _check_settings(tree, path)
-    for place, node in _nodes(tree):
-        if _tag(node) == "!PLACEHOLDER" and complete:
+    place_paths(tree, path)
+    for place, node in nodes(tree):
+        if tag_of(node) == "!PLACEHOLDER" and complete:
             raise UserError(f"{path}: {place} has to be given: --{place} VALUE")
-        if _tag(node).startswith("!include:"):
+        if tag_of(node).startswith("!include:"):
             raise UserError(
                 f"{path}: {place} includes a file, which HyperPyYAML cannot find: use extends: FILE instead"
             )
         if hasattr(node, Comment.attrib):
             delattr(node, Comment.attrib)
     # HyperPyYAML resolves in order: a section that refers to a key that is itself a reference has to come after it.
-    return _dump(CommentedMap(sorted(tree.items(), key=lambda item: isinstance(item[1], dict))))
+    return dump(CommentedMap(sorted(tree.items(), key=lambda item: isinstance(item[1], dict))))
 
 
 def list_yamls(folder: str | Path) -> dict[str, Path]:
@@ -121,7 +123,7 @@ class Key:
 
 def list_keys(text: str) -> list[Key]:
     """Return all keys of a whole YAML, and the further settings of what it configures."""
-    return _keys(_parse(text, "the YAML"))
+    return _keys(parse(text, "the YAML"))
 
 
 def settings_taken_by(target: str) -> dict[str, Any] | None:
@@ -148,7 +150,7 @@ def _keys(tree: Mapping, place: str = "") -> list[Key]:
     keys = []
     for name, node in tree.items():
         if isinstance(node, dict):
-            keys += [Key(f"{place}{name}", target=_tag(node)), *_keys(node, f"{place}{name}.")]
+            keys += [Key(f"{place}{name}", target=tag_of(node)), *_keys(node, f"{place}{name}.")]
         else:
             keys.append(Key(f"{place}{name}", _written(node)))
     rest = {name: default for name, default in (_taken(tree) or {}).items() if name not in tree}
@@ -160,13 +162,13 @@ def _written(node: Any) -> str:
     if node is REQUIRED:
         return ""
     if isinstance(node, (list, tuple)):
-        return f"{_tag(node)} [{', '.join(map(_written, node))}]".strip()
-    return f"{_tag(node)} {getattr(node, 'value', 'null' if node is None else node)}".strip()
+        return f"{tag_of(node)} [{', '.join(map(_written, node))}]".strip()
+    return f"{tag_of(node)} {getattr(node, 'value', 'null' if node is None else node)}".strip()
 
 
 def _taken(node: Any) -> dict[str, Any] | None:
     """Return the settings that the class or function of a node's tag takes; None if that is unknown."""
-    kind, _, target = _tag(node).partition(":")
+    kind, _, target = tag_of(node).partition(":")
     known = settings_taken_by(target) if f"{kind}:" in _OBJECTS else None
     return known and {name: known[name] for name in known if kind != "!name" or name not in _GIVEN_BY_JOBS}
 
@@ -188,7 +190,7 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> dict[Path, CommentedMap
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
-    tree = _parse(text, str(path))
+    tree = parse(text, str(path))
     if not isinstance(tree, dict):
         raise UserError(f"{path} holds {type(tree).__name__}, expected keys with values: write key: value")
     extended = tree.pop(EXTENDS, [])
@@ -203,12 +205,12 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> dict[Path, CommentedMap
 
 def _lay(upper: Any, lower: Any) -> Any:
     """Return one node laid over another; neither is changed."""
-    tag = _tag(upper) or (_tag(lower) if isinstance(upper, dict) else "")
+    tag = tag_of(upper) or (tag_of(lower) if isinstance(upper, dict) else "")
     if tag == "!PLACEHOLDER" and lower is not None:
         return lower
     if not isinstance(upper, dict) and not (tag.startswith(_OBJECTS) and not getattr(upper, "value", True)):
         return upper
-    same = isinstance(lower, dict) and _tag(lower) in ("", tag)
+    same = isinstance(lower, dict) and tag_of(lower) in ("", tag)
     result = CommentedMap(lower.items() if same else ())
     for key, value in upper.items() if isinstance(upper, dict) else ():
         result[key] = _lay(value, result.get(key))
@@ -222,8 +224,18 @@ def _check_override(upper: Any, lower: Mapping, path: Path, tree: Mapping, place
     for key, value in upper.items():
         if key not in lower:
             raise UserError(f"--{place}{key}: {path} has no such key{_hint(key, tree)} (--help lists the keys)")
-        if isinstance(value, dict) and isinstance(lower[key], dict) and not _tag(lower[key]):
-            _check_override(value, lower[key], path, tree, f"{place}{key}.")
+        known, name = lower[key], f"{place}{key}"
+        if isinstance(value, dict) and isinstance(known, dict) and not tag_of(known):
+            _check_override(value, known, path, tree, f"{name}.")
+        elif isinstance(value, dict) and not isinstance(known, dict) and known is not None and not tag_of(known):
+            inside = next(iter(value), "")
+            raise UserError(
+                f"--{name}.{inside}: {name} of {path} is {shown(known)}, which has no keys: give --{name} VALUE"
+            )
+        elif isinstance(known, dict) and value is not None and not isinstance(value, dict) and not tag_of(value):
+            raise UserError(
+                f"--{name} is {shown(value)}, expected settings: give --{name}.KEY VALUE (--help lists the keys)"
+            )
 
 
 def _hint(key: str, tree: Mapping) -> str:
@@ -238,40 +250,7 @@ def _hint(key: str, tree: Mapping) -> str:
 
 def _check_settings(tree: Mapping, path: Path) -> None:
     """Refuse settings that their class or function does not take."""
-    for place, node in _nodes(tree):
+    for place, node in nodes(tree):
         known = _taken(node) if isinstance(node, dict) else None
         if known is not None:
-            refuse_unknown(f"{path}: {place} ({_tag(node).split('.')[-1]})", node, known)
-
-
-def _nodes(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted place, node) of everything in a tree."""
-    yield place, node
-    members = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, member in members:
-        yield from _nodes(member, f"{place}.{key}" if place else str(key))
-
-
-def _tag(node: Any) -> str:
-    return getattr(getattr(node, "tag", None), "value", None) or ""
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 4096
-    return yaml
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return _yaml().load(text)
-    except YAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
-        problem = error.problem if isinstance(error, MarkedYAMLError) else first_line(error)
-        raise UserError(f"{where}{line}: not valid YAML ({problem}): correct it") from error
-
-
-def _dump(tree: CommentedMap) -> str:
-    stream = io.StringIO()
-    _yaml().dump(tree, stream)
-    return stream.getvalue()
+            refuse_unknown(f"{path}: {place} ({tag_of(node).split('.')[-1]})", node, known)

@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -10,24 +9,31 @@ from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import speechbrain as sb
+import torch
 from hyperpyyaml import load_hyperpyyaml
+from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.distributed import ddp_init_group, if_main_process
-from speechbrain.utils.run_opts import HELP_TEXTS
+from speechbrain.utils.epoch_loop import EpochCounter
+from speechbrain.utils.train_logger import TrainLogger
 
-from interpretability.command_line import check_device
+from interpretability.classifiers import Classifier
+from interpretability.classifiers.trust import FLAG
 from interpretability.dictionary import DictionarySettings
-from interpretability.errors import MissingError, UserError, user_errors
-from interpretability.files import atomic_path, write_text
+from interpretability.errors import MissingError, UserError, shown, user_errors
+from interpretability.files import atomic_path, expanded, write_text
 from interpretability.frontend import FrontendSettings
+from interpretability.methods import Interpreter
 from interpretability.settings import Settings, setting
+from interpretability.training.archive import ARCHIVED, find_yaml
 from interpretability.training.augmentation import AugmentationSettings
 from interpretability.training.composition import compose
+from interpretability.training.options import parse_options, split_arguments
+from interpretability.training.paths import anchored, fill_references
 from interpretability.training.provenance import environment
 
 RUN_RECORD = "run.json"
 #: What a run archives, beside the script: the whole YAML, and the environment.
-ARCHIVE = ("hyperparams.yaml", "env.log")
+ARCHIVE = (ARCHIVED, "env.log")
 #: Job -> its own folder inside the run's, which records how it was run: the same YAML may serve several jobs.
 OWN_FOLDER = {"dictionary": "dictionary", "evaluate": "evaluation"}
 
@@ -44,26 +50,43 @@ KEYS: dict[str, tuple[str, ...]] = {
 OPTIONAL = ("noise", "crop_seconds", "finetune_from", "dictionary", "trust_remote_code")
 #: Read by every job on what is trained; an evaluation looks for the checkpoint with them.
 TRAINED = ("training", "number_of_epochs", "lr", "selection_key", "selection_mode")
-#: Keys of the section ``training``.
-TRAINING = ("epoch_counter", "checkpointer", "train_logger", "optimizer")
-#: Keys that name a class or function for the job.
-CALLABLE = ("prepare", "classifier", "method")
-#: Keys that hold settings.
-SECTIONS = {"frontend": FrontendSettings, "augmentation": AugmentationSettings, "dictionary": DictionarySettings}
+#: Keys of the section ``training`` -> of what class they are.
+TRAINING = {
+    "epoch_counter": EpochCounter,
+    "checkpointer": Checkpointer,
+    "train_logger": TrainLogger,
+    "optimizer": torch.optim.Optimizer,
+}
+#: Keys that name a class, or something that makes one of it, for the job -> that class; object: a function will do.
+NAMED = {
+    "prepare": object,
+    "classifier": Classifier,
+    "method": Interpreter,
+    "noise": object,
+    "training.optimizer": TRAINING["optimizer"],
+}
+#: Keys that hold an object -> its class.
+SECTIONS = {
+    "frontend": FrontendSettings,
+    "augmentation": AugmentationSettings,
+    "dictionary": DictionarySettings,
+    **{f"training.{name}": kind for name, kind in TRAINING.items() if name != "optimizer"},
+}
 KNOWN = frozenset({"__set_seed", *TRAINED, *OPTIONAL}.union(*KEYS.values()))
-#: SpeechBrain's options of the command line.
-RUN_OPTIONS = {*HELP_TEXTS, "jit_module_keys", "compile_module_keys"}
 
 
 @dataclass(frozen=True)
 class RunSettings(Settings):
     """Numbers and switches at the top of a YAML: a job needs those that it reads (see recipes/README.md)."""
 
+    seed: int = setting(MISSING, "of everything that is drawn", least=0, most=2**32 - 1)
     number_of_epochs: int = setting(MISSING, "epochs of the training", least=1, most=10**6)
     batch_size: int = setting(MISSING, "of training and of evaluation", unit="clips", least=1, most=2**20)
     lr: float = setting(MISSING, "highest learning rate", least=0)
     weight_decay: float = setting(MISSING, "of the optimiser", least=0)
     num_workers: int = setting(MISSING, "processes that load clips", least=0, most=1024)
+    selection_key: str = setting(MISSING, "validation scalar that chooses the best epoch")
+    selection_mode: str = setting(MISSING, "which value of it is best", choices=("min", "max"))
     n_examples: int = setting(MISSING, "explanations that an evaluation saves", least=0)
     clip_seconds: float | None = setting(MISSING, "longest clip; null: any", unit="s", least=0.01, most=86_400)
     fixed_length: bool = setting(MISSING, "whether shorter clips are padded with silence")
@@ -174,16 +197,15 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     if not argv or argv[0].startswith("-"):
         raise UserError(
             f"no YAML file given, expected one first: python {Path(script or 'script').name} hparams/NAME.yaml "
-            "[--key value …] (--help lists them)"
+            "[--key value …] (--help lists them), or the output folder of a run"
         )
-    path = Path(argv[0])
     run_options, overrides = split_arguments(argv[1:])
-    _, options, stray = sb.parse_arguments([argv[0], *run_options])
-    if stray:
-        raise UserError(f"the command line has {stray!r}, which belongs to no option: give --key value")
-    text = compose(path, overrides)
+    options = parse_options(run_options)
+    trusts = overrides.get(FLAG, "").lower() == "true"
+    path, known = find_yaml(expanded(argv[0]), OWN_FOLDER.values(), trusts)
+    text = compose(path, {**known, **overrides})
     hparams = load(text, path)
-    if "output_folder" not in hparams:
+    if hparams.get("output_folder") is None:
         raise _missing(["output_folder"], set(hparams) - KNOWN)
     tries, folder = None, Path(hparams["output_folder"])
     keeps_trial = options.debug and options.debug_persistently
@@ -191,14 +213,16 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
         # In a folder of its own, so that nothing of a trial looks like a finished run.
         tries = folder.resolve()
         folder = tries.with_name(f"{tries.name}.debug")
-        text = compose(path, {**overrides, "output_folder": json.dumps(str(folder))})
+        text = compose(path, {**known, **overrides, "output_folder": folder})
         hparams = load(text, path)
         # SpeechBrain would save in yet another folder.
         given = {*options.overridden_args, "debug_persistently"}
         options = replace(options, debug_persistently=True, overridden_args=given)
     archive_folder = folder / OWN_FOLDER.get(job, "")
     script_path = None if script is None else Path(script)
-    run = Run(hparams, options, folder, archive_folder, path, text, script_path, tries, keeps_trial)
+    run = Run(
+        hparams, options, folder, archive_folder, path, anchored(text, Path.cwd()), script_path, tries, keeps_trial
+    )
     _check_job(run, job)
     try:
         RunSettings.checked(hparams)
@@ -206,42 +230,9 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
         raise UserError(f"{path}: {error}") from None
     if job == "evaluate" and run.trainable and not ((tries or folder) / RUN_RECORD).is_file():
         raise no_run(tries or folder)
-    check_device(options.device)
-    ddp_init_group(options)
+    with user_errors("processes cannot work in parallel", ValueError, advice=": see --distributed_backend"):
+        ddp_init_group(options)
     return run
-
-
-def split_arguments(argv: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Return SpeechBrain's run options, as they were typed, and the overrides: dotted name -> text of a YAML.
-
-    Raises
-    ------
-    UserError
-        For an override without a value, or a value without a name.
-
-    Example
-    -------
-    >>> split_arguments(["--device", "cpu", "--lr=0.1", "--method.channels", "8"])
-    (['--device', 'cpu'], {'lr': '0.1', 'method.channels': '8'})
-    """
-    run_options: list[str] = []
-    overrides: dict[str, list[str]] = {}
-    values = run_options
-    for argument in argv:
-        name, equals, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--"):
-            values.append(argument)
-        elif name in RUN_OPTIONS:
-            values = run_options
-            values.append(argument)
-        elif equals:
-            values, overrides[name] = run_options, [value]
-        else:
-            values = overrides[name] = []
-    empty = [name for name, values in overrides.items() if not values]
-    if empty:
-        raise UserError(f"--{empty[0]} has no value: give --{empty[0]} VALUE (null for none)")
-    return run_options, {name: " ".join(values) for name, values in overrides.items()}
 
 
 def load(text: str, path: str | Path) -> dict[str, Any]:
@@ -254,7 +245,7 @@ def load(text: str, path: str | Path) -> dict[str, Any]:
         refuses: one line, with ``path`` in front.
     """
     try:
-        return load_hyperpyyaml(text)
+        return load_hyperpyyaml(fill_references(text))
     except UserError:
         raise
     except Exception as error:  # YAML errors, unknown keys and refused arguments have no common type
@@ -275,7 +266,9 @@ def build(what: str, factory: Callable, *args: Any, **kwargs: Any) -> Any:
     """Make a model from the YAML's settings; a :class:`UserError` for those that it refuses."""
     check_arguments(what, factory, *args, **kwargs)
     advice = "; correct the YAML or the command line"
-    with user_errors(f"{what} refuses its settings", TypeError, ValueError, advice=advice, whole=True):
+    # Networks of impossible sizes fail in many ways.
+    kinds = (TypeError, ValueError, RuntimeError, ArithmeticError, IndexError, MemoryError)
+    with user_errors(f"{what} refuses its settings", *kinds, advice=advice, whole=True):
         return factory(*args, **kwargs)
 
 
@@ -298,15 +291,19 @@ def no_run(folder: Path) -> MissingError:
 def _check_job(run: Run, job: str) -> None:
     """Refuse a YAML without a key that the job reads, or with one that nothing reads: a typing error in either."""
     hparams = run.hparams
-    for name in CALLABLE:
-        if name in hparams and not callable(hparams[name]):
+    section = hparams.get("training")
+    within = section if isinstance(section, dict) else {}
+    given = {**hparams, **{f"training.{name}": value for name, value in within.items()}}
+    for name, kind in NAMED.items():
+        if name in given and not _makes(given[name], kind) and not (name == "noise" and given[name] is None):
+            what = "class or function" if kind is object else f"kind of {kind.__name__}"
             raise UserError(
-                f"{run.yaml}: {name} is {hparams[name]!r}, expected a class or function: give {name}: !name:MODULE.NAME"
+                f"{run.yaml}: {name} is {_named(given[name])}, expected a {what}: give {name}: !name:MODULE.NAME"
             )
     for name, kind in SECTIONS.items():
-        if name in hparams and not isinstance(hparams[name], kind):
+        if name in given and not isinstance(given[name], kind):
             raise UserError(
-                f"{run.yaml}: {name} is {hparams[name]!r}, expected {kind.__name__}: give "
+                f"{run.yaml}: {name} is {_named(given[name])}, expected {kind.__name__}: give "
                 f"{name}: !new:{kind.__module__}.{kind.__name__}"
             )
     if job == "interpreter" and "method" in hparams and not run.trainable:
@@ -324,9 +321,8 @@ def _check_job(run: Run, job: str) -> None:
     stray = [name for name in hparams if name not in KNOWN and name not in referred]
     missing = [name for name in needed if name not in hparams]
     if "training" in hparams:
-        section = hparams["training"] if isinstance(hparams["training"], dict) else {}
-        stray += [f"training.{name}" for name in section if name not in TRAINING]
-        missing += [f"training.{name}" for name in TRAINING if name not in section]
+        stray += [f"training.{name}" for name in within if name not in TRAINING]
+        missing += [f"training.{name}" for name in TRAINING if name not in within]
     if missing:
         raise _missing(missing, stray)
     if stray:
@@ -337,6 +333,19 @@ def _check_job(run: Run, job: str) -> None:
             f"{run.yaml}: {stray[0]!r} is not a known key and is not used in the YAML: {advice} or remove it "
             "(recipes/README.md lists the keys)"
         )
+
+
+def _makes(factory: Any, kind: type) -> bool:
+    """Return whether something that a YAML names can be called and makes a ``kind``; of a function, anybody's guess."""
+    function = unwrap(factory)
+    function = getattr(function, "__self__", function)  # of a class method: its class
+    return callable(function) and (kind is object or (isinstance(function, type) and issubclass(function, kind)))
+
+
+def _named(value: Any) -> str:
+    """Return a value of a YAML as an error shows it."""
+    value = unwrap(value)
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else shown(value)
 
 
 def _missing(names: Iterable[str], stray: Iterable[str] = ()) -> UserError:

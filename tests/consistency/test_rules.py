@@ -25,8 +25,8 @@ OF_OTHER_LIBRARIES = {
     ("command_line.py", "logging.raiseExceptions"),
     ("training/brain.py", "self._bar.initial"),
     ("training/brain.py", "self._bar.n"),
-    ("training/composition.py", "yaml.preserve_quotes"),
-    ("training/composition.py", "yaml.width"),
+    ("training/tree.py", "yaml.preserve_quotes"),
+    ("training/tree.py", "yaml.width"),
 }
 
 

@@ -51,6 +51,30 @@ def test_an_evaluation_leaves_the_training_as_it_is(piq_job):
     assert provenance["training"] == description["training"]
 
 
+def test_the_folder_of_a_run_is_all_that_an_evaluation_needs(
+    tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path, monkeypatch
+):
+    """Data, splits, classifier and settings are known by the run, wherever it lies; what differs is given beside it."""
+    moved = shutil.copytree(tiny_piq_run, tmp_path / "a folder <seed>: moved")
+    monkeypatch.chdir(tmp_path)
+    outcome = tiny.call(runner.main, "evaluate", None, [moved.name, "--batch_size", "3", "--device=cpu"])
+    assert outcome.code == 0, outcome.err
+    plain = shutil.copytree(tiny_piq_run, tmp_path / "plain")
+    settings = {"classifier_folder": tiny_classifier_folder, "number_of_epochs": 3, "batch_size": 3}
+    assert tiny.run("evaluate", tiny_esc50, plain, **settings).code == 0
+    for name in ("clips.jsonl", "table.md"):
+        assert (moved / "evaluation" / name).read_bytes() == (plain / "evaluation" / name).read_bytes()
+    text = (moved / "evaluation" / "hyperparams.yaml").read_text("utf-8")
+    assert f"classifier_folder: {json.dumps(str(moved / 'interpreter' / 'classifier'))}\n" in text
+    refused = tiny.call(runner.main, "evaluate", None, [str(moved), "--seed", "7"])
+    assert "seed: 1234, now 7" in refused.line
+    assert (
+        "the YAML has no 'method'"
+        in tiny.call(runner.main, "evaluate", None, [str(tiny_classifier_folder.parent)]).line
+    )
+    assert "is a folder without a hyperparams.yaml" in tiny.call(runner.main, "evaluate", None, [str(tmp_path)]).line
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -265,6 +289,6 @@ def test_a_method_that_is_not_trained_cannot_be_trained(untrained, tmp_path):
 def test_a_yaml_without_a_method(untrained, untrained_yaml):
     text = untrained_yaml.read_text("utf-8")
     untrained_yaml.write_text(text.replace("!name:interpretability.methods.baselines.EnergyMask", "energy"), "utf-8")
-    assert "method is 'energy', expected a class or function" in untrained("evaluate").line
+    assert "method is 'energy', expected a kind of Interpreter: give method: !name:" in untrained("evaluate").line
     untrained_yaml.write_text(text[: text.index("method:")], "utf-8")
     assert "the YAML has no 'method'" in untrained("evaluate").line

@@ -1,0 +1,97 @@
+"""The YAML that a run keeps in its folder: a script that is given the folder works with it.
+
+A recipe's YAML is the user's own program. One that lies in a folder of results may be anybody's, so it is read only if
+all that it names are the parts of this package that recipes name.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.events import AliasEvent
+
+from interpretability.classifiers.trust import FLAG
+from interpretability.errors import MissingError, UserError, shown
+from interpretability.methods.folder import CLASSIFIER, RUN_SUBFOLDER
+from interpretability.reading import read_text
+from interpretability.training.tree import nodes, parse, tag_of
+
+ARCHIVED = "hyperparams.yaml"
+_MAX_BYTES = 2**20
+#: What the YAML of a run may name.
+_TRUSTED = re.compile(
+    "|".join(
+        (
+            r"!name:interpretability\.(classifiers|methods)\.\w+\.[A-Z]\w*(\.from_pretrained)?",
+            r"!name:interpretability\.data\.(\w+\.prepare_\w+|noise\.NoiseMixer)",
+            r"!name:torch\.optim\.[A-Z]\w*",
+            r"!new:interpretability\.(dictionary\.Dictionary|frontend\.Frontend|training\.augmentation\.Augmentation)Settings",
+            r"!new:interpretability\.training\.checkpoints\.AtomicCheckpointer",
+            r"!new:speechbrain\.utils\.(epoch_loop\.EpochCounter|train_logger\.FileTrainLogger)",
+            r"!apply:speechbrain\.utils\.seed_everything",
+        )
+    )
+)
+#: Texts that refer to others; HyperPyYAML would also calculate.
+_REFERRING = re.compile(r"[^*^%()]*")
+
+
+def find_yaml(path: Path, parts: Iterable[str], trust_remote_code: bool) -> tuple[Path, dict[str, Any]]:
+    """Return the YAML that is named, or that of the run whose folder is named, and what is to be laid over that.
+
+    A run goes on in its folder, and with the classifier that is saved in it, wherever the folder has been moved.
+
+    Parameters
+    ----------
+    path : Path
+        A YAML file, which is returned as it is; or the output folder of a run.
+    parts : iterable of str
+        Folders inside a run's that may keep a YAML of their own.
+    trust_remote_code : bool
+        Whether a run's YAML may name anything.
+
+    Raises
+    ------
+    MissingError
+        If the folder keeps no YAML.
+    UserError
+        If the YAML of a run names what no recipe does.
+    """
+    if not path.is_dir():
+        return path, {}
+    places = [path, *(path / part for part in parts)]
+    yaml = next((place / ARCHIVED for place in places if (place / ARCHIVED).is_file()), None)
+    if yaml is None:
+        raise MissingError(f"{path} is a folder without a {ARCHIVED}: give the output folder of a run, or a YAML file")
+    text = read_text(yaml, _MAX_BYTES)
+    if not trust_remote_code:
+        _check_trusted(text, yaml)
+    known: dict[str, Any] = {"output_folder": path}
+    classifier = path / RUN_SUBFOLDER / CLASSIFIER
+    if classifier.is_dir():
+        known["classifier_folder"] = classifier
+    if re.search(rf"^{FLAG}:", text, re.MULTILINE):
+        known[FLAG] = trust_remote_code
+    return yaml, known
+
+
+def _check_trusted(text: str, yaml: Path) -> None:
+    """Refuse a YAML that names what no recipe does, or that grows when it is read."""
+    tree = parse(text, str(yaml))
+    if any(isinstance(event, AliasEvent) for event in YAML().parse(text)):
+        raise UserError(f"{yaml}: has aliases, which no run writes: it is not read")
+    for place, node in nodes(tree):
+        tag, value = tag_of(node), str(getattr(node, "value", node))
+        if tag in ("!ref", "!copy"):
+            fine = _REFERRING.fullmatch(value)
+        elif tag:
+            fine = _TRUSTED.fullmatch(tag)
+        else:
+            fine = place.split(".")[0] != "extends" and not (isinstance(node, str) and node.startswith("("))
+        if not fine:
+            raise UserError(
+                f"{yaml}: {place} is {shown(f'{tag} {value}'.strip())}, which no recipe of this package has: it is not "
+                f"read. Give --{FLAG} True if you trust the folder, or a YAML file of your own"
+            )
