@@ -30,9 +30,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises
     ------
     MissingError, UserError
-        If it is not there, or holds no names with tensors; see :func:`~interpretability.weight_files.read_tensors`.
+        If it is not there, or holds no names with tensors; see :func:`~interpretability.weight_files.read_tensors`. If
+        a weight is not finite.
     """
-    return next(iter(_states(path).values()))
+    state = next(iter(_states(path).values()))
+    check_finite(state.items(), path, buffers=state)
+    return state
 
 
 def load_weights(module: nn.Module, path: str | Path, digest: str | None = None) -> None:

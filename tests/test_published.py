@@ -263,7 +263,7 @@ def test_networks_of_images_that_do_not_fit_are_refused(kind, tmp_path):
         import_published(kind, tmp_path / "ours", paths(folder, published), config={**config, "num_channels": 1})
     some = next(name for name in whole if name.endswith("fc2.weight"))
     torch.save({name: value for name, value in whole.items() if name != some}, folder / "embedding_model.ckpt")
-    with pytest.raises(UserError, match=r"no fitting .*fc2\.weight"):
+    with pytest.raises(UserError, match=r"do not fit .*fc2\.weight"):
         import_published(kind, tmp_path / "ours", paths(folder, published), config=config)
     torch.save({**whole, "decoder.weight": torch.zeros(2)}, folder / "embedding_model.ckpt")
     with pytest.raises(UserError, match=r"it has no decoder\.weight"):

@@ -13,12 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
-from interpretability.classifiers.importing import make_configuration, missing_model_errors, quiet_transformers
+from interpretability.classifiers.importing import (
+    bounded_loading,
+    make_configuration,
+    misfits,
+    missing_model_errors,
+    quiet_transformers,
+)
 from interpretability.errors import UserError, user_errors
 from interpretability.files import expanded
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid, hide_padding
 from interpretability.settings import DEEPEST, WIDEST, Settings, setting
+from interpretability.weights import load_state
 
 
 @dataclass(frozen=True)
@@ -235,9 +242,10 @@ class ImageClassifier(Classifier):
         """
         if source is None:
             return cls(labels, frontend, task, config=config or {}, **settings)
-        config = {**cls.settings_at(source), **(config or {})}
-        classifier = cls(labels, frontend, task, config=config, **settings)
-        classifier._load_network(source)
+        with bounded_loading(expanded(source)):
+            config = {**cls.settings_at(source), **(config or {})}
+            classifier = cls(labels, frontend, task, config=config, **settings)
+            classifier._load_network(source)
         return classifier
 
     @classmethod
@@ -278,16 +286,17 @@ class ImageClassifier(Classifier):
         where = where or str(source)
         network = self.embedding_model
         attention = network.config._attn_implementation
-        options = {"dtype": torch.float32, "attn_implementation": attention, **self.BUILD}
+        options = {"dtype": torch.float32, "attn_implementation": attention, "ignore_mismatched_sizes": True}
+        options |= self.BUILD
         misfit = user_errors(f"{where}: weights do not fit {self.NETWORK}", RuntimeError)
         with quiet_transformers(), missing_model_errors(where), misfit:
             loaded, report = type(network).from_pretrained(
                 source, config=network.config, state_dict=state, output_loading_info=True, **options
             )
-        missing = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
-        if missing:
-            raise UserError(f"{where}: weights do not fit {self.NETWORK}: no fitting {', '.join(missing)}"[:300])
-        network.load_state_dict(loaded.state_dict())
+        lacking = misfits(report)
+        if lacking:
+            raise UserError(f"{where}: weights do not fit {self.NETWORK}: {lacking}")
+        load_state(network, {"": loaded.state_dict()}, where)
         return set(report["unexpected_keys"])
 
     # -------------------------------------------------------------------------------------------------- the images

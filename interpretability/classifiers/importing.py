@@ -3,11 +3,15 @@
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from interpretability.errors import MissingError, UserError, user_errors
+from interpretability.budget import within
+from interpretability.errors import MissingError, UserError, shown, user_errors
+from interpretability.reading import read_object
+from interpretability.weight_files import FileSize, file_size
 
 #: Parts of SpeechBrain with networks that fetch models when they are built, some of them with code.
 FETCHING = ("huggingface", "fairseq", "beats", "discrete", "integrations", "inference")
@@ -60,6 +64,61 @@ def make_configuration(kind: Callable[..., Any], settings: Mapping[str, Any], na
     refusals = (StrictDataclassError, TypeError, ValueError)
     with user_errors(f"config: {name} refuses its settings", *refusals, advice=": correct them", whole=True):
         return kind(**settings)
+
+
+#: Files of a folder that ``save_pretrained`` wrote: those of weights, and those of settings.
+WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
+SETTINGS_FILES = ("config.json", "preprocessor_config.json")
+
+
+@contextmanager
+def bounded_loading(place: str | Path) -> Iterator[None]:
+    """Check the files of a model's folder, and let Transformers build in the block what its weights can fill at most.
+
+    A name on the hub, whose files are not here yet, is not checked.
+
+    Raises
+    ------
+    UserError
+        If a file of weights is none, or the folder has only those of an adapter; if a file of settings is no JSON
+        object; if the network that they describe is larger than its weights.
+    """
+    folder = Path(place)
+    if not folder.is_dir():
+        yield
+        return
+    for name in SETTINGS_FILES:
+        if (folder / name).is_file():
+            read_object(folder / name)
+    files = sorted(file for pattern in WEIGHT_FILES for file in folder.glob(pattern) if file.is_file())
+    if not files and any(folder.glob("adapter_*")):
+        raise UserError(
+            f"{folder} holds an adapter alone (LoRA), not a model: merge it into its base model first "
+            "(in PEFT: model.merge_and_unload().save_pretrained(FOLDER))"
+        )
+    size = sum(map(file_size, files), FileSize(0, 0)) if files else None
+    with within(size, str(folder / SETTINGS_FILES[0])):
+        yield
+
+
+def misfits(report: Mapping[str, Any]) -> str:
+    """Return in words which weights Transformers did not take from a file ("": none): sizes, and names that it lacks.
+
+    Parameters
+    ----------
+    report : mapping
+        The loading info of ``from_pretrained``, with ``ignore_mismatched_sizes``.
+    """
+    sizes = sorted((str(name), list(theirs), list(ours)) for name, theirs, ours in report["mismatched_keys"])
+    missing = sorted(map(str, report["missing_keys"]))
+    parts = [f"{shown(name)} is {theirs} in the file and {ours} here" for name, theirs, ours in sizes[:3]]
+    if len(sizes) > 3:
+        parts.append(f"{len(sizes) - 3} more have another size")
+    if missing:
+        parts.append(
+            f"{len(missing)} missing ({', '.join(map(shown, missing[:3]))}{', …' if len(missing) > 3 else ''})"
+        )
+    return "; ".join(parts)
 
 
 @contextmanager
