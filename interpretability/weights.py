@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from interpretability.errors import UserError, shown, user_errors
+from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import sha256, write_errors
 from interpretability.weight_files import CONVERT, read_tensors, states_in
 
@@ -38,7 +38,20 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def load_weights(module: nn.Module, path: str | Path, digest: str | None = None) -> None:
+def check_weights(path: str | Path, digest: str | None = None) -> None:
+    """Refuse a file of weights that is not there, or has not the SHA-256 of its description, if that is given.
+
+    Raises
+    ------
+    MissingError, UserError
+    """
+    if not Path(path).is_file():
+        raise MissingError(f"no weights at {path}; save the model again or pass another folder")
+    if digest is not None and sha256(path) != digest:
+        raise UserError(f"{path}: damaged: its SHA-256 is not the one in the description; copy the folder again")
+
+
+def load_weights(module: nn.Module, path: str | Path) -> None:
     """Load a file of weights into a module; every parameter has to be there, to fit and to be finite.
 
     Parameters
@@ -47,16 +60,12 @@ def load_weights(module: nn.Module, path: str | Path, digest: str | None = None)
     path : path
         A state_dict of torch.save or safetensors, or a checkpoint that holds one. A prefix of all names (of
         ``DataParallel``, Lightning, ``torch.compile``) is taken off if they fit then.
-    digest : str, optional
-        The SHA-256 that the file has to have.
 
     Raises
     ------
     MissingError, UserError
         For a missing, damaged or ill-fitting file, in one line; the module is as it was.
     """
-    if digest is not None and Path(path).is_file() and sha256(path) != digest:
-        raise UserError(f"{path}: damaged: its SHA-256 is not the one in the description; copy the folder again")
     load_state(module, _states(path), path)
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_model
 from torch import nn
 
 from interpretability.errors import MissingError, UserError
-from interpretability.weights import check_finite, load_weights, save_weights
+from interpretability.weights import check_finite, check_weights, load_weights, save_weights
 
 
 def test_round_trip_and_strictness(tmp_path):
@@ -44,7 +44,7 @@ def test_missing_damaged_and_foreign_files(tmp_path):
         with pytest.raises(UserError, match="not a weights file"):
             load_weights(module, tmp_path / "w.pt")
     with pytest.raises(UserError, match="damaged"):
-        load_weights(module, tmp_path / "w.pt", digest="0" * 64)
+        check_weights(tmp_path / "w.pt", digest="0" * 64)
 
 
 class Net(nn.Module):

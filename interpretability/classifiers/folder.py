@@ -24,7 +24,7 @@ from interpretability.probabilities import TASKS
 from interpretability.reading import read_description
 from interpretability.settings import Settings, setting
 from interpretability.weight_files import file_size
-from interpretability.weights import load_weights, save_weights
+from interpretability.weights import check_weights, load_weights, save_weights
 
 _ON_SPECTROGRAMS = (CompactClassifier, Conv2dClassifier, Cnn14Classifier, ViTClassifier, FocalNetClassifier)
 _ON_WAVEFORMS = (HuggingFaceClassifier, SpeechBrainClassifier, ModuleClassifier)
@@ -103,17 +103,10 @@ def load_classifier(folder: str | Path, freeze: bool = True, trust_remote_code: 
     folder = expanded(folder)
     if not (folder / DESCRIPTION).is_file():
         folder = next((folder / name for name in RUN_SUBFOLDERS if (folder / name / DESCRIPTION).is_file()), folder)
-    path, advice = folder / DESCRIPTION, "train one with train_classifier.py"
-    description = read_description(folder, DESCRIPTION, "classifier", advice, ClassifierDescription)
+    path, description = folder / DESCRIPTION, check_classifier(folder)
     kind, architecture = CLASSIFIERS[description["classifier"]], description["architecture"]
     frontend = FrontendSettings.of_saved(description["frontend"], f"{path}: frontend")
     kind.Settings.make(f"{path}: {kind.NAME}", architecture)
-    identity = {key: description[key] for key in IDENTITY}
-    if (folder / WEIGHTS).is_file() and _digest(folder / WEIGHTS, identity) != description["sha256"]:
-        raise UserError(
-            f"{folder / WEIGHTS}, or the class list, front end or architecture beside it: damaged or changed since "
-            f"it was saved: not the SHA-256 in {DESCRIPTION}; copy the folder again"
-        )
     if kind is ModuleClassifier:
         check_trusted(architecture["module"], str(path), trust_remote_code)
     unbuilt = user_errors(f"{path}: no {kind.NAME} classifier can be built from it")  # its networks raise many types
@@ -123,6 +116,25 @@ def load_classifier(folder: str | Path, freeze: bool = True, trust_remote_code: 
     classifier.add_notes(*description.get("notes", ()))
     classifier.keep_description(description)
     return classifier.freeze() if freeze else classifier
+
+
+def check_classifier(folder: str | Path) -> dict:
+    """Return the description of a classifier's folder whose files are there and as they were saved.
+
+    Raises
+    ------
+    MissingError, UserError
+        For the first one that is not.
+    """
+    folder, advice = Path(folder), "train one with train_classifier.py"
+    description = read_description(folder, DESCRIPTION, "classifier", advice, ClassifierDescription)
+    check_weights(folder / WEIGHTS)
+    if _digest(folder / WEIGHTS, {key: description[key] for key in IDENTITY}) != description["sha256"]:
+        raise UserError(
+            f"{folder / WEIGHTS}, or the class list, front end or architecture beside it: damaged or changed since "
+            f"it was saved: not the SHA-256 in {DESCRIPTION}; copy the folder again"
+        )
+    return description
 
 
 def _digest(weights: Path, identity: dict) -> str:

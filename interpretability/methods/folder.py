@@ -13,7 +13,7 @@ from interpretability.methods.base import Interpreter
 from interpretability.reading import read_description
 from interpretability.settings import Settings, setting
 from interpretability.weight_files import file_size
-from interpretability.weights import load_weights, save_weights
+from interpretability.weights import check_weights, load_weights, save_weights
 
 #: Every method and baseline: a new one is a line here.
 REGISTRY = (
@@ -89,13 +89,7 @@ def load_interpreter(folder: str | Path, trust_remote_code: bool = False) -> Int
         raise MissingError(f"no run folder at {folder}: pass the output folder of a finished training run")
     if not (folder / DESCRIPTION).is_file() and (folder / RUN_SUBFOLDER / DESCRIPTION).is_file():
         folder = folder / RUN_SUBFOLDER
-    description = read_description(
-        folder,
-        DESCRIPTION,
-        "trained interpreter",
-        "finish training (run the same command again to resume), or run evaluate.py if the method is not trained",
-        InterpreterDescription,
-    )
+    description = check_interpreter(folder)
     path, kind = folder / DESCRIPTION, METHODS[description["method"]]
     kind.Settings.make(f"{path}: {kind.NAME}", description["settings"])
     classifier = load_classifier(folder / CLASSIFIER, trust_remote_code=trust_remote_code)
@@ -107,5 +101,24 @@ def load_interpreter(folder: str | Path, trust_remote_code: bool = False) -> Int
     unbuilt = user_errors(f"{path}: no {kind.NAME} can be built from it")  # networks raise many types
     with placed(path), unbuilt, within(file_size(folder / WEIGHTS), str(path)):
         interpreter = kind(classifier, **description["settings"])
-    load_weights(interpreter, folder / WEIGHTS, description["sha256"])
+    load_weights(interpreter, folder / WEIGHTS)
     return interpreter.keep_description(description).eval()
+
+
+def check_interpreter(folder: str | Path) -> dict:
+    """Return the description of an interpreter's folder whose weights are there and as they were saved.
+
+    Raises
+    ------
+    MissingError, UserError
+        If they, or the description, are not.
+    """
+    description = read_description(
+        folder,
+        DESCRIPTION,
+        "trained interpreter",
+        "finish training (run the same command again to resume), or run evaluate.py if the method is not trained",
+        InterpreterDescription,
+    )
+    check_weights(Path(folder) / WEIGHTS, description["sha256"])
+    return description

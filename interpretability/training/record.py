@@ -1,7 +1,9 @@
 """What a run is: the record in its folder, which refuses other settings, and what results record about it."""
 
 import dataclasses
+import itertools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from speechbrain.utils.checkpoints import CKPT_PREFIX
 from speechbrain.utils.distributed import if_main_process
 
 from interpretability.errors import UserError
-from interpretability.files import write_json
+from interpretability.files import LISTING, write_json
 from interpretability.reading import read_description
 from interpretability.settings import Settings, setting
 from interpretability.training.provenance import commit
@@ -32,13 +34,6 @@ class RunRecord(Settings):
     data: dict = setting(dataclasses.MISSING, "data set, folds and number of clips")
     seed: int = setting(dataclasses.MISSING, "of all that is random")
     settings: dict = setting({}, "of the method or of the dictionary")
-
-
-@dataclass(frozen=True)
-class TrainedDescription(Settings):
-    """What the description of any trained model holds."""
-
-    training: dict = setting({}, "facts about its training")
 
 
 def values_of(run: Run, *names: str) -> dict[str, Any]:
@@ -94,16 +89,42 @@ def keep_record(folder: Path, record: dict[str, Any], binds: bool, must_exist: b
         write_json(path, record)
 
 
-def is_trained(folder: Path, description: str, epochs: int) -> bool:
-    """Return whether a folder already holds a model of that many epochs; if so, print that."""
-    if not (folder / description).is_file():
-        return False
-    advice = "train again in another output_folder"
-    content = read_description(folder, description, "model", advice, TrainedDescription)
-    if content.get("training", {}).get("epochs") != epochs:
+def is_trained(folder: Path, check: Callable[[Path], dict[str, Any]], epochs: int) -> bool:
+    """Return whether a folder already holds a model of that many epochs; if so, print that.
+
+    Parameters
+    ----------
+    folder : Path
+    check : callable
+        As of :func:`intact_description`.
+    epochs : int
+    """
+    content = intact_description(folder, check)
+    if content is None or content.get("training", {}).get("epochs") != epochs:
         return False
     print(f"already trained for {epochs} epochs: {folder} (give another output_folder to train again)")
     return True
+
+
+def intact_description(folder: Path, check: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the description of the model that a run has saved; None if there is none, or if it is damaged.
+
+    A damaged folder is moved aside, so that the model is saved again from the checkpoints; nothing is removed.
+
+    Parameters
+    ----------
+    folder : Path
+    check : callable
+        Folder -> description; a :class:`UserError` if one of its files is not there or not as it was saved.
+    """
+    try:
+        return check(folder)
+    except UserError as fault:
+        if if_main_process() and (folder / LISTING).is_file():  # written by this program
+            aside = next(path for n in itertools.count(1) if not (path := Path(f"{folder}.damaged{n}")).exists())
+            folder.rename(aside)
+            print(f"{fault}. It is moved to {aside}, and saved again from the checkpoints")
+        return None
 
 
 def origin(run: Run, dictionary_training: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -130,3 +130,31 @@ def test_a_training_that_failed_keeps_its_folder_from_no_other(job):
     assert job.run().code == 0
     tiny.assert_same_run(job.folder, job.reference)
     assert "holds a run with another lr" in job.run(lr=0.5).line
+
+
+# ---- The model that was saved ----
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(("name", "damage"), [("weights.pt", flipped), ("json", cut)])
+def test_a_damaged_model_of_a_finished_run_is_saved_again_from_its_checkpoints(job, name, damage):
+    shutil.copytree(job.reference, job.folder)
+    kind = "interpreter" if job.name == "interpreter" else "classifier"
+    name = f"{kind}.json" if name == "json" else name
+    damage(job.folder / kind / name)
+    again = job.run()
+    assert again.code == 0, again.err
+    assert "already trained" not in again.out
+    assert f"It is moved to {job.folder / kind}.damaged1, and saved again from the checkpoints" in again.out
+    weights = [tiny.torch.load(folder / kind / "weights.pt") for folder in (job.folder, job.reference)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(tiny.torch.equal(value, weights[1][key]) for key, value in weights[0].items())

@@ -4,7 +4,7 @@ import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process
 
 from interpretability.classifiers import Classifier, save_classifier
-from interpretability.classifiers.folder import DESCRIPTION
+from interpretability.classifiers.folder import check_classifier
 from interpretability.files import check_replaceable
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import ClassifierBrain, seed_step
@@ -42,7 +42,7 @@ def train_classifier(run: Run) -> None:
     }
     keep_record(run.output_folder, record, binds=folder.exists() or has_checkpoints(run))
     run.archive()
-    if is_trained(folder, DESCRIPTION, epochs):
+    if is_trained(folder, check_classifier, epochs):
         return
     check_replaceable(folder)
     datasets = load_datasets(run, prepared, classifier)

@@ -17,8 +17,7 @@ from interpretability.dictionary import Dictionary
 from interpretability.errors import UserError, user_errors
 from interpretability.files import check_replaceable, expanded
 from interpretability.methods import Interpreter, load_interpreter, save_interpreter
-from interpretability.methods.folder import DESCRIPTION, RUN_SUBFOLDER, InterpreterDescription
-from interpretability.reading import read_description
+from interpretability.methods.folder import RUN_SUBFOLDER, check_interpreter
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import TRAIN_PREFIX, InterpreterBrain, seed_step
 from interpretability.training.jobs.dictionary import learn_own_dictionary
@@ -28,6 +27,7 @@ from interpretability.training.record import (
     SELECTION,
     STEPS,
     has_checkpoints,
+    intact_description,
     is_trained,
     keep_record,
     origin,
@@ -53,7 +53,7 @@ def train_interpreter(run: Run) -> None:
     binds = folder.exists() or has_checkpoints(run)
     keep_record(run.output_folder, {**record, **values_of(run, *ALWAYS, *SELECTION, *STEPS)}, binds)
     run.archive()
-    if is_trained(folder, DESCRIPTION, int(run["number_of_epochs"])):
+    if is_trained(folder, check_interpreter, int(run["number_of_epochs"])):
         return
     check_replaceable(folder)
     datasets = load_datasets(run, prepared, classifier)
@@ -175,11 +175,8 @@ def save_in_run(interpreter: Interpreter, run: Run, training: dict[str, Any]) ->
 
 def saved_training(run: Run) -> dict[str, Any] | None:
     """Return what the interpreter in the run's folder records about its training; None if there is none."""
-    folder = run.output_folder / RUN_SUBFOLDER
-    if not (folder / DESCRIPTION).is_file():
-        return None
-    advice = "delete the folder to save it again"
-    return read_description(folder, DESCRIPTION, "interpreter", advice, InterpreterDescription).get("training", {})
+    description = intact_description(run.output_folder / RUN_SUBFOLDER, check_interpreter)
+    return None if description is None else description.get("training", {})
 
 
 def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, learn: bool) -> Dictionary | dict:
