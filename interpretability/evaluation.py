@@ -22,8 +22,8 @@ from interpretability.classifiers.base import Classifier
 from interpretability.errors import UserError
 from interpretability.files import json_text, without_negative_zeros, write_text, write_together
 from interpretability.frontend import PLACES, Frontend
+from interpretability.matched import MatchedBaseline
 from interpretability.methods.base import Interpreter
-from interpretability.methods.baselines import MatchedBaseline
 from interpretability.metrics.localisation import true_mask
 from interpretability.metrics.statistics import paired_difference
 from interpretability.metrics.suite import (

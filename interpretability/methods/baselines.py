@@ -1,21 +1,15 @@
 """Baselines: masks that explain nothing, for every table. A method that does not beat them explains nothing."""
 
-import zlib
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
-from interpretability.errors import UserError
-from interpretability.frontend import Spectrogram
+from interpretability.matched import MATCHED_KINDS, MatchedBaseline, random_scores
 from interpretability.methods.base import Interpreter, MethodSettings, hide_invalid
 from interpretability.metrics.areas import keep_top
-from interpretability.metrics.sparsity import kept_area
 from interpretability.settings import setting
-
-MATCHED_KINDS = ("energy", "random", "constant")
 
 
 @dataclass(frozen=True)
@@ -80,60 +74,6 @@ class EnergyMask(Interpreter):
     def mask(self, batch: AnalysedBatch) -> Tensor:
         """See :meth:`Interpreter.mask`."""
         return keep_top(batch.spectrogram.magnitude, batch.spectrogram.valid, self.settings.area)
-
-
-@dataclass(frozen=True)
-class MatchedBaseline:
-    """A baseline at another mask's area, clip by clip: what that mask has to beat.
-
-    Parameters
-    ----------
-    kind : {"energy", "random", "constant"}
-        The loudest bins, random bins, or the area itself in every bin.
-    seed : int
-        Of the random bins.
-
-    Raises
-    ------
-    UserError
-        For an unknown kind.
-    """
-
-    kind: str
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.kind not in MATCHED_KINDS:
-            raise UserError(f"kind is {self.kind!r}, expected one of {', '.join(MATCHED_KINDS)}")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What results record about it."""
-        return {"method": self.kind, "area": "same"} | ({"seed": self.seed} if self.kind == "random" else {})
-
-    def __call__(self, spectrogram: Spectrogram, mask: Tensor) -> Tensor:
-        """Return a mask [B, T, F] that keeps as much of each clip as ``mask`` [B, T, F] does.
-
-        Of n valid bins, ``energy`` and ``random`` keep the sum of the mask, rounded up to whole bins.
-        """
-        area = kept_area(mask, spectrogram.valid)  # [B]
-        if self.kind == "constant":
-            return hide_invalid(area.to(mask.dtype)[:, None, None].expand_as(mask), spectrogram)
-        scores = spectrogram.magnitude if self.kind == "energy" else random_scores(spectrogram, self.seed)
-        return keep_top(scores, spectrogram.valid, area)
-
-
-def random_scores(spectrogram: Spectrogram, seed: int) -> Tensor:
-    """Return random numbers [B, T, F] that depend on the seed and on the clip, not on the batch it is in."""
-    scores = torch.zeros_like(spectrogram.magnitude)
-    for clip, count in enumerate(spectrogram.valid.sum(1).tolist()):
-        magnitude = spectrogram.magnitude[clip, :count]
-        # Rounded, so that the last bit of a batched transform does not choose another mask.
-        # (A generator takes 32 bits of its seed: the seed goes into the checksum.)
-        fingerprint = zlib.crc32(f"{seed} {count} {float(magnitude.max()):.3e}".encode())
-        generator = torch.Generator().manual_seed(fingerprint)
-        scores[clip, :count] = torch.rand(magnitude.shape, generator=generator).to(scores)
-    return scores
 
 
 def baselines(classifier: Classifier, seed: int, apply: str = "log") -> dict[str, Interpreter]:

@@ -10,12 +10,10 @@ from interpretability.errors import UserError
 from interpretability.methods.baselines import (
     ConstantMask,
     EnergyMask,
-    MatchedBaseline,
     RandomMask,
     baselines,
     matched_baselines,
 )
-from interpretability.metrics.sparsity import kept_area
 
 
 @pytest.fixture
@@ -90,34 +88,6 @@ def spectrogram(batch):
     return batch.spectrogram
 
 
-@pytest.fixture
-def studied(spectrogram):
-    """A soft mask, a hard one, and one that keeps nothing."""
-    mask = torch.rand(spectrogram.magnitude.shape, generator=torch.Generator().manual_seed(1)) ** 4
-    mask[1] = (mask[1] > 0.3).float()
-    mask[2] = 0.0
-    return mask * spectrogram.valid[..., None]
-
-
-def test_each_clip_keeps_as_much_as_the_studied_mask(spectrogram, studied):
-    areas = kept_area(studied, spectrogram.valid)
-    assert len(set(areas.tolist())) == 3
-    n_bins = spectrogram.valid.sum(1) * 513
-    for name, baseline in matched_baselines(seed=0).items():
-        mask = baseline(spectrogram, studied)
-        assert mask.shape == studied.shape
-        assert not mask[~spectrogram.valid].any()
-        if baseline.kind == "constant":
-            for b in range(3):
-                assert set(mask[b][spectrogram.valid[b]].unique().tolist()) == {areas[b].float().item()}
-            continue
-        assert set(mask.unique().tolist()) == {0.0, 1.0}, name
-        # To the bin: the sum of the mask, rounded up.
-        counts = [math.ceil(round(total, 6)) for total in (areas * n_bins).tolist()]
-        assert mask.sum((1, 2)).int().tolist() == counts
-        assert counts[1] == int(studied[1].sum())
-
-
 def test_at_a_known_area_they_are_the_baselines_of_that_area(classifier, batch, spectrogram):
     studied = EnergyMask(classifier, area=0.3).mask(batch)
     rows = matched_baselines(seed=5)
@@ -126,22 +96,3 @@ def test_at_a_known_area_they_are_the_baselines_of_that_area(classifier, batch, 
     random = RandomMask(classifier, area=0.3, seed=5).mask(batch)
     assert torch.equal(rows["random, same area"](spectrogram, studied), random)
     assert not torch.equal(matched_baselines(seed=6)["random, same area"](spectrogram, studied), random)
-
-
-def test_they_do_not_depend_on_the_batch_and_change_nothing(spectrogram, studied):
-    before = studied.clone()
-    for baseline in matched_baselines(seed=0).values():
-        whole = baseline(spectrogram, studied)
-        assert torch.equal(baseline(spectrogram[[1]], studied[[1]])[0], whole[1])
-        assert torch.equal(baseline(spectrogram[[2, 0]], studied[[2, 0]]), whole[[2, 0]])
-    assert torch.equal(studied, before)
-
-
-def test_settings_of_matched_baselines():
-    assert [baseline.settings for baseline in matched_baselines(seed=3).values()] == [
-        {"method": "energy", "area": "same"},
-        {"method": "random", "area": "same", "seed": 3},
-        {"method": "constant", "area": "same"},
-    ]
-    with pytest.raises(UserError, match="kind is 'loud', expected one of energy, random, constant"):
-        MatchedBaseline("loud")
