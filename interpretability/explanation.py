@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from interpretability.classifiers.base import AnalysedBatch, ClassifierOutput
+from interpretability.classifiers.base import AnalysedBatch, Classifier, ClassifierOutput
 from interpretability.data.audio import write_wav
+from interpretability.data.inputs import Origin
 from interpretability.dictionary import Components
-from interpretability.files import write_json
-from interpretability.frontend import FrontendSettings, MaskedPair, Spectrogram, apply_mask
+from interpretability.errors import UserError
+from interpretability.files import atomic_folder, expanded, write_json
+from interpretability.frontend import PLACES, FrontendSettings, MaskedPair, Spectrogram, apply_mask
+from interpretability.matched import MatchedBaseline
+from interpretability.metrics.suite import MetricSuite, clip_values
+from interpretability.names import printable, safe_name
 from interpretability.probabilities import MaskedLogits, probabilities
-from interpretability.report.words import Findings, locate, sentences
+from interpretability.report.destination import DESCRIPTION, check_destination, check_same
+from interpretability.report.words import Findings, Remainder, locate, percent, sentences
 
 COMPONENTS = "components"
+#: Masks that explain nothing, which an explanation is shown beside: the loudest bins, and random ones.
+BASELINES = ("energy", "random")
 
 
 @dataclass
@@ -51,7 +62,22 @@ class Interpretation:
         return Interpretation(self.mask[one, :n_frames], components, scores, undefined)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Baseline:
+    """A mask that explains nothing, of the explanation's own area, and what it gives.
+
+    Attributes
+    ----------
+    mask : Tensor [B, T, F]
+    heard : MaskedLogits
+        The classifier's answer to what the mask keeps and to what it removes, as sounds.
+    """
+
+    mask: Tensor
+    heard: MaskedLogits
+
+
+@dataclass(repr=False)
 class Explanation:
     """Explanations of a batch of clips; index it for one clip at its own length.
 
@@ -63,10 +89,10 @@ class Explanation:
         What figures call the method: its name and variant.
     notes : tuple of str
         What a reader of the method's explanations has to know.
-    labels : list of str
-        The classifier's class names.
-    task : {"single", "multi"}
-        One label per clip, or several.
+    model : dict
+        What identifies classifier and method, as plain values: hashes and names.
+    classifier : Classifier
+        The classifier that is explained.
     apply : {"log", "linear"}
         Domain of the mask.
     batch : AnalysedBatch
@@ -77,18 +103,31 @@ class Explanation:
         What the mask keeps and what it removes.
     heard : MaskedLogits
         The classifier's answer to these two, as sounds.
+    origins : tuple of Origin
+        Where each clip came from.
     """
 
     method: str
     title: str
     notes: tuple[str, ...]
-    labels: list[str]
-    task: str
+    model: dict[str, Any]
+    classifier: Classifier
     apply: str
     batch: AnalysedBatch
     interpretation: Interpretation
     pair: MaskedPair
     heard: MaskedLogits
+    origins: tuple[Origin, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """The classifier's class names."""
+        return self.classifier.labels
+
+    @property
+    def task(self) -> str:
+        """Whether there is one label per clip ("single"), or several ("multi")."""
+        return self.classifier.task
 
     @property
     def frontend(self) -> FrontendSettings:
@@ -145,79 +184,168 @@ class Explanation:
         """What the mask removes, as sound [B, N]."""
         return self.pair.residual
 
+    @cached_property
+    @torch.no_grad()
+    def baselines(self) -> dict[str, Baseline]:
+        """The masks of :data:`BASELINES` by name, at the area of the explanation, clip by clip.
+
+        Classified when first asked for.
+        """
+        results = {}
+        for kind in BASELINES:
+            mask = MatchedBaseline(kind)(self.spectrogram, self.mask)
+            pair = MaskedPair.of(self.batch.clips, mask, self.apply)
+            results[kind] = Baseline(mask, self.classifier.classify_pair(pair, "waveform"))
+        return results
+
     def __len__(self) -> int:
         return len(self.batch)
+
+    def __repr__(self) -> str:
+        longest = self.sound.shape[1] / self.frontend.sample_rate
+        return (
+            f"Explanation of {len(self)} clip{'s' * (len(self) != 1)} (up to {longest:.3g} s) by {self.title}: "
+            f"mask {list(self.mask.shape)}\n"
+            f"{self.summary()}; explanation[i].sentences() says more, explanation.save(folder) writes all"
+        )
+
+    def summary(self, most: int = 3) -> str:
+        """Return the explained classes and kept areas of the first clips, in a few words."""
+        clips = [self[index] for index in range(min(most, len(self)))]
+        texts = [
+            f"{printable(clip.labels[int(clip.target)])[:30]} ({percent(float(clip.mask.double().mean()))} kept)"
+            for clip in clips
+        ]
+        return ", ".join(texts) + (", …" if len(self) > most else "")
 
     def __getitem__(self, index: int) -> Explanation:
         """Return clip ``index`` alone, cut to its own length."""
         index = range(len(self))[index]
+        if len(self) == 1 and int(self.batch.clips.lengths) == self.sound.shape[1]:
+            return self
         batch, one = self.batch.clip(index), slice(index, index + 1)
         interpretation = self.interpretation.clip(index, batch.spectrogram.magnitude.shape[1])
         heard = MaskedLogits(self.heard.inside[one], self.heard.outside[one])
-        return replace(self, batch=batch, interpretation=interpretation, pair=self.pair.clip(index), heard=heard)
+        return replace(
+            self,
+            batch=batch,
+            interpretation=interpretation,
+            pair=self.pair.clip(index),
+            heard=heard,
+            origins=self.origins[one],
+        )
 
-    def describe(self, index: int = 0) -> dict:
-        """Return a clip's description as plain values: classes, probabilities, kept area, length in seconds.
+    def describe(self, index: int = 0) -> dict[str, Any]:
+        """Return a clip's description as plain values.
 
-        ``undefined`` says whether there is no explanation (the mask is then empty and means nothing), ``notes`` what a
-        reader has to know.
+        Among them: ``probabilities`` of every class for the input, for the explanation alone and for the residual;
+        ``baselines``, the same of the explained class for the masks of :data:`BASELINES`; ``kept_area``; ``undefined``
+        (whether there is no explanation: the mask is then empty and means nothing); ``notes``, what a reader has to
+        know; ``sentences``, all of it in words; ``sound_sha256`` (of the levelled samples) and
+        ``model``, which identify sound, classifier and method.
         """
         clip = self[index]
-        predicted = int(clip.output.predicted[0])
-        target = int(clip.target[0])
-        return {
+        predicted, target = int(clip.output.predicted[0]), int(clip.target[0])
+        origin, parts = clip.origins[0], clip._probabilities()
+        described = {
+            "name": None if origin.name is None else printable(origin.name),
+            "source": None if origin.path is None else printable(str(origin.path)),
             "method": self.method,
             "title": self.title or self.method,
             "predicted": self.labels[predicted],
-            "predicted_probability": float(clip.probabilities[0, predicted]),
+            "predicted_probability": parts["input"][predicted],
             "explained": self.labels[target],
-            "explained_probability": float(clip.probabilities[0, target]),
+            "explained_probability": parts["input"][target],
             "kept_area": float(clip.mask.double().mean()),
             "undefined": clip.undefined is not None and bool(clip.undefined[0]),
             "seconds": clip.sound.shape[1] / self.frontend.sample_rate,
             "sample_rate": self.frontend.sample_rate,
-            "notes": list(self.notes),
+            "notes": [*self.notes, *origin.notes],
             "sentences": clip.sentences(),
+        }
+        baselines = {kind: {"alone": x.alone, "without": x.without} for kind, x in clip._remainders().items()}
+        classes = {label: {part: values[k] for part, values in parts.items()} for k, label in enumerate(self.labels)}
+        digest = hashlib.sha256(np.ascontiguousarray(_array(clip.sound), np.float32).tobytes()).hexdigest()
+        return described | {
+            "probabilities": classes,
+            "baselines": baselines,
+            "sound_sha256": digest,
+            "model": self.model,
         }
 
     def sentences(self, index: int = 0) -> list[str]:
-        """Say in words what a clip and its explanation are heard as, and where most of it lies.
+        """Say in words what a clip and its explanation are heard as, beside what, and where most of it lies.
 
         See :mod:`interpretability.report.words`.
         """
         clip, frontend = self[index], self.frontend
         magnitude, rate = _array(clip.pair.inside), frontend.sample_rate
         seconds = clip.sound.shape[1] / rate
-        whole, inside, outside = (
-            probabilities(logits.float(), self.task)[0].tolist()
-            for logits in (clip.output.logits, clip.heard.inside, clip.heard.outside)
-        )
         region = locate(magnitude, frontend.hop_length / rate, rate / frontend.n_fft, seconds)
-        silent, undefined = not bool(clip.sound.any()), clip.undefined is not None and bool(clip.undefined[0])
-        target = int(clip.target[0])
-        findings = Findings(self.labels, target, whole, inside, outside, self.task, region, silent, undefined)
+        findings = Findings(
+            self.labels,
+            int(clip.target[0]),
+            *clip._probabilities().values(),
+            task=self.task,
+            region=region,
+            silent=not bool(clip.sound.any()),
+            undefined=clip.undefined is not None and bool(clip.undefined[0]),
+            area=float(clip.mask.double().mean()),
+            baselines=clip._remainders() if region is not None else {},
+        )
         return sentences(findings)
+
+    def measure(self, index: int = 0) -> dict[str, dict[str, dict[str, float | None]]]:
+        """Measure a clip's explanation, and beside it the masks of :data:`BASELINES`.
+
+        Returns
+        -------
+        dict
+            "explanation", "energy" and "random" -> place of measurement ("spectrogram", "waveform") -> metric ->
+            value, None where undefined. See :class:`~interpretability.metrics.suite.MetricSuite`.
+        """
+        clip, suite = self[index], MetricSuite(self.classifier, self.apply)
+        masks = {"explanation": Baseline(clip.mask, clip.heard), **clip.baselines}
+        return {
+            name: {
+                place: clip_values(values, 0)
+                for place, values in suite(
+                    clip.batch,
+                    shown.mask,
+                    PLACES,
+                    pair=clip.pair if name == "explanation" else None,
+                    masked={"waveform": shown.heard},
+                    undefined=clip.undefined,
+                ).items()
+            }
+            for name, shown in masks.items()
+        }
 
     def save(
         self,
         folder: str | Path,
-        index: int = 0,
+        index: int | None = None,
         true_label: str | None = None,
         extra: dict | None = None,
         max_components: int | None = None,
     ) -> dict[str, Path]:
-        """Save one clip's explanation: three wavs, a figure and a JSON description; components where there are any.
+        """Save explanations: for each clip three wavs, the mask, a figure and a JSON description; and components.
+
+        A folder is written whole and then put in its place. It may exist if it is empty, or holds an earlier
+        explanation of the same sound by the same method and model, unchanged: that is replaced. Nothing else ever is.
 
         Parameters
         ----------
         folder : path
-            Made if absent; gets ``input.wav``, ``explanation.wav``, ``residual.wav`` (32-bit float, all at the input's
-            levelled scale, so that their loudness can be compared), ``figure.png`` and ``explanation.json``. Of a
-            method that explains by components also ``components.png``, and each selected one as a sound,
-            ``components/01_component_37.wav`` and so on, the most relevant first, at the same scale. Components of an
-            earlier explanation are removed.
-        index : int
-            Which clip of the batch.
+            Made if absent. Of one clip it gets ``input.wav``, ``explanation.wav``, ``residual.wav`` (32-bit float, all
+            at the input's levelled scale, so that their loudness can be compared), ``mask.npz`` (``mask`` [T, F],
+            float32; ``times`` [T] in s and ``frequencies`` [F] in Hz, the centres of its bins), ``figure.png`` and
+            ``explanation.json`` (:meth:`describe`). Of a method that explains by components also ``components.png``,
+            and each selected one as a sound, ``components/01_component_37.wav`` and so on, the most relevant first, at
+            the same scale. Of several clips each gets a folder of its own in it, named after its file, or ``clip-0``
+            and so on.
+        index : int, optional
+            Save this clip of the batch alone, directly in the folder.
         true_label : str, optional
             For the figure's title.
         extra : dict, optional
@@ -228,42 +356,107 @@ class Explanation:
         Returns
         -------
         dict of str to Path
-            What was written: ``input``, ``explanation``, ``residual``, ``figure`` and ``description``; with components
-            ``components`` (the figure of them) and ``component_37`` and so on.
+            What was written: ``input``, ``explanation``, ``residual``, ``mask``, ``figure`` and ``description``; with
+            components ``components`` (the figure of them) and ``component_37`` and so on. Of several clips each name
+            has that of the clip's folder in front, as in ``clip-0/input``.
+
+        Raises
+        ------
+        UserError
+            If a folder holds the explained sound, the explanation of another sound or by another model, or anything
+            else. Nothing is written then.
         """
+        folder = expanded(folder)
+        clips = {"": self[index or 0]}
+        if index is None and len(self) > 1:
+            if (folder / DESCRIPTION).exists():
+                raise UserError(
+                    f"{folder} holds the explanation of one sound, these are {len(self)}: name another folder"
+                )
+            clips = {name: self[position] for position, name in enumerate(self.clip_names())}
+        sources = [origin.path for origin in self.origins if origin.path is not None]
+        descriptions = {}
+        for name, clip in clips.items():
+            check_destination(folder / name, sources)
+            descriptions[name] = clip.describe()
+            check_same(folder / name, descriptions[name])
+        written = {}
+        for name, clip in clips.items():
+            described = {**descriptions[name], "true": true_label}
+            with atomic_folder(folder / name) as temporary:
+                files = clip._write(temporary, described, extra or {}, max_components)
+            prefix = f"{name}/" if name else ""
+            written |= {f"{prefix}{key}": folder / name / file for key, file in files.items()}
+        return written
+
+    def clip_names(self) -> list[str]:
+        """Return a name for each clip's folder: the name of its file without suffix, or ``clip-0``; all different."""
+        names: list[str] = []
+        for position, origin in enumerate(self.origins):
+            stem = "" if origin.path is None else origin.path.stem.lstrip(".")
+            name = safe_name(stem) if stem else f"clip-{position}"
+            # Also where the file system does not distinguish upper and lower case.
+            while name.casefold() in map(str.casefold, names):
+                name = f"{name}-{position}"
+            names.append(name)
+        return names
+
+    def _write(self, folder: Path, description: dict, extra: dict, max_components: int | None) -> dict[str, str]:
+        """Write one clip's files into a folder; return their names in it."""
         from interpretability.report import figures  # matplotlib is slow to import
 
-        folder = Path(folder)
-        clip = self[index]
-        paths = {name: folder / f"{name}.wav" for name in ("input", "explanation", "residual")}
-        for path, wav in zip(paths.values(), (clip.sound, clip.listenable, clip.residual), strict=True):
-            write_wav(path, wav[0].detach().cpu(), self.frontend.sample_rate)
-        description = {**self.describe(index), "true": true_label}
-        title, seconds = figures.headline(description, true_label), description["seconds"]
-        drawn = (clip.spectrogram.magnitude, clip.pair.inside, clip.mask)
-        figure = figures.plot_explanation(
-            *map(_array, drawn), self.frontend, seconds, title, description["undefined"], self.notes
+        rate = self.frontend.sample_rate
+        files = {name: f"{name}.wav" for name in ("input", "explanation", "residual")}
+        for file, wav in zip(files.values(), (self.sound, self.listenable, self.residual), strict=True):
+            write_wav(folder / file, wav[0].detach().cpu(), rate)
+        files |= {"mask": "mask.npz", "figure": "figure.png"}
+        mask = _array(self.mask).astype(np.float32)
+        times, bins = np.arange(mask.shape[0]), np.arange(mask.shape[1])
+        np.savez_compressed(
+            folder / files["mask"],
+            mask=mask,
+            times=times * self.frontend.hop_length / rate,
+            frequencies=bins * rate / self.frontend.n_fft,
         )
-        paths["figure"] = figures.save_figure(figure, folder / "figure.png")
-        for path in [folder / f"{COMPONENTS}.png", *(folder / COMPONENTS).glob("*_component_*.wav")]:
-            path.unlink(missing_ok=True)
-        if clip.components is not None:
-            ranked, relevance = clip.components.ranked(), _array(clip.components.relevance)
-            matrix, activations = clip.components.matrix.detach().cpu().numpy(), _array(clip.components.activations)
+        title, seconds = figures.headline(description, description["true"]), description["seconds"]
+        drawn = (_array(part) for part in (self.spectrogram.magnitude, self.pair.inside, self.mask))
+        figure = figures.plot_explanation(
+            *drawn, self.frontend, seconds, title, description["undefined"], description["notes"]
+        )
+        figures.save_figure(figure, folder / files["figure"])
+        if self.components is not None:
+            files[COMPONENTS] = f"{COMPONENTS}.png"
+            ranked, relevance = self.components.ranked(), _array(self.components.relevance)
+            matrix, activations = self.components.matrix.detach().cpu().numpy(), _array(self.components.activations)
             figure = figures.plot_components(
                 relevance, ranked, matrix, activations, self.frontend, seconds, title, max_components
             )
-            paths[COMPONENTS] = figures.save_figure(figure, folder / f"{COMPONENTS}.png")
+            figures.save_figure(figure, folder / files[COMPONENTS])
             listed = [{"component": k, "relevance": float(relevance[k]), "sound": None} for k in ranked]
-            description[COMPONENTS] = listed
-            for rank, (k, wav) in enumerate(clip.component_sounds(max_components).items(), 1):
-                name = f"{COMPONENTS}/{rank:02}_component_{k}.wav"
-                write_wav(folder / name, wav.detach().cpu(), self.frontend.sample_rate)
-                paths[f"component_{k}"] = folder / name
-                listed[rank - 1]["sound"] = name
-        paths["description"] = folder / "explanation.json"
-        write_json(paths["description"], {**description, **(extra or {})})
-        return paths
+            description = {**description, COMPONENTS: listed}
+            for rank, (k, wav) in enumerate(self.component_sounds(max_components).items(), 1):
+                files[f"component_{k}"] = f"{COMPONENTS}/{rank:02}_component_{k}.wav"
+                write_wav(folder / files[f"component_{k}"], wav.detach().cpu(), rate)
+                listed[rank - 1]["sound"] = files[f"component_{k}"]
+        write_json(folder / DESCRIPTION, {**description, **extra})
+        return {**files, "description": DESCRIPTION}
+
+    def _probabilities(self) -> dict[str, list[float]]:
+        """Return the probabilities [C] of one clip's classes for the input, the explanation alone and the residual."""
+        parts = {"input": self.output.logits, "explanation": self.heard.inside, "residual": self.heard.outside}
+        return {part: probabilities(logits.float(), self.task)[0].tolist() for part, logits in parts.items()}
+
+    def _remainders(self) -> dict[str, Remainder]:
+        """Return what the masks of :data:`BASELINES` leave of one clip's explained class."""
+        target = int(self.target[0])
+
+        def probability(logits: Tensor) -> float:
+            return float(probabilities(logits.float(), self.task)[0, target])
+
+        return {
+            kind: Remainder(probability(x.heard.inside), probability(x.heard.outside))
+            for kind, x in self.baselines.items()
+        }
 
     @torch.no_grad()
     def component_sounds(self, limit: int | None = None, index: int = 0) -> dict[int, Tensor]:

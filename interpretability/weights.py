@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,29 @@ from interpretability.weight_files import CONVERT, read_tensors, states_in
 #: Part of the state of old batch normalisations is not in old files; PyTorch counts from 0 then.
 COUNTER = "num_batches_tracked"
 
+#: Of each tensor, about so many values go into :func:`fingerprint`.
+VALUES_OF_FINGERPRINT = 32
+
 
 def save_weights(module: nn.Module, path: str | Path) -> None:
     """Save a module's state as CPU tensors; a :class:`UserError` if the file cannot be written."""
     with write_errors(path):
         torch.save({name: value.detach().cpu() for name, value in module.state_dict().items()}, path)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Return 64 hex digits that identify a module's state: of names, shapes, and a few values of each tensor.
+
+    Quick for the largest model. It distinguishes trained models, and is no check of a file's integrity.
+    """
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        if not isinstance(value, Tensor):
+            continue  # what a module keeps beside its tensors
+        flat = value.detach().reshape(-1)
+        step = max(1, flat.numel() // VALUES_OF_FINGERPRINT)
+        digest.update(f"{name} {tuple(value.shape)} {flat[::step].double().cpu().tolist()}".encode())
+    return digest.hexdigest()
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

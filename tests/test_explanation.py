@@ -4,6 +4,8 @@ import inspect
 import json
 import math
 
+import matplotlib
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -11,11 +13,14 @@ from matplotlib.figure import Figure
 from tiny import noise
 
 from interpretability.classifiers.compact import CompactClassifier
+from interpretability.data.audio import write_wav
 from interpretability.dictionary import Components, component_mask, decompose
+from interpretability.errors import UserError
 from interpretability.explanation import Interpretation
+from interpretability.files import LISTING, atomic_folder
 from interpretability.frontend import apply_mask
 from interpretability.methods.base import Interpreter
-from interpretability.methods.baselines import EnergyMask
+from interpretability.methods.baselines import EnergyMask, RandomMask
 from interpretability.report import figures
 
 RATE = 16000
@@ -109,11 +114,11 @@ def test_a_clip_without_an_explanation_says_so(interpreter, tmp_path, quick_figu
     assert (saved["undefined"], saved["notes"]) == (False, [])
     plain.save(tmp_path / "plain", true_label="cat")
     marked, unmarked = quick_figures["plot_explanation"]
-    assert (marked["undefined"], marked["notes"]) == (True, ("class-agnostic", "a test"))
-    assert (unmarked["undefined"], unmarked["notes"]) == (False, ())
+    assert (marked["undefined"], marked["notes"]) == (True, ["class-agnostic", "a test"])
+    assert (unmarked["undefined"], unmarked["notes"]) == (False, [])
     assert marked["mask"].shape == marked["magnitude"].shape == (1 + 4000 // 186, 513)
     assert (marked["seconds"], marked["frontend"]) == (0.25, explanation.frontend)
-    assert unmarked["title"].startswith(f"true: cat   predicted: {saved['predicted']} (p = ")
+    assert unmarked["title"].startswith(f"true: cat   [energy]\nHeard as {saved['predicted']} (")
     assert torch.equal(torch.tensor(unmarked["mask"]), plain.mask[0])
     assert torch.equal(torch.tensor(unmarked["kept"]), plain.pair.inside[0])
 
@@ -138,8 +143,9 @@ def test_saved_sounds_have_the_length_and_the_level_of_the_input(interpreter, tm
     wavs = noise(2, 16000)
     explanation = interpreter.explain(wavs, torch.tensor([1.0, 0.7]))
     paths = explanation.save(tmp_path / "clip", index=1, true_label="dog")
+    assert list(paths) == ["input", "explanation", "residual", "mask", "figure", "description"]
     assert sorted(path.name for path in (tmp_path / "clip").iterdir()) == sorted(
-        ["input.wav", "explanation.wav", "residual.wav", "figure.png", "explanation.json"]
+        [*(path.name for path in paths.values()), LISTING]
     )
     wav, rate = soundfile.read(paths["input"], dtype="float32")
     assert rate == RATE
@@ -220,12 +226,15 @@ class TestComponents:
 
     @pytest.mark.usefixtures("quick_figures")
     def test_saved_again_nothing_is_left_of_the_earlier_ones(self, tmp_path):
-        Words(self.RELEVANCE).explain(noise(1, 4000)).save(tmp_path)
-        assert (tmp_path / "components.png").is_file()
+        words = Words(self.RELEVANCE)
+        words.explain(noise(1, 4000)).save(tmp_path)
+        words.relevance = torch.tensor((0.0, 0.5, 0.0, 0.0, 0.0, 0.0))
+        words.explain(noise(1, 4000)).save(tmp_path)
+        assert [path.name for path in (tmp_path / "components").iterdir()] == ["01_component_1.wav"]
         (tmp_path / "components" / "mine.txt").write_text("stays")
-        Words((0.0, 0.5)).explain(noise(1, 4000)).save(tmp_path)
-        left = sorted(path.name for path in (tmp_path / "components").iterdir())
-        assert left == ["01_component_1.wav", "mine.txt"]
+        with pytest.raises(UserError, match=r"holds 'components/mine\.txt'"):
+            words.explain(noise(1, 4000)).save(tmp_path)
+        assert (tmp_path / "components" / "mine.txt").read_text() == "stays"
 
     def test_none_selected(self, tmp_path):
         explanation = Words((0.1, 0.0)).explain(noise(1, 4000))
@@ -265,3 +274,178 @@ def test_it_is_said_in_words_what_is_heard_and_where(interpreter):
     assert interpreter.explain(torch.zeros(1, 4000)).sentences()[1:] == [
         "The sound is silent: there is nothing to explain."
     ]
+
+
+# ---- Beside masks that explain nothing ----
+
+
+def test_probabilities_of_all_classes_and_of_masks_of_the_same_area(interpreter, tmp_path, quick_figures):
+    """The description has them for the input, the explanation alone and the residual; and the two baselines' p."""
+    explanation = interpreter.explain(noise(2, 8000), torch.tensor([1.0, 0.5]), target="dog")
+    for index in range(2):
+        clip = explanation[index]
+        saved = json.loads(explanation.save(tmp_path / str(index), index)["description"].read_text("utf-8"))
+        assert list(saved["probabilities"]) == clip.labels
+        logits = {"input": clip.output.logits, "explanation": clip.heard.inside, "residual": clip.heard.outside}
+        for part, values in logits.items():
+            assert [by_part[part] for by_part in saved["probabilities"].values()] == values.softmax(1)[0].tolist()
+        area = saved["kept_area"]
+        for kind, mask in (("energy", EnergyMask), ("random", RandomMask)):
+            again = mask(interpreter.classifier, area=area).explain(clip.sound, target="dog")
+            alone, without = (x.softmax(1)[0, 1].item() for x in (again.heard.inside, again.heard.outside))
+            assert saved["baselines"][kind] == pytest.approx({"alone": alone, "without": without}, abs=1e-5)
+            assert f"{alone:.2f} and leave {without:.2f}" in " ".join(saved["sentences"])
+
+
+def test_every_metric_is_measured_for_the_explanation_and_for_both_baselines(interpreter):
+    clip = interpreter.explain(noise(1, 4000))
+    measured = clip.measure()
+    assert list(measured) == ["explanation", "energy", "random"]
+    areas = {places["waveform"]["kept_area"] for places in measured.values()}
+    assert max(areas) - min(areas) < 1e-3
+    # The method is the energy mask itself.
+    for place in ("spectrogram", "waveform"):
+        assert measured["explanation"][place] == pytest.approx(measured["energy"][place], abs=1e-5)
+        assert measured["random"][place].keys() == measured["energy"][place].keys()
+    assert measured["random"]["waveform"]["q"] != measured["energy"]["waveform"]["q"]
+
+
+# ---- Saved ----
+
+
+def test_the_mask_is_saved_as_numbers_with_its_axes(interpreter, tmp_path, quick_figures):
+    clip = interpreter.explain(noise(1, 4000))
+    with np.load(clip.save(tmp_path)["mask"]) as saved:
+        assert saved["mask"].dtype == np.float32
+        assert np.array_equal(saved["mask"], clip.mask[0].numpy())
+        assert saved["times"] == pytest.approx(np.arange(22) * 186 / RATE)
+        assert saved["frequencies"] == pytest.approx(np.arange(513) * RATE / 1024)
+
+
+def test_nothing_global_of_matplotlib_changes(interpreter, tmp_path):
+    """Not the backend, not the settings, not the open figures: a notebook's own plots still show."""
+    from matplotlib import pyplot
+
+    before = pyplot.get_backend()
+    try:
+        pyplot.switch_backend("svg")
+        with matplotlib.rc_context({"axes.grid": True, "font.family": ["serif"], "text.parse_math": True}):
+            shown = pyplot.figure()
+            settings = dict.copy(matplotlib.rcParams)
+            Words(TestComponents.RELEVANCE).explain(noise(1, 2000)).save(tmp_path)
+            assert dict.copy(matplotlib.rcParams) == settings
+            assert pyplot.get_backend() == "svg"
+            assert pyplot.get_fignums() == [shown.number]
+            assert pyplot.gcf() is shown
+    finally:
+        pyplot.close("all")
+        pyplot.switch_backend(before)
+
+
+def test_it_is_shown_in_at_most_three_lines(interpreter):
+    for wavs in (noise(1, 4000), noise(5, 4000)):
+        lines = repr(interpreter.explain(wavs)).splitlines()
+        assert len(lines) <= 3
+        assert max(map(len, lines)) < 200
+        assert lines[0].startswith(f"Explanation of {len(wavs)} clip")
+        assert "(20% kept)" in lines[1]
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """Three sounds: two of one name in different folders, and one whose name is hidden."""
+    paths = [tmp_path / "sounds" / name for name in ("a/dog.wav", "b/Dog.flac.wav", "a/Dog.wav", "..wav")]
+    for wav, path in zip(noise(4, 3200), paths, strict=True):
+        write_wav(path, wav, RATE)
+    return paths
+
+
+def test_of_several_clips_each_is_saved_in_a_folder_of_its_own(interpreter, sounds, tmp_path, quick_figures):
+    explanation = interpreter.explain([*sounds, noise(1, 1600)[0]])
+    assert len(explanation) == 5
+    paths = explanation.save(tmp_path / "out")
+    names = ["dog", "Dog.flac", "Dog-2", "clip-3", "clip-4"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    for index, name in enumerate(names):
+        saved = json.loads(paths[f"{name}/description"].read_text("utf-8"))
+        assert saved["source"] == (str(sounds[index]) if index < 4 else None)
+        wav, _ = soundfile.read(tmp_path / "out" / name / "input.wav", dtype="float32")
+        assert torch.equal(torch.tensor(wav), explanation[index].sound[0])
+    # Again, and one clip alone: flat.
+    explanation.save(tmp_path / "out")
+    explanation.save(tmp_path / "one", index=4)
+    interpreter.explain([sounds[0]]).save(tmp_path / "two")
+    assert (tmp_path / "one" / "input.wav").is_file()
+    assert (tmp_path / "two" / "input.wav").is_file()
+    with pytest.raises(UserError, match="holds the explanation of one sound, these are 5"):
+        explanation.save(tmp_path / "two")
+
+
+# ---- What is never replaced ----
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_explained_sound_is_never_replaced(interpreter, tmp_path, quick_figures):
+    """Not even one of an earlier result: refused before anything is written."""
+    write_wav(tmp_path / "sound.wav", noise(1, 3200)[0], RATE)
+    interpreter.explain(tmp_path / "sound.wav").save(tmp_path / "out")
+    before = snapshot(tmp_path)
+    for sound, folder in (("out/input.wav", "out"), ("sound.wav", ".")):
+        with pytest.raises(UserError, match="would be replaced: name another folder"):
+            interpreter.explain(tmp_path / sound).save(tmp_path / folder)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_result_is_replaced_by_one_of_the_same_sound_and_model_alone(interpreter, sounds, tmp_path, quick_figures):
+    folder = tmp_path / "out"
+    interpreter.explain(sounds[0]).save(folder)
+    interpreter.explain(sounds[0], target="cat").save(folder)
+    interpreter.explain(sounds[0], target="rain").save(folder)
+    assert json.loads((folder / "explanation.json").read_text("utf-8"))["explained"] == "rain"
+    # A copy of the sound is that sound, too, and so are its samples.
+    samples, _ = soundfile.read(sounds[0], dtype="float32")
+    interpreter.explain(samples).save(folder)
+    before = snapshot(folder)
+    torch.manual_seed(1)
+    other = CompactClassifier(["cat", "dog", "rain"], n_mels=16, channels=(4, 4, 8, 8))
+    for interpreted, words in (
+        (interpreter.explain(sounds[1]), "holds the explanation of another sound, not of Dog.flac.wav: name another"),
+        (EnergyMask(other, area=0.2).explain(samples), "by another model or method: name another folder"),
+        (RandomMask(interpreter.classifier).explain(samples), "by another model or method: name another folder"),
+    ):
+        with pytest.raises(UserError, match=words):
+            interpreted.save(folder)
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "explanation.json", "input.wav", "components/x.wav"])
+def test_a_folder_of_the_user_is_never_replaced(name, interpreter, tmp_path, quick_figures):
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
+    (tmp_path / "out" / name).write_text("mine")
+    before = snapshot(tmp_path)
+    with pytest.raises(UserError, match="out holds "):
+        interpreter.explain(noise(1, 1600)).save(tmp_path / "out")
+    assert snapshot(tmp_path) == before
+
+
+def test_another_result_of_this_program_is_no_explanation(interpreter, tmp_path):
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "weights.pt").write_bytes(b"x")
+    with pytest.raises(UserError, match="out holds no explanation that could be replaced"):
+        interpreter.explain(noise(1, 1600)).save(tmp_path / "out")
+
+
+# ---- Far longer than what was learned ----
+
+
+@pytest.mark.parametrize(("seconds", "noted"), [(0.05, True), (0.4, False), (None, False)])
+def test_a_sound_far_longer_than_the_training_clips_is_remarked_on(seconds, noted, interpreter):
+    interpreter.classifier.keep_description({"training": {"clip_seconds": seconds}})
+    notes = interpreter.explain(noise(2, 8000), torch.tensor([1.0, 0.1])).describe(0)["notes"]
+    assert (
+        any("lasts 0.5 s, but the classifier was trained on clips of at most 0.05 s" in note for note in notes) is noted
+    )
+    assert interpreter.explain(noise(2, 8000), torch.tensor([1.0, 0.1])).describe(1)["notes"] == []

@@ -28,10 +28,11 @@ from tqdm import tqdm
 from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.classifiers.folder import load_classifier
 from interpretability.command_line import guarded
-from interpretability.commands.interpret import OWN_COMPONENTS, own_dictionary
 from interpretability.data.batches import make_datasets
+from interpretability.data.inputs import Origin, Sounds
 from interpretability.data.manifest import PreparedData
 from interpretability.errors import UserError
+from interpretability.explaining import OWN_COMPONENTS, own_dictionary
 from interpretability.explanation import Interpretation
 from interpretability.files import write_json, write_text
 from interpretability.frontend import MaskedPair
@@ -66,7 +67,7 @@ def explain(classifier: Classifier, batch: AnalysedBatch) -> Iterator[tuple[str,
         values = values.masked_fill(~values.isfinite(), 0)
         for form in FORMS:
             yield f"{attribution}, {form}", Interpretation(form_mask(values, batch.spectrogram.valid, form))
-    dictionary = own_dictionary(classifier, batch.clips.wavs[0], Path("the clip"), OWN_COMPONENTS)
+    dictionary = own_dictionary(classifier, Sounds(batch.clips.wavs, None, (Origin(),)), OWN_COMPONENTS)
     yield "nmf", NMF(classifier, dictionary).interpret(batch)
     for area in (0.1, 0.2):
         yield f"loudest bins, {area:.0%}", EnergyMask(classifier, area=area).interpret(batch)

@@ -6,29 +6,21 @@ import argparse
 import ast
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from interpretability.classifiers import Classifier, open_classifier
-from interpretability.classifiers.check import SHORT, ModelCheck, check_classifier
+from interpretability.classifiers.check import ModelCheck, check_classifier
 from interpretability.command_line import check_device
-from interpretability.data.audio import read_audio
-from interpretability.dictionary import Dictionary, DictionarySettings, collect_frames, learn_dictionary
-from interpretability.errors import UserError, first_line
-from interpretability.frontend import PLACES
-from interpretability.methods import METHODS, Interpreter, load_interpreter
+from interpretability.data.inputs import read_sounds
+from interpretability.errors import UserError
+from interpretability.explaining import default_method, how_to_train, interpreter_for
+from interpretability.files import expanded
+from interpretability.methods import METHODS, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
-from interpretability.methods.nmf import NMF
-from interpretability.metrics.suite import MetricSuite, clip_values
+from interpretability.report.destination import check_destination
+from interpretability.report.tables import clip_table
 from interpretability.training.usage import settings_text
-
-SHORTEST, LONGEST = 0.1, 60.0  # seconds
-DEFAULT_METHOD = "integrated_gradients"
-#: Components of a dictionary that is learned from the sound itself.
-OWN_COMPONENTS = 16
 
 
 def interpret(arguments: argparse.Namespace) -> None:
@@ -50,9 +42,10 @@ def interpret(arguments: argparse.Namespace) -> None:
     training: dict[str, Any] = {}
     if arguments.classifier is None:
         run_folder, sound = _two_paths(arguments)
+        check_destination(arguments.out, [sound])
         interpreter = load_interpreter(run_folder, arguments.trust_remote_code).to(arguments.device)
-        classifier, source = interpreter.classifier, str(run_folder)
-        wav = read_sound(sound, classifier)
+        source = str(run_folder)
+        sounds = read_sounds(sound, interpreter.frontend.settings, channel=arguments.channel)
     else:
         classifier, source = _open(arguments), arguments.classifier
         check = check_classifier(classifier)
@@ -60,94 +53,30 @@ def interpret(arguments: argparse.Namespace) -> None:
             print(list_methods(classifier, check))
             return
         sound = _one_path(arguments)
-        wav = read_sound(sound, classifier)
-        check_classifier_runs(classifier, wav.to(arguments.device), sound)
-        method = arguments.method or default_method(check)
-        kind, settings = method_class(method), parse_settings(arguments.settings)
-        if method in ATTRIBUTIONS:
-            settings = {"attribution": method, **settings}
-        if kind is NMF and settings.get("dictionary") is None:
-            dictionary = own_dictionary(classifier, wav, sound, settings.pop("n_components", OWN_COMPONENTS))
-            settings["dictionary"], training = dictionary, {"dictionary_training": dictionary.training}
-            print(f"no dictionary given: {dictionary.n_components} components were learned from the sound itself")
-        interpreter = kind(classifier, **settings).eval().to(arguments.device)
-    explanation = interpreter.explain(wav[None].to(arguments.device), target=arguments.target)
-    measured = MetricSuite(classifier, interpreter.settings.apply)(
-        explanation.batch,
-        explanation.mask,
-        PLACES,
-        pair=explanation.pair,
-        masked={"waveform": explanation.heard},
-        undefined=explanation.undefined,
-    )
+        check_destination(arguments.out, [sound])
+        sounds = read_sounds(sound, classifier.frontend.settings, channel=arguments.channel)
+        settings = parse_settings(arguments.settings)
+        interpreter = interpreter_for(classifier, sounds, arguments.method, settings, check)
+        training = interpreter.description.get("training", {})
+        if "dictionary_training" in training:
+            n_components = interpreter.settings.dictionary["n_components"]
+            print(f"no dictionary given: {n_components} components were learned from the sound itself")
+    explanation = interpreter.explain(sounds, target=arguments.target)
+    measured = explanation.measure()
     extra = {
-        "source": str(sound),
         "settings": interpreter.settings.to_dict() | training,
-        "classifier": describe_classifier(classifier, source),
-        "metrics": {place: clip_values(values, 0) for place, values in measured.items()},
+        "classifier": describe_classifier(interpreter.classifier, source),
+        "metrics": measured["explanation"],
+        "baseline_metrics": {kind: values for kind, values in measured.items() if kind != "explanation"},
     }
     paths = explanation.save(arguments.out, extra=extra)
     description = explanation.describe()
     print(*description["sentences"], sep="\n")
     for note in description["notes"]:
         print(f"note: {note}")
-    print(
-        f"kept area: {description['kept_area']:.1%}; metrics on what is heard: {_rounded(extra['metrics']['waveform'])}"
-    )
-    print("written: " + ", ".join(str(path) for path in paths.values()))
-
-
-def _rounded(values: dict[str, float | None]) -> str:
-    """Return metrics as they are printed: the file has every digit."""
-    return ", ".join(
-        f"{name} {'undefined' if value is None else f'{value + 0.0:.3g}'}" for name, value in values.items()
-    )
-
-
-def read_sound(path: Path, classifier: Classifier) -> Tensor:
-    """Return the sound [N] at the classifier's rate; a :class:`UserError` if it is too short or too long."""
-    frontend = classifier.frontend.settings
-    rate = frontend.sample_rate
-    # One second too many is read, so that a longer sound is noticed without decoding all of it.
-    wav = read_audio(path, rate, max_seconds=LONGEST + 1, resampling=frontend.resampling)
-    seconds = len(wav) / rate
-    if not SHORTEST <= seconds <= LONGEST:
-        got = f"{seconds:.4g} s" if seconds <= LONGEST else f"more than {LONGEST:g} s"
-        raise UserError(f"{path}: lasts {got}, expected {SHORTEST:g} to {LONGEST:g} s; cut the part that matters")
-    return wav
-
-
-def method_class(method: str) -> type[Interpreter]:
-    """Return the class of a method that needs no training; a :class:`UserError` if there is none of that name."""
-    kind = METHODS.get("gradients" if method in ATTRIBUTIONS else method)
-    if kind is None:
-        raise UserError(f"no method {method!r}, expected one of {', '.join(_untrained())} (--list_methods says more)")
-    if kind.trainable:
-        raise UserError(
-            f"{method} has to be trained: {_how_to_train(method)}; without training there are {', '.join(_untrained())}"
-        )
-    return kind
-
-
-def own_dictionary(classifier: Classifier, wav: Tensor, sound: Path, n_components: Any) -> Dictionary:
-    """Learn a dictionary from one sound: few components, at most as many as it has frames."""
-    settings = DictionarySettings(n_components=n_components, max_frames=None)
-    if not bool(wav.any()):
-        raise UserError(f"{sound}: silence, from which no dictionary can be learned; give one: --settings dictionary=…")
-    frames = collect_frames([{"signal": wav}], classifier.frontend, settings, progress=False)
-    return learn_dictionary(
-        frames,
-        classifier.frontend.settings,
-        classifier.labels,
-        replace(settings, n_components=min(n_components, len(frames))),
-        progress=False,
-        training={"data": {"name": "the explained sound itself", "source": str(sound)}},
-    )
-
-
-def default_method(check: ModelCheck) -> str:
-    """Return the method that is used if none is named: one that works on the classifier."""
-    return DEFAULT_METHOD if check.gradient else NMF.NAME
+    print(f"\n{clip_table({name: places['waveform'] for name, places in measured.items()})}")
+    names = (path.relative_to(expanded(arguments.out)) for path in paths.values())
+    print(f"\nwritten to {arguments.out}: {', '.join(map(str, names))}")
 
 
 def list_methods(classifier: Classifier, check: ModelCheck) -> str:
@@ -160,7 +89,7 @@ def list_methods(classifier: Classifier, check: ModelCheck) -> str:
         lines.append(f"  {name}: a gradient method" + (" (the default)" if name == default else ""))
     for trainable in (False, True):
         if trainable:
-            lines.append(f"To be trained: {_how_to_train('NAME')}:")
+            lines.append(f"To be trained: {how_to_train('NAME')}:")
         for name, kind in METHODS.items():
             if kind.trainable == trainable and (check.gradient or not kind.needs_gradient):
                 remarks = (kind.SUMMARY, kind.remark(classifier), "the default" if name == default else "")
@@ -200,18 +129,6 @@ def _value(text: str) -> Any:
     return text
 
 
-def _untrained() -> list[str]:
-    """Return the names of the methods that need no training."""
-    return [*ATTRIBUTIONS, *(name for name, kind in METHODS.items() if not kind.trainable)]
-
-
-def _how_to_train(name: str) -> str:
-    return (
-        f"run train_{name}.py in a folder of recipes/ with this classifier as --classifier_folder (for a model of "
-        "another library, what tools/import_classifier.py makes of it), then tools/interpret.py with its output folder"
-    )
-
-
 def _classes(arguments: argparse.Namespace) -> list[str]:
     """Return the classes of the classifier that the command line names."""
     if arguments.classifier is not None:
@@ -225,20 +142,6 @@ def _open(arguments: argparse.Namespace) -> Classifier:
     settings = parse_settings(arguments.classifier_settings)
     classifier = open_classifier(arguments.classifier, **{"trust_remote_code": arguments.trust_remote_code, **settings})
     return classifier.to(arguments.device)
-
-
-def check_classifier_runs(classifier: Classifier, wav: Tensor, sound: Path) -> None:
-    """Run the classifier once: models of other libraries may refuse a sound, each in its own words."""
-    try:
-        classifier.analyse(wav[None])
-    except UserError:
-        raise
-    except Exception as error:  # whatever the model raises
-        seconds = len(wav) / classifier.frontend.settings.sample_rate
-        advice = "give a longer one" if seconds < SHORT else f"it runs on {SHORT:g} s; give a sound of another length"
-        raise UserError(
-            f"{sound}: the classifier cannot be run on {seconds:.3g} s of sound ({first_line(error)}): {advice}"
-        ) from error
 
 
 def _two_paths(arguments: argparse.Namespace) -> list[Path]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier, Target
+from interpretability.data.inputs import Origin, Sound, Sounds, read_sounds
 from interpretability.errors import UserError
 from interpretability.explanation import Explanation, Interpretation
 from interpretability.frontend import APPLY_DOMAINS, MaskedPair, Spectrogram
 from interpretability.probabilities import MaskedLogits
 from interpretability.settings import Settings, setting
+from interpretability.weights import fingerprint
+
+#: A sound that is longer than the training clips by more than this factor is remarked on.
+FAR_LONGER = 2.0
 
 
 @dataclass(frozen=True)
@@ -170,18 +175,30 @@ class Interpreter(nn.Module):
         raise NotImplementedError(f"{self.NAME} is not trained")
 
     @torch.no_grad()
-    def explain(self, wavs: Tensor, lengths: Tensor | None = None, target: Target | None = None) -> Explanation:
-        """Explain a batch of sounds: the same verb for every method.
+    def explain(
+        self,
+        sounds: Sound | Sounds,
+        lengths: Tensor | None = None,
+        target: Target | None = None,
+        sample_rate: int | None = None,
+        channel: str = "mean",
+    ) -> Explanation:
+        """Explain sounds: the same verb for every method.
 
         Parameters
         ----------
-        wavs : Tensor [B, N]
-            Mono, at the front end's sample rate, at any level (the level rule is applied here).
+        sounds : path, array or tensor [N] or [B, N], or a list of paths and of samples [N]
+            Audio files of any rate, or mono samples, at any level (the level rule is applied here). See
+            :func:`~interpretability.data.inputs.read_sounds`.
         lengths : Tensor [B] in (0, 1], optional
-            Relative lengths.
+            Relative lengths of a padded batch [B, N].
         target : int, str, or one of these for each clip, optional
             Class to explain; the predicted one if not given. A number is an index, text a name, as in
             :meth:`.Classifier.analyse`.
+        sample_rate : int, optional
+            Of samples, in Hz; that of the front end if not given.
+        channel : {"mean", "left", "right"}
+            What is heard of a file of several channels.
 
         Returns
         -------
@@ -191,15 +208,17 @@ class Interpreter(nn.Module):
         Raises
         ------
         UserError
-            If the classifier has no such class.
+            If a sound cannot be taken in (:func:`~interpretability.data.inputs.read_sounds`), or the classifier has no
+            such class.
         ValueError
-            If wavs, lengths or target do not fit; if the mask has another shape than the magnitude, or values outside
+            If lengths or target do not fit; if the mask has another shape than the magnitude, or values outside
             [0, 1]; if it keeps something of a clip whose explanation is undefined.
         """
         was_training = self.training
         self.eval()
         try:
-            batch = self.classifier.analyse(wavs, lengths, target)
+            taken = read_sounds(sounds, self.frontend.settings, lengths, sample_rate, channel)
+            batch = self.classifier.analyse(taken.wavs.to(self._device), taken.lengths, target)
             # Methods that need gradients switch them on themselves.
             interpretation = self.interpret(batch)
             _check(interpretation, batch.spectrogram)
@@ -208,16 +227,41 @@ class Interpreter(nn.Module):
                 method=self.NAME,
                 title=self.title,
                 notes=tuple(self.notes),
-                labels=self.classifier.labels,
-                task=self.classifier.task,
+                model=self._identity(),
+                classifier=self.classifier,
                 apply=self.settings.apply,
                 batch=batch,
                 interpretation=interpretation,
                 pair=pair,
                 heard=self.classifier.classify_pair(pair, "waveform"),
+                origins=tuple(map(self._remarked, taken.origins, batch.clips.lengths.tolist())),
             )
         finally:
             self.train(was_training)
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the classifier is."""
+        state = (*self.classifier.parameters(), *self.classifier.buffers())
+        return state[0].device if state else torch.device("cpu")
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what identifies classifier and method among results; not the method's settings."""
+        trained = {"method": self.NAME, "sha256": self.description.get("sha256")}
+        return {**trained, "classifier": self.classifier.NAME, "classifier_sha256": fingerprint(self.classifier)}
+
+    def _remarked(self, origin: Origin, n_samples: int) -> Origin:
+        """Note where a sound is far longer than what the method or its classifier was trained on."""
+        seconds = n_samples / self.frontend.settings.sample_rate
+        for kind, description in (("method", self.description), ("classifier", self.classifier.description)):
+            trained = (description.get("training") or {}).get("clip_seconds")
+            if isinstance(trained, (int, float)) and seconds > FAR_LONGER * trained > 0:
+                note = (
+                    f"the sound lasts {seconds:.3g} s, but the {kind} was trained on clips of at most {trained:g} s: "
+                    "take the result with care, or cut the part that matters"
+                )
+                return replace(origin, notes=(*origin.notes, note))
+        return origin
 
 
 def _check(interpretation: Interpretation, spectrogram: Spectrogram) -> None:

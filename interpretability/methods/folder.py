@@ -64,6 +64,11 @@ def save_interpreter(interpreter: Interpreter, folder: str | Path, training: dic
         write_json(temporary / DESCRIPTION, {**identity, **hashes, "training": training or {}})
 
 
+def is_interpreter_folder(folder: str | Path) -> bool:
+    """Return whether this is an interpreter's folder, or a run folder that has one: see :func:`load_interpreter`."""
+    return any((expanded(folder) / name / DESCRIPTION).is_file() for name in (".", RUN_SUBFOLDER))
+
+
 def load_interpreter(folder: str | Path, trust_remote_code: bool = False) -> Interpreter:
     """Load an interpreter from its folder, or from a run folder that has one; in eval mode.
 

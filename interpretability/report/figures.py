@@ -4,21 +4,96 @@ They are drawn from arrays and plain values, through Matplotlib's object interfa
 Matplotlib's global state is touched.
 """
 
+from __future__ import annotations
+
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from interpretability.files import atomic_path
 from interpretability.frontend import FrontendSettings
+from interpretability.names import printable
+from interpretability.report.lettering import lettering
+from interpretability.report.words import percent
 
 FLOOR_DB = -80.0
+#: Share of the energy in the lowest quarter of the band from which on the axis of frequency is mel.
+LOW_SHARE = 0.8
+MEL_TICKS = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)  # Hz
+#: Clips of up to so many seconds have their pictures side by side.
+SIDE_BY_SIDE = 10.0
+#: A picture has at most this many columns: more than its pixels are not seen.
+MOST_COLUMNS = 2000
 #: Components that get a row of their own.
 MAX_ROWS = 12
-KEPT, LEFT_OUT = "tab:orange", "lightgrey"  # of components in the explanation, and of all others
+#: Of components in the explanation, of those of them that count against the class, and of all others.
+KEPT, AGAINST, LEFT_OUT = "tab:orange", "tab:red", "lightgrey"
+
+
+@dataclass(frozen=True)
+class FrequencyAxis:
+    """Rows of a picture over frequency: linear in Hz, or of equal height in mel.
+
+    The axis is mel where at least :data:`LOW_SHARE` of the input's energy lies in the lowest quarter of the band, as in
+    speech: there a linear axis shows little but empty space. It is linear for all other sounds, and for silence.
+
+    Attributes
+    ----------
+    mel : bool
+    rate : int
+        Sampling rate in Hz.
+    n_fft : int
+    """
+
+    mel: bool
+    rate: int
+    n_fft: int
+
+    @classmethod
+    def of(cls, magnitude: np.ndarray, frontend: FrontendSettings) -> FrequencyAxis:
+        """Choose the axis for a magnitude [T, F]."""
+        energy = np.square(magnitude, dtype=np.float64).sum(axis=0)
+        low = energy[: 1 + (len(energy) - 1) // 4].sum()
+        return cls(bool(energy.any()) and low >= LOW_SHARE * energy.sum(), frontend.sample_rate, frontend.n_fft)
+
+    @property
+    def _edges(self) -> np.ndarray:
+        """First bin of each row of a mel picture: rows are as narrow as bins at a tenth of the band."""
+        top, bin_hz = mel_of(self.rate / 2), self.rate / self.n_fft
+        rows = math.ceil(top / (mel_of(self.rate / 20 + bin_hz) - mel_of(self.rate / 20)))
+        return np.floor(hertz_of(np.arange(rows) * top / rows) / bin_hz + 0.5).astype(int)
+
+    def rows(self, picture: np.ndarray, reduce: np.ufunc) -> np.ndarray:
+        """Return a picture [T, F] in the rows of this axis, by the maximum or the mean of the bins in each."""
+        return _pooled(picture, self._edges, 1, reduce) if self.mel else picture
+
+    def draw(self, axis: Axes) -> None:
+        """Set ticks in Hz, limits and the label."""
+        axis.set_ylim(*self.limits)
+        axis.set_ylabel("frequency (Hz)")
+        if self.mel:
+            ticks = [hertz for hertz in MEL_TICKS if hertz <= self.rate / 2]
+            axis.set_yticks([mel_of(hertz) for hertz in ticks], [str(hertz) for hertz in ticks])
+            axis.set_ylabel("frequency (Hz, mel scale)")
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Bottom and top of the axis, in its own unit."""
+        return 0.0, float(mel_of(self.rate / 2)) if self.mel else self.rate / 2
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Bottom and top of a picture, in the axis's own unit: linear bins reach half a bin to both sides."""
+        bin_hz = self.rate / self.n_fft
+        return self.limits if self.mel else (-bin_hz / 2, self.rate / 2 + bin_hz / 2)
 
 
 def plot_explanation(
@@ -44,7 +119,7 @@ def plot_explanation(
     seconds : float
         Length of the clip.
     title : str
-        See :func:`headline`.
+        See :func:`headline`. Taken literally, as all text is.
     undefined : bool
         There is no explanation: the mask is empty and means nothing.
     notes : sequence of str
@@ -53,36 +128,64 @@ def plot_explanation(
     Returns
     -------
     matplotlib Figure
-        Time in seconds, frequency in Hz; levels in dB below the input's loudest bin.
+        Time in seconds, frequency in Hz (see :class:`FrequencyAxis`); levels in dB below the input's loudest bin. Clips
+        of up to :data:`SIDE_BY_SIDE` seconds have the three pictures beside each other; those of longer ones lie below
+        each other and get wider with the clip. What is too fine for the picture shows the loudest of its bins, and the
+        mean of the mask.
     """
     reference = float(magnitude.max()) or 1.0
-    rate, frames = frontend.sample_rate, magnitude.shape[0]
-    # Frame i is centred on i hops: cells reach half a hop to both sides, bins half a bin.
-    hop, bin_hz = frontend.hop_length / rate, rate / frontend.n_fft
-    extent = (-hop / 2, (frames - 0.5) * hop, -bin_hz / 2, rate / 2 + bin_hz / 2)
-    figure = _figure(13, 4)
-    axes = figure.subplots(1, 3, sharex=True, sharey=True)
-    for axis, picture, name in (
-        (axes[0], _decibels(magnitude, reference), "input"),
-        (axes[2], _decibels(kept, reference), "explanation (what the mask keeps)"),
-    ):
-        levels = axis.imshow(picture, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=FLOOR_DB, vmax=0)
-        axis.set_title(name)
-    figure.colorbar(levels, ax=axes[2], label="level (dB)")
-    shown = axes[1].imshow(mask.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", vmin=0, vmax=1)
-    area = mask.mean(dtype=np.float64)
-    axes[1].set_title(
-        f"mask ({'undefined: there is no explanation' if undefined else f'keeps {area:.0%} of the area'})"
-    )
-    figure.colorbar(shown, ax=axes[1], label="mask")
-    for axis in axes:
-        axis.set_xlabel("time (s)")
-    axes[0].set_ylabel("frequency (Hz)")
-    axes[0].set_ylim(0, rate / 2)
-    axes[0].set_xlim(0, max(seconds, hop))
-    figure.suptitle(title)
-    if notes:
-        figure.supxlabel("; ".join(notes), fontsize="small")
+    axis_of_frequency = FrequencyAxis.of(magnitude, frontend)
+    # Frame i is centred on i hops: cells reach half a hop to both sides.
+    hop, frames = frontend.hop_length / frontend.sample_rate, magnitude.shape[0]
+    extent = (-hop / 2, (frames - 0.5) * hop, *axis_of_frequency.extent)
+    beside = seconds <= SIDE_BY_SIDE
+    width, height = (13.0, 4.2) if beside else (min(13.0 + (seconds - SIDE_BY_SIDE) / 4, 24.0), 9.5)  # inches
+    columns = np.arange(0, frames, max(1.0, frames / MOST_COLUMNS)).astype(int)
+
+    def picture(values: np.ndarray, reduce: np.ufunc) -> np.ndarray:
+        return _pooled(axis_of_frequency.rows(values, reduce), columns, 0, reduce)
+
+    with lettering(title, *notes) as (title, *notes):
+        figure = _figure(width, height)
+        axes = figure.subplots(*((1, 3) if beside else (3, 1)), sharex=True, sharey=True)
+        for axis, values, name in (
+            (axes[0], magnitude, "input"),
+            (axes[2], kept, "explanation (what the mask keeps)"),
+        ):
+            levels = axis.imshow(
+                _decibels(picture(values, np.maximum), reference),
+                origin="lower",
+                aspect="auto",
+                extent=extent,
+                cmap="magma",
+                vmin=FLOOR_DB,
+                vmax=0,
+            )
+            axis.set_title(name)
+        bar = {} if beside else {"fraction": 0.02, "pad": 0.01}
+        figure.colorbar(levels, ax=axes[2], label="level (dB)", **bar)
+        shown = axes[1].imshow(
+            picture(mask, np.add).T, origin="lower", aspect="auto", extent=extent, cmap="viridis", vmin=0, vmax=1
+        )
+        area = percent(mask.mean(dtype=np.float64))
+        axes[1].set_title(
+            f"mask ({'undefined: there is no explanation' if undefined else f'keeps {area} of the area'})"
+        )
+        figure.colorbar(shown, ax=axes[1], label="mask", **bar)
+        if not beside:
+            # The colour bars make the pictures narrower: one beside each keeps them above each other.
+            figure.colorbar(levels, ax=axes[0], label="level (dB)", **bar)
+            axes[0].xaxis.get_major_locator().set_params(nbins=int(width))
+        axis_of_frequency.draw(axes[0])
+        axes[0].set_xlim(0, max(seconds, hop))
+        for axis in axes if beside else axes[-1:]:
+            axis.set_xlabel("time (s)")
+        if not beside:
+            for axis in axes:
+                axis.set_ylabel(axes[0].get_ylabel())
+        figure.suptitle(_wrapped(title, width))
+        if notes:
+            figure.supxlabel(_wrapped("; ".join(notes), width), fontsize="small")
     return figure
 
 
@@ -120,85 +223,94 @@ def plot_components(
     matplotlib Figure
         On top a bar for each component's relevance, the selected ones marked. Below, a row for each selected component,
         the most relevant first, up to 12: its column of the dictionary over frequency in Hz, and its activation (of
-        which the two make up the log magnitude) over time in seconds. All rows have one scale. If there are more, all
-        of them follow as two pictures, one per row.
+        which the two make up the log magnitude) over time in seconds. All rows have one scale; those that count against
+        the class are red. If there are more, all of them follow as two pictures, one per row.
     """
-    chosen = ranked[:limit]
-    shown = chosen[:MAX_ROWS]
-    n_rows = max(1, len(shown))
-    heights = [2.6, 1.1 * n_rows + 0.6]  # inches
-    if len(chosen) > len(shown):
-        heights.append(4.0)
-    figure = _figure(13, sum(heights))
-    upper, lower, *rest = figure.subfigures(len(heights), 1, height_ratios=heights)
-    bars = upper.subplots()
-    numbers = np.arange(len(relevance))
-    bars.bar(numbers, relevance, color=np.where(np.isin(numbers, ranked), KEPT, LEFT_OUT), width=0.8)
-    bars.axhline(0, color="black", linewidth=0.8)
-    bars.set(xlabel="component", ylabel="relevance", xlim=(-0.5, len(relevance) - 0.5))
-    bars.xaxis.get_major_locator().set_params(integer=True)
-    left = len(ranked) - len(chosen)
-    more = f"; the {len(chosen)} most relevant are below, {left} more are not" if left else ""
-    bars.set_title(f"{len(ranked)} of {len(relevance)} components selected (coloured){more}")
-    figure.suptitle(title)
-    if not shown:
-        lower.text(0.5, 0.5, "no component is selected: the explanation is silent", ha="center", va="center")
+    with lettering(title) as (title,):
+        chosen = ranked[:limit]
+        shown = chosen[:MAX_ROWS]
+        n_rows = max(1, len(shown))
+        heights = [2.6, 1.1 * n_rows + 0.6]  # inches
+        if len(chosen) > len(shown):
+            heights.append(4.0)
+        figure = _figure(13, sum(heights))
+        upper, lower, *rest = figure.subfigures(len(heights), 1, height_ratios=heights)
+        bars = upper.subplots()
+        numbers = np.arange(len(relevance))
+        selected = np.isin(numbers, ranked)
+        colours = np.where(selected, np.where(relevance < 0, AGAINST, KEPT), LEFT_OUT)
+        bars.bar(numbers, relevance, color=colours, width=0.8)
+        bars.axhline(0, color="black", linewidth=0.8)
+        bars.set(xlabel="component", ylabel="relevance", xlim=(-0.5, len(relevance) - 0.5))
+        bars.xaxis.get_major_locator().set_params(integer=True)
+        left = len(ranked) - len(chosen)
+        more = f"; the {len(chosen)} most relevant are below, {left} more are not" if left else ""
+        against = int((selected & (relevance < 0)).sum())
+        counted = f"coloured; {against} in red count against the class" if against else "coloured"
+        bars.set_title(f"{len(ranked)} of {len(relevance)} components selected ({counted}){more}")
+        figure.suptitle(_wrapped(title, 13))
+        if not shown:
+            lower.text(0.5, 0.5, "no component is selected: the explanation is silent", ha="center", va="center")
+            return figure
+        rate = frontend.sample_rate
+        hertz = np.arange(len(matrix)) * rate / frontend.n_fft
+        words, levels = matrix[:, chosen], activations[chosen]
+        times = np.arange(levels.shape[1]) * frontend.hop_length / rate
+        axes = lower.subplots(n_rows, 2, squeeze=False, sharex="col", sharey="col")
+        for row, k in enumerate(shown):
+            spectrum, activation = axes[row]
+            spectrum.fill_between(
+                hertz, words[:, row], color=AGAINST if relevance[k] < 0 else "tab:purple", linewidth=0.5
+            )
+            # A single frame is a point, which a line would not show.
+            activation.fill_between(times, levels[row], color="tab:blue", alpha=0.4)
+            activation.plot(times, levels[row], color="tab:blue", linewidth=1, marker="." if len(times) == 1 else "")
+            spectrum.set_ylabel(f"component {k}\nrelevance {relevance[k]:.2f}", rotation=0, ha="right", va="center")
+        axes[0, 0].set_title("spectrum (dictionary column, norm 1)")
+        axes[0, 1].set_title("activation (log magnitude)")
+        axes[0, 0].set(xlim=(0, rate / 2), ylim=(0, 1.05 * (float(words.max()) or 1.0)))
+        axes[0, 1].set(xlim=(0, max(seconds, times[-1], 1 / rate)), ylim=(0, 1.05 * (float(levels.max()) or 1.0)))
+        axes[-1, 0].set_xlabel("frequency (Hz)")
+        axes[-1, 1].set_xlabel("time (s)")
+        if rest:
+            spectra, activations = rest[0].subplots(1, 2)
+            rows = (len(chosen) - 0.5, -0.5)
+            for axis, picture, right, cmap in (
+                (spectra, words.T / words.max(), rate / 2, "Purples"),
+                (activations, levels / (float(levels.max()) or 1.0), axes[0, 1].get_xlim()[1], "Blues"),
+            ):
+                # Square roots make faint parts visible.
+                axis.imshow(np.sqrt(picture), aspect="auto", extent=(0, right, *rows), cmap=cmap, vmin=0, vmax=1)
+            spectra.set(
+                xlabel="frequency (Hz)", ylabel="rank of relevance", title=f"spectra of all {len(chosen)} (square root)"
+            )
+            activations.set(xlabel="time (s)", title=f"activations of all {len(chosen)} (square root)")
         return figure
-    rate = frontend.sample_rate
-    hertz = np.arange(len(matrix)) * rate / frontend.n_fft
-    words, levels = matrix[:, chosen], activations[chosen]
-    times = np.arange(levels.shape[1]) * frontend.hop_length / rate
-    axes = lower.subplots(n_rows, 2, squeeze=False, sharex="col", sharey="col")
-    for row, k in enumerate(shown):
-        spectrum, activation = axes[row]
-        spectrum.fill_between(hertz, words[:, row], color="tab:purple", linewidth=0.5)
-        # A single frame is a point, which a line would not show.
-        activation.fill_between(times, levels[row], color="tab:blue", alpha=0.4)
-        activation.plot(times, levels[row], color="tab:blue", linewidth=1, marker="." if len(times) == 1 else "")
-        spectrum.set_ylabel(f"component {k}\nrelevance {relevance[k]:.2f}", rotation=0, ha="right", va="center")
-    axes[0, 0].set_title("spectrum (dictionary column, norm 1)")
-    axes[0, 1].set_title("activation (log magnitude)")
-    axes[0, 0].set(xlim=(0, rate / 2), ylim=(0, 1.05 * (float(words.max()) or 1.0)))
-    axes[0, 1].set(xlim=(0, max(seconds, times[-1], 1 / rate)), ylim=(0, 1.05 * (float(levels.max()) or 1.0)))
-    axes[-1, 0].set_xlabel("frequency (Hz)")
-    axes[-1, 1].set_xlabel("time (s)")
-    if rest:
-        spectra, activations = rest[0].subplots(1, 2)
-        rows = (len(chosen) - 0.5, -0.5)
-        for axis, picture, right, cmap in (
-            (spectra, words.T / words.max(), rate / 2, "Purples"),
-            (activations, levels / (float(levels.max()) or 1.0), axes[0, 1].get_xlim()[1], "Blues"),
-        ):
-            # Square roots make faint parts visible.
-            axis.imshow(np.sqrt(picture), aspect="auto", extent=(0, right, *rows), cmap=cmap, vmin=0, vmax=1)
-        spectra.set(
-            xlabel="frequency (Hz)", ylabel="rank of relevance", title=f"spectra of all {len(chosen)} (square root)"
-        )
-        activations.set(xlabel="time (s)", title=f"activations of all {len(chosen)} (square root)")
-    return figure
 
 
 def headline(description: Mapping[str, Any], true_label: str | None = None) -> str:
-    """Return classes, probabilities and method of a clip in one line.
+    """Return what a figure is of, in two lines: the sound and the method, then what is heard and explained.
 
     Parameters
     ----------
     description : mapping
-        ``title``, ``predicted``, ``predicted_probability``, ``explained`` and ``explained_probability``, as in
-        ``explanation.json``.
+        ``name`` (of the sound, or None), ``title``, ``sentences``, ``predicted``, ``explained`` and
+        ``explained_probability``, as in ``explanation.json``.
     true_label : str, optional
-        Printed beside the predicted class.
+        Printed after the name.
     """
-    text = "" if true_label is None else f"true: {true_label}   "
-    text += f"predicted: {description['predicted']} (p = {description['predicted_probability']:.3f})"
+    true = None if true_label is None else f"true: {true_label}"
+    of = [printable(part) for part in (description["name"], true, f"[{description['title']}]") if part]
+    text = description["sentences"][0]
     if description["explained"] != description["predicted"]:
-        text += f"   explained: {description['explained']} (p = {description['explained_probability']:.3f})"
-    return f"{text}   [{description['title']}]"
+        text += f" Explained: {printable(description['explained'])} ({description['explained_probability']:.2f})."
+    return "   ".join(of) + f"\n{text}"
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure into a PNG file, atomically; return its path."""
-    with atomic_path(path) as temporary:
+    # Labels of ticks are made when they are drawn.
+    with atomic_path(path) as temporary, lettering():
         figure.savefig(temporary, dpi=110)
     return Path(path)
 
@@ -208,6 +320,33 @@ def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def mel_of(hertz: np.ndarray | float) -> np.ndarray | float:
+    """Return a frequency in mel (O'Shaughnessy's formula)."""
+    return 2595.0 * np.log10(1.0 + np.asarray(hertz) / 700.0)
+
+
+def hertz_of(mel: np.ndarray | float) -> np.ndarray | float:
+    """Return a frequency in Hz: the inverse of :func:`mel_of`."""
+    return 700.0 * (10.0 ** (np.asarray(mel) / 2595.0) - 1.0)
+
+
+def _pooled(values: np.ndarray, starts: np.ndarray, axis: int, reduce: np.ufunc) -> np.ndarray:
+    """Join neighbours along an axis, from each start to the next: their maximum, or with ``np.add`` their mean."""
+    if len(starts) == values.shape[axis]:
+        return values
+    pooled = reduce.reduceat(values, starts, axis=axis)
+    if reduce is np.add:
+        # A start that is followed by the same one stands for a single value.
+        counts = np.maximum(np.diff(starts, append=values.shape[axis]), 1)
+        pooled = pooled / counts.reshape([-1 if k == axis else 1 for k in range(values.ndim)])
+    return pooled
+
+
+def _wrapped(text: str, inches: float) -> str:
+    """Break lines that are wider than a figure."""
+    return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, int(10 * inches)) or [""])
 
 
 def _decibels(magnitude: np.ndarray, reference: float) -> np.ndarray:

@@ -18,6 +18,24 @@ SHORT_METRICS = ("fid_in", "ad", "ai", "kept_area", "energy_precision")
 #: Width of a terminal, in characters.
 TERMINAL_WIDTH = 80
 
+#: What :func:`clip_table` calls the measures of one clip, in its order; others go by their label.
+MEANINGS = {
+    "fid_in": "class still heard (Fid-In)",
+    "o": "probability of the class, alone",
+    "q": "probability of the class, without it",
+    "ff": "probability lost without it (FF)",
+    "ff_in": "probability lost alone (FF-In)",
+    "ad": "relative drop alone (AD, %)",
+    "ai": "probability rises alone (AI, %)",
+    "ag": "relative gain alone (AG, %)",
+    "sps": "sparseness (SPS)",
+    "comp": "complexity (COMP, nats)",
+    "comp_rel": "complexity over its maximum",
+    "kept_area": "share of the bins that is kept",
+}
+#: What is measured of one clip and says nothing of its explanation.
+_OF_THE_SOUND = ("p", "silent", "saturated")
+
 MISSING = "–"
 _ARROWS = {"high": " ↑", "low": " ↓", "none": ""}
 
@@ -197,6 +215,37 @@ def short_table(summary: Mapping[str, Any]) -> str:
             parts.append("  ".join([f"{label:<{widths[0]}}", *numbers]).rstrip())
         parts.append("")
     return "\n".join(parts)
+
+
+def clip_table(measured: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Return what was measured of one clip, for the terminal: each number beside those of masks that explain nothing.
+
+    Parameters
+    ----------
+    measured : mapping of str to mapping
+        "explanation", "energy" (the loudest bins) and "random", of the same area -> metric -> value, None: undefined.
+
+    Returns
+    -------
+    str
+        Plain text, at most 80 characters wide. Arrows say whether more or less is better.
+    """
+    values = measured["explanation"]
+    names = [name for name in MEANINGS if name in values]
+    names += [name for name in values if name not in (*MEANINGS, *_OF_THE_SOUND)]
+    heads = {"explanation": "explanation", "energy": "loudest bins", "random": "random bins"}
+    lines = [f"{'Measured as heard, at one area':<40}" + "".join(f"{heads[kind]:>13}" for kind in measured)]
+    for name in names:
+        info = metric_info(name)
+        label = MEANINGS.get(name, info.label)[:37] + _ARROWS[info.better]
+        cells = (_plain(by_name.get(name)) for by_name in measured.values())
+        lines.append(f"{label:<40}" + "".join(f"{cell:>13}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _plain(value: float | None) -> str:
+    """Return a value with three significant digits."""
+    return MISSING if value is None else f"{value + 0.0:.3g}"
 
 
 def _head(info: MetricInfo) -> str:

@@ -21,13 +21,14 @@ from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.commands import main
+from interpretability.files import LISTING
 from interpretability.frontend import Frontend, FrontendSettings
 from interpretability.methods import METHODS
 from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
 from interpretability.metrics.suite import METRICS
 
 SCRIPT = tiny.REPOSITORY / "tools" / "interpret.py"
-RESULTS = ["explanation.json", "explanation.wav", "figure.png", "input.wav", "residual.wav"]
+RESULTS = ["explanation.json", "explanation.wav", "figure.png", "input.wav", "mask.npz", "residual.wav", LISTING]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,7 @@ def check_results(out, n_samples, more=(), undefined=()):
         assert {*METRICS, "p", "o", "q", "silent", "saturated"} <= values.keys()
         assert {name for name, value in values.items() if value is None} <= set(undefined)
     assert set(description["metrics"]) == {"spectrogram", "waveform"}
+    assert set(description["baseline_metrics"]) == set(description["baselines"]) == {"energy", "random"}
     assert (out / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert description["seconds"] == n_samples / tiny.RATE
     return description, sounds
@@ -103,7 +105,7 @@ def test_formats(interpret, tiny_piq_run, tmp_path, out, suffix, rate, channels,
     assert tiny.leftovers(out) == []
 
 
-@pytest.mark.parametrize("n_samples", [800, 801, 12345, 480000])  # 0.1 s to 60 s
+@pytest.mark.parametrize("n_samples", [800, 801, 12345, pytest.param(480000, marks=pytest.mark.slow)])  # 0.1 s to 60 s
 def test_lengths(interpret, tiny_piq_run, tmp_path, out, n_samples):
     soundfile.write(tmp_path / "sound.wav", noise(n_samples), tiny.RATE)
     outcome = interpret(tiny_piq_run, tmp_path / "sound.wav", "--out", out)
@@ -149,7 +151,53 @@ def test_the_classes_are_listed_with_their_indices(interpret, tiny_piq_run, tmp_
     refuse(interpret("--list_classes"), tmp_path / "out", "got 0 paths with --list_classes")
 
 
+def test_every_number_stands_beside_those_of_masks_of_the_same_area(interpret, tiny_piq_run, sound, out):
+    outcome = interpret(tiny_piq_run, sound, "--out", out)
+    description, _ = check_results(out, 4000)
+    assert "For comparison, the loudest " in outcome.out
+    head = next(line for line in outcome.out.splitlines() if line.endswith("random bins"))
+    rows = outcome.out.split(head)[1].strip().split("\n\n")[0].splitlines()
+    assert len(rows) == len(METRICS) + 2  # and both probabilities
+    assert all(len(line) <= 80 for line in (head, *rows))
+    heard = [places["waveform"] for places in (description["metrics"], *description["baseline_metrics"].values())]
+    area = next(row for row in rows if row.startswith("share of the bins"))
+    assert area.split()[-3:] == [f"{values['kept_area']:.3g}" for values in heard]
+
+
+def test_channels_that_cancel_are_noted_and_one_can_be_chosen(interpret, tiny_piq_run, tmp_path, out):
+    wav = noise(4000)
+    soundfile.write(tmp_path / "a.wav", np.stack([wav, -wav], 1), tiny.RATE)
+    outcome = interpret(tiny_piq_run, tmp_path / "a.wav", "--out", out)
+    assert "note: its 2 channels cancel" in outcome.out
+    assert "its 2 channels cancel" in check_results(out, 4000, undefined=METRICS)[0]["notes"][-1]
+    outcome = interpret(tiny_piq_run, tmp_path / "a.wav", "--out", out, "--channel", "left")
+    assert outcome.code == 0, outcome.err
+    assert "note: " not in outcome.out
+    assert check_results(out, 4000)[1]["input"].any()
+
+
 # ---- Sounds that do not ----
+
+
+def test_the_sound_and_the_results_of_others_are_never_replaced(interpret, tiny_piq_run, sound, tmp_path, monkeypatch):
+    """Nothing is written, and the sound is as it was: whatever it is called, and from wherever."""
+    (tmp_path / "mine").mkdir()
+    mine = shutil.copy(sound, tmp_path / "mine" / "input.wav")
+    monkeypatch.chdir(tmp_path / "mine")
+    assert interpret(tiny_piq_run, sound, "--out", "../out").code == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    soundfile.write(tmp_path / "other.wav", noise(2000)[::-1], tiny.RATE)
+    for path, folder, words in (
+        ("input.wav", ".", "holds the sound input.wav, and would be replaced: name another folder"),
+        (mine, tmp_path / "mine", "holds the sound input.wav, and would be replaced: name another folder"),
+        (tmp_path / "other.wav", "../out", f"holds the explanation of {sound}, not of other.wav: name another folder"),
+    ):
+        outcome = interpret(tiny_piq_run, path, "--out", folder)
+        assert outcome.code == 2
+        assert words in outcome.line
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(os.listdir(tmp_path / "mine")) == ["input.wav"]
+    assert interpret(tiny_piq_run, sound, "--out", "../out").code == 0
 
 
 def refuse(outcome, out, *words):
@@ -270,14 +318,17 @@ def edit(name, old, new):
     ("damage", "words"),
     [
         (change_a_byte, ["weights.pt", "SHA-256"]),
-        (lambda folder: os.truncate(folder / "weights.pt", 1000), ["weights.pt", "SHA-256"]),
+        (lambda folder: os.truncate(folder / "weights.pt", 1000), ["weights.pt", "damaged or cut off"]),
         (lambda folder: (folder / "weights.pt").unlink(), ["no weights at", "weights.pt"]),
         (lambda folder: shutil.rmtree(folder / "classifier"), ["no classifier in", "classifier.json not found"]),
         (lambda folder: os.truncate(folder / "classifier" / "weights.pt", 1000), ["classifier/weights.pt", "SHA-256"]),
         (edit("classifier/classifier.json", '"labels": [', '"labels": ["more",'), ["damaged or changed", "classifier"]),
         (edit("interpreter.json", '"codebook_size": 12', '"codebook_size": 13'), ["weights do not fit PIQ"]),
         (edit("interpreter.json", '"method": "piq"', '"method": "pig"'), ["method is 'pig'", "piq"]),
-        (edit("interpreter.json", '"settings"', '"setings"'), ["not a complete interpreter description"]),
+        (
+            edit("interpreter.json", '"settings"', '"setings"'),
+            ["lacks 'settings'", "save the trained interpreter again"],
+        ),
         (lambda folder: os.truncate(folder / "interpreter.json", 10), ["interpreter.json: not valid JSON"]),
     ],
 )
@@ -351,7 +402,7 @@ def test_nmf_learns_from_the_sound_itself(explain, out, sound):
     assert "no dictionary given: 5 components were learned from the sound itself" in outcome.out
     description, _ = check_results(out, 4000, ["components", "components.png"])
     assert description["settings"]["dictionary"]["n_components"] == 5
-    assert description["settings"]["dictionary_training"]["data"]["source"] == str(sound)
+    assert description["settings"]["dictionary_training"]["data"]["sources"] == [str(sound)]
     assert (description["settings"]["keep"], description["settings"]["threshold"]) == ("threshold", 0.0)
     assert 1 <= len(description["components"]) <= 5
 

@@ -9,7 +9,15 @@ import torch
 from matplotlib import pyplot
 
 from interpretability.frontend import Frontend, apply_mask
-from interpretability.report.figures import headline, plot_components, plot_explanation, save_figure
+from interpretability.report.figures import (
+    FrequencyAxis,
+    headline,
+    hertz_of,
+    mel_of,
+    plot_components,
+    plot_explanation,
+    save_figure,
+)
 
 FRONTEND = Frontend()
 SECONDS = 0.5
@@ -94,11 +102,82 @@ def test_silence_can_be_drawn(tmp_path):
 
 
 def test_headline():
-    description = {"title": "PIQ", "predicted": "cat", "predicted_probability": 0.5, "explained": "cat"}
-    assert headline(description) == "predicted: cat (p = 0.500)   [PIQ]"
-    description |= {"explained": "dog", "explained_probability": 0.25}
-    expected = "true: cow   predicted: cat (p = 0.500)   explained: dog (p = 0.250)   [PIQ]"
-    assert headline(description, "cow") == expected
+    description = {"name": None, "title": "PIQ", "sentences": ["Heard as cat (0.50).", "…"], "predicted": "cat"}
+    description |= {"explained": "cat", "explained_probability": 0.5}
+    assert headline(description) == "[PIQ]\nHeard as cat (0.50)."
+    description |= {"name": "a.wav", "explained": "dog", "explained_probability": 0.25}
+    assert headline(description, "cow") == "a.wav   true: cow   [PIQ]\nHeard as cat (0.50). Explained: dog (0.25)."
+    assert headline(description | {"name": "a\nb.wav"}).startswith("a\\nb.wav   [PIQ]\n")
+
+
+# ---- Text that others wrote ----
+
+#: Names that Matplotlib would read as mathematics or TeX, that its font has not, or that are no text to draw.
+NAMES = ["$x", "$x^{2", "a $b$ _c_ 100% {", r"\frac{1}{", "猫", "🐶", "a\x1b[31m\tb", "ch\udce8vre.wav", "x" * 400]
+
+
+@pytest.mark.parametrize("usetex", [False, True])
+def test_names_are_drawn_literally_whatever_they_hold(usetex, tmp_path, recwarn):
+    """In every text of every figure: title, notes; no traceback, no warning of Matplotlib, whatever its settings."""
+    with matplotlib.rc_context({"text.usetex": usetex}):
+        figure = plot_explanation(**drawn(torch.zeros(400)), title="\n".join(NAMES), notes=NAMES)
+        save_figure(figure, tmp_path / "a.png")
+        components = {"relevance": np.array([0.5]), "ranked": [0], "matrix": np.ones((513, 1))}
+        arrays = {"activations": np.ones((1, 2)), "frontend": FRONTEND.settings, "seconds": 0.02}
+        save_figure(plot_components(**components, **arrays, title="\n".join(NAMES)), tmp_path / "b.png")
+    assert not recwarn.list
+    plain = [name for name in NAMES if name.isascii() and name.isprintable() and len(name) < 50]
+    assert len(plain) == 4
+    assert all(name in figure.get_suptitle() and name in figure.get_supxlabel() for name in plain)
+
+
+# ---- The material ----
+
+
+def hertz(*frequencies, seconds=SECONDS):
+    times = torch.arange(int(seconds * 16000)) / 16000
+    return sum(torch.sin(2 * torch.pi * frequency * times) for frequency in frequencies)
+
+
+@pytest.mark.parametrize(
+    ("wav", "mel"),
+    [(hertz(400.0), True), (hertz(1900.0), True), (hertz(3000.0), False), (hertz(400.0, 6000.0), False)],
+    ids=["low", "a quarter", "high", "both"],
+)
+def test_the_axis_of_low_sounds_is_mel_and_of_others_linear(wav, mel):
+    figure = plot_explanation(**drawn(wav))
+    picture = next(axis for axis in figure.axes if axis.images and axis.get_xlabel())
+    assert picture.get_ylabel() == ("frequency (Hz, mel scale)" if mel else "frequency (Hz)")
+    if mel:
+        # The loudest row lies at the tone, and a tick where it says.
+        rows, (_, _, low, high) = picture.images[0].get_array(), picture.images[0].get_extent()
+        loudest = hertz_of(low + (int(rows.mean(axis=1).argmax()) + 0.5) * (high - low) / len(rows))
+        assert loudest == pytest.approx(400.0 if loudest < 1000 else 1900.0, abs=25)
+        ticks = {
+            text.get_text(): place for text, place in zip(picture.get_yticklabels(), picture.get_yticks(), strict=True)
+        }
+        assert ticks["1000"] == pytest.approx(mel_of(1000))
+        assert ticks["8000"] == picture.get_ylim()[1] == pytest.approx(high)
+
+
+def test_silence_has_a_linear_axis():
+    assert not FrequencyAxis.of(np.zeros((3, 513)), FRONTEND.settings).mel
+
+
+def test_a_long_sound_has_a_wide_figure_in_which_a_short_event_is_seen():
+    magnitude, mask = np.zeros((5168, 513), dtype=np.float32), np.zeros((5168, 513), dtype=np.float32)
+    magnitude[3000, 200], mask[:, :100] = 1.0, 0.5
+    figure = plot_explanation(magnitude, magnitude, mask, FRONTEND.settings, 60.0)
+    pictures = [axis for axis in figure.axes if axis.images and axis.get_ylabel() == "frequency (Hz)"]
+    assert len(pictures) == 3
+    assert len({axis.get_subplotspec().rowspan.start for axis in pictures}) == 3  # below each other
+    assert figure.get_figwidth() > 20
+    levels = pictures[0].images[0].get_array()
+    assert levels.shape[1] <= 2000
+    assert levels.max() == 0.0
+    assert int(levels.max(axis=0).argmax()) / levels.shape[1] == pytest.approx(3000 / 5168, abs=1e-3)
+    # The mask's own values are averaged: its area stays.
+    assert pictures[1].images[0].get_array().mean() == pytest.approx(mask.mean(), rel=1e-3)
 
 
 class TestComponents:
@@ -183,6 +262,15 @@ class TestComponents:
         assert len(figure.axes) == 1
         texts = [text.get_text() for part in figure.subfigs for text in part.texts]
         assert any("no component is selected" in text for text in texts)
+
+    def test_those_that_count_against_the_class_do_not_look_like_the_others(self):
+        arrays = self.drawn([0.3, -0.5, 0.9], threshold=-1.0)
+        figure = plot_components(**arrays)
+        colours = [bar.get_facecolor() for bar in figure.axes[0].patches]
+        assert colours[0] == colours[2] != colours[1]
+        assert "1 in red count against the class" in figure.axes[0].get_title()
+        spectra = [spectrum.collections[0].get_facecolor().tolist() for spectrum, _ in self.rows(figure)]
+        assert spectra[0] == spectra[1] != spectra[2]
 
     @pytest.mark.parametrize("relevance", [[1.0], [0.0]])
     def test_a_single_component(self, relevance, tmp_path):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from interpretability.report.words import Findings, Region, locate, sentences
+from interpretability.report.words import Findings, Region, Remainder, locate, sentences
 
 LABELS = ["chirp_down", "noise", "tone"]
 REGION = Region(start=0.4182, stop=0.8126, low=602.0, high=2398.0)
@@ -51,6 +51,25 @@ def test_another_class_than_the_predicted_one():
         "The explained class is tone (0.01).",
         "The explanation alone is heard as tone (0.60); without it tone rises to 0.02.",
     ]
+
+
+def test_beside_masks_that_keep_as_much_and_explain_nothing():
+    compared = {"area": 0.1234, "baselines": {"energy": Remainder(0.851, 0.309), "random": Remainder(0.02, 0.949)}}
+    assert sentences(findings(**compared))[-2:] == [
+        "It keeps 12% of the area. For comparison, the loudest 12% alone give chirp_down 0.85 and leave 0.31; a random "
+        "12% give 0.02 and leave 0.95.",
+        "Most of it lies at 0.42–0.81 s, 600–2400 Hz.",
+    ]
+    assert "the loudest 0.51% alone" in text(**compared | {"area": 0.0051})
+    for nothing in ({"silent": True}, {"undefined": True}, {"region": None}):
+        assert "comparison" not in text(**compared, **nothing)
+
+
+def test_control_characters_of_names_are_escaped():
+    lines = sentences(findings(labels=["a\x1b[31m", "b\n", "\udce8"], target=1, inside=[0.1, 0.1, 0.8]))
+    assert not any(set(line) & {"\x1b", "\n", "\udce8"} for line in lines)
+    assert lines[0] == "Heard as a\\x1b[31m (0.97)."
+    assert "not heard as b\\n (0.10), but as \\xe8 (0.80)" in " ".join(lines)
 
 
 def test_ties_go_to_the_lowest_index():

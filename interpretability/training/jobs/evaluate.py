@@ -6,6 +6,7 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.distributed import if_main_process
 
+from interpretability.data.inputs import Origin, Sounds
 from interpretability.evaluation import evaluate
 from interpretability.files import atomic_folder, check_replaceable
 from interpretability.methods import Interpreter
@@ -90,11 +91,11 @@ def evaluate_interpreter(run: Run) -> None:
 @torch.no_grad()
 def _save_examples(interpreter: Interpreter, dataset: DynamicItemDataset, folder: Path, n_examples: int) -> None:
     """Save explanations of test clips spread over the split: wavs, figure, description."""
-    device = next(iter(interpreter.classifier.parameters())).device
     count = min(n_examples, len(dataset))
     with atomic_folder(folder) as temporary:  # all or nothing: a partial folder would look complete
         for position in [round(k * (len(dataset) - 1) / max(count - 1, 1)) for k in range(count)]:
             item = dataset[position]
-            explanation = interpreter.explain(item["signal"][None].to(device))
+            sound = Sounds(item["signal"][None], None, (Origin(label=item["id"]),))
+            explanation = interpreter.explain(sound)
             explanation.save(temporary / safe_name(item["id"]), true_label=item["label"])
     print(f"{count} examples (input, explanation and residual as wav, figure) in {folder}")
