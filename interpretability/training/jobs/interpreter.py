@@ -182,11 +182,15 @@ def saved_training(run: Run) -> dict[str, Any] | None:
 def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, learn: bool) -> Dictionary | dict:
     """Return the dictionary that the YAML names, or else the run's own, which is learned first if ``learn``.
 
-    For a trained run that is only measured, only its description is known: the matrix is in the checkpoints.
+    A training that starts from another run's weights has the dictionary that this run learned, unless it names one. For
+    a trained run that is only measured, only its description is known: the matrix is in the checkpoints.
     """
     source = run.given_dictionary
     if source is None and run.trainable and not learn:
         return read_record(run.output_folder)["settings"]["dictionary"]
+    start = run.hparams.get("finetune_from")
+    if source is None and start is not None and (expanded(start) / OWN_FOLDER["dictionary"]).is_dir():
+        source = expanded(start)
     if source is None:
         source = run.output_folder / OWN_FOLDER["dictionary"]
         if learn and "dictionary" in run.hparams:

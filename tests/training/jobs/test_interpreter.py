@@ -12,7 +12,7 @@ import yaml
 
 from interpretability.classifiers import load_classifier
 from interpretability.dictionary import Dictionary
-from interpretability.methods import load_interpreter
+from interpretability.methods import METHODS, load_interpreter
 from interpretability.methods.lmac import LMAC
 from interpretability.training import brain as brains
 
@@ -105,10 +105,11 @@ class TestDictionaries:
             "interpreter", tiny_esc50, tmp_path / "a", self.L2I, **tuned, method__dictionary=tmp_path / "second"
         ).line
         assert "another dictionary" in line
-        outcome = tiny.run(
-            "interpreter", tiny_esc50, tmp_path / "b", self.L2I, **tuned, method__dictionary=tmp_path / "first"
-        )
+        # With another seed its own would be another one, too.
+        outcome = tiny.run("interpreter", tiny_esc50, tmp_path / "b", self.L2I, **tuned, seed=3)
         assert outcome.code == 0, outcome.err
+        assert torch.equal(load_interpreter(tmp_path / "b").dictionary, Dictionary.load(tmp_path / "first").matrix)
+        assert tiny.run("evaluate", tiny_esc50, tmp_path / "b", self.L2I, **tuned, seed=3).code == 0
 
 
 class TestFineTuning:
@@ -134,6 +135,26 @@ class TestFineTuning:
         training = load_interpreter(tmp_path / "run").description["training"]
         assert training["finetuned_from"]["sha256"] == load_interpreter(tiny_lmac_run).description["sha256"]
         assert training["finetuned_from"]["seconds"] > 0
+
+    def test_every_trained_method_can_start_from_another_run(
+        self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tiny_piq_run, tmp_path
+    ):
+        runs = {"lmac": tiny_lmac_run, "piq": tiny_piq_run, "l2i": tmp_path / "l2i"}
+        assert runs.keys() == {name for name, kind in METHODS.items() if kind.trainable}
+        settings = {"classifier_folder": tiny_classifier_folder, "lr": 0.0}
+        yaml = tiny.RECIPE / "hparams" / "l2i.yaml"
+        assert tiny.run("interpreter", tiny_esc50, runs["l2i"], yaml, **{**settings, "lr": 0.01}).code == 0
+        for name in ("piq", "l2i"):  # the test above has L-MAC
+            yaml, source = tiny.RECIPE / "hparams" / f"{name}.yaml", runs[name] / "interpreter"
+            start = runs[name] if name == "l2i" else source
+            outcome = tiny.run("interpreter", tiny_esc50, tmp_path / "tuned", yaml, finetune_from=start, **settings)
+            assert outcome.code == 0, outcome.err
+            begun, ended = tiny.weights(runs[name]), tiny.weights(tmp_path / "tuned")
+            trained = [key for key in begun if "running" not in key and "num_batches" not in key]
+            assert all(torch.equal(ended[key], begun[key]) for key in trained), name
+            training = load_interpreter(tmp_path / "tuned").description["training"]
+            assert training["finetuned_from"]["sha256"] == load_interpreter(source).description["sha256"]
+            shutil.rmtree(tmp_path / "tuned")
 
     def test_it_really_trains_reports_the_gate_and_is_evaluated(
         self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
