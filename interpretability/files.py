@@ -245,12 +245,15 @@ def write_json_if_changed(path: str | Path, content: Any) -> bool:
     ValueError
         If ``content`` holds NaN or infinities.
     """
-    path = Path(path)
-    text = json_text(content)
-    if path.is_file() and path.read_bytes() == _encoded(text):
+    if holds_json(path, content):
         return False
-    write_text(path, text)
+    write_json(path, content)
     return True
+
+
+def holds_json(path: str | Path, content: Any) -> bool:
+    """Return whether a file holds just what :func:`write_json` would write; errors as there."""
+    return Path(path).is_file() and Path(path).read_bytes() == _encoded(json_text(content))
 
 
 def without_negative_zeros(content: Any) -> Any:

@@ -34,7 +34,7 @@ from interpretability.data.manifest import PreparedData
 from interpretability.errors import UserError
 from interpretability.explaining import OWN_COMPONENTS, own_dictionary
 from interpretability.explanation import Interpretation
-from interpretability.files import write_json, write_text
+from interpretability.files import claim, write_json, write_text
 from interpretability.frontend import MaskedPair
 from interpretability.methods.baselines import EnergyMask, RandomMask
 from interpretability.methods.gradients import ATTRIBUTIONS, FORMS, Gradients, form_mask
@@ -173,6 +173,8 @@ def _cell(value: dict[str, Any], decimals: int) -> str:
 def run_all(pairs: Sequence[str], out: Path) -> None:
     """Measure what was not measured yet, write the tables and print them."""
     results = []
+    out.mkdir(parents=True, exist_ok=True)
+    claim(out, ["table.md"])
     for pair in pairs:
         run, equals, data_folder = pair.rpartition("=")
         if not equals or not run or not data_folder:

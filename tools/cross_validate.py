@@ -21,13 +21,14 @@ from pathlib import Path
 from interpretability.classifiers.folder import DESCRIPTION
 from interpretability.command_line import guarded
 from interpretability.errors import MissingError, UserError
-from interpretability.files import write_json, write_text
+from interpretability.files import claim, json_text, write_together
 from interpretability.reading import checked, read_object
 from interpretability.report.tables import markdown_table
 from interpretability.settings import Settings, setting
 from interpretability.training.composition import list_yamls
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "ESC50"
+RESULTS = ("summary.json", "table.md")
 FOLDS = (1, 2, 3, 4, 5)
 DEFAULT_YAML = "hparams/classifier_compact.yaml"
 PATHS = ("--data_folder", "--cache_folder")
@@ -96,6 +97,8 @@ def cross_validate(yaml: str, out: Path, arguments: Sequence[str]) -> dict:
         If a rotation fails; its own message is printed before.
     """
     results = []
+    out.mkdir(parents=True, exist_ok=True)
+    claim(out, RESULTS)
     for fold in FOLDS:
         folder = out / f"fold{fold}"
         command = [sys.executable, "train_classifier.py", yaml, *arguments, "--output_folder", str(folder)]
@@ -133,8 +136,8 @@ def cross_validate(yaml: str, out: Path, arguments: Sequence[str]) -> dict:
         f"{results[0]['classifier']}, {results[0]['data']['name']}, seed {results[0]['seed']}, "
         f"{results[0]['epochs']} epochs, commit {results[0]['commit'][:12]}\n\n{markdown_table(head, rows, left=())}"
     )
-    write_json(out / "summary.json", summary)
-    write_text(out / "table.md", f"{text}\n")
+    texts = (json_text(summary), f"{text}\n")
+    write_together({out / name: content for name, content in zip(RESULTS, texts, strict=True)})
     print(text)
     return summary
 

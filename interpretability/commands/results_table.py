@@ -12,10 +12,13 @@ from typing import Any
 from interpretability.errors import MissingError, UserError
 from interpretability.files import write_text
 from interpretability.methods.baselines import matched_baselines
+from interpretability.reading import read_text
 from interpretability.report.summary import read_summary
 from interpretability.report.tables import MISSING, caption, markdown_table, notes_list, section, titled
 
 SUMMARY = Path("evaluation") / "summary.json"
+#: Of the last table, by which a document of this command is known.
+LAST_TITLE = "What each method took"
 #: The row of an evaluation that stands beneath its method.
 BENEATH = next(iter(matched_baselines(seed=0)))
 
@@ -137,7 +140,7 @@ def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
     notes = {run.name: remarks for run in runs if (remarks := (run.summary.get("notes") or {}).get(run.row))}
     if notes:
         parts.append(notes_list(notes))
-    parts.append(titled("What each method took", _costs(runs)))
+    parts.append(titled(LAST_TITLE, _costs(runs)))
     return "\n".join(parts)
 
 
@@ -221,11 +224,14 @@ def results_table(options: argparse.Namespace) -> None:
     Raises
     ------
     UserError
-        If a run has no evaluation, or they cannot share a table.
+        If a run has no evaluation, or they cannot share a table; if the file to write is there and is no such document.
     """
+    out = options.out
+    if out is not None and out.exists() and (not out.is_file() or f"**{LAST_TITLE}**" not in read_text(out)):
+        raise UserError(f"{out} is there and is no table of this command: name a new file")
     measured = [read_run(text) for text in options.runs]
     check_comparable(measured, options.any_classifier)
     text = document(measured, options.any_classifier)
     print(text)
-    if options.out is not None:
-        write_text(options.out, text)
+    if out is not None:
+        write_text(out, text)

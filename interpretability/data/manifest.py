@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
 from interpretability.errors import MissingError, UserError, shown, user_errors
-from interpretability.files import write_json_if_changed
+from interpretability.files import claim, holds_json, write_json_if_changed
 from interpretability.names import name_fault, printable, utf8_name
 from interpretability.reading import read_json
 
@@ -176,6 +176,11 @@ def write_manifest(path: str | Path, entries: Iterable[dict[str, Any]]) -> bool:
     UserError
         If there is no clip, an id appears twice, or a clip does not fit the schema; the message names the clip.
     """
+    return write_json_if_changed(path, _content(path, entries))
+
+
+def _content(path: str | Path, entries: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what a manifest holds; parameters and errors as of :func:`write_manifest`."""
     content: dict[str, dict[str, Any]] = {}
     for entry in entries:
         members = {key: value for key, value in entry.items() if key != "id"}
@@ -191,7 +196,7 @@ def write_manifest(path: str | Path, entries: Iterable[dict[str, Any]]) -> bool:
         content[clip_id] = _map_text({**members, "label": utf8_name(members["label"])}, _escape)
     if not content:
         raise UserError(f"{path}: there are no clips to list; check the data folder and the folds")
-    return write_json_if_changed(path, content)
+    return content
 
 
 def write_manifests(
@@ -219,16 +224,22 @@ def write_manifests(
     Raises
     ------
     UserError
-        If a split has no clip, or one does not fit the schema.
+        If a split has no clip, or one does not fit the schema; if the folder holds other files of these names that this
+        package has not written.
     """
     for split, clips in entries.items():
         if not clips:
             raise UserError(f"{data_root}: no good clip is left in the {split} split; check the data folder")
     labels = [utf8_name(label) for label in labels]
     manifests = {split: Path(folder) / f"{split}.json" for split in entries}
-    for split, clips in entries.items():
-        write_manifest(manifests[split], clips)
-    write_json_if_changed(Path(folder) / "labels.json", labels)
+    contents: dict[Path, Any] = {path: _content(path, entries[split]) for split, path in manifests.items()}
+    contents[Path(folder) / "labels.json"] = labels
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    # What says the same already is not replaced, whoever wrote it.
+    unchanged = [path.name for path, content in contents.items() if holds_json(path, content)]
+    claim(folder, [path.name for path in contents], known=unchanged)
+    for path, content in contents.items():
+        write_json_if_changed(path, content)
     counts = {"n_clips": {split: len(clips) for split, clips in entries.items()}, "n_skipped": len(skipped)}
     identity = {"content": content_identity(data_root, labels, entries)}
     return PreparedData(manifests, data_root, labels, {**description, **counts, **identity}, skipped)

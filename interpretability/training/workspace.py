@@ -56,7 +56,12 @@ def working_in(run: Run, job: str) -> Iterator[None]:
         if run.tries is not None:
             remove_claimed(folder)
         names = _names(run, job)
-        claim(folder, names, known=names if _is_older_run(folder) else ())
+        if _is_older_run(folder):
+            claim(folder, names, known=names)
+            manifests = [path.name for path in (folder / MANIFESTS).glob("*.json")]
+            if manifests:
+                claim(folder / MANIFESTS, manifests, known=manifests)
+        claim(folder, names)
         if run.tries is not None:
             _provide(run, job)
         run.archive_folder.mkdir(exist_ok=True)

@@ -105,6 +105,11 @@ def test_methods_with_their_own_baselines_and_the_common_ones_once(make, tmp_pat
     )
     outcome = run(a, f"L-MAC={b}", "--out", tmp_path / "new folder" / "table.md")
     assert outcome.code == 0, outcome.err
+    (tmp_path / "notes.md").write_text("of the user")
+    assert "is no table of this command" in run(a, "--out", tmp_path / "notes.md").line
+    assert (tmp_path / "notes.md").read_text() == "of the user"
+    again = run(a, f"L-MAC={b}", "--out", tmp_path / "new folder" / "table.md")
+    assert again.out == outcome.out
     text = (tmp_path / "new folder" / "table.md").read_text("utf-8")
     assert outcome.out == text + "\n"
     assert text.startswith("data: ESC-10; test folds: 5; n: 80; seed: 1234; classifier: feedfacecafe; ")

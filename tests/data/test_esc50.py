@@ -145,7 +145,7 @@ def test_a_second_run_touches_no_file(data, tmp_path):
 
     prepare(data, tmp_path)
     before = states()
-    assert sorted(before) == ["labels.json", "test.json", "train.json", "valid.json"]
+    assert sorted(before) == ["contents.json", "labels.json", "test.json", "train.json", "valid.json"]
     prepare(data, tmp_path)
     assert states() == before
     prepare(data, tmp_path, train_folds="1,2")

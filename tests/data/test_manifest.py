@@ -69,6 +69,23 @@ def assert_fault(path, root, clip, *reasons, **options):
 # ---- Writing ----
 
 
+def test_manifests_of_others_are_not_replaced(root, tmp_path):
+    """In whatever folder they are asked for: what differs and was not written by us stays."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    entries = {split: [entry(name)] for split, name in (("train", "a"), ("valid", "b"), ("test", "a"))}
+    given = (folder, root, ["dog"], entries, {"name": "made up"}, [])
+    (folder / "train.json").write_text('{"mine": {}}')
+    with pytest.raises(UserError, match=r"holds train\.json, which this program is not known to have written"):
+        write_manifests(*given)
+    assert [path.name for path in folder.iterdir()] == ["train.json"]
+    (folder / "train.json").unlink()
+    write_manifests(*given)
+    entries["train"] = [entry("b")]
+    write_manifests(*given)
+    assert list(json.loads((folder / "train.json").read_text())) == ["b"]
+
+
 def test_round_trip(tmp_path, root):
     entries = [entry("b", fold=2, take={"n": [1, "x"]}), entry("a", label="cat", target_wav="{data_root}/audio/c.wav")]
     assert write_manifest(tmp_path / "m" / "train.json", entries) is True

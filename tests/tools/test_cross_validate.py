@@ -95,6 +95,15 @@ def test_every_fold_is_tested_once_selected_on_once_and_never_trained_on_meanwhi
     assert tool.rotation(1) == {"train_folds": [2, 3, 4], "valid_folds": [5], "test_folds": [1]}
 
 
+def test_results_of_others_are_not_replaced(run, tmp_path):
+    (tmp_path / "here" / "cv").mkdir()
+    (tmp_path / "here" / "cv" / "table.md").write_text("of the user")
+    line = run("--data_folder", "data", "--out", "cv").line
+    assert "holds table.md, which this program is not known to have written" in line
+    assert [path.name for path in (tmp_path / "here" / "cv").iterdir()] == ["table.md"]
+    assert (tmp_path / "here" / "cv" / "table.md").read_text() == "of the user"
+
+
 def test_the_table_and_the_summary(run, trainings, tmp_path):
     outcome = run("--data_folder", "data", "--out", "cv", "--esc10_only", "True")
     assert outcome.code == 0, outcome.err
