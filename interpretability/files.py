@@ -184,7 +184,11 @@ def remove_leftovers(folder: str | Path) -> None:
     A folder that was being replaced, where the system cannot do that in one step, is put back if nothing has come in
     its place. What another machine left is removed when it is a day old.
     """
-    for path in Path(folder).iterdir() if Path(folder).is_dir() else ():
+    try:
+        paths = list(Path(folder).iterdir())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return  # nothing of this package's can be there, or be removed
+    for path in paths:
         made_by = _TEMPORARY.match(path.name)
         if made_by is None or _may_be_at_work(path, made_by["host"], int(made_by["pid"]), made_by["token"]):
             continue

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from interpretability.data.headers import MOST_PER_BYTE, PatchedFile, correction
 from interpretability.errors import MissingError, UserError
-from interpretability.files import atomic_path
+from interpretability.files import atomic_path, remove_leftovers
 from interpretability.names import printable
 from interpretability.resampling import DEFAULT_FILTER, FILTERS, resample, samples_needed
 
@@ -267,6 +267,8 @@ class ClipCache:
         self.max_seconds = max_seconds
         self.resampling = resampling
         self._can_write = True
+        if self.folder is not None:
+            remove_leftovers(self.folder)
 
     def load(self, path: str | Path) -> Tensor:
         """Return the clip ``[N]`` as :func:`read_audio` does, from the cache where it is there.

@@ -116,21 +116,21 @@ def in_another_process(folder):
     return child
 
 
-def test_a_second_process_is_refused_and_a_dead_one_holds_nothing(classifier_job):
-    shutil.copytree(classifier_job.reference, classifier_job.folder)
-    child = in_another_process(classifier_job.folder)
+def test_a_second_process_is_refused_and_a_dead_one_holds_nothing(piq_job):
+    shutil.copytree(piq_job.reference, piq_job.folder)
+    child = in_another_process(piq_job.folder)
     try:
-        before = contents(classifier_job.folder)
-        line = classifier_job.run(number_of_epochs=4).line
-        assert f"another process, pid {child} on host {os.uname().nodename}, is writing in" in line
-        assert "wait until it has finished, or give another output_folder" in line
-        assert contents(classifier_job.folder) == before
+        before = contents(piq_job.folder)
+        for refused in (piq_job.run(number_of_epochs=4), piq_job.evaluate()):
+            assert f"another process, pid {child} on host {os.uname().nodename}, is writing in" in refused.line
+            assert "wait until it has finished, or give another output_folder" in refused.line
+        assert contents(piq_job.folder) == before
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    assert (classifier_job.folder / LOCK).is_file()
-    assert classifier_job.run().code == 0
-    assert not (classifier_job.folder / LOCK).exists()
+    assert (piq_job.folder / LOCK).is_file()
+    assert piq_job.run().code == 0
+    assert not (piq_job.folder / LOCK).exists()
 
 
 @pytest.mark.parametrize("kind", ["text", "folder", "link"])
@@ -154,12 +154,13 @@ def test_a_file_of_the_user_in_the_place_of_the_lock_stays(tmp_path, kind):
 
 def test_a_later_run_removes_what_a_killed_one_left(classifier_job):
     shutil.copytree(classifier_job.reference, classifier_job.folder)
-    left = [classifier_job.folder / part / ".partial-here-1-01234567-abc" for part in ("", "manifests")]
+    left = [classifier_job.folder / part / ".partial-here-1-01234567-abc" for part in ("", "manifests", "../cache")]
     for path in left:
+        path.parent.mkdir(exist_ok=True)
         path.write_text("half")
         os.utime(path, (0, 0))
-    assert classifier_job.run().code == 0
-    assert tiny.leftovers(classifier_job.folder) == []
+    assert classifier_job.run(number_of_epochs=4).code == 0
+    assert tiny.leftovers(classifier_job.folder.parent) == []
 
 
 # ---- Trials ----
