@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 from torch import Tensor
@@ -72,6 +73,7 @@ class _Budget(TorchDispatchMode):
         makes = not any(isinstance(value, (Tensor, list, tuple)) and _has_tensor(value) for value in args)
         sizes = [value for value in args if isinstance(value, (list, tuple)) and value and not _has_tensor(value)]
         asked = max((math.prod(value) for value in sizes if all(isinstance(n, int) for n in value)), default=0)
+        asked = max(asked, _combined([value for value in args if isinstance(value, Tensor)]))
         if asked > self.numbers:
             raise UserError(self.text)
         result = function(*args, **(kwargs or {}))
@@ -87,6 +89,16 @@ class _Budget(TorchDispatchMode):
         self.modules -= 1
         if self.modules < 0:
             raise UserError(self.text)
+
+
+def _combined(tensors: list[Tensor]) -> int:
+    """Return how many numbers come of tensors that are combined: few that are repeated, or multiplied, give many."""
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    axes = [set(sizes) - {1} for sizes in zip_longest(*map(reversed, shapes), fillvalue=1)]
+    if all(len(sizes) <= 1 for sizes in axes):
+        return math.prod(size for sizes in axes for size in sizes)
+    # Sizes that do not go together element by element: a product of matrices, or tensors in a row.
+    return math.prod(shapes[0][:-1]) * shapes[-1][-1] if all(shapes) else 0
 
 
 def _has_tensor(value: Any) -> bool:

@@ -18,6 +18,8 @@ HUGE = {
     "an embedding": lambda: nn.Embedding(10**9, 3),
     "a recurrent layer": lambda: nn.LSTM(10**6, 10**6),
     "a table": lambda: torch.zeros(10**12),
+    "an outer product": lambda: torch.arange(10**6)[:, None] * torch.arange(10**6)[None],
+    "a copy of a view": lambda: torch.ones(1).expand(10**6, 10**6).contiguous(),
     "many layers": lambda: nn.ModuleList(nn.Linear(1, 1) for _ in range(10**9)),
     "many layers without weights": lambda: nn.Sequential(*(nn.Sequential(nn.ReLU()) for _ in range(10**9))),
     "many tensors": lambda: [torch.zeros(1) for _ in range(10**9)],

@@ -4,9 +4,10 @@ A folder holds ``hyperparams.yaml`` and the files that its ``pretrainer`` names.
 fetched, copied or linked, and a path in the YAML that leads elsewhere (to the hub from which the folder was copied) is
 looked up in the folder by its file name.
 
-HyperPyYAML can run any code. Here the YAML may build networks of SpeechBrain and PyTorch and what loads them, and
-nothing else: every other tag is refused before anything is built. Only the parts of the YAML that the classifier needs
-are kept.
+HyperPyYAML can run any code, and never sees the file: it is read by :mod:`interpretability.safe_yaml`. It may build
+networks of SpeechBrain and PyTorch, of the size of the weights beside it, and what knows their class names. Every other
+tag is refused before anything is built. Only the parts that the classifier needs are built and kept, and all their
+weights have to be in files of the folder.
 
 Logits are what the model's own ``classify_batch`` gives as ``out_prob``. Heads that end in a log-softmax give log
 probabilities, and the softmax over them gives back just these. SpeechBrain's cosine head (ECAPA-TDNN's) gives cosines,
@@ -22,32 +23,34 @@ gives the same answer.
 from __future__ import annotations
 
 import inspect
-import io
 import pydoc
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ruamel.yaml
 import torch
-from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.dataio.encoder import CategoricalEncoder, CTCTextEncoder, TextEncoder
 from speechbrain.dataio.preprocess import AudioNormalizer
 from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
 from speechbrain.nnet.pooling import StatisticsPooling
 from speechbrain.processing.features import InputNormalization, spectral_magnitude
-from speechbrain.utils.parameter_transfer import Pretrainer
+from speechbrain.utils.checkpoints import hook_on_loading_state_dict_checkpoint
 from torch import Tensor, nn
 
+from interpretability.budget import within
 from interpretability.classifiers.importing import fetches
 from interpretability.classifiers.layers import DEFAULT_LAYERS, FeatureLayer, Layout, evenly_spaced
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
-from interpretability.errors import MissingError, UserError, first_line, user_errors
+from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.frontend import FrontendSettings
+from interpretability.reading import read_bytes
+from interpretability.safe_yaml import MAX_BYTES, Document, Node, build, dump, parse
 from interpretability.settings import setting
+from interpretability.weight_files import FileSize, file_size, read_tensors
+from interpretability.weights import load_state, read_weights
 
 HYPERPARAMS = "hyperparams.yaml"
 #: Modules that the two classes of SpeechBrain call, in their order.
@@ -66,13 +69,11 @@ PACKAGES = ("speechbrain.", "torch.", "torchaudio.", "interpretability.")
 #: Where the networks may come from that the YAML builds.
 NETWORKS = ("speechbrain.lobes.", "speechbrain.nnet.", "speechbrain.processing.", "torch.nn.", "torchaudio.transforms.")
 #: What else it may build.
-HELPERS = (CategoricalEncoder, CTCTextEncoder, TextEncoder, AudioNormalizer, Pretrainer)
-#: Tags of plain values.
-VALUES = {"!", "!tuple"} | {
-    f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "merge", "timestamp")
-}
-#: Tags of references to what else is in the YAML.
-REFERENCES = {"!ref", "!copy", "!PLACEHOLDER"}
+HELPERS = (CategoricalEncoder, CTCTextEncoder, TextEncoder, AudioNormalizer)
+#: What it says which files belong to what with. It is read, and not built.
+PRETRAINER = "!new:speechbrain.utils.parameter_transfer.Pretrainer"
+#: Largest number that a network may be built with, and of a label encoder's file in bytes.
+MAX_SETTING, MAX_LABELS_BYTES = 10**6, 2**22
 
 
 @dataclass(frozen=True)
@@ -171,23 +172,29 @@ class SpeechBrainClassifier(WaveformClassifier):
             raise MissingError(
                 f"no {HYPERPARAMS} in {folder}: pass the folder of a SpeechBrain EncoderClassifier or AudioClassifier"
             )
-        whole = _resolved(path.read_text(encoding="utf-8"), str(path))
-        names = _modules_of(whole, str(path))
-        kept = {"modules": {name: whole["modules"][name] for name in names}}
-        kept |= {name: whole[name] for name in SCALARS if name in whole and names != ENCODER}
-        also = {name: whole[name] for name in ("pretrainer", "label_encoder", "audio_normalizer") if name in whole}
-        built = _build(_dump({**kept, **also}), str(path))
-        _load_files(built.get("pretrainer"), folder)
+        document = parse(read_bytes(path, MAX_BYTES), str(path), PACKAGES)
+        names = _modules_of(document)
+        whole = document.get("modules").value
+        kept = {"modules": Node({name: whole[name] for name in names})}
+        if names != ENCODER:
+            kept |= {name: document.get(name) for name in SCALARS if name in document}
+        also = {name: document.get(name) for name in ("label_encoder", "audio_normalizer") if name in document}
+        loadables, files = _pretrainer_of(document, [kept["modules"], *also.values()])
+        files = {name: _found(name, place, folder) for name, place in files.items()}
+        with within(_size_of(loadables, files), str(path)):
+            built = _built(Node({**kept, **also, "loadables": Node(loadables)}), str(path))
+        loaded = _load_files(built["loadables"], files)
+        _check_loaded(built["modules"], loaded, str(path))
         if labels is None:
             labels = _labels(built.get("label_encoder"), folder)
         normalizer = built.get("audio_normalizer")
-        rate = whole.get("sample_rate", getattr(normalizer, "sample_rate", DEFAULT_RATE))
+        rate = document.plain("sample_rate", getattr(normalizer, "sample_rate", DEFAULT_RATE))
         statistics = {
             name: list(module.glob_mean.shape)
             for name, module in built["modules"].items()
             if isinstance(module, InputNormalization) and module.norm_type == "global"
         }
-        settings = {"hyperparams": _dump(kept), "statistics": statistics, "logit_scale": logit_scale}
+        settings = {"hyperparams": dump(kept), "statistics": statistics, "logit_scale": logit_scale}
         settings |= {"layers": layers, "scale": scale, "output": output, "thresholds": thresholds}
         classifier = cls(labels, frontend_for(rate, level, resampling), task, **settings)
         with torch.no_grad():
@@ -211,12 +218,17 @@ class SpeechBrainModel(nn.ModuleDict):
     """
 
     def __init__(self, hyperparams: str, statistics: Mapping[str, Sequence[int]]):
-        built = _build(hyperparams, "hyperparams")
-        names = _modules_of(built, "hyperparams")
+        document = parse(hyperparams, "hyperparams", PACKAGES)
+        names = _modules_of(document)
+        built = _built(document.whole(), "hyperparams")
         super().__init__({name: built["modules"][name] for name in names})
         self.encodes, self.statistics = names == ENCODER, tuple(statistics)
-        self.power, self.use_mel = float(built.get("spec_mag_power", 1.0)), bool(built.get("use_melspectra", True))
+        power, self.use_mel = built.get("spec_mag_power", 1.0), bool(built.get("use_melspectra", True))
+        if isinstance(power, bool) or not isinstance(power, (int, float)):
+            raise UserError(f"hyperparams: spec_mag_power is {shown(power)}, expected a number")
+        self.power = float(power)
         for name, shape in statistics.items():
+            _check_statistics(self, name, shape)
             # As buffers they move and are saved with the rest, which the plain attributes of SpeechBrain are not.
             for attribute, value in (("glob_mean", 0.0), ("glob_std", 1.0)):
                 delattr(self[name], attribute)
@@ -263,85 +275,47 @@ def _middle_of_noise(eps: float, shape: Sequence[int], device: str | torch.devic
 # --------------------------------------------------------------------------------------------------------- the YAML
 
 
-def _modules_of(tree: Mapping, where: str) -> tuple[str, ...]:
+def _modules_of(document: Document) -> tuple[str, ...]:
     """Return the names of the modules that one of SpeechBrain's two classes calls."""
-    modules = tree.get("modules")
-    given = modules if isinstance(modules, Mapping) else {}
+    modules = document.get("modules")
+    given = modules.value if modules is not None and isinstance(modules.value, dict) and not modules.tag else {}
     for names in (ENCODER, AUDIO):
-        needed = tuple(name for name in names if name != "compute_fbank" or tree.get("use_melspectra", True))
+        needed = tuple(name for name in names if name != "compute_fbank" or document.plain("use_melspectra", True))
         if all(name in given for name in needed):
             return needed
     raise UserError(
-        f"{where}: modules are {', '.join(given) or 'missing'}; expected those of EncoderClassifier "
+        f"{document.where}: modules are {', '.join(map(str, given)) or 'missing'}; expected those of EncoderClassifier "
         f"({', '.join(ENCODER)}) or of AudioClassifier ({', '.join(AUDIO)})"
     )
 
 
-def _resolved(text: str, where: str) -> dict[str, Any]:
-    """Return the YAML with its references resolved, as a tree with nothing built."""
-    for tag in _tags(text, where):
-        _check_name(tag, where)
-    try:
-        tree = ruamel.yaml.YAML().load(resolve_references(io.StringIO(text)).getvalue())
-    except Exception as error:  # HyperPyYAML and its parser have no common type
-        raise UserError(f"{where}: {first_line(error)} ({type(error).__name__}); correct the YAML") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{where}: expected keys and values, got {type(tree).__name__}")
-    return tree
+def _pretrainer_of(document: Document, needed: Sequence[Node]) -> tuple[dict[str, Node], dict[str, str]]:
+    """Return what the pretrainer loads of what is needed, by name, and where it says that the files are."""
+    pretrainer = document.get("pretrainer")
+    if pretrainer is None or pretrainer.tag != PRETRAINER or not isinstance(pretrainer.value, dict):
+        raise UserError(f"{document.where}: has no pretrainer, which says what files belong to the model")
+    parts = {name: pretrainer.value.get(name, Node({})).value for name in ("loadables", "paths")}
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            raise UserError(f"{document.where}: {name} of its pretrainer are no names with values")
+    wanted = {id(node) for root in needed for node in root.walk() if node.tag}
+    loadables = {
+        str(name): node for name, node in parts["loadables"].items() if any(id(part) in wanted for part in node.walk())
+    }
+    paths = {str(name): str(node.value) for name, node in parts["paths"].items()}
+    return loadables, {name: paths.get(name, f"{name}.ckpt") for name in loadables}
 
 
-def _dump(tree: Mapping) -> str:
-    stream = io.StringIO()
-    ruamel.yaml.YAML().dump(dict(tree), stream)
-    return stream.getvalue()
+def _built(node: Node, where: str) -> dict[str, Any]:
+    """Build what a part of the YAML describes, if all of it is on the list and no number is too large."""
+    for part in node.walk():
+        if isinstance(part.value, (int, float)) and abs(part.value) > MAX_SETTING:
+            raise UserError(f"{where}: a setting of a module is {part.value}, expected at most {MAX_SETTING}")
+    return build(node, partial(_target, where=where), where)
 
 
-def _build(text: str, where: str) -> dict[str, Any]:
-    """Build what a YAML without references describes, if all it would run is on the list."""
-    for tag in _tags(text, where):
-        _check_name(tag, where)
-        _check_class(tag, where)
-    try:
-        return load_hyperpyyaml(text)
-    except UserError:
-        raise
-    except Exception as error:  # whatever the constructors raise
-        reason = " ".join(str(part) for part in error.args) or type(error).__name__
-        raise UserError(f"{where}: its modules cannot be built ({' '.join(reason.split())[:300]})") from error
-
-
-def _tags(text: str, where: str) -> Iterator[str]:
-    """Yield the tag of every node, read by the parser that builds it, with nothing built."""
-    with user_errors(f"{where}: not valid YAML", ruamel.yaml.error.YAMLError):
-        root = ruamel.yaml.YAML().compose(text)
-    waiting, visited = [root] if root is not None else [], set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in visited:
-            continue
-        visited.add(id(node))
-        yield str(node.tag)
-        if isinstance(node, ruamel.yaml.nodes.SequenceNode):
-            waiting += node.value
-        elif isinstance(node, ruamel.yaml.nodes.MappingNode):
-            waiting += [child for pair in node.value for child in pair]
-
-
-def _check_name(tag: str, where: str) -> None:
-    """Refuse a tag that names something outside the packages, or that runs something while it is read."""
-    kind, _, place = tag.partition(":")
-    if tag in VALUES | REFERENCES or (kind in ("!new", "!name", "!apply") and place.startswith(PACKAGES)):
-        return
-    raise UserError(
-        f"{where}: the tag {tag!r} is refused: it could run any code. Expected plain values, and !new:, !name: or "
-        f"!apply: of {', '.join(package + '*' for package in PACKAGES)}"
-    )
-
-
-def _check_class(tag: str, where: str) -> None:
-    """Refuse a tag that would run anything but a network's constructor, or one of the helpers'."""
-    if tag in VALUES:
-        return
+def _target(tag: str, where: str) -> Any:
+    """Return the network's class that a tag names, or one of the helpers; refuse anything else."""
     kind, _, place = tag.partition(":")
     # What is not on the list is not even imported.
     listed = place.startswith(NETWORKS) and not fetches(place)
@@ -353,33 +327,88 @@ def _check_class(tag: str, where: str) -> None:
     origin = getattr(target, "__module__", "") + "."
     network = inspect.isclass(target) and issubclass(target, nn.Module) and origin.startswith(NETWORKS)
     if target in HELPERS or (network and not fetches(origin)):
-        return
+        return target
     raise UserError(
         f"{where}: {tag!r} is refused: expected networks of {', '.join(package + '*' for package in NETWORKS)} that "
-        "fetch nothing, an encoder of labels, an AudioNormalizer or a Pretrainer"
+        "fetch nothing, an encoder of labels or an AudioNormalizer"
     )
+
+
+def _check_statistics(model: nn.ModuleDict, name: str, shape: Any) -> None:
+    """Refuse statistics of what has none, or of another size than the bands of a spectrogram."""
+    has_some = name in model and isinstance(model[name], InputNormalization)
+    sizes = list(shape) if isinstance(shape, (list, tuple)) else [None]
+    if not has_some or len(sizes) > 2 or not all(type(size) is int and 0 < size <= MAX_SETTING for size in sizes):
+        raise UserError(
+            f"statistics: {shown(name)} is {shown(shape)}, expected a normalisation and the sizes of its mean"
+        )
 
 
 # -------------------------------------------------------------------------------------------------------- the files
 
 
-def _load_files(pretrainer: Any, folder: Path) -> None:
-    """Let SpeechBrain load the files of the folder, from where they are."""
-    if not isinstance(pretrainer, Pretrainer):
-        raise UserError(f"{folder / HYPERPARAMS}: has no pretrainer, which says what files belong to the model")
-    pretrainer.set_collect_in(None)
-    for name in pretrainer.loadables:
-        if not pretrainer.is_loadable(name):
-            continue
-        given = str(pretrainer.paths.get(name, f"{name}.ckpt"))
-        places = [folder / given.replace("\\", "/").rsplit("/", 1)[-1], Path(given)]
+def _found(name: str, given: str, folder: Path) -> Path:
+    """Return where a file is that the pretrainer names: in the folder, or else where it says."""
+    places = [folder / given.replace("\\", "/").rsplit("/", 1)[-1], Path(given)]
+    with user_errors(f"{folder}: {shown(given)} is no file", OSError):  # such as a name that is too long
         place = next((place for place in places if place.is_file()), None)
-        if place is None:
-            raise MissingError(f"no {places[0].name} in {folder}, which {HYPERPARAMS} loads as {name}: copy it there")
-        pretrainer.paths[name] = str(place)
-        pretrainer.is_local.append(name)
-    with user_errors(f"{folder}: its files do not fit {HYPERPARAMS}"):  # torch and the hooks raise many types
-        pretrainer.load_collected()
+    if place is None:
+        raise MissingError(f"no {places[0].name} in {folder}, which {HYPERPARAMS} loads as {name}: copy it there")
+    return place
+
+
+def _size_of(loadables: Mapping[str, Node], files: Mapping[str, Path]) -> FileSize:
+    """Return what the files of weights hold; those of labels are none."""
+    labels = {f"!new:{helper.__module__}.{helper.__qualname__}" for helper in HELPERS}
+    return sum((file_size(files[name]) for name, node in loadables.items() if node.tag not in labels), FileSize(0, 0))
+
+
+def _load_files(loadables: Mapping[str, Any], files: Mapping[str, Path]) -> list[nn.Module]:
+    """Load files into what they belong to; return the modules among that."""
+    for name, loadable in loadables.items():
+        path = files[name]
+        if isinstance(loadable, InputNormalization):
+            _load_statistics(loadable, path)
+        elif isinstance(loadable, nn.Module):
+            # Where SpeechBrain would only log what is missing; it knows the names of its older versions.
+            load_state(loadable, {"": hook_on_loading_state_dict_checkpoint(read_weights(path))}, path)
+        else:
+            with user_errors(f"{path}: no labels of a {type(loadable).__name__}", whole=True):
+                read_bytes(path, MAX_LABELS_BYTES)
+                loadable.load(path)
+    return [loadable for loadable in loadables.values() if isinstance(loadable, nn.Module)]
+
+
+def _load_statistics(module: InputNormalization, path: Path) -> None:
+    """Load the global statistics of a normalisation, which are no weights of PyTorch."""
+    content = read_tensors(path)
+    values = [content.get(name) for name in ("glob_mean", "glob_std")] if isinstance(content, dict) else [None]
+    if not all(isinstance(value, Tensor) and value.isfinite().all() for value in values) or "count" not in content:
+        raise UserError(f"{path}: no statistics of a normalisation: expected count, glob_mean and glob_std")
+    module._load_statistics_dict(content)
+
+
+def _check_loaded(modules: Mapping[str, nn.Module], loaded: Sequence[nn.Module], where: str) -> None:
+    """Refuse modules with weights of which no file was loaded: they would be random."""
+    known = {id(part) for module in loaded for part in module.modules()}
+    empty = [
+        name
+        for name, module in modules.items()
+        if any(id(part) not in known and _has_weights(part) for part in module.modules())
+    ]
+    if empty:
+        raise UserError(
+            f"{where}: no file is loaded with the weights of {', '.join(empty)}: name it among the loadables of the "
+            "pretrainer"
+        )
+
+
+def _has_weights(module: nn.Module) -> bool:
+    """Return whether a module itself has something that is learned, apart from those in it."""
+    if isinstance(module, InputNormalization):
+        return module.norm_type == "global"
+    batch_statistics = getattr(module, "running_mean", None) is not None
+    return batch_statistics or any(True for _ in module.parameters(recurse=False))
 
 
 def _labels(encoder: Any, folder: Path) -> list[str]:

@@ -1,17 +1,25 @@
 """SpeechBrain's classifiers: equal to its own ``EncoderClassifier`` and ``AudioClassifier``, and no code is run."""
 
 import json
+import pickle
+import shutil
+import time
 
 import pytest
+import tiny
 import torch
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.inference.classifiers import AudioClassifier, EncoderClassifier
 from tiny import LABELS
 
-from interpretability.classifiers import load_classifier, save_classifier
+from interpretability.classifiers import load_classifier, open_classifier, save_classifier
+from interpretability.classifiers.folder import IDENTITY, _digest
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
+from interpretability.commands import main
 from interpretability.errors import MissingError, UserError
+from interpretability.methods import load_interpreter, save_interpreter
 from interpretability.methods.gradients import Gradients
+from interpretability.methods.lmac import LMAC
 
 RATE = 8000
 
@@ -355,6 +363,223 @@ def edit(folder, old, new):
     path.write_text(text.replace(old, new), "utf-8")
 
 
+#: What would touch MARK if it reached HyperPyYAML; in place of a setting, of a tuple of settings, and of a path.
+RUN = "!!python/object/apply:os.system ['touch MARK']"
+PAYLOADS = {
+    "tag": ("res2net_scale: 2", f"res2net_scale: {RUN}"),
+    "tuple": ("res2net_scale: 2", f"res2net_scale: ({RUN})"),
+    "tuple of settings": ("kernel_sizes: [5, 3, 3, 3, 1]", f"kernel_sizes: (5, 3, 3, 3, {RUN})"),
+    "explicit tuple": ("res2net_scale: 2", f'res2net_scale: !tuple "({RUN})"'),
+    "path": ("classifier: !ref <pretrained_path>/classifier.ckpt", f"classifier: ({RUN})"),
+    "paths": ("    paths:\n", f"    custom_hooks: ({RUN})\n    paths:\n"),
+    "what nothing needs": ("n_mels: 16", f"n_mels: 16\nother: ({RUN})"),
+    "reference": ("n_classes: 3", f'n_classes: !ref (<sample_rate>, <text>)\ntext: "{RUN}"'),
+    "apply": ("res2net_scale: 2", "res2net_scale: !apply:os.system ['touch MARK']"),
+    "module": ("res2net_scale: 2", "res2net_scale: !module:antigravity"),
+    "include": ("res2net_scale: 2", "res2net_scale: !include:evil.yaml"),
+    "power": ("res2net_scale: 2", "res2net_scale: !ref <sample_rate>**<sample_rate>**<sample_rate>"),
+    "aliases": (
+        "n_mels: 16",
+        "n_mels: 16\na0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40)),
+    ),
+    "depth": ("res2net_scale: 2", f"res2net_scale: {'[' * 5000}{']' * 5000}"),
+    "size": ("lin_neurons: 6", "lin_neurons: 1000000000"),
+    "size of two": ("input_size: 6\n    out_neurons: !ref <n_classes>", "input_size: 900000\n    out_neurons: 900000"),
+    "rate": ("sample_rate: 8000", "sample_rate: 1000000000000"),
+}
+
+
+def payload(name, mark):
+    return tuple(text.replace("MARK", str(mark)) for text in PAYLOADS[name])
+
+
+class Evil:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (open, (str(self.mark), "w"))
+
+
+class TestNoCodeRuns:
+    """Whatever a folder holds, and through whichever door it is opened: one line, and no mark."""
+
+    @pytest.mark.parametrize("name", PAYLOADS)
+    def test_a_folder_of_speechbrains(self, name, folders, tmp_path):
+        folder, mark = tmp_path / "model", tmp_path / "mark"
+        shutil.copytree(folders["ecapa"], folder)
+        (folder / "evil.yaml").write_text(f"x: {RUN}".replace("MARK", str(mark)))
+        edit(folder, *payload(name, mark))
+        began = time.process_time()
+        done = tiny.call(main.import_classifier, [f"speechbrain:{folder}", "--list_layers"])
+        assert str(folder) in done.line
+        assert len(done.line) < 700
+        assert time.process_time() - began < 10
+        assert not mark.exists()
+
+    @pytest.fixture(scope="class")
+    def saved(self, loaded, tmp_path_factory):
+        """The folder of a run whose interpreter explains such a classifier, with a payload in what was kept of it."""
+
+        def make(name, mark):
+            run = tmp_path_factory.mktemp("run")
+            inner = run / "interpreter" / "classifier"
+            save_interpreter(LMAC(loaded["ecapa"], channels=4, decoder_channels=[4]), run / "interpreter")
+            path = inner / "classifier.json"
+            description = json.loads(path.read_text("utf-8"))
+            text = f"{description['architecture']['hyperparams']}x: {payload(name, mark)[1].partition(': ')[2]}\n"
+            description["architecture"]["hyperparams"] = text
+            identity = {key: description[key] for key in IDENTITY}
+            description["sha256"] = _digest(inner / "weights.pt", identity)
+            path.write_text(json.dumps(description))
+            outer = run / "interpreter" / "interpreter.json"
+            outer.write_text(json.dumps({**json.loads(outer.read_text()), "classifier_sha256": description["sha256"]}))
+            return run
+
+        return make
+
+    @pytest.mark.parametrize("name", ["tag", "tuple", "explicit tuple", "apply", "module", "power", "size"])
+    def test_folders_of_ours_that_hold_one(self, name, saved, tiny_esc50, tmp_path):
+        mark = tmp_path / "mark"
+        run = saved(name, mark)
+        inner, sound = run / "interpreter" / "classifier", str(next((tiny_esc50 / "audio").glob("*.wav")))
+        for opener, place in ((load_classifier, inner), (open_classifier, inner), (load_interpreter, run)):
+            with pytest.raises(UserError, match="hyperparams") as caught:
+                opener(place)
+            assert "\n" not in str(caught.value)
+        lmac = tiny.RECIPE / "hparams" / "lmac.yaml"
+        out = str(tmp_path / "out")
+        for outcome in (
+            tiny.call(main.interpret, ["--classifier", str(inner), sound, "--out", out]),
+            tiny.call(main.interpret, [str(run), sound, "--out", out]),
+            tiny.call(main.import_classifier, [str(inner), "--out", out]),
+            tiny.run("interpreter", tiny_esc50, tmp_path / "new", lmac, classifier_folder=inner),
+        ):
+            assert "hyperparams" in outcome.line
+        assert not mark.exists()
+
+    @pytest.mark.parametrize("name", ["embedding_model.ckpt", "classifier.ckpt", "mean_var_norm.ckpt"])
+    @pytest.mark.parametrize("kind", ["zip", "legacy", "pickle"])
+    def test_pickles_in_place_of_weights(self, name, kind, folders, tmp_path):
+        folder, mark = tmp_path / "model", tmp_path / "mark"
+        shutil.copytree(folders["ecapa, global statistics"], folder)
+        content = {"weight": Evil(mark), "count": 1, "glob_mean": Evil(mark), "glob_std": Evil(mark)}
+        if kind == "pickle":
+            (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+        else:
+            torch.save(content, folder / name, _use_new_zipfile_serialization=kind == "zip")
+        with pytest.raises(UserError, match=name) as caught:
+            open_classifier(f"speechbrain:{folder}")
+        assert "\n" not in str(caught.value)
+        assert not mark.exists()
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "__import__('os').system('touch MARK') => 0",
+            f"{'(' * 5000} => 0",
+            f"{'-' * 100_000}1 => 0",
+            "'a' => x",
+            "\udcff",
+            "'a'",
+        ],
+    )
+    def test_label_encoders_are_data(self, text, folders, tmp_path):
+        folder, mark = tmp_path / "model", tmp_path / "mark"
+        shutil.copytree(folders["ecapa"], folder)
+        text = text.replace("MARK", str(mark))
+        (folder / "label_encoder.txt").write_text(f"{text}\n", "utf-8", errors="surrogateescape")
+        with pytest.raises(UserError, match=r"label_encoder\.txt: no labels of a CategoricalEncoder") as caught:
+            open_classifier(f"speechbrain:{folder}")
+        assert "\n" not in str(caught.value)
+        assert not mark.exists()
+
+
+class TestWeightsThatAreNotThere:
+    """A model is explained with the weights of its folder, or not at all: what no file gives would be random."""
+
+    def state(self, folder, name="classifier.ckpt"):
+        return torch.load(folder / name, weights_only=True)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda state: {}, r"classifier\.ckpt: weights do not fit Classifier: 1 missing .'weight'"),
+            (lambda state: {"other": state["weight"]}, r"classifier\.ckpt: .*1 missing .'weight'.; 1 unknown .'other'"),
+            (lambda state: {**state, "bias": torch.ones(3)}, r"classifier\.ckpt: .*1 unknown .'bias'"),
+            (lambda state: {"weight": state["weight"][:2]}, r"classifier\.ckpt: .*'weight' is .2, 6. in the file"),
+        ],
+    )
+    def test_files_that_do_not_hold_all(self, change, words, folders, tmp_path):
+        folder = tmp_path / "model"
+        shutil.copytree(folders["ecapa"], folder)
+        torch.save(change(self.state(folder)), folder / "classifier.ckpt")
+        with pytest.raises(UserError, match=words):
+            open_classifier(f"speechbrain:{folder}")
+
+    def test_batch_statistics_count_and_how_often_they_were_updated_does_not(self, folders, tmp_path):
+        folder = tmp_path / "model"
+        shutil.copytree(folders["ecapa"], folder)
+        state = self.state(folder, "embedding_model.ckpt")
+        old = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+        assert len(old) < len(state)
+        torch.save(old, folder / "embedding_model.ckpt")
+        assert open_classifier(f"speechbrain:{folder}").labels == LABELS
+        torch.save(
+            {name: value for name, value in old.items() if "running_mean" not in name}, folder / "embedding_model.ckpt"
+        )
+        with pytest.raises(UserError, match=r"embedding_model\.ckpt: .*running_mean"):
+            open_classifier(f"speechbrain:{folder}")
+
+    @pytest.mark.parametrize(
+        ("kind", "line", "module"),
+        [
+            ("ecapa", "        embedding_model: !ref <embedding_model>\n", "embedding_model"),
+            ("xvector", "        classifier: !ref <classifier>\n", "classifier"),
+            ("ecapa, global statistics", "        mean_var_norm: !ref <mean_var_norm>\n", "mean_var_norm"),
+        ],
+    )
+    def test_a_pretrainer_that_leaves_a_module_out(self, kind, line, module, folders, tmp_path):
+        folder = tmp_path / "model"
+        shutil.copytree(folders[kind], folder)
+        head, _, tail = (folder / "hyperparams.yaml").read_text("utf-8").partition("    loadables:")
+        assert line in tail
+        (folder / "hyperparams.yaml").write_text(f"{head}    loadables:{tail.replace(line, '', 1)}", "utf-8")
+        with pytest.raises(UserError, match=f"no file is loaded with the weights of {module}: name it among"):
+            open_classifier(f"speechbrain:{folder}")
+
+    def test_a_pretrainer_that_loads_nothing_but_labels(self, folders, tmp_path):
+        folder = tmp_path / "model"
+        shutil.copytree(folders["ecapa"], folder)
+        for name in ("embedding_model", "classifier"):
+            edit(folder, f"        {name}: !ref <{name}>\n", "")
+        with pytest.raises(UserError, match="no file is loaded with the weights of embedding_model, classifier"):
+            open_classifier(f"speechbrain:{folder}")
+
+    def test_one_file_may_hold_several_modules(self, folders, tmp_path):
+        folder = tmp_path / "model"
+        shutil.copytree(folders["ecapa"], folder)
+        edit(
+            folder,
+            "        embedding_model: !ref <embedding_model>\n        classifier: !ref <classifier>\n",
+            "        model: !ref <model>\n",
+        )
+        edit(
+            folder,
+            "label_encoder: !new",
+            "model: !new:torch.nn.ModuleList [[!ref <embedding_model>, !ref <classifier>]]\nlabel_encoder: !new",
+        )
+        parts = [self.state(folder, f"{name}.ckpt") for name in ("embedding_model", "classifier")]
+        torch.save(
+            {f"{i}.{name}": value for i, part in enumerate(parts) for name, value in part.items()},
+            folder / "model.ckpt",
+        )
+        ours, theirs = (open_classifier(f"speechbrain:{place}") for place in (folder, folders["ecapa"]))
+        assert all(torch.equal(value, ours.state_dict()[name]) for name, value in theirs.state_dict().items())
+
+
 class TestFoldersThatCannotBeUsed:
     @pytest.fixture
     def folder(self, tmp_path):
@@ -431,18 +656,7 @@ class TestFoldersThatCannotBeUsed:
 
     def test_damaged_files(self, folder):
         (folder / "classifier.ckpt").write_bytes(b"no weights")
-        self.refuse(folder, "its files do not fit")
-
-    def test_pickled_code_in_weights(self, folder, tmp_path):
-        mark = tmp_path / "mark"
-
-        class Evil:
-            def __reduce__(self):
-                return (open, (str(mark), "w"))
-
-        torch.save({"weight": Evil()}, folder / "classifier.ckpt")
-        self.refuse(folder, "its files do not fit")
-        assert not mark.exists()
+        self.refuse(folder, "classifier.ckpt: not a weights file")
 
     def test_other_yamls(self, folder):
         edit(folder, "modules:\n    compute_features", "modules:\n    other_features")
