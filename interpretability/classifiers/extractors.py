@@ -104,6 +104,10 @@ class AstExtractor(Extractor):
 
     def __init__(self, settings: Mapping):
         super().__init__(settings)
+        if self.settings["do_normalize"] and not self.settings["std"] > 0:
+            raise UserError(
+                f"extractor: std is {self.settings['std']}, expected a number above 0: features are divided by it"
+            )
         self.window_length, self.hop = int(self.sample_rate * 0.025), int(self.sample_rate * 0.010)
         self.n_fft = 2 ** (self.window_length - 1).bit_length()
         banks, _ = torchaudio.compliance.kaldi.get_mel_banks(

@@ -64,6 +64,12 @@ class Family(Layout):
         """
         kind = given.get("feature_extractor_type") or NOT_OF_THEIR_FAMILY.get(config.model_type, cls.EXTRACTOR.KIND)
         given = {name: value for name, value in given.items() if name != "feature_extractor_type"}
+        if config.model_type in NOT_OF_THEIR_FAMILY:
+            raise UserError(
+                f"{config.model_type} is not supported: its features ({kind}) scale each band to variance 1, so that "
+                "rounding errors decide in silence and pure tones. Wrap it in a module of PyTorch from waveforms to "
+                "logits, and open it as torch:package.module:Class"
+            )
         if kind not in EXTRACTORS:
             raise UserError(f"feature extractor {kind!r} is not known, expected one of {sorted(EXTRACTORS)}")
         if kind != cls.EXTRACTOR.KIND:

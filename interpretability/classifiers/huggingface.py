@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.attention import VARIANTS
-from interpretability.classifiers.base import ActivationMap, AnalysedBatch, ClassifierOutput
+from interpretability.classifiers.base import ActivationMap, AnalysedBatch, ClassifierOutput, check_labels
+from interpretability.classifiers.check import SHORT, noise
 from interpretability.classifiers.extractors import EXTRACTORS, Extractor
 from interpretability.classifiers.families import family_of
+from interpretability.classifiers.hooks import in_evaluation
 from interpretability.classifiers.importing import make_configuration, quiet_transformers
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
 from interpretability.errors import MissingError, UserError, user_errors
@@ -93,8 +95,10 @@ class HuggingFaceClassifier(WaveformClassifier):
         given = self.Settings.make(self.NAME, settings)
         if "model_type" not in given.config:
             raise UserError(f"{self.NAME}: config is {given.config!r}, expected a dict with model_type")
+        refuse_regression(given.config.get("problem_type"), self.NAME)
+        labels = check_labels(labels, task)
         config = {key: value for key, value in given.config.items() if key not in NOT_ARCHITECTURE}
-        full = configuration(config, [str(label) for label in labels], task)
+        full = configuration(config, labels, task)
         family, wanted = family_of(full.model_type), dict(given.extractor or {})
         rate = None
         if frontend is not None:
@@ -172,13 +176,10 @@ class HuggingFaceClassifier(WaveformClassifier):
             options = {"attn_implementation": "eager", "dtype": torch.float32, "output_loading_info": True}
             model, report = AutoModelForAudioClassification.from_pretrained(place, **options, **safe)
             extractor = AutoFeatureExtractor.from_pretrained(place, **safe).to_dict()
-        if report["missing_keys"] or report["mismatched_keys"]:
-            lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-            raise UserError(
-                f"{source}: {len(lacking)} weights are missing or of another size ({', '.join(lacking[:3])}): "
-                "expected a model that was trained to classify, with its head"
-            )
         config = model.config
+        refuse_regression(config.problem_type, str(source))
+        if report["mismatched_keys"]:
+            _refuse_weights(source, report["mismatched_keys"])
         if labels is None:
             if sorted(config.id2label) != list(range(config.num_labels)):
                 raise UserError(
@@ -188,6 +189,11 @@ class HuggingFaceClassifier(WaveformClassifier):
             labels = [config.id2label[index] for index in range(config.num_labels)]
         if len(labels) != config.num_labels:
             raise UserError(f"{source}: got {len(labels)} class names, expected {config.num_labels}: one per logit")
+        if task != "multi" and len(labels) == 1:
+            raise UserError(
+                f"{source}: a head of one output, whose softmax is always 1: give task=multi if it says whether there "
+                f"is such an event ({labels[0]!r}); a head that predicts a quantity cannot be explained"
+            )
         if task is None:
             task = "multi" if config.problem_type == "multi_label_classification" else "single"
         kind = extractor.get("feature_extractor_type")
@@ -195,16 +201,25 @@ class HuggingFaceClassifier(WaveformClassifier):
         described = {"feature_extractor_type": kind} | {key: extractor[key] for key in known if key in extractor}
         rate = described.get("sampling_rate", known.get("sampling_rate", 16000))
         settings = {"config": known_settings(config.to_diff_dict()), "extractor": described}
-        return cls(
-            labels,
-            frontend_for(rate, level, resampling),
-            task,
-            model=model,
-            **settings,
-            layers=layers,
-            scale=scale,
-            thresholds=thresholds,
-        )
+        settings |= {"layers": layers, "scale": scale, "thresholds": thresholds}
+        classifier = cls(labels, frontend_for(rate, level, resampling), task, model=model, **settings)
+        missing = set(map(str, report["missing_keys"]))
+        if missing:
+            idle = classifier.idle_parameters()
+            if missing - idle.keys():
+                _refuse_weights(source, missing - idle.keys())
+            for name in missing:  # random until here, and never used
+                idle[name].data.zero_()
+        return classifier
+
+    def idle_parameters(self) -> dict[str, nn.Parameter]:
+        """Return those of the model's parameters that no answer depends on: such as masks that only training uses."""
+        named = dict(self.module.named_parameters())
+        wavs = noise(1, round(SHORT * self.frontend.settings.sample_rate))
+        with in_evaluation(self.module), torch.enable_grad():
+            logits = self.checked_logits(wavs, torch.tensor([wavs.shape[1]]))
+            gradients = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
+        return {name: part for (name, part), slope in zip(named.items(), gradients, strict=True) if slope is None}
 
     @property
     def extractor(self) -> Extractor:
@@ -278,6 +293,23 @@ class HuggingFaceClassifier(WaveformClassifier):
         """See :meth:`Classifier.check_activation`; attention has to be eager, too."""
         super().check_activation(variant)
         self.layout.attention.check()
+
+
+def refuse_regression(problem_type: str | None, source: str) -> None:
+    """Refuse a head that predicts a quantity (:class:`UserError`): it has no classes, and no probability."""
+    if problem_type == "regression":
+        raise UserError(
+            f"{source}: problem_type is 'regression': it predicts a quantity, which is no probability and cannot be "
+            "explained here; if it was trained to classify, correct problem_type in its configuration"
+        )
+
+
+def _refuse_weights(source: str | Path, names: Iterable) -> NoReturn:
+    names = sorted(map(str, names))
+    raise UserError(
+        f"{source}: {len(names)} weights are missing or of another size ({', '.join(names[:3])}): "
+        "expected a model that was trained to classify, with its head"
+    )
 
 
 def configuration(settings: Mapping, labels: Sequence[str], task: str):

@@ -9,10 +9,22 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
 from tiny import LABELS, noise
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
-from transformers_models import AST_CONFIG, CASES, KINDS, RATE, SOUNDS, clips_of, make_folder, pipeline, spectrogram_of
+from transformers_models import (
+    AST_CONFIG,
+    CASES,
+    KINDS,
+    RATE,
+    RAW,
+    SOUNDS,
+    clips_of,
+    make_folder,
+    pipeline,
+    spectrogram_of,
+)
 
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
@@ -337,7 +349,12 @@ def test_settings_that_do_not_fit():
             {"config": AST_CONFIG, "extractor": {"feature_extractor_type": "Wav2Vec2FeatureExtractor"}},
             "takes features of ASTFeatureExtractor",
         ),
-        ({"config": {"model_type": "wav2vec2-bert"}}, "'SeamlessM4TFeatureExtractor' is not known"),
+        (
+            {"config": {"model_type": "wav2vec2-bert"}},
+            r"wav2vec2-bert is not supported.*Wrap it in a module of PyTorch",
+        ),
+        ({"config": {**AST_CONFIG, "problem_type": "regression"}}, "it predicts a quantity, which is no probability"),
+        ({"config": AST_CONFIG, "extractor": {"std": 0.0}}, "std is 0.0, expected a number above 0"),
         (
             {"config": AST_CONFIG, "extractor": {"sampling_rate": 8000}, "frontend": {"sample_rate": 16000}},
             "the front end is at 16000 Hz, the model's feature extractor at 8000 Hz",
@@ -476,3 +493,50 @@ def test_ast_is_explained_by_what_it_attends_to(classifiers):
     for variant in ("last", "gradient"):
         explanation = AMT(classifiers["ast"], variant=variant).explain(0.3 * noise(2, 9000))
         assert explanation.mask.mean() == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "words"),
+    [
+        ({"problem_type": "regression"}, None, "predicts a quantity, which is no probability and cannot be explained"),
+        ({"problem_type": "regression"}, "single", "predicts a quantity"),
+        ({"id2label": {0: "yes"}, "label2id": {"yes": 0}}, None, "a head of one output.*give task=multi.*'yes'"),
+        ({"id2label": {0: "yes"}, "label2id": {"yes": 0}}, "single", "softmax is always 1: give task=multi"),
+        ({"id2label": {0: "yes"}, "label2id": {"yes": 0}}, "multi", ""),
+    ],
+)
+def test_heads_that_predict_a_quantity_or_one_event(tmp_path, settings, task, words):
+    """A softmax over them would be a number that means nothing."""
+    make_folder(tmp_path, {"model_type": "hubert", **RAW, **settings}, "Wav2Vec2FeatureExtractor")
+    if words:
+        with pytest.raises(UserError, match=words):
+            HuggingFaceClassifier.from_pretrained(tmp_path, task=task)
+        return
+    classifier = HuggingFaceClassifier.from_pretrained(tmp_path, task=task).freeze()
+    batch = classifier.analyse(0.3 * noise(1, 8000))
+    assert (classifier.labels, classifier.task, batch.target.tolist()) == (["yes"], "multi", [0])
+
+
+@pytest.mark.parametrize(
+    ("absent", "words"),
+    [
+        (["wav2vec2.masked_spec_embed"], ""),  # of training alone
+        (["classifier.weight", "wav2vec2.masked_spec_embed"], r"1 weights are missing or of another size \(classifier"),
+        (["wav2vec2.encoder.layers.0.layer_norm.bias"], "1 weights are missing"),
+    ],
+)
+def test_only_weights_that_answers_depend_on_have_to_be_there(tmp_path, absent, words):
+    make_folder(tmp_path, {"model_type": "wav2vec2", **RAW}, "Wav2Vec2FeatureExtractor")
+    whole = HuggingFaceClassifier.from_pretrained(tmp_path).freeze()
+    state = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    kept = {name: value for name, value in state.items() if name not in absent}
+    assert len(kept) == len(state) - len(absent)
+    safetensors.torch.save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
+    if words:
+        with pytest.raises(UserError, match=words):
+            HuggingFaceClassifier.from_pretrained(tmp_path)
+        return
+    first, second = (HuggingFaceClassifier.from_pretrained(tmp_path).freeze() for _ in range(2))
+    wavs = 0.3 * noise(1, 8000)
+    assert torch.equal(first.analyse(wavs).output.logits, whole.analyse(wavs).output.logits)
+    assert all(map(torch.equal, first.parameters(), second.parameters()))  # the hash of an import is always the same
