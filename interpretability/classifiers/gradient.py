@@ -19,6 +19,7 @@ CAUSES = {
     "in-place operation": "it changes what it computes with in place",
     "not have been used in the graph": "its answer does not depend on its input",
     "does not require grad": "torch.no_grad, detach or NumPy in it",
+    "failed in the TorchScript interpreter": "TorchScript has no derivative for one of its operations",
     "derivative for": "one of its operations has no derivative",
     "not differentiable": "one of its operations has no derivative",
 }

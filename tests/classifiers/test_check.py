@@ -5,11 +5,12 @@ import torch
 from torch import nn
 from waveform_models import LABELS, RATE, MelCnn, make
 
-from interpretability.classifiers.check import check_classifier, resets_of
+from interpretability.classifiers.check import check_classifier, noise, resets_of
 from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.outputs import answer_of
 from interpretability.classifiers.waveform import frontend_for
 from interpretability.errors import UserError
+from interpretability.methods.gradients import Gradients
 from interpretability.probabilities import probabilities
 
 
@@ -223,3 +224,70 @@ def test_a_model_that_answers_nan_is_refused():
 
     with pytest.raises(UserError, match="Broken gives NaN or infinity for 1 of 1 sounds"):
         check_classifier(make(Broken()))
+
+
+def test_a_model_in_torchscript_is_opened_without_layers_and_says_so():
+    scripted = torch.jit.trace(MelCnn().eval(), torch.randn(1, RATE))
+    classifier = make(scripted)
+    assert classifier.layers == ()
+    assert "no feature maps: it is a TorchScript module, whose layers cannot be observed" in classifier.notes
+    # Of the magnitude of a complex number TorchScript has no derivative.
+    assert check_classifier(classifier).no_gradient == "TorchScript has no derivative for one of its operations"
+    wavs = torch.randn(2, 4000)
+    torch.testing.assert_close(classifier.analyse(wavs).output.logits, scripted(wavs))
+    with pytest.raises(UserError, match="has no feature maps"):
+        make(scripted, layers=["stem"])
+    with pytest.raises(UserError, match="was given as an instance, and cannot be built again"):
+        classifier.architecture()
+
+
+class PartlyScripted(nn.Module):
+    """Whose first part is in TorchScript, and whose second is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.front = torch.jit.script(nn.Conv1d(1, 5, 40, 40))
+        self.layer = nn.Conv1d(5, 5, 3, padding=1)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, wavs):
+        return self.head(self.layer(self.front(wavs[:, None]).relu()).mean(2))
+
+
+def test_layers_beside_a_part_in_torchscript_are_feature_maps():
+    classifier = make(PartlyScripted())
+    assert [layer.name for layer in classifier.layers] == ["layer"]
+    assert check_classifier(classifier).gradient
+
+
+class Speech(nn.Module):
+    """Silero VAD on a whole sound: a probability of speech for each 32 ms, by a network that keeps a hidden state."""
+
+    def __init__(self):
+        super().__init__()
+        self.vad = pytest.importorskip("silero_vad").load_silero_vad()
+
+    def forward(self, wavs):
+        chunks = wavs[:, : wavs.shape[1] // 512 * 512].unflatten(1, (-1, 512)).unbind(1)
+        return {"frames": torch.stack([self.vad(chunk, 16000) for chunk in chunks], dim=1)}
+
+
+def test_a_published_detector_with_a_hidden_state_is_explained_as_it_is():
+    """A streaming network in TorchScript with one output for each frame: said, reset, pooled, and explained."""
+    classifier = ModuleClassifier(
+        ["speech"], module=Speech(), task="multi", sample_rate=16000, output="probabilities", pool="max"
+    ).freeze()
+    check = check_classifier(classifier)
+    assert check.spread == 0
+    assert check.gradient
+    notes = "; ".join(classifier.notes)
+    for words in ("keeps a hidden state, which is reset before each run", "the highest of its frames (pool=max)"):
+        assert words in notes
+    wavs = noise(2, 16000)
+    classifier.module.vad.reset_states()
+    meant = classifier.module(wavs)["frames"].amax(1)
+    explanation = Gradients(classifier, attribution="saliency").explain(wavs)
+    torch.testing.assert_close(explanation.probabilities, meant, atol=1e-5, rtol=0)
+    assert explanation.target.tolist() == [0, 0]
+    assert explanation.mask.flatten(1).any(1).all()
+    assert set(notes.split("; ")) <= set(explanation.notes)
