@@ -190,7 +190,7 @@ class TestAgainstPlainGradients:
             return log_odds(classifier(magnitude, spectrogram.valid).logits, batch.target, task)
 
         result = attribute(classifier, batch, "integrated_gradients", n_steps=16)
-        scores = Gradients(classifier, n_steps=16).interpret(batch).scores
+        scores = Gradients(classifier, attribution="integrated_gradients", n_steps=16).interpret(batch).scores
         assert float(scores["completeness_gap"].max()) < 1e-4
         gap = score(spectrogram.magnitude) - score(torch.zeros_like(spectrogram.magnitude))
         assert float(gap.abs().min()) > 1
@@ -203,11 +203,13 @@ class TestCompletenessGap:
         classifier = BandClassifier(power=5)
         batch = analysed(classifier, [0, 3], lengths=torch.tensor([1.0, 0.6]))
         for n_steps, gap in ((1, 11 / 16), (3, 0.0)):
-            scores = Gradients(classifier, n_steps=n_steps).interpret(batch).scores
+            method = Gradients(classifier, attribution="integrated_gradients", n_steps=n_steps)
+            scores = method.interpret(batch).scores
             assert scores["completeness_gap"].tolist() == pytest.approx([gap] * 2, abs=1e-4)
 
     def test_where_there_is_no_difference_there_is_no_share_of_it(self):
-        scores = Gradients(BandClassifier()).interpret(analysed(BandClassifier(), [0], torch.zeros(1, 1500))).scores
+        method = Gradients(BandClassifier(), attribution="integrated_gradients")
+        scores = method.interpret(analysed(method.classifier, [0], torch.zeros(1, 1500))).scores
         assert scores["completeness_gap"].isnan().all()
 
     @pytest.mark.parametrize("attribution", [name for name in ATTRIBUTIONS if name != "integrated_gradients"])
@@ -250,7 +252,7 @@ class TestMasks:
     def test_soft_is_the_positive_part_scaled_per_clip(self, attribution):
         classifier = BandClassifier("single")
         batch = analysed(classifier, [0, 3], lengths=torch.tensor([1.0, 0.6]))
-        method = Gradients(classifier, attribution=attribution, n_steps=4, n_copies=4)
+        method = Gradients(classifier, attribution=attribution, form="soft", n_steps=4, n_copies=4)
         mask, raw = method.interpret(batch).mask, method.attribute(batch)
         assert mask.amax((1, 2)).tolist() == [1.0, 1.0]
         assert torch.equal(mask > 0, raw > 0)
@@ -284,7 +286,7 @@ class TestMasks:
 
     def test_the_mask_finds_the_band_of_the_class(self):
         for attribution in ATTRIBUTIONS:
-            method = Gradients(BandClassifier(), attribution=attribution, n_copies=4)
+            method = Gradients(BandClassifier(), attribution=attribution, form="soft", n_copies=4)
             for k, name in enumerate(BANDS):
                 explanation = method.explain(noise(1, 1500), target=name)
                 assert explanation.mask[band(k, explanation.mask) == 0].max() < 1e-6
@@ -363,7 +365,7 @@ class TestMasks:
 
         wavs = noise(2, 1500)
         wavs[1, 600:] = 0
-        method = Gradients(Root(), attribution=attribution, n_steps=2, n_copies=2)
+        method = Gradients(Root(), attribution=attribution, form="soft", n_steps=2, n_copies=2)
         alone = method.explain(wavs[1:, :600])
         assert alone.undefined.tolist() == [False]
         together = method.explain(wavs, torch.tensor([1.0, 0.4]))
