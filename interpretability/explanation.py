@@ -240,9 +240,10 @@ class Explanation:
 
         Among them: ``probabilities`` of every class for the input, for the explanation alone and for the residual;
         ``baselines``, the same of the explained class for the masks of :data:`BASELINES`; ``kept_area``; ``undefined``
-        (whether there is no explanation: the mask is then empty and means nothing); ``notes``, what a reader has to
-        know; ``sentences``, all of it in words; ``sound_sha256`` (of the levelled samples) and
-        ``model``, which identify sound, classifier and method.
+        (whether there is no explanation: the mask is then empty and means nothing); ``scores``, the method's own
+        measures, such as the completeness gap of integrated gradients; ``notes``, what a reader has to know;
+        ``sentences``, all of it in words; ``sound_sha256`` (of the levelled samples) and ``model``, which identify sound,
+        classifier and method.
         """
         clip = self[index]
         predicted, target = int(clip.output.predicted[0]), int(clip.target[0])
@@ -258,6 +259,7 @@ class Explanation:
             "explained_probability": parts["input"][target],
             "kept_area": float(clip.mask.double().mean()),
             "undefined": clip.undefined is not None and bool(clip.undefined[0]),
+            "scores": clip_values(clip.interpretation.scores, 0),
             "seconds": clip.sound.shape[1] / self.frontend.sample_rate,
             "sample_rate": self.frontend.sample_rate,
             "notes": [*self.notes, *origin.notes],

@@ -207,6 +207,11 @@ class TestCompletenessGap:
             scores = method.interpret(batch).scores
             assert scores["completeness_gap"].tolist() == pytest.approx([gap] * 2, abs=1e-4)
 
+    def test_it_stands_in_the_description_of_a_clip(self):
+        method = Gradients(BandClassifier(power=5), attribution="integrated_gradients", n_steps=1)
+        scores = method.explain(noise(2, 1500)).describe(1)["scores"]
+        assert scores == {"without_gradient": 0, "completeness_gap": pytest.approx(11 / 16, abs=1e-4)}
+
     def test_where_there_is_no_difference_there_is_no_share_of_it(self):
         method = Gradients(BandClassifier(), attribution="integrated_gradients")
         scores = method.interpret(analysed(method.classifier, [0], torch.zeros(1, 1500))).scores
