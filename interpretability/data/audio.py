@@ -195,9 +195,7 @@ def read_recording(
     channel: str = "mean",
 ) -> Recording:
     """Read a clip with notes about it; parameters and errors as of :func:`read_audio`."""
-    _check_settings(sample_rate, max_seconds, resampling)
-    if channel not in CHANNELS:
-        raise UserError(f"channel is {channel!r}, expected one of {', '.join(CHANNELS)}")
+    _check_settings(sample_rate, max_seconds, resampling, channel)
     path = _existing_file(path)
     with _opened(path) as stream:
         native_rate, n_channels = stream.samplerate, stream.channels
@@ -247,6 +245,8 @@ class ClipCache:
         Keep only the first ``max_seconds`` seconds of a clip.
     resampling : {"accurate", "published"}
         The filter, see :mod:`interpretability.resampling`.
+    channel : {"mean", "left", "right"}
+        What is kept of several channels.
 
     Raises
     ------
@@ -260,12 +260,14 @@ class ClipCache:
         sample_rate: int,
         max_seconds: float | None = None,
         resampling: str = DEFAULT_FILTER,
+        channel: str = "mean",
     ):
-        _check_settings(sample_rate, max_seconds, resampling)
+        _check_settings(sample_rate, max_seconds, resampling, channel)
         self.folder = None if folder is None else Path(folder)
         self.sample_rate = sample_rate
         self.max_seconds = max_seconds
         self.resampling = resampling
+        self.channel = channel
         self._can_write = True
         if self.folder is not None:
             remove_leftovers(self.folder)
@@ -279,11 +281,11 @@ class ClipCache:
             As :func:`read_audio`.
         """
         if self.folder is None:
-            return read_audio(path, self.sample_rate, self.max_seconds, self.resampling)
+            return read_audio(path, self.sample_rate, self.max_seconds, self.resampling, self.channel)
         entry = self.entry(path)
         wav = _read_entry(entry)
         if wav is None:
-            wav = read_audio(path, self.sample_rate, self.max_seconds, self.resampling)
+            wav = read_audio(path, self.sample_rate, self.max_seconds, self.resampling, self.channel)
             self._write_entry(entry, wav)
         return wav
 
@@ -300,7 +302,7 @@ class ClipCache:
         status = _existing_file(path).stat()
         seconds = None if self.max_seconds is None else float(self.max_seconds)
         file = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
-        fields = (CACHE_FORMAT, *file, self.sample_rate, seconds, self.resampling)
+        fields = (CACHE_FORMAT, *file, self.sample_rate, seconds, self.resampling, self.channel)
         key = hashlib.sha256(repr(fields).encode("utf-8", "surrogateescape")).hexdigest()
         return self.folder / f"{key[:40]}.clip"
 
@@ -417,15 +419,16 @@ def _entry_digest(entry: Path, content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_DIGEST, key=entry.stem.encode()).digest()
 
 
-def _check_settings(sample_rate: int, max_seconds: float | None, resampling: str) -> None:
+def _check_settings(sample_rate: int, max_seconds: float | None, resampling: str, channel: str) -> None:
     if isinstance(sample_rate, bool) or not isinstance(sample_rate, int) or sample_rate <= 0:
         raise UserError(f"sample_rate is {sample_rate!r}, expected a whole number of Hz such as 16000")
     if max_seconds is not None and not 0 < max_seconds < math.inf:
         raise UserError(
             f"max_seconds is {max_seconds!r}, expected a positive number of seconds, or none for whole clips"
         )
-    if resampling not in FILTERS:
-        raise UserError(f"resampling is {resampling!r}, expected one of {', '.join(FILTERS)}")
+    for name, value, known in (("resampling", resampling, FILTERS), ("channel", channel, CHANNELS)):
+        if value not in known:
+            raise UserError(f"{name} is {value!r}, expected one of {', '.join(known)}")
 
 
 def _existing_file(path: str | Path) -> Path:

@@ -24,6 +24,7 @@ def make_datasets(
     with_targets: bool = False,
     progress: bool = True,
     resampling: str = DEFAULT_FILTER,
+    channel: str = "mean",
 ) -> dict[str, DynamicItemDataset]:
     """Return a data set for each split.
 
@@ -52,6 +53,8 @@ def make_datasets(
         Show a progress bar while every clip is decoded, on a terminal.
     resampling : {"accurate", "published"}
         The filter, see :mod:`interpretability.resampling`.
+    channel : {"mean", "left", "right"}
+        What is kept of a clip of several channels.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def make_datasets(
     """
     if fixed_length and not clip_seconds:
         raise UserError("fixed_length is True but clip_seconds is not set: give the length of the clips")
-    cache = ClipCache(cache_folder, sample_rate, clip_seconds, resampling)
+    cache = ClipCache(cache_folder, sample_rate, clip_seconds, resampling, channel)
     n_fixed = round(clip_seconds * sample_rate) if fixed_length else None
 
     def load(path: str) -> Tensor:

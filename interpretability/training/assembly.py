@@ -42,7 +42,10 @@ def load_datasets(
             classifier.labels,
             frontend.sample_rate,
             resampling=frontend.resampling,
-            **{name: run[name] for name in ("clip_seconds", "fixed_length", "cache_folder", "skip_bad_clips")},
+            **{
+                name: run[name]
+                for name in ("clip_seconds", "fixed_length", "cache_folder", "skip_bad_clips", "channel")
+            },
             splits=splits,
             with_targets=with_targets,
             progress=shows_progress(run),

@@ -18,6 +18,7 @@ from speechbrain.utils.train_logger import TrainLogger
 
 from interpretability.classifiers import Classifier
 from interpretability.classifiers.trust import FLAG
+from interpretability.data.audio import CHANNELS
 from interpretability.dictionary import DictionarySettings
 from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import atomic_path, expanded, write_text
@@ -37,7 +38,9 @@ ARCHIVE = (ARCHIVED, "env.log")
 #: Job -> its own folder inside the run's, which records how it was run: the same YAML may serve several jobs.
 OWN_FOLDER = {"dictionary": "dictionary", "evaluate": "evaluation"}
 
-_ALWAYS = ("seed", "prepare", "output_folder", "cache_folder", "skip_bad_clips", "clip_seconds", "fixed_length")
+_ALWAYS = (
+    "seed", "prepare", "output_folder", "cache_folder", "skip_bad_clips", "clip_seconds", "fixed_length", "channel"
+)  # fmt: skip
 _WHILE_TRAINING = ("batch_size", "weight_decay", "num_workers", "tensorboard")
 #: Job -> the top-level keys of a YAML that it reads, besides those of :data:`TRAINED`. All of them are needed.
 KEYS: dict[str, tuple[str, ...]] = {
@@ -90,6 +93,7 @@ class RunSettings(Settings):
     n_examples: int = setting(MISSING, "explanations that an evaluation saves", least=0)
     clip_seconds: float | None = setting(MISSING, "longest clip; null: any", unit="s", least=0.01, most=86_400)
     fixed_length: bool = setting(MISSING, "whether shorter clips are padded with silence")
+    channel: str = setting(MISSING, "what is kept of a clip of several channels", choices=CHANNELS)
     skip_bad_clips: bool = setting(MISSING, "whether bad clips are left out")
     tensorboard: bool = setting(MISSING, "whether TensorBoard gets the statistics")
     trust_remote_code: bool = setting(False, "whether the classifier may be code of other than installed packages")

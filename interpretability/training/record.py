@@ -13,13 +13,14 @@ from speechbrain.utils.distributed import if_main_process
 
 from interpretability.errors import UserError
 from interpretability.files import LISTING, write_json
+from interpretability.frontend import FrontendSettings
 from interpretability.reading import read_description
 from interpretability.settings import Settings, setting
 from interpretability.training.provenance import commit
 from interpretability.training.recipe import RUN_RECORD, Run, no_run
 
 # Settings that a record fixes. The number of epochs may grow, and is not among them.
-ALWAYS = ("seed", "clip_seconds", "fixed_length")
+ALWAYS = ("seed", "clip_seconds", "fixed_length", "channel")
 SELECTION = ("selection_key", "selection_mode")
 STEPS = ("lr", "weight_decay", "batch_size")  # of the training alone: an evaluation may use other batches
 
@@ -72,10 +73,7 @@ def keep_record(folder: Path, record: dict[str, Any], binds: bool, must_exist: b
     path = folder / RUN_RECORD
     record = json.loads(json.dumps(record))
     if path.is_file() and binds:
-        known = read_record(folder)
-        if "content" not in known["data"]:
-            # Recorded before data sets were known by their content.
-            known["data"]["content"] = record["data"].get("content")
+        known = _of_older(read_record(folder), record)
         different = sorted(key for key in record if known.get(key) != record[key])
         if different:
             changes = "; ".join(f"{key}: {_change(known.get(key), record[key])}" for key in different)
@@ -87,6 +85,13 @@ def keep_record(folder: Path, record: dict[str, Any], binds: bool, must_exist: b
         raise no_run(folder)
     elif if_main_process():
         write_json(path, record)
+
+
+def _of_older(known: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with what an older one does not say: what was always so, and what cannot be known any more."""
+    frontend = FrontendSettings.of_saved(known["frontend"], "the front end of an earlier run").to_dict()
+    data = {"content": record["data"].get("content"), **known["data"]}
+    return {"channel": "mean", **known, "frontend": frontend, "data": data}
 
 
 def is_trained(folder: Path, check: Callable[[Path], dict[str, Any]], epochs: int) -> bool:

@@ -159,3 +159,16 @@ def test_targets_are_loaded_only_when_asked_for(prepared, tmp_path):
     assert [len(fixed[i][key]) for i in range(2) for key in ("signal", "target_signal")] == [8000] * 4
     assert torch.equal(fixed[1]["target_signal"][:4000], item["target_signal"])
     assert not fixed[1]["target_signal"][4000:].any()
+
+
+def test_one_channel_of_clips_whose_channels_cancel(prepared, tmp_path, caplog):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, RATE)
+    soundfile.write(tmp_path / "short.wav", np.stack([samples, -samples], axis=1), RATE, subtype="FLOAT")
+    clips = {
+        name: make_datasets(prepared, ["cat", "dog"], RATE, cache_folder=tmp_path / "cache", channel=name)["train"][0]
+        for name in ("mean", "left", "right")
+    }
+    assert clips["mean"]["signal"].abs().max() == 0
+    assert caplog.text.count("channels cancel: their mean is silence") == 1
+    assert torch.equal(clips["left"]["signal"], -clips["right"]["signal"])
+    np.testing.assert_allclose(clips["left"]["signal"], samples, atol=1e-6)

@@ -7,7 +7,10 @@ import pytest
 import soundfile
 import tiny
 
+from interpretability.errors import UserError
 from interpretability.files import LISTING
+from interpretability.frontend import FrontendSettings
+from interpretability.training.record import keep_record
 
 
 def test_a_finished_run_is_not_done_again(job):
@@ -32,6 +35,7 @@ def test_a_finished_run_is_not_done_again(job):
         ("selection_key", None, "selection_key: "),
         ("clip_seconds", 0.3, "clip_seconds: 5.0, now 0.3"),
         ("fixed_length", True, "fixed_length: false, now true"),
+        ("channel", "left", 'channel: "mean", now "left"'),
     ],
 )
 @pytest.mark.parametrize("more", [0, 1])
@@ -60,6 +64,23 @@ def test_training_on_with_another_augmentation_is_refused(classifier_job):
 def test_what_does_not_decide_the_result_may_change(classifier_job):
     shutil.copytree(classifier_job.reference, classifier_job.folder)
     assert classifier_job.run(num_workers=1, cache_folder="null", skip_bad_clips=True).code == 0
+
+
+def test_a_record_from_before_there_was_a_choice_is_that_of_what_was_done(tmp_path):
+    older = {"job": "classifier", "labels": ["a", "b"], "seed": 1}
+    older |= {"frontend": {"sample_rate": 8000}, "data": {"name": "Small"}}
+    (tmp_path / "run.json").write_text(json.dumps(older), "utf-8")
+    front_end = FrontendSettings(sample_rate=8000, resampling="published").to_dict()
+    record = {**older, "channel": "mean", "frontend": front_end, "data": {"name": "Small", "content": "ab"}}
+    keep_record(tmp_path, record, binds=True)
+    for name, value in (
+        ("channel", "left"),
+        ("frontend", {**front_end, "resampling": "accurate"}),
+        ("frontend", {**front_end, "sample_rate": 16000}),
+        ("data", {"name": "Large", "content": "ab"}),
+    ):
+        with pytest.raises(UserError, match=f"holds a run with another {name}"):
+            keep_record(tmp_path, {**record, name: value}, binds=True)
 
 
 # ---- Data ----
