@@ -242,8 +242,8 @@ class Explanation:
         ``baselines``, the same of the explained class for the masks of :data:`BASELINES`; ``kept_area``; ``undefined``
         (whether there is no explanation: the mask is then empty and means nothing); ``scores``, the method's own
         measures, such as the completeness gap of integrated gradients; ``notes``, what a reader has to know;
-        ``sentences``, all of it in words; ``sound_sha256`` (of the levelled samples) and ``model``, which identify sound,
-        classifier and method.
+        ``sentences``, all of it in words; ``sound_sha256`` (of the levelled samples) and ``model``, which identify
+        sound, classifier and method.
         """
         clip = self[index]
         predicted, target = int(clip.output.predicted[0]), int(clip.target[0])
