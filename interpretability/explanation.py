@@ -293,6 +293,7 @@ class Explanation:
             silent=not bool(clip.sound.any()),
             undefined=clip.undefined is not None and bool(clip.undefined[0]),
             area=float(clip.mask.double().mean()),
+            thresholds=self.classifier.thresholds.tolist(),
             baselines=clip._remainders() if region is not None else {},
         )
         return sentences(findings)

@@ -1,6 +1,8 @@
 """Weights: everything fits or nothing is loaded; no code comes from a file."""
 
+import copy
 import pickle
+import re
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from safetensors.torch import save_model
 from torch import nn
 
 from interpretability.errors import MissingError, UserError
-from interpretability.weights import check_finite, check_weights, load_weights, save_weights
+from interpretability.weights import check_finite, check_weights, fingerprint, load_weights, save_weights
 
 
 def test_round_trip_and_strictness(tmp_path):
@@ -160,3 +162,19 @@ def test_a_network_without_parameters_comes_back(tmp_path):
     load_weights(nn.ReLU(), tmp_path / "weights.pt")
     with pytest.raises(UserError, match="missing"):
         load_weights(nn.Linear(1, 1), tmp_path / "weights.pt")
+
+
+def test_a_fingerprint_identifies_a_state_and_neither_its_device_nor_its_history():
+    module = nn.Sequential(nn.Linear(40, 30), nn.BatchNorm1d(30))
+    first = fingerprint(module)
+    assert fingerprint(copy.deepcopy(module)) == first
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    for change in (
+        lambda other: other[0].weight.data.add_(1e-3),
+        lambda other: other[1].running_mean.add_(1e-3),
+        lambda other: setattr(other, "0", nn.Linear(40, 30, bias=False)),
+        lambda other: other.append(nn.ReLU()).append(nn.Linear(1, 1)),
+    ):
+        other = copy.deepcopy(module)
+        change(other)
+        assert fingerprint(other) != first

@@ -15,9 +15,11 @@ from interpretability.command_line import check_device
 from interpretability.data.inputs import read_sounds
 from interpretability.errors import UserError
 from interpretability.explaining import default_method, how_to_train, interpreter_for
+from interpretability.explanation import COMPONENTS
 from interpretability.files import expanded
 from interpretability.methods import METHODS, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
+from interpretability.names import printable
 from interpretability.report.destination import check_destination
 from interpretability.report.tables import clip_table
 from interpretability.training.usage import settings_text
@@ -75,8 +77,11 @@ def interpret(arguments: argparse.Namespace) -> None:
     for note in description["notes"]:
         print(f"note: {note}")
     print(f"\n{clip_table({name: places['waveform'] for name, places in measured.items()})}")
-    names = (path.relative_to(expanded(arguments.out)) for path in paths.values())
-    print(f"\nwritten to {arguments.out}: {', '.join(map(str, names))}")
+    names = [str(path.relative_to(expanded(arguments.out))) for path in paths.values()]
+    sounds_of_components = [name for name in names if name.startswith(f"{COMPONENTS}/")]
+    more = f", and {len(sounds_of_components)} sounds in {COMPONENTS}/" if sounds_of_components else ""
+    names = [name for name in names if name not in sounds_of_components]
+    print(f"\nwritten to {printable(str(arguments.out))}: {', '.join(names)}{more}")
 
 
 def list_methods(classifier: Classifier, check: ModelCheck) -> str:

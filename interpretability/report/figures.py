@@ -185,7 +185,7 @@ def plot_explanation(
                 axis.set_ylabel(axes[0].get_ylabel())
         figure.suptitle(_wrapped(title, width))
         if notes:
-            figure.supxlabel(_wrapped("; ".join(notes), width), fontsize="small")
+            figure.supxlabel(_wrapped("; ".join(notes), 1.25 * width), fontsize="small")
     return figure
 
 
@@ -274,7 +274,7 @@ def plot_components(
         axes[-1, 1].set_xlabel("time (s)")
         if rest:
             spectra, activations = rest[0].subplots(1, 2)
-            rows = (len(chosen) - 0.5, -0.5)
+            rows = (len(chosen) + 0.5, 0.5)  # ranks from 1
             for axis, picture, right, cmap in (
                 (spectra, words.T / words.max(), rate / 2, "Purples"),
                 (activations, levels / (float(levels.max()) or 1.0), axes[0, 1].get_xlim()[1], "Blues"),

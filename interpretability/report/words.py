@@ -15,8 +15,6 @@ from interpretability.names import printable
 
 #: Share of the explanation's energy within the named interval, and likewise within the named band.
 SHARE = 0.8
-#: A class of a multi-label classifier counts as heard above this probability.
-HEARD = 0.5
 #: At most this many classes are named; the others are counted.
 MOST_CLASSES = 8
 
@@ -60,7 +58,7 @@ class Findings:
     whole, inside, outside : sequence of float [C]
         Probabilities of the classes for the sound, for the explanation alone, and for the sound without it.
     task : {"single", "multi"}
-        Of the classifier: one class is heard, or all that are more probable than 0.5.
+        Of the classifier: one class is heard, or all whose probability is at least their threshold.
     region : Region, optional
         Where most of the explanation lies (:func:`locate`); None if it keeps nothing.
     silent : bool
@@ -69,6 +67,8 @@ class Findings:
         The method has no explanation for the sound.
     area : float
         Share of the bins that the explanation keeps.
+    thresholds : sequence of float [C]
+        Of a multi-label classifier.
     baselines : mapping of str to Remainder
         Of masks that keep as much and explain nothing: ``energy`` (the loudest bins) and ``random``; or empty.
     """
@@ -83,12 +83,15 @@ class Findings:
     silent: bool = False
     undefined: bool = False
     area: float = 0.0
+    thresholds: Sequence[float] = ()
     baselines: Mapping[str, Remainder] = field(default_factory=dict)
 
     def heard(self, probabilities: Sequence[float]) -> list[int]:
         """Return the classes that are heard, the most probable first; of equal ones, the lowest index first."""
         ranked = sorted(range(len(self.labels)), key=lambda k: -probabilities[k])
-        return ranked[:1] if self.task == "single" else [k for k in ranked if probabilities[k] > HEARD]
+        if self.task == "single":
+            return ranked[:1]
+        return [k for k in ranked if probabilities[k] >= self.thresholds[k]]
 
 
 def sentences(findings: Findings) -> list[str]:

@@ -318,7 +318,7 @@ def edit(name, old, new):
     ("damage", "words"),
     [
         (change_a_byte, ["weights.pt", "SHA-256"]),
-        (lambda folder: os.truncate(folder / "weights.pt", 1000), ["weights.pt", "damaged or cut off"]),
+        (lambda folder: os.truncate(folder / "weights.pt", 1000), ["weights.pt", "damaged"]),
         (lambda folder: (folder / "weights.pt").unlink(), ["no weights at", "weights.pt"]),
         (lambda folder: shutil.rmtree(folder / "classifier"), ["no classifier in", "classifier.json not found"]),
         (lambda folder: os.truncate(folder / "classifier" / "weights.pt", 1000), ["classifier/weights.pt", "SHA-256"]),

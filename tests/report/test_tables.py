@@ -1,11 +1,15 @@
 """Tables: Markdown to the letter, and a short one that fits a terminal."""
 
+import re
+
 import pytest
 
 from interpretability.metrics.suite import METRICS
 from interpretability.report.tables import (
+    MEANINGS,
     TERMINAL_WIDTH,
     caption,
+    clip_table,
     columns,
     evaluation_document,
     markdown_table,
@@ -209,3 +213,33 @@ def test_short_table_fits_a_terminal_and_says_what_is_fixed_or_undefined():
     assert lines[2].startswith("a method with a ve…")
     assert lines[2].split()[-5:] == ["0.50", "–", "0.5", "fixed", "0.80"]
     assert lines[3].split()[-5:] == ["0.40", "0.5", "0.5", "0.50", "–"]
+
+
+def test_the_table_of_a_clip_explains_itself_and_sets_each_number_beside_those_of_baselines():
+    explanation = {
+        "fid_in": 1.0,
+        "ad": 12.345,
+        "sps": None,
+        "p": 0.9,
+        "o": 0.8,
+        "q": 0.01,
+        "silent": 0.0,
+        "saturated": 0.0,
+    }
+    measured = {name: dict(explanation, o=o) for name, o in (("explanation", 0.8), ("energy", 0.7), ("random", -0.0))}
+    lines = clip_table(measured | {"explanation": explanation | {"n_components": 3.0}}).splitlines()
+    heads = ["Measured as heard, at one area", "explanation loudest bins", "random bins"]
+    assert re.split(r"\s{2,}", lines[0]) == heads
+    assert [re.split(r"\s{2,}", line) for line in lines[1:]] == [
+        ["class still heard (Fid-In) ↑", "1", "1", "1"],
+        ["probability of the class, alone", "0.8", "0.7", "0"],
+        ["probability of the class, without it", "0.01", "0.01", "0.01"],
+        ["relative drop alone (AD, %) ↓", "12.3", "12.3", "12.3"],
+        ["sparseness (SPS) ↑", "–", "–", "–"],
+        ["n components", "3", "–", "–"],
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+def test_every_metric_of_a_clip_has_a_meaning():
+    assert METRICS.keys() <= MEANINGS.keys()

@@ -77,7 +77,13 @@ def test_ties_go_to_the_lowest_index():
 
 
 def test_several_labels():
-    several = {"task": "multi", "whole": [0.6, 0.9, 0.7], "inside": [0.51, 0.52, 0.1], "outside": [0.1, 0.9, 0.7]}
+    several = {
+        "task": "multi",
+        "thresholds": [0.5, 0.5, 0.5],
+        "whole": [0.6, 0.9, 0.7],
+        "inside": [0.51, 0.52, 0.1],
+        "outside": [0.1, 0.9, 0.7],
+    }
     assert sentences(findings(**several)) == [
         "Heard as noise (0.90), tone (0.70) and chirp_down (0.60).",
         "The explained class is chirp_down (0.60).",
@@ -89,9 +95,12 @@ def test_several_labels():
         "0.10.",
         "Warning: the classifier does not recognise chirp_down in what this explanation keeps.",
     ]
-    nothing = sentences(findings(**several | {"whole": [0.2, 0.5, 0.1], "inside": [0.1, 0.1, 0.1]}))
+    # As Fid-In has it: at its threshold a class is heard, whatever the threshold is.
+    assert sentences(findings(**several | {"whole": [0.2, 0.5, 0.1]}))[0] == "Heard as noise (0.50)."
+    assert sentences(findings(**several | {"thresholds": [0.6, 0.95, 0.8]}))[0] == "Heard as chirp_down (0.60)."
+    nothing = sentences(findings(**several | {"whole": [0.2, 0.49, 0.1], "inside": [0.1, 0.1, 0.1]}))
     assert nothing[:3] == [
-        "No class is heard; the most probable is noise (0.50).",
+        "No class is heard; the most probable is noise (0.49).",
         "The explained class is chirp_down (0.20).",
         "The explanation alone is not heard as chirp_down (0.10); without it chirp_down falls to 0.10.",
     ]
