@@ -27,6 +27,8 @@ from interpretability.reading import read_text
 logger = logging.getLogger(__name__)
 
 PARTIAL = "partial+"
+#: Names that checkpoints get.
+NAME = re.compile(r"CKPT\+\d{4}-\d\d-\d\d\+\d\d-\d\d-\d\d\+\d+")
 #: Of a checkpoint's metadata: whether an epoch had ended, and if not, which one it was in and after which step.
 END_OF_EPOCH, IN_EPOCH, STEP = "end-of-epoch", "in_epoch", "step"
 MAX_META_BYTES = 20_000
@@ -80,6 +82,14 @@ class AtomicCheckpointer(Checkpointer):
                 logger.warning("%s: left out; an older checkpoint is used where there is one", message)
                 self._reported.add(message)
         return checkpoints
+
+    def delete_checkpoints(self, *, ckpt_predicate=None, **keys):
+        """See :meth:`Checkpointer.delete_checkpoints`; a copy that the user gave a name of its own stays."""
+
+        def may_go(checkpoint):
+            return NAME.fullmatch(checkpoint.path.name) and (ckpt_predicate is None or ckpt_predicate(checkpoint))
+
+        super().delete_checkpoints(ckpt_predicate=may_go, **keys)
 
     def clean(self, **keys):
         """Remove what a killed process left: half-written checkpoints, and those that better or newer ones replaced.

@@ -307,14 +307,16 @@ def test_what_a_killed_process_left_among_the_checkpoints_is_removed(job, monkey
     text = yaml.safe_dump({**meta, "epoch": 1.0, **{name: value for name, value in worse.items() if name in meta}})
     (superseded / "CKPT.yaml").write_text(text)
     shutil.copytree(newest, save / "partial+CKPT+2000-01-01+00-00-00+01")
+    backup = shutil.copytree(superseded, save / "CKPT+backup")
     log = job.folder / "train_log.txt"
     whole = log.read_text()
     log.write_text(f"{whole}{whole.splitlines()[-1].replace('epoch: 2', 'epoch: 3')}\nepoch: 4, lr: 1.0e-")
     assert job.run().code == 0
     assert tiny.log_epochs(job.folder) == [1, 2, 3]
     assert not superseded.exists()
+    assert backup.exists()  # of the user
     assert tiny.leftovers(job.folder) == []
-    assert len(checkpoints(job.folder)) <= 2
+    assert len(checkpoints(job.folder)) <= 3
     tiny.assert_same_run(job.folder, job.reference)
 
 
