@@ -59,3 +59,20 @@ def check_gradient(name: str, answer: Tensor) -> Tensor:
     if torch.is_grad_enabled() and not answer.requires_grad:
         raise NoGradientError(name, CAUSES["does not require grad"])
     return answer
+
+
+def finite_gradient(gradient: Tensor) -> Tensor:
+    """Return the gradient of a sound [B, N] with 0 where it is infinite or no number, of clips that have one elsewhere.
+
+    A model that takes a root or a logarithm of its own has none in digital silence. Left there it would spread to every
+    bin whose window touches that silence and, in training, to all parameters.
+
+    Examples
+    --------
+    >>> nan = float("nan")
+    >>> finite_gradient(torch.tensor([[1.0, nan, 0.0], [nan, nan, 0.0]])).tolist()
+    [[1.0, 0.0, 0.0], [nan, nan, 0.0]]
+    """
+    finite = gradient.isfinite()
+    some = (finite & (gradient != 0)).any(1, keepdim=True)  # [B, 1]
+    return gradient.masked_fill(~finite & some, 0)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.classifiers.check import reset_state
-from interpretability.classifiers.gradient import gradient_errors
+from interpretability.classifiers.gradient import finite_gradient, gradient_errors
 from interpretability.classifiers.hooks import recorded_outputs
 from interpretability.classifiers.layers import PROBE_SECONDS, SCALES, FeatureLayer, LayerInfo, Layout, map_of
 from interpretability.classifiers.outputs import KINDS, POOLS, Answer, answer_of
@@ -239,6 +239,8 @@ class WaveformClassifier(Classifier):
             )
         spectrogram = Spectrogram(magnitude, phase, valid, lengths, n_samples)
         wavs = self.frontend.resynthesise(spectrogram, magnitude)
+        if wavs.requires_grad:
+            wavs.register_hook(finite_gradient)
         return self.classify_samples(wavs, lengths, magnitude.shape[1])
 
     def classify_sound(self, clips: Clips) -> ClassifierOutput:

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from tiny import noise
+from tiny import noise, training_step
 from waveform_models import LABELS, MelCnn, make
 
 from interpretability.classifiers.gradient import NoGradientError, check_gradient, gradient_errors
 from interpretability.dictionary import Dictionary
 from interpretability.frontend import MaskedPair
 from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
+from interpretability.methods.lmac import LMAC
 from interpretability.methods.nmf import NMF
 
 
@@ -107,3 +108,38 @@ def test_other_errors_stay_as_they_are():
         raise RuntimeError("out of paper")
     with torch.no_grad():
         assert check_gradient("Net", torch.ones(1)).item() == 1
+
+
+class Root(MelCnn):
+    """Takes roots of its own, which have no gradient in digital silence."""
+
+    def forward(self, wavs):
+        maps = self.mel(wavs).sqrt()[:, None]
+        return self.head(self.blocks(self.stem(maps)).mean((2, 3)))
+
+
+@pytest.fixture
+def with_gaps():
+    """A sound, the same with a gap of digital silence, and silence."""
+    wavs = noise(1, 8000).repeat(3, 1)
+    wavs[1, 3000:5000], wavs[2] = 0, 0
+    return wavs
+
+
+def test_digital_silence_takes_the_gradient_of_no_other_frame(with_gaps):
+    classifier = make(Root())
+    batch = classifier.analyse(with_gaps, target=torch.tensor([0, 0, 0]))
+    attribution = Gradients(classifier, attribution="saliency").attribute(batch)
+    assert attribution.isfinite().flatten(1).all(1).tolist() == [True, True, False]
+    silent = ~batch.spectrogram.magnitude[1].any(1)
+    assert silent.sum() > 15
+    assert not attribution[1][silent].any()
+    assert attribution[1][~silent].any(1).all()
+
+
+def test_digital_silence_in_a_clip_does_not_end_a_training(with_gaps):
+    """What is trained on the model's answers has gradients in all its parameters."""
+    method = LMAC(make(Root(), layers=("blocks.0", "blocks.1")), channels=4, decoder_channels=(4,))
+    _, terms = training_step(method, with_gaps[:2])
+    terms["loss"].backward()
+    assert all(parameter.grad.isfinite().all() for parameter in method.parameters())
