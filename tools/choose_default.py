@@ -105,6 +105,7 @@ def measure(run: Path, data_folder: Path, progress: bool = True) -> tuple[dict[s
         fixed_length=bool(record.get("fixed_length")),
         splits=("valid",),
         resampling=classifier.frontend.settings.resampling,
+        channel=record.get("channel", "mean"),
     )["valid"]
     suite, rows, correct = MetricSuite(classifier), {}, 0
     for clip in tqdm(clips, desc=f"measuring on {record['data']['name']}", unit="clip", disable=not progress or None):

@@ -58,7 +58,7 @@ def check_results(out, n_samples, more=(), undefined=()):
     assert sorted(path.name for path in out.iterdir()) == sorted([*RESULTS, *more])
     sounds = {}
     for name in ("input", "explanation", "residual"):
-        wav, rate = soundfile.read(out / f"{name}.wav", dtype="float32")
+        wav, rate = soundfile.read(os.fsencode(out / f"{name}.wav"), dtype="float32")
         assert rate == tiny.RATE
         assert wav.shape == (n_samples,)
         assert np.isfinite(wav).all()
@@ -162,6 +162,16 @@ def test_every_number_stands_beside_those_of_masks_of_the_same_area(interpret, t
     heard = [places["waveform"] for places in (description["metrics"], *description["baseline_metrics"].values())]
     area = next(row for row in rows if row.startswith("share of the bins"))
     assert area.split()[-3:] == [f"{values['kept_area']:.3g}" for values in heard]
+
+
+def test_names_that_are_not_utf8(interpret, tiny_piq_run, sound, tmp_path):
+    path, out = (tmp_path / os.fsdecode(name) for name in (b"ch\xe8vre.wav", b"r\xe9sultat"))
+    sound.rename(path)
+    assert interpret(tiny_piq_run, path, "--out", out).code == 0
+    description, _ = check_results(out, 4000)
+    assert description["source"].endswith("ch\\xe8vre.wav")
+    path.unlink()
+    assert "ch\\xe8vre.wav: no such audio file" in interpret(tiny_piq_run, path, "--out", out).line
 
 
 def test_channels_that_cancel_are_noted_and_one_can_be_chosen(interpret, tiny_piq_run, tmp_path, out):
