@@ -120,8 +120,9 @@ class ModuleClassifier(WaveformClassifier):
             If it cannot be run on a second of sound, or takes sounds of one length alone and ``input_length`` is not
             given.
         """
-        if self.settings.layers and isinstance(self.settings.layers[0], dict):
-            return  # it was saved by architecture(), and has all settings
+        layers, known = self.settings.layers, (self.settings.one_by_one, self.settings.reset_state)
+        if None not in known or (layers and isinstance(layers[0], dict)):
+            return  # it was saved, with what was found out then
         rate, fixed = self.frontend.settings.sample_rate, self.settings.input_length
         device = next((parameter.device for parameter in self.module.parameters()), "cpu")
         n_samples = fixed or round(SHORT * rate)
@@ -140,15 +141,18 @@ class ModuleClassifier(WaveformClassifier):
             # The model may raise anything at input that it was not made for.
             with user_errors(f"{self.title} cannot be run on {length}", advice=advice):
                 first, _, again = run(wavs[:1]), run(wavs[1:]), run(wavs[:1])
-            stable = same(first, again)
-            if not stable and self.settings.reset_state is None and resets_of(self.module):
-                stable = resets_help(self.module, lambda: run(wavs[:1]))
-                if stable:
-                    self.settings = dataclasses.replace(self.settings, reset_state=True)
+            stable, resets, alone = same(first, again), self.settings.reset_state, self.settings.one_by_one
+            if resets is None:
+                resets = not stable and bool(resets_of(self.module)) and resets_help(self.module, lambda: run(wavs[:1]))
+                self.settings = dataclasses.replace(self.settings, reset_state=resets)
+                stable = stable or resets
+                if resets:
                     self.remark("state", "keeps a hidden state, which is reset before each run", warn=True)
-            if self.settings.one_by_one is None and not self._takes_two(run, wavs, stable):
-                self.settings = dataclasses.replace(self.settings, one_by_one=True)
-                self.remark("one_by_one", "takes one sound at a time: sounds are run one by one", warn=True)
+            if alone is None:
+                alone = not self._takes_two(run, wavs, stable)
+                self.settings = dataclasses.replace(self.settings, one_by_one=alone)
+                if alone:
+                    self.remark("one_by_one", "takes one sound at a time: sounds are run one by one", warn=True)
             if fixed is None:
                 longer = f"{self.title} runs on {length}, but not on {LONG:g} s"
                 with user_errors(longer, advice=f": give the length that it takes, such as input_length={n_samples}"):

@@ -306,7 +306,7 @@ class WaveformClassifier(Classifier):
 
     def describe_layers(self) -> list[LayerInfo]:
         """Return every layer that can be a feature map, in the order in which the model runs them."""
-        return self.layout.describe(self.checked_logits)
+        return [] if self.obstacle() else self.layout.describe(self.checked_logits)
 
     # -------------------------------------------------------------------------------------- what adapters override
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from interpretability.classifiers import save_classifier
+from interpretability.classifiers import Classifier, save_classifier
 from interpretability.classifiers.check import check_classifier
 from interpretability.classifiers.sources import open_classifier
 from interpretability.classifiers.waveform import WaveformClassifier
+from interpretability.commands.interpret import parse_settings
 from interpretability.errors import UserError
 from interpretability.files import check_replaceable
 from interpretability.reading import as_object, parse_json
@@ -40,6 +41,11 @@ def layer_table(classifier: WaveformClassifier) -> str:
     )
 
 
+def _print_notes(classifier: Classifier) -> None:
+    for note in classifier.notes:
+        print(f"note: {note}")
+
+
 def import_classifier(options: argparse.Namespace) -> None:
     """Open the model; list its layers, or save it.
 
@@ -52,29 +58,33 @@ def import_classifier(options: argparse.Namespace) -> None:
         raise UserError("no --out: name the folder to make (or --list_layers)")
     if options.out is not None and not options.list_layers:
         check_replaceable(options.out)
-    classifier = open_classifier(
-        options.source,
-        options.trust_remote_code,
-        layers=[name.strip() for name in options.layers.split(",") if name.strip()]
-        if options.layers is not None
-        else None,
-        task=options.task,
-        level=options.level,
-        resampling=options.resampling,
-        labels=options.labels if options.labels is None or options.labels[:1] in ("@", "[") else Path(options.labels),
-        scale=options.scale,
-        sample_rate=options.sample_rate,
-        arguments=None if options.arguments is None else read_arguments(options.arguments),
-        weights=options.weights,
-    )
+    names = None if options.layers is None else [name.strip() for name in options.layers.split(",") if name.strip()]
+    given = {
+        "layers": names,
+        "task": options.task,
+        "level": options.level,
+        "resampling": options.resampling,
+        "labels": options.labels
+        if options.labels is None or options.labels[:1] in ("@", "[")
+        else Path(options.labels),
+        "scale": options.scale,
+        "sample_rate": options.sample_rate,
+        "arguments": None if options.arguments is None else read_arguments(options.arguments),
+        "weights": options.weights,
+    }
+    more = parse_settings(options.classifier_settings)
+    twice = [name for name in more if given.get(name) is not None]
+    if twice:
+        raise UserError(f"{twice[0]} is given by --{twice[0]} and by --classifier_settings: give it once")
+    classifier = open_classifier(options.source, options.trust_remote_code, **(given | more))
     if options.list_layers:
         if not isinstance(classifier, WaveformClassifier):
             raise UserError(f"{options.source}: the feature maps of a classifier {classifier.NAME!r} cannot be chosen")
+        _print_notes(classifier)
         print(layer_table(classifier))
         return
     check_classifier(classifier)
-    for note in classifier.notes:
-        print(f"note: {note}")
+    _print_notes(classifier)
     save_classifier(classifier, options.out, {"source": options.source})
     settings = classifier.frontend.settings
     print(

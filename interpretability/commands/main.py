@@ -73,6 +73,13 @@ def import_classifier(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample_rate", type=int, help="torch: in Hz (16000 is assumed, and said)")
     parser.add_argument("--arguments", help="torch: what the class is called with, a JSON object")
     parser.add_argument("--weights", type=Path, help="torch: file with the module's state_dict")
+    parser.add_argument(
+        "--classifier_settings",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what else the source takes: output, pool, thresholds, input_length, …",
+    )
     _add_trust(parser)
     return command(parser, "interpretability.commands.import_classifier:import_classifier", argv)
 

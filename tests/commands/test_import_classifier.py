@@ -95,6 +95,69 @@ def test_a_module_of_torch(tool, package, tmp_path):
     assert load_classifier(tmp_path / "saved", trust_remote_code=True).settings.scale == "linear"
 
 
+MODELS = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(4, 3)
+
+    def answer(self, wavs):
+        return self.head(wavs.unfold(1, 4, 4).mean(1))
+
+    def forward(self, wavs):
+        return self.answer(wavs)
+
+class Softmax(Net):
+    def forward(self, wavs):
+        return (self.answer(wavs) * 100).softmax(1)
+
+class Broken(Net):
+    def forward(self, wavs):
+        return self.answer(wavs).where(torch.tensor([True, True, False]), torch.tensor(float("nan")))
+
+class Alone(Net):
+    def forward(self, wavs):
+        assert len(wavs) == 1
+        return [self.answer(wavs).detach().numpy()]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "notes", "saved"),
+    [
+        ("Softmax", [], ["taken for probabilities (output=probabilities;"], {"output": "probabilities"}),
+        ("Softmax", ["output=logits"], [], {"output": "logits"}),
+        ("Alone", ["output=logits"], ["run one by one", "lets no gradient through"], {"one_by_one": True}),
+        ("Net", ["task=multi", "thresholds=[0.1,0.2,0.3]", "output=logits"], [], {"thresholds": [0.1, 0.2, 0.3]}),
+        ("Broken", ["output=logits"], None, "Broken gives NaN or infinity for 1 of 1 sounds, in 1 of 3 outputs"),
+        ("Net", ["colour=red"], None, "takes no colour"),
+        ("Net", ["sample_rate=16000"], None, "sample_rate is given by --sample_rate and by --classifier_settings"),
+    ],
+)
+def test_how_a_model_behaves_is_said_and_saved_and_one_that_is_broken_is_not_imported(
+    tool, tmp_path, monkeypatch, name, settings, notes, saved
+):
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "models_to_import.py").write_text(MODELS, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    done = tool(
+        *(f"torch:models_to_import:{name}", "--out", tmp_path / "saved", "--labels", '["a", "b", "c"]'),
+        *("--sample_rate", 8000, "--classifier_settings", "weights=none", *settings),
+    )
+    if notes is None:
+        assert done.code == 2
+        assert saved in done.line
+        assert not (tmp_path / "saved").exists()
+        return
+    assert done.code == 0, done.err
+    for words in notes:
+        assert words in done.out
+    architecture = json.loads((tmp_path / "saved" / "classifier.json").read_text())["architecture"]
+    assert architecture.items() >= saved.items()
+
+
 def test_a_folder_of_ours_is_copied(tool, tmp_path):
     digest = save_classifier(tiny.listening_classifier(LABELS), tmp_path / "one")
     assert tool(tmp_path / "one", "--out", tmp_path / "two").code == 0
