@@ -12,12 +12,21 @@ from typing import Any
 
 from interpretability.names import printable
 
+#: Of an error, in characters: a terminal is filled by more, and what matters stands at both ends.
+LONGEST = 1000
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line of any terminal: as :func:`printable` gives it, without its middle if it is long."""
+    text = printable(" ".join(text.split()))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} […] {text[-LONGEST // 2 :]}"
+
 
 class UserError(ValueError):
-    """Bad input: settings, data or files that do not fit. The message is one line, as :func:`printable` gives it."""
+    """Bad input: settings, data or files that do not fit. The message is one line, as :func:`one_line` gives it."""
 
     def __init__(self, message: str):
-        super().__init__(printable(" ".join(str(message).split())))
+        super().__init__(one_line(str(message)))
 
 
 class MissingError(UserError, FileNotFoundError):

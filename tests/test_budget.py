@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from interpretability import budget
 from interpretability.budget import within
 from interpretability.errors import UserError
 from interpretability.weight_files import FileSize
@@ -28,7 +29,8 @@ HUGE = {
 
 
 @pytest.mark.parametrize("make", HUGE.values(), ids=HUGE)
-def test_more_than_the_weights_can_fill_is_refused_at_once(make):
+def test_more_than_the_weights_can_fill_is_refused_at_once(make, monkeypatch):
+    monkeypatch.setattr(budget, "FREE_TENSORS", 200)
     began = time.perf_counter()
     with (
         pytest.raises(UserError, match=r"^x\.json: asks for a network larger than the weights beside it \(10000 bytes"),

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
 from interpretability.data.manifest import DATA_ROOT, SPLITS, BadClips, PreparedData, write_manifests
-from interpretability.errors import MissingError, UserError, user_errors
+from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import atomic_folder, sha256
 from interpretability.names import name_fault
 
@@ -185,7 +185,7 @@ def _read_table(source: BinaryIO, name: str, esc10_only: bool) -> list[_Row]:
         columns = reader.fieldnames or []
         missing = [column for column in needed if column not in columns]
         if missing:
-            present = ", ".join(columns) or "none"
+            present = ", ".join(map(shown, columns[:20])) or "none"
             raise UserError(f"{name}: lacks the columns {', '.join(missing)}; it has {present}{advice}")
         rows = [_row(record, f"{name}, line {reader.line_num}", needed) for record in reader]
     kept = [row for row in rows if row.in_esc10 or not esc10_only]
@@ -205,14 +205,14 @@ def _row(record: dict[str, str | None], where: str, needed: list[str]) -> _Row:
         try:
             numbers[column] = int(value[column])
         except ValueError as error:
-            raise UserError(f"{where}: {column} is {value[column]!r}, expected a whole number") from error
+            raise UserError(f"{where}: {column} is {shown(value[column])}, expected a whole number") from error
     filename = value["filename"]
     # The name is joined to audio/: it must not lead out of it.
     if filename in (".", "..") or "/" in filename or "\\" in filename:
-        raise UserError(f"{where}: filename is {filename!r}, expected the plain name of a file in audio/")
+        raise UserError(f"{where}: filename is {shown(filename)}, expected the plain name of a file in audio/")
     in_esc10 = value.get("esc10", "false").lower()
     if in_esc10 not in ("true", "false", "1", "0"):
-        raise UserError(f"{where}: esc10 is {value['esc10']!r}, expected True or False")
+        raise UserError(f"{where}: esc10 is {shown(value['esc10'])}, expected True or False")
     return _Row(filename, numbers["fold"], numbers["target"], value["category"], in_esc10 in ("true", "1"))
 
 
@@ -221,13 +221,12 @@ def _labels(rows: list[_Row], table: Path) -> list[str]:
     names: dict[int, str] = {}
     for row in rows:
         if names.setdefault(row.target, row.category) != row.category:
-            raise UserError(
-                f"{table}: target {row.target} is both {names[row.target]!r} and {row.category!r}; correct it"
-            )
+            both = f"{shown(names[row.target])} and {shown(row.category)}"
+            raise UserError(f"{table}: target {shown(row.target)} is both {both}; correct it")
     labels = [names[target] for target in sorted(names)]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        raise UserError(f"{table}: the category {twice[0]!r} has more than one target; correct it")
+        raise UserError(f"{table}: the category {shown(twice[0])} has more than one target; correct it")
     return labels
 
 

@@ -130,7 +130,7 @@ class BadClips:
         clip_id, reason = printable(clip_id), printable(reason)
         if not self.skip:
             raise UserError(
-                f"{self.source}: clip {clip_id!r}: {reason} "
+                f"{self.source}: clip {shown(clip_id)}: {reason} "
                 "(to leave out and list all bad clips: --skip_bad_clips True)"
             )
         self.skipped.append((clip_id, reason))
@@ -149,7 +149,7 @@ class BadClips:
             logger.warning("%s: %d bad clips left out, %d left", self.source, len(self.skipped), n_left)
         if n_left == 0 and self.skipped:
             raise UserError(
-                f"{self.source}: all {len(self.skipped)} clips are bad, the first is {self.skipped[0][0]!r}: "
+                f"{self.source}: all {len(self.skipped)} clips are bad, the first is {shown(self.skipped[0][0])}: "
                 f"{self.skipped[0][1]}; check the data folder"
             )
 
@@ -189,10 +189,10 @@ def _content(path: str | Path, entries: Iterable[dict[str, Any]]) -> dict[str, d
         if fault:
             raise UserError(f"{path}: a clip has the id {shown(clip_id)}, {fault}: {shown(members)}")
         if clip_id in content:
-            raise UserError(f"{path}: clip {clip_id!r}: duplicate id; every clip needs an id of its own")
+            raise UserError(f"{path}: clip {shown(clip_id)}: duplicate id; every clip needs an id of its own")
         fault = _schema_fault(members)
         if fault:
-            raise UserError(f"{path}: clip {clip_id!r}: {fault}")
+            raise UserError(f"{path}: clip {shown(clip_id)}: {fault}")
         content[clip_id] = _map_text({**members, "label": utf8_name(members["label"])}, _escape)
     if not content:
         raise UserError(f"{path}: there are no clips to list; check the data folder and the folds")
@@ -424,7 +424,7 @@ def speechbrain_dataset(
     without = [clip_id for clip_id, members in manifest.entries.items() if "target_wav" not in members]
     if 0 < len(without) < len(manifest):
         raise UserError(
-            f"{manifest.path}: clip {without[0]!r} has no target_wav but others have one; "
+            f"{manifest.path}: clip {shown(without[0])} has no target_wav but others have one; "
             "give it to all clips or to none"
         )
     if with_targets:
