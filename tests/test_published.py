@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from speechbrain.dataio.encoder import CategoricalEncoder
+from speechbrain.inference.classifiers import AudioClassifier
 from speechbrain.lobes.models.Cnn14 import Cnn14
 from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
 from speechbrain.lobes.models.PIQ import Conv2dEncoder_v2, VectorQuantizedPSI_Audio
-from speechbrain.processing.features import Filterbank
+from speechbrain.processing.features import STFT, Filterbank, spectral_magnitude
 from transformers import FocalNetBackbone, FocalNetConfig, ViTConfig, ViTModel
 
 from interpretability.classifiers import load_classifier
@@ -122,7 +123,7 @@ def test_a_missing_file_is_named(published, tmp_path):
 @pytest.mark.slow
 def test_cnn14_gives_the_answers_of_speechbrains_own_modules(published_cnn14, tmp_path):
     folder, modules = published_cnn14
-    returned = import_published("cnn14", tmp_path / "ours", paths(folder, CNN14_ESC50), emb_dim=4)
+    returned = import_published("cnn14", tmp_path / "ours", paths(folder, CNN14_ESC50), emb_dim=4, features="log1p")
     ours = load_classifier(tmp_path / "ours")
     assert ours.labels == returned.labels == LABELS
     assert returned.frozen
@@ -136,14 +137,15 @@ def test_cnn14_gives_the_answers_of_speechbrains_own_modules(published_cnn14, tm
         wanted = modules["classifier"](embedding)[:, 0]
     for classifier in (ours, returned):
         torch.testing.assert_close(classifier(magnitude).logits, 30 * wanted, rtol=1e-4, atol=1e-4)
-    unscaled = import_published("cnn14", tmp_path / "plain", paths(folder, CNN14_ESC50), emb_dim=4, logit_scale=1.0)
+    chosen = {"emb_dim": 4, "features": "log1p", "logit_scale": 1.0}
+    unscaled = import_published("cnn14", tmp_path / "plain", paths(folder, CNN14_ESC50), **chosen)
     torch.testing.assert_close(unscaled(magnitude).logits, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_cnn14_that_does_not_fit_or_is_not_there(published_cnn14, tmp_path):
     whole = paths(published_cnn14[0], CNN14_ESC50)
     with pytest.raises(UserError, match="do not fit Cnn14"):
-        import_published("cnn14", tmp_path / "ours", whole, emb_dim=8)
+        import_published("cnn14", tmp_path / "ours", whole, emb_dim=8, features="log1p")
     with pytest.raises(MissingError, match=r"absent\.ckpt"):
         import_published("cnn14", tmp_path / "ours", {**whole, "classifier": str(tmp_path / "absent.ckpt")}, emb_dim=4)
     with pytest.raises(UserError, match="unknown paths psi, expected some of embedding_model, classifier"):
@@ -153,8 +155,144 @@ def test_a_cnn14_that_does_not_fit_or_is_not_there(published_cnn14, tmp_path):
     torch.save({"weight": state["weight"]}, tmp_path / "classifier.ckpt")
     with pytest.raises(UserError, match="bias"):
         import_published(
-            "cnn14", tmp_path / "ours", {**whole, "classifier": str(tmp_path / "classifier.ckpt")}, emb_dim=4
+            "cnn14",
+            tmp_path / "ours",
+            {**whole, "classifier": str(tmp_path / "classifier.ckpt")},
+            emb_dim=4,
+            features="log1p",
         )
+    assert not (tmp_path / "ours").exists()
+
+
+CNN14_YAML = """
+pretrained_path: speechbrain/cnn14-esc50
+sample_rate: 16000
+use_melspectra: True
+use_log1p_mel: LOG1P
+spec_mag_power: 0.5
+compute_stft: !new:speechbrain.processing.features.STFT
+    sample_rate: !ref <sample_rate>
+    n_fft: 1024
+    win_length: 23.2199
+    hop_length: 11.6099
+compute_fbank: !new:speechbrain.processing.features.Filterbank
+    n_mels: 80
+    n_fft: 1024
+    sample_rate: !ref <sample_rate>
+    log_mel: LOG_MEL
+embedding_model: !new:speechbrain.lobes.models.Cnn14.Cnn14
+    mel_bins: 80
+    emb_dim: 4
+classifier: HEAD
+modules:
+    compute_stft: !ref <compute_stft>
+    compute_fbank: !ref <compute_fbank>
+    embedding_model: !ref <embedding_model>
+    classifier: !ref <classifier>
+label_encoder: !new:speechbrain.dataio.encoder.CategoricalEncoder
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables:
+        embedding_model: !ref <embedding_model>
+        classifier: !ref <classifier>
+        label_encoder: !ref <label_encoder>
+    paths:
+        embedding_model: !ref <pretrained_path>/embedding_model_esc50ft.ckpt
+        classifier: !ref <pretrained_path>/classifier_esc50.ckpt
+        label_encoder: !ref <pretrained_path>/label_encoder.txt
+"""
+HEADS = {
+    "linear": "!new:torch.nn.Linear [4, 3]",
+    "cosine": "!new:speechbrain.lobes.models.ECAPA_TDNN.Classifier {input_size: 4, lin_blocks: 1, out_neurons: 3}",
+}
+#: Under the old names, beside other weights under the new ones.
+OLD_CNN14 = {"embedding_model": "x/embedding_model_esc50ft.ckpt", "classifier": "x/classifier_esc50.ckpt"}
+
+
+def describe(folder, features="db", head="linear", line="", instead=""):
+    """Write the YAML of a published CNN14 into its folder, with one line replaced."""
+    in_db = features == "db"
+    text = CNN14_YAML.replace("LOG1P", str(not in_db)).replace("LOG_MEL", str(in_db)).replace("HEAD", HEADS[head])
+    assert f"\n{line}" in text
+    (folder / "hyperparams.yaml").write_text(text.replace(f"\n{line}", f"\n{instead}", 1))
+
+
+def batch_statistics_of(module, values):
+    """Run a module so that its batch statistics are those of the values; return its answer in eval mode."""
+    for part in module.modules():
+        if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            part.momentum = None
+    with torch.no_grad():
+        for _ in range(2):
+            module.train()(values)
+        return module.eval()(values)
+
+
+@pytest.mark.parametrize(
+    ("features", "head"),
+    [
+        ("db", "cosine"),
+        pytest.param("db", "linear", marks=pytest.mark.slow),
+        pytest.param("log1p", "linear", marks=pytest.mark.slow),
+    ],
+)
+def test_cnn14_sees_the_features_of_its_yaml(features, head, tmp_path, capsys):
+    """SpeechBrain's own modules give the same answers, and so does its class, which has no log1p of mel bands."""
+    folder = tmp_path / "published"
+    wavs = torch.randn(6, 8000, generator=torch.Generator().manual_seed(0))
+    wavs = wavs * torch.sin(torch.arange(1, 7)[:, None] * torch.arange(8000) / 900)
+    wavs = wavs.cumsum(1).diff(dim=1, n=2) if head == "linear" else wavs.cumsum(1)
+    wavs = wavs / wavs.abs().amax(1, keepdim=True)  # the front end's level
+    fbank = Filterbank(n_mels=80, n_fft=1024, sample_rate=16000, log_mel=features == "db")
+    stft = STFT(sample_rate=16000, n_fft=1024, win_length=23.2199, hop_length=11.6099)
+    mel = fbank(spectral_magnitude(stft(wavs), power=0.5))
+    torch.manual_seed(0)
+    encoder = Cnn14(80, 4, return_reps=True)
+    embedding, _ = batch_statistics_of(encoder, mel if features == "db" else mel.log1p())
+    last = torch.nn.Linear(4, 3) if head == "linear" else CosineHead(4, lin_blocks=1, out_neurons=3)
+    wanted = batch_statistics_of(last, embedding)[:, 0]
+    publish(folder, {"embedding_model": encoder, "classifier": last}, OLD_CNN14)
+    for name in ("embedding_model.ckpt", "classifier.ckpt"):
+        torch.save({"other": torch.zeros(1)}, folder / name)
+    describe(folder, features, head)
+    command = ["--model", "cnn14", "--source", str(folder), "--out", str(tmp_path / "ours"), "--emb_dim", "4"]
+    assert main.import_published(command) == 0
+    assert f"features: {features} of mel bands, as hyperparams.yaml says; head: {head}" in capsys.readouterr().out
+    with torch.no_grad():
+        logits = load_classifier(tmp_path / "ours").analyse(wavs).output.logits
+    torch.testing.assert_close(logits / 30, wanted, rtol=1e-3, atol=1e-3)
+    assert wanted.std(0).min() > 0.01
+    if features == "db":
+        here = {"pretrained_path": str(folder)}
+        theirs = AudioClassifier.from_hparams(str(folder), savedir=str(tmp_path / "savedir"), overrides=here)
+        out_prob, _, index, _ = theirs.classify_batch(wavs)
+        torch.testing.assert_close(logits / 30, out_prob[:, 0], rtol=1e-3, atol=1e-3)
+        assert index.flatten().tolist() == logits.argmax(1).tolist()
+
+
+def test_a_yaml_that_cannot_be_followed_is_refused_and_runs_nothing(published_cnn14, tmp_path):
+    folder, mark = tmp_path / "published", tmp_path / "mark"
+    folder.mkdir()
+    for name, path in paths(published_cnn14[0], CNN14_ESC50).items():
+        (folder / Path(OLD_CNN14.get(name, path)).name).symlink_to(path)
+    run = f"!!python/object/apply:os.system ['touch {mark}']"
+    for line, instead, words in (
+        (
+            "    log_mel: True",
+            "    log_mel: False",
+            "log_mel is False and use_log1p_mel is False",
+        ),
+        ("use_log1p_mel: False", "use_log1p_mel: True", "log_mel is True and use_log1p_mel is True"),
+        ("use_melspectra: True", "use_melspectra: False", "expected mel bands: speechbrain:FOLDER opens the folder"),
+        ("spec_mag_power: 0.5", "spec_mag_power: 1.0", "spec_mag_power 1.0, which the front end"),
+        ("sample_rate: 16000", "sample_rate: 44100", "sample_rate 44100, which the front end"),
+        ("    log_mel: True", "    f_max: 4000", "f_max 4000, which the front end"),
+        ("spec_mag_power: 0.5", f"evil: ({run})", "is refused: it could run any code"),
+        ("    log_mel: True", f'    log_mel: !tuple "({run})"', "is refused: it could run any code"),
+    ):
+        describe(folder, line=line, instead=instead)
+        with pytest.raises(UserError, match=words):
+            import_published("cnn14", tmp_path / "ours", source=folder, emb_dim=4)
+    assert not mark.exists()
     assert not (tmp_path / "ours").exists()
 
 
@@ -323,13 +461,18 @@ def test_command_line(published, tmp_path, capsys):
 
 def test_command_line_for_cnn14(published_cnn14, tmp_path, capsys):
     arguments = ["--model", "cnn14", "--out", str(tmp_path / "ours"), "--source", str(published_cnn14[0])]
-    assert main.import_published([*arguments, "--emb_dim", "4"]) == 0
-    assert "CNN14 for 3 classes" in capsys.readouterr().out
+    assert main.import_published([*arguments, "--emb_dim", "4"]) == 2
+    assert "which says what features the model was trained with: pass --features log1p" in capsys.readouterr().err
+    assert main.import_published([*arguments, "--emb_dim", "4", "--features", "db"]) == 0
+    done = capsys.readouterr().out
+    assert "CNN14 for 3 classes" in done
+    assert "features: db of mel bands, as --features says; head: linear" in done
     assert load_classifier(tmp_path / "ours").architecture()["emb_dim"] == 4
     # A size of the other model is refused, and not passed over in silence.
     assert main.import_published([*arguments, "--codebook_size", "30"]) == 2
     assert capsys.readouterr().err == (
-        "error: --codebook_size given, but --model cnn14 has --n_mels, --emb_dim: leave it out or name its model\n"
+        "error: --codebook_size given, but --model cnn14 has --n_mels, --emb_dim, --features: leave it out or name its "
+        "model\n"
     )
     assert main.import_published(["--out", str(tmp_path / "piq"), "--n_mels", "64"]) == 2
     assert "--n_mels given, but --model piq has" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import torch
 from speechbrain.lobes.models.Cnn14 import Cnn14, ConvBlock
+from speechbrain.lobes.models.ECAPA_TDNN import Classifier as CosineHead
 from speechbrain.processing.features import Filterbank
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,6 +19,8 @@ MIN_FRAMES = 32
 # Fixed in SpeechBrain's network: dropout after every block, channels of the first one.
 DROPOUT = 0.2
 PUBLISHED_CHANNELS = 64
+# Of SpeechBrain's Filterbank in decibels: smallest magnitude, and range below a clip's loudest value.
+SMALLEST, RANGE = 1e-10, 80.0
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,22 @@ class Cnn14Settings(Settings):
         least=1,
         most=WIDEST // 16,
     )
+    features: str = setting(
+        "log1p",
+        "what the network sees of mel magnitudes: log1p, as in SpeechBrain's recipes since July 2024; db: decibels, at "
+        "most 80 below the loudest, as in its published model before",
+        choices=("log1p", "db"),
+    )
+    head: str = setting(
+        "linear", "the last layer: linear, or cosine, SpeechBrain's for speakers", choices=("linear", "cosine")
+    )
     logit_scale: float = setting(1.0, "factor of the head's output; 1 is right for training with cross-entropy")
 
 
 class Cnn14Classifier(Classifier):
-    """Six blocks of two 3x3 convolutions, the first five halved by average pooling, on ``log1p`` of mel magnitudes.
+    """Six blocks of two 3x3 convolutions, the first five halved by average pooling, on log mel magnitudes.
 
-    Parameter names are those of SpeechBrain's ``Cnn14`` and of a linear layer under ``embedding_model`` and
+    Parameter names are those of SpeechBrain's ``Cnn14`` and of the head under ``embedding_model`` and
     ``classifier``, so that the files ``embedding_model.ckpt`` and ``classifier.ckpt`` of published checkpoints load as
     they are. Feature maps are the outputs of the blocks, before dropout; the last four, coarsest first, are what the
     published interpreters take. Mel bands run from 0 Hz to half the sampling rate. The published checkpoint was trained
@@ -67,11 +79,18 @@ class Cnn14Classifier(Classifier):
         if self.settings.base_channels != PUBLISHED_CHANNELS:
             for number, (before, after) in enumerate(pairwise((1, *self.feature_channels)), 1):
                 setattr(self.embedding_model, f"conv_block{number}", ConvBlock(before, after, "bn"))
-        self.classifier = nn.Linear(emb_dim, len(self.labels))
+        if self.settings.head == "linear":
+            self.classifier: nn.Module = nn.Linear(emb_dim, len(self.labels))
+        else:
+            self.classifier = CosineHead(emb_dim, lin_blocks=1, lin_neurons=192, out_neurons=len(self.labels))
 
     def log_mel(self, magnitude: Tensor) -> Tensor:
-        """Return ``log1p(mel(A))``, [B, T, n_mels]."""
-        return torch.log1p(magnitude @ self.mel_weights)
+        """Return ``log1p(mel(A))``, or mel(A) in dB, [B, T, n_mels]."""
+        mel = magnitude @ self.mel_weights
+        if self.settings.features == "log1p":
+            return torch.log1p(mel)
+        levels = 10 * mel.clamp(min=SMALLEST).log10()
+        return torch.maximum(levels, levels.amax(dim=(1, 2), keepdim=True) - RANGE)
 
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
         """See :meth:`Classifier.forward`. In training mode a batch is one padded whole (batch norm needs it)."""
@@ -108,8 +127,8 @@ class Cnn14Classifier(Classifier):
 
     def _forward(self, magnitude: Tensor) -> ClassifierOutput:
         encoder = self.embedding_model
+        magnitude = functional.pad(magnitude, (0, 0, 0, max(0, MIN_FRAMES - magnitude.shape[1])))
         mel = self.log_mel(magnitude)  # [B, T, n_mels]
-        mel = functional.pad(mel, (0, 0, 0, max(0, MIN_FRAMES - mel.shape[1])))
         maps = encoder.norm0(mel.transpose(1, 2)[..., None])  # [B, n_mels, T, 1]: normalised band by band
         maps = maps.transpose(1, 3)  # [B, 1, T, n_mels]
         feature_maps = []
@@ -119,5 +138,6 @@ class Cnn14Classifier(Classifier):
             maps = functional.dropout(feature_maps[-1], DROPOUT, self.training)
         over_time = maps.mean(dim=3)  # [B, emb_dim, T']
         embedding = over_time.amax(dim=2) + over_time.mean(dim=2)  # [B, emb_dim]
-        logits = self.settings.logit_scale * self.classifier(embedding)
+        scores = self.classifier(embedding)
+        logits = self.settings.logit_scale * (scores[:, 0] if scores.ndim == 3 else scores)
         return ClassifierOutput(logits, embedding, tuple(feature_maps))

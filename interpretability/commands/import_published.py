@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from interpretability.errors import UserError
 from interpretability.files import check_replaceable, expanded
@@ -30,12 +29,13 @@ def import_as_folder(options: argparse.Namespace) -> None:
             f"{', '.join(foreign)} given, but --model {options.model} has {expected}: leave it out or name its model"
         )
     check_replaceable(options.out)
-    paths = None
-    if options.source is not None:
+    if options.source is not None and "config" in model.settings:
         folder = expanded(options.source).resolve()
-        paths = {name: str(folder / Path(path).name) for name, path in model.paths.items()}
-        if "config" in model.settings and (folder / "config.json").is_file():
+        if (folder / "config.json").is_file():
             settings["config"] = folder
-    imported = import_published(options.model, options.out, paths, **settings)
+    imported = import_published(options.model, options.out, source=options.source, **settings)
     labels = imported.labels if model.interpreter is None else imported.classifier.labels
     print(f"{model.title} for {len(labels)} classes in {options.out}")
+    if model.described:
+        origin = "as --features says" if options.features else "as hyperparams.yaml says"
+        print(f"features: {imported.settings.features} of mel bands, {origin}; head: {imported.settings.head}")

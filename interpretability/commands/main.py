@@ -98,7 +98,7 @@ def import_published(argv: Sequence[str] | None = None) -> int:
     ``--source FOLDER`` takes the files from a local folder: ``embedding_modelft.ckpt``, ``classifier.ckpt``,
     ``psi_model.ckpt`` and ``label_encoder.txt`` for PIQ, ``embedding_model.ckpt``, ``classifier.ckpt`` and
     ``label_encoder.txt`` for the others; ViT and FocalNet of other sizes than the published ones have a
-    ``config.json`` beside them.
+    ``config.json`` beside them, and CNN14 the ``hyperparams.yaml`` that says which features it was trained with.
     """
     parser = _parser(import_published)
     parser.add_argument("--model", default="piq", help="what is imported: piq (the default), cnn14, vit or focalnet")
@@ -110,6 +110,7 @@ def import_published(argv: Sequence[str] | None = None) -> int:
     sizes.add_argument("--shared_keys", type=int, help="piq: keys that every class may use")
     sizes.add_argument("--n_mels", type=int, help="cnn14: mel bands")
     sizes.add_argument("--emb_dim", type=int, help="cnn14: channels of the last block")
+    sizes.add_argument("--features", help="cnn14: log1p or db, where no hyperparams.yaml beside the files says it")
     sizes.add_argument("--image_frames", type=int, help="vit, focalnet: frames of an image")
     return command(parser, "interpretability.commands.import_published:import_as_folder", argv)
 

@@ -150,7 +150,7 @@ MAY_IMPORT = {
         "report",
     },
     "explaining": {"classifiers", "data", "dictionary", "errors", "explanation", "frontend", "methods"},
-    "published": {"classifiers", "errors", "methods", "weights"},
+    "published": {"classifiers", "errors", "files", "methods", "reading", "safe_yaml", "weights"},
     "commands": {
         "classifiers",
         "command_line",
