@@ -4,20 +4,22 @@ Nothing that is slow to import is imported here: what a command does is imported
 """
 
 import argparse
+import contextlib
 import errno
 import logging
+import os
 import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from interpretability.errors import UserError, user_errors
+from interpretability.errors import UserError, one_line, shown, user_errors
+from interpretability.names import printable
 
 logger = logging.getLogger(__name__)
 
@@ -33,41 +35,107 @@ def command(parser: argparse.ArgumentParser, action: str, argv: Sequence[str] | 
     parser : ArgumentParser
         It answers ``--help``, and refuses what it does not understand, by itself (``SystemExit``).
     action : str
-        ``package.module:function``, which takes the parsed arguments.
+        ``package.module:function``, which takes the parsed arguments. Paths among them have the home folder in place
+        of ``~``, which a shell leaves in ``--out=~/x``.
     argv : sequence of str, optional
         Defaults to ``sys.argv[1:]``.
     """
 
     def run() -> None:
         arguments = parser.parse_intermixed_args(argv)
+        for name, value in vars(arguments).items():
+            if isinstance(value, list):
+                setattr(arguments, name, [_as_typed(name, member) for member in value])
+            else:
+                setattr(arguments, name, _as_typed(name, value))
         pkgutil.resolve_name(action)(arguments)
 
     return guarded(run)
 
 
+def _as_typed(name: str, value: Any) -> Any:
+    """Return what was typed for an option: of a path, with the home folder in place of ``~``."""
+    if "\0" in str(value):
+        raise UserError(f"{name} is {shown(str(value))}, with a character that no option takes: leave it out")
+    return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
+
+
 def guarded(action: Callable[[], Any]) -> int:
     """Call an action; turn an error that the user can fix into one line on stderr and a non-zero exit status.
 
-    Meanwhile, what libraries log and warn of stays off the screen: it goes to the file that :func:`log_to` names.
+    Meanwhile, what libraries log and warn of stays off the screen: it goes to the file that :func:`log_to` names. What
+    is printed can be shown by any terminal (:class:`_Screen`).
+
+    Returns
+    -------
+    int
+        0; 2 after an error; 130 after an interruption; 141 if whoever read the output stopped reading.
     """
-    with _kept_off_screen():
-        try:
-            action()
-            return 0
-        except KeyboardInterrupt:
-            line, status = (
-                "interrupted: run the same command again; finished parts are kept, no file is half-written",
-                130,
-            )
-        except Exception as error:
-            message = _fixable(error)
-            if message is None:
-                logger.exception("stopped by a bug")
-                raise
-            line, status = f"error: {message}", 2
-        logger.info(line)
-        print(line, file=sys.stderr)
+    try:
+        with _kept_off_screen(), contextlib.redirect_stdout(_Screen(sys.stdout)):
+            try:
+                status = _outcome(action)
+            finally:
+                sys.stdout.flush()
         return status
+    except BrokenPipeError:
+        if not _is_closed(sys.stdout) and not _is_closed(sys.stderr):
+            raise  # another pipe, such as that of a data loader
+        return 141  # as a shell reports it of other commands
+
+
+def _outcome(action: Callable[[], Any]) -> int:
+    """Call an action; say what the user can fix, or that it was interrupted; return the status."""
+    try:
+        action()
+        return 0
+    except KeyboardInterrupt:
+        line, status = "interrupted: run the same command again; finished parts are kept, no file is half-written", 130
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        message = _fixable(error)
+        if message is None:
+            logger.exception("stopped by a bug")
+            raise
+        line, status = f"error: {one_line(message)}", 2
+    logger.info(line)
+    print(line, file=sys.stderr)
+    return status
+
+
+class _Screen:
+    """Standard output that takes any text: control characters, and what its encoding lacks, are written out."""
+
+    #: What tables and sentences have, and a narrow encoding may lack.
+    REPLACED = str.maketrans({"↑": "^", "↓": "v", "↳": ">", "…": "...", "–": "-", "×": "x", "±": "+-"})
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text; only its lines and tabs steer the terminal."""
+        shown = "".join(part if part in "\n\t" else printable(part) for part in re.split("([\n\t])", text))
+        encoding = self._stream.encoding or "utf-8"
+        try:
+            shown.encode(encoding)
+        except UnicodeEncodeError:
+            shown = shown.translate(self.REPLACED).encode(encoding, "backslashreplace").decode(encoding)
+        return self._stream.write(shown)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Return whether a stream has no reader any more; what is left of its text is then dropped."""
+    try:
+        stream.flush()
+        return False
+    except BrokenPipeError:
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return True
 
 
 def log_to(path: Path) -> None:
@@ -91,10 +159,10 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info is None:
-            tqdm.write(f"warning: {record.getMessage()}", file=sys.stderr)
+            tqdm.write(f"warning: {one_line(record.getMessage())}", file=sys.stderr)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _kept_off_screen() -> Iterator[None]:
     """Send log records and Python warnings to memory; only the package's own warnings reach the screen."""
     root = logging.getLogger()

@@ -1,12 +1,16 @@
 """The command line: one line for what the user can fix, a traceback for a bug, logs in a file."""
 
+import argparse
 import errno
+import io
 import logging
+import os
+import sys
 import warnings
 
 import pytest
 
-from interpretability.command_line import check_device, guarded, log_to
+from interpretability.command_line import check_device, command, guarded, log_to
 from interpretability.errors import MissingError, UserError
 
 
@@ -43,6 +47,62 @@ def test_faults_of_ours_keep_their_traceback(error):
 
 def test_success():
     assert guarded(lambda: None) == 0
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line"),
+    [
+        ("utf-8", "\\x1b[31mred\\x07\\xe8 AD ↑ 1 – 2\té 猫\n"),
+        ("latin-1", "\\x1b[31mred\\x07\\xe8 AD ^ 1 - 2\té \\u732b\n"),
+        ("ascii", "\\x1b[31mred\\x07\\xe8 AD ^ 1 - 2\t\\xe9 \\u732b\n"),
+    ],
+)
+def test_any_text_can_be_printed_on_any_terminal_and_none_of_it_steers_it(monkeypatch, encoding, line):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert guarded(lambda: print("\x1b[31mred\x07\udce8 AD ↑ 1 – 2\té 猫")) == 0
+    assert written.getvalue().decode(encoding) == line
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("failing", ["stdout", "stderr"])
+def test_whoever_stops_reading_the_output_gets_no_traceback(monkeypatch, capsys, failing):
+    reader, writer = os.pipe()
+    os.close(reader)
+    actions = {"stdout": lambda: print("x" * 10), "stderr": raising(UserError("got a"))}
+    with open(writer, "w", encoding="utf-8", buffering=1) as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, failing, stream)
+        assert guarded(actions[failing]) == 141
+    assert capsys.readouterr() == ("", "")
+
+
+def test_another_broken_pipe_is_a_bug():
+    with pytest.raises(BrokenPipeError):
+        guarded(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+
+
+def test_lines_on_the_screen_are_short_and_plain(capsys):
+    """Whatever a name holds: of an error, of a file, in a warning."""
+    name = "\x1b[2J" + "n" * 100_000
+    for error in (UserError(f"no class {name}: try {name} again"), OSError(errno.ENAMETOOLONG, "too long", name)):
+        assert guarded(raising(error)) == 2
+        line = capsys.readouterr().err
+        assert len(line) < 1100
+        assert " […] " in line
+        assert "\x1b" not in line
+        assert "\\x1b[2J" in line
+    assert guarded(lambda: logging.getLogger("interpretability").warning("left out: %s", name)) == 0
+    line = capsys.readouterr().err
+    assert len(line) < 1100
+    assert "\x1b" not in line
+
+
+def test_a_command_that_is_interrupted_while_it_imports(capsys, tmp_path, monkeypatch):
+    """What is slow is imported in the same care as what is done with it."""
+    (tmp_path / "slow_to_import.py").write_text("raise KeyboardInterrupt", "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert command(argparse.ArgumentParser(), "slow_to_import:act", []) == 130
+    assert capsys.readouterr().err.startswith("interrupted: ")
 
 
 def test_logs_and_warnings_go_to_the_file_and_only_our_own_warnings_to_the_screen(capsys, tmp_path):

@@ -35,6 +35,8 @@ def interpret(arguments: argparse.Namespace) -> None:
         outside 0.1 to 60 s.
     """
     if arguments.list_settings is not None:
+        if arguments.paths:
+            raise UserError(f"--list_settings takes one name, and got {str(arguments.paths[0])!r}, too: leave it out")
         print(settings_text(arguments.list_settings))
         return
     check_device(arguments.device)
@@ -129,7 +131,7 @@ def _value(text: str) -> Any:
     for read in (ast.literal_eval, json.loads):
         try:
             return read(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # of Python's parser: nested too deep
             continue
     return text
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interpretability.errors import MissingError, UserError, placed
+from interpretability.errors import MissingError, UserError, placed, shown
 from interpretability.files import atomic_path, expanded, write_errors
 from interpretability.frontend import FrontendSettings
 from interpretability.reading import checked
@@ -195,6 +195,8 @@ def dictionary_of(source: Dictionary | str | Path | dict, frontend: FrontendSett
         return torch.zeros(frontend.n_bins, known.n_components), dict(source)
     if source is None:
         raise UserError(f"{user} needs a dictionary: learn one with train_nmf.py and pass its file or run folder")
+    if not isinstance(source, (Dictionary, str, Path)):
+        raise UserError(f"{user}: dictionary is {shown(source)}, expected the path of its file or of a run folder")
     dictionary = source if isinstance(source, Dictionary) else Dictionary.load(source)
     dictionary.check(frontend, user)
     return dictionary.matrix.clone(), dictionary.describe()

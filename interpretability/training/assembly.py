@@ -90,7 +90,6 @@ def make_brain(
         What this kind of Brain reads besides what all do.
     """
     training, stopwatch = run["training"], Stopwatch()
-    check_arguments("optimizer", training["optimizer"], [])
     checkpointer = training["checkpointer"]
     checkpointer.add_recoverables({trained: modules[trained], "stopwatch": stopwatch})
     hparams |= {"seed": run["seed"], "lr": float(run["lr"]), "number_of_epochs": int(run["number_of_epochs"])}

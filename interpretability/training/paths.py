@@ -13,7 +13,7 @@ from interpretability.errors import UserError, shown
 from interpretability.training.tree import dump, nodes, parse, replace_nodes, tag_of
 
 #: Dotted names of keys that hold a path.
-_PATHS = re.compile(r"(?:.*[._])?folder|finetune_from|method\.dictionary")
+_PATHS = re.compile(r"(?:.*[._])?folder|finetune_from|method\.dictionary|training\.\w+\.(?:checkpoints_dir|save_file)")
 #: How an override begins that is YAML after all: a tag, or quotes.
 _YAML = ("!", '"', "'")
 #: No name of a file holds the first; ruamel.yaml reads back the second, "next line", as a space.
@@ -110,8 +110,10 @@ def fill_references(text: str) -> str:
     for place, node in nodes(tree):
         if tag_of(node) == "!ref":
             value = _filled(node.value, tree, ())
+            if value is None and is_path(place):  # of a number, as in !ref <seed>
+                value = _value(node.value.strip("<>"), tree, ())
             if value is not None:
-                filled[place] = DoubleQuotedScalarString(value)
+                filled[place] = DoubleQuotedScalarString(str(value))
     replace_nodes(tree, filled)
     return dump(tree)
 

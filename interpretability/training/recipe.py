@@ -1,10 +1,11 @@
 """A recipe's YAML and command line: read, checked, and turned into a run with an output folder."""
 
+import contextlib
 import difflib
 import inspect
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -227,11 +228,9 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     run = Run(
         hparams, options, folder, archive_folder, path, anchored(text, Path.cwd()), script_path, tries, keeps_trial
     )
-    _check_job(run, job)
-    try:
+    with _of_yaml(path):
         RunSettings.checked(hparams)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    _check_job(run, job)
     if job == "evaluate" and run.trainable and not ((tries or folder) / RUN_RECORD).is_file():
         raise no_run(tries or folder)
     with user_errors("processes cannot work in parallel", ValueError, advice=": see --distributed_backend"):
@@ -310,6 +309,10 @@ def _check_job(run: Run, job: str) -> None:
                 f"{run.yaml}: {name} is {_named(given[name])}, expected {kind.__name__}: give "
                 f"{name}: !new:{kind.__module__}.{kind.__name__}"
             )
+    for name in ("method", "classifier"):
+        if (kind := getattr(unwrap(hparams.get(name)), "Settings", None)) is not None:
+            with _of_yaml(run.yaml):
+                kind.checked(getattr(hparams[name], "keywords", {}))
     if job == "interpreter" and "method" in hparams and not run.trainable:
         raise UserError(
             f"{run.yaml}: the method {unwrap(run['method']).__name__} has nothing to train; "
@@ -324,11 +327,19 @@ def _check_job(run: Run, job: str) -> None:
     referred = set(re.findall(r"<\s*([^<>\[\]\s]+)", compose(run.yaml, complete=False)))
     stray = [name for name in hparams if name not in KNOWN and name not in referred]
     missing = [name for name in needed if name not in hparams]
+    missing += [name for name in ("data_folder", "classifier_folder") if hparams.get(name, "") is None]
     if "training" in hparams:
         stray += [f"training.{name}" for name in within if name not in TRAINING]
         missing += [f"training.{name}" for name in TRAINING if name not in within]
     if missing:
         raise _missing(missing, stray)
+    if {*TRAINED} <= {*needed}:
+        if within["epoch_counter"].limit != hparams["number_of_epochs"]:
+            raise UserError(f"{run.yaml}: training.epoch_counter.limit is no number_of_epochs: set that alone")
+        if not isinstance(getattr(within["train_logger"], "save_file", ""), str):
+            raise UserError(f"{run.yaml}: training.train_logger.save_file is null, expected a path")
+        # Its parameters come later: one is enough to see what it takes.
+        build("training.optimizer", within["optimizer"], [torch.nn.Parameter(torch.zeros(1))])
     if stray:
         names = [*sorted(KNOWN | referred), *(f"training.{name}" for name in TRAINING)]
         close = difflib.get_close_matches(stray[0], names, n=3)
@@ -337,6 +348,15 @@ def _check_job(run: Run, job: str) -> None:
             f"{run.yaml}: {stray[0]!r} is not a known key and is not used in the YAML: {advice} or remove it "
             "(recipes/README.md lists the keys)"
         )
+
+
+@contextlib.contextmanager
+def _of_yaml(path: Path) -> Iterator[None]:
+    """Put the path of a YAML in front of the errors of the block."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _makes(factory: Any, kind: type) -> bool:

@@ -39,8 +39,10 @@ def answer(script: str | None, argv: Sequence[str]) -> str | None:
         If nothing of that name has settings; for a YAML that cannot be put together.
     """
     if "--list_settings" in argv:
-        place = list(argv).index("--list_settings")
-        return settings_text(argv[place + 1] if place + 1 < len(argv) else "")
+        words = list(argv)[list(argv).index("--list_settings") + 1 :]
+        if len(words) > 1 and not words[1].startswith("-"):
+            raise UserError(f"--list_settings takes one name, and got {words[1]!r}, too: leave it out")
+        return settings_text(words[0] if words else "")
     if "--help" in argv or "-h" in argv:
         yaml = None if argv[0].startswith("-") else argv[0]
         return "\n\n".join([_usage(script), *([_keys(yaml)] if yaml else _yamls(script)), _options()])

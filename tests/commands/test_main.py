@@ -30,3 +30,32 @@ def test_every_script_and_recipe_starts_without_waiting_for_libraries():
     assert done.returncode == 0, done.stderr
     assert set(modules) <= set(done.stdout.split())
     assert not set(SLOW_TO_IMPORT) & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["run", "sound.wav", "--out", "a\0b"], "out is 'a\\x00b', with a character that no option takes"),
+        (["run\0", "sound.wav", "--out", "b"], "paths is 'run\\x00', with a character that no option takes"),
+        (["run", "sound.wav", "--out", "b", "--device", "meta"], "device 'meta' cannot be used"),
+        (["--list_settings", "amt", "sound.wav"], "--list_settings takes one name, and got 'sound.wav', too"),
+        (["--list_settings", "x" * 100_000], "--list_settings is 'xxx"),
+    ],
+    ids=range(5),
+)
+def test_what_no_command_line_can_hold(line, words):
+    outcome = tiny.call(main.interpret, line)
+    assert outcome.code == 2
+    assert words in outcome.line
+    assert len(outcome.line) < 1100
+
+
+def test_the_home_folder_is_expanded_in_every_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for command, line in (
+        (main.interpret, ["~/run", "sound.wav", "--out=~/x"]),
+        (main.import_classifier, ["~/run", "--out=~/x"]),
+        (main.results_table, ["~/run"]),
+        (main.results_table, ["name=~/run"]),
+    ):
+        assert f"{tmp_path}/run" in tiny.call(command, line).line

@@ -70,7 +70,7 @@ MAY_IMPORT = {
     "names": set(),
     "errors": {"names"},
     "exports": set(),
-    "command_line": {"errors"},
+    "command_line": {"errors", "names"},
     "files": {"errors", "reading"},
     "settings": {"errors"},
     "safe_yaml": {"errors"},

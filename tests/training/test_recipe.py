@@ -371,10 +371,48 @@ def test_what_cannot_be_augmented_with(tiny_esc50, tmp_path):
         ({"training.optimiser.lr": 0.1}, ["--training.optimiser: ", "did you mean training.optimizer?"]),
         ({"frontend.hop": 3}, ["FrontendSettings", "hop"]),
         ({"augmentation.mixup_alpha": -1}, ["mixup_alpha is -1"]),
+        # A section is overridden by something that is none.
+        ({"frontend": "text"}, ["--frontend is 'text', expected settings: give --frontend.KEY VALUE"]),
+        ({"augmentation": [1, 2]}, ["--augmentation is [1, 2], expected settings"]),
+        ({"training": 3}, ["--training is 3, expected settings"]),
+        ({"training.optimizer": True}, ["--training.optimizer is True, expected settings"]),
+        ({"frontend": "null"}, ["frontend is None, expected FrontendSettings: give frontend: !new:"]),
+        ({"classifier": "null"}, ["classifier is None, expected a kind of Classifier: give classifier: !name:"]),
+        ({"prepare": "null"}, ["prepare is None, expected a class or function"]),
+        ({"training.optimizer": "null"}, ["training.optimizer is None, expected a kind of Optimizer"]),
+        ({"training.epoch_counter": "null"}, ["training.epoch_counter is None, expected EpochCounter"]),
+        ({"training.checkpointer": "null"}, ["training.checkpointer is None, expected Checkpointer"]),
+        ({"training.train_logger": "null"}, ["training.train_logger is None, expected TrainLogger"]),
+        ({"classifier": "!name:os.path.join"}, ["classifier is posixpath.join, expected a kind of Classifier"]),
+        ({"training.optimizer": "!name:os.path.join"}, ["training.optimizer is posixpath.join, expected a kind of"]),
+        (
+            {"training.train_logger": "!new:collections.Counter"},
+            ["train_logger is Counter(), expected TrainLogger"],
+        ),
+        ({"seed.more": 3}, ["--seed.more: seed of ", "is 1234, which has no keys: give --seed VALUE"]),
+        # Values that no network or optimiser has.
+        ({"classifier.channels": [0]}, ["channels is"]),
+        ({"classifier.channels": [[4], [4]]}, ["channels is"]),
+        ({"classifier.n_mels": 0}, ["n_mels is 0, expected a whole number >= 1"]),
+        ({"training.optimizer.betas": [2, 2]}, ["training.optimizer refuses its settings", "Invalid beta"]),
+        ({"training.optimizer.betas": 0}, ["training.optimizer refuses its settings"]),
+        ({"training.train_logger.save_file": "null"}, ["training.train_logger.save_file is null, expected a path"]),
+        ({"training.epoch_counter.limit": 7}, ["training.epoch_counter.limit is no number_of_epochs"]),
+        ({"seed": ".nan"}, ["seed is nan, expected a whole number >= 0"]),
+        ({"seed": -1}, ["seed"]),
+        ({"seed": "[" * 3000}, ["--seed: nested deeper than 64 levels"]),
+        ({"selection_key": "[loss]"}, ["selection_key is ", "expected text"]),
+        ({"data_folder": "null"}, ["the YAML has no 'data_folder'"]),
+        ({"data_folder": "a\0b"}, ["data_folder is 'a\\x00b', expected a path"]),
+        ({"output_folder": "null"}, ["the YAML has no 'output_folder'"]),
+        ({"device": "meta"}, ["device 'meta' cannot be used", "--device cpu"]),
     ],
 )
 def test_an_override_that_cannot_be(tiny_esc50, out, settings, words):
-    refuse(tiny.run("classifier", tiny_esc50, out, **settings), *words)
+    line = tiny.arguments("classifier", tiny_esc50, out)
+    for name, value in settings.items():
+        line += [f"--{name}"] if value is None else [f"--{name}", str(value)]
+    refuse(tiny.call(runner.main, "classifier", None, line), *words)
     assert not (out / "classifier").exists()
     assert tiny.leftovers(out.parent) == []
 
@@ -383,11 +421,17 @@ def test_an_override_that_cannot_be(tiny_esc50, out, settings, words):
     ("settings", "words"),
     [
         ({"method.codebook_size": 2}, ["2 keys", "3 classes", "raise codebook_size"]),
-        ({"method.codebook_size": "many"}, ["piq: codebook_size is 'many', expected a whole number >= 1"]),
+        ({"method.codebook_size": "many"}, ["piq.yaml: codebook_size is 'many', expected a whole number >= 1"]),
         ({"method": "{network: deep}"}, ["network is 'deep', expected one of compact, published, vit, focalnet"]),
         ({"method": "{chanels: 8}"}, ["PIQ", "'chanels'", "did you mean channels"]),
         ({"codebook_size": 12}, ["--codebook_size: ", "did you mean method.codebook_size?"]),
         ({"method.apply": "loud"}, ["apply is 'loud'"]),
+        ({"method": "[8]"}, ["--method is [8], expected settings"]),
+        ({"method": "!name:collections.Counter"}, ["method is collections.Counter, expected a kind of Interpreter"]),
+        ({"method.channels": 0}, ["channels is 0, expected a whole number >= 1"]),
+        ({"method.decoder_channels": [0]}, ["decoder_channels is"]),
+        ({"noise": "loud"}, ["noise is 'loud', expected a class or function"]),
+        ({"classifier_folder": "null"}, ["the YAML has no 'classifier_folder'"]),
     ],
 )
 def test_a_setting_that_the_method_refuses(tiny_esc50, tiny_classifier_folder, out, settings, words):

@@ -29,6 +29,8 @@ def test_the_settings_of_everything_that_has_some(key, name):
 def test_settings_of_what_has_none():
     with pytest.raises(UserError, match=r"'compct', expected one of .*compact, conv2d.* \(did you mean compact\?\)"):
         answer(SCRIPT, ["--list_settings", "compct"])
+    with pytest.raises(UserError, match="--list_settings takes one name, and got 'stray', too"):
+        answer(SCRIPT, ["--list_settings", "compact", "stray"])
     with pytest.raises(UserError, match="--list_settings is '', expected one of"):
         answer(SCRIPT, ["--list_settings"])
 
