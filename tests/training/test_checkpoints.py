@@ -288,7 +288,7 @@ def test_within_an_epoch_the_step_decides(tmp_path):
     assert {one.path for one in saver.find_checkpoints()} == {expected[2], expected[4]}
 
 
-def test_what_a_killed_process_left_among_the_checkpoints_is_removed(job, monkeypatch):
+def test_what_a_killed_process_left_among_the_checkpoints_is_removed(classifier_job, monkeypatch):
     """A checkpoint that a better one had replaced, and one that was being written; and lines of an epoch done again."""
 
     def stop(self, batch, fit_batch=ResumableBrain.fit_batch):
@@ -298,8 +298,8 @@ def test_what_a_killed_process_left_among_the_checkpoints_is_removed(job, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(ResumableBrain, "fit_batch", stop)
-        assert job.run().code == 130
-    save = job.folder / "save"
+        assert classifier_job.run().code == 130
+    save = classifier_job.folder / "save"
     newest = max(save.iterdir(), key=lambda path: path.name)
     superseded = shutil.copytree(newest, save / "CKPT+2000-01-01+00-00-00+00")
     meta = yaml.safe_load((newest / "CKPT.yaml").read_text())
@@ -308,16 +308,16 @@ def test_what_a_killed_process_left_among_the_checkpoints_is_removed(job, monkey
     (superseded / "CKPT.yaml").write_text(text)
     shutil.copytree(newest, save / "partial+CKPT+2000-01-01+00-00-00+01")
     backup = shutil.copytree(superseded, save / "CKPT+backup")
-    log = job.folder / "train_log.txt"
+    log = classifier_job.folder / "train_log.txt"
     whole = log.read_text()
     log.write_text(f"{whole}{whole.splitlines()[-1].replace('epoch: 2', 'epoch: 3')}\nepoch: 4, lr: 1.0e-")
-    assert job.run().code == 0
-    assert tiny.log_epochs(job.folder) == [1, 2, 3]
+    assert classifier_job.run().code == 0
+    assert tiny.log_epochs(classifier_job.folder) == [1, 2, 3]
     assert not superseded.exists()
     assert backup.exists()  # of the user
-    assert tiny.leftovers(job.folder) == []
-    assert len(checkpoints(job.folder)) <= 3
-    tiny.assert_same_run(job.folder, job.reference)
+    assert tiny.leftovers(classifier_job.folder) == []
+    assert len(checkpoints(classifier_job.folder)) <= 3
+    tiny.assert_same_run(classifier_job.folder, job.reference)
 
 
 # ---- Finished ----

@@ -142,14 +142,11 @@ def test_a_record_from_before_data_had_an_identity_counts(piq_job):
 
 def test_a_training_that_failed_keeps_its_folder_from_no_other(job):
     """Nothing was trained: another rate, another batch size and another network may follow."""
-    failed = job.run(lr=1e30)
+    network = {"method__channels": 4} if job.name == "interpreter" else {"classifier.channels": [2, 2, 2, 2]}
+    failed = job.run(lr=1e30, batch_size=3, **network)
     assert "lower lr" in failed.line
     assert (job.folder / "run.json").is_file()
-    network = {"method__channels": 4} if job.name == "interpreter" else {"classifier.channels": [2, 2, 2, 2]}
-    again = job.run(lr=1e30, batch_size=3, **network)
-    assert "lower lr" in again.line
-    assert job.run().code == 0
-    tiny.assert_same_run(job.folder, job.reference)
+    assert job.run(number_of_epochs=1).code == 0
     assert "holds a run with another lr" in job.run(lr=0.5).line
 
 
