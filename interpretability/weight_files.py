@@ -98,18 +98,15 @@ def read_tensors(path: str | Path) -> Any:
         with user_errors(f"{path}: damaged or cut off", advice="; copy it again"):
             return safetensors.torch.load_file(path)
     names = _Globals.of(path, kind)
-    if names.dangerous:
-        raise UserError(f"{path}: not opened: it calls {shown(names.dangerous[0])}, which no file of weights needs")
+    names.refuse_dangerous(path)
     stand_ins = [(_stand_in(name), name) for name in sorted(names.all)]
     try:
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for files that it did not write
-        if not names.foreign:
-            raise UserError(f"{path}: not a weights file: damaged ({type(error).__name__}); copy it again") from error
-        what = f"holds objects of {_listed(names.foreign)} beside tensors"
-        raise UserError(f"{path}: {what}, and cannot be opened without running code; {CONVERT}") from error
+        names.refuse_foreign(path)
+        raise UserError(f"{path}: not a weights file: damaged ({type(error).__name__}); copy it again") from error
     if "_modules" in getattr(content, "__dict__", ()):
         raise UserError(f"{path}: a whole module saved by pickle ({_listed(names.foreign)}), which is code; {CONVERT}")
     _refuse_bombs(content, path)
@@ -131,6 +128,22 @@ def states_in(content: Any) -> dict[str, dict[str, Tensor]]:
                 inner = {f"{name}.{deeper}": value for deeper, value in content[name].items() if deeper in WRAPPERS}
             states |= {place: dict(value) for place, value in inner.items() if _is_state(value)}
     return states
+
+
+def check_plain(path: str | Path) -> None:
+    """Refuse a file that holds more than names and tensors: for libraries that open it themselves.
+
+    Raises
+    ------
+    MissingError, UserError
+        As :func:`read_tensors`.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if kind != "safetensors":
+        names = _Globals.of(path, kind)
+        names.refuse_dangerous(path)
+        names.refuse_foreign(path)
 
 
 def file_size(path: str | Path) -> FileSize:
@@ -220,6 +233,17 @@ class _Globals:
     def dangerous(self) -> list[str]:
         """Those that a file of weights never needs."""
         return sorted(name for name in self.all if name.startswith(_DANGEROUS))
+
+    def refuse_dangerous(self, path: Path) -> None:
+        """Refuse a file that names what a file of weights never needs (:class:`UserError`)."""
+        if self.dangerous:
+            raise UserError(f"{path}: not opened: it calls {shown(self.dangerous[0])}, which no file of weights needs")
+
+    def refuse_foreign(self, path: Path) -> None:
+        """Refuse a file that names more than a state_dict has (:class:`UserError`)."""
+        if self.foreign:
+            what = f"holds objects of {_listed(self.foreign)} beside tensors"
+            raise UserError(f"{path}: {what}, and cannot be opened without running code; {CONVERT}")
 
     @property
     def foreign(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,13 @@ from interpretability.classifiers.check import SHORT, noise
 from interpretability.classifiers.extractors import EXTRACTORS, Extractor
 from interpretability.classifiers.families import family_of
 from interpretability.classifiers.hooks import in_evaluation
-from interpretability.classifiers.importing import make_configuration, quiet_transformers
+from interpretability.classifiers.importing import bounded_loading, make_configuration, misfits, quiet_transformers
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
-from interpretability.errors import MissingError, UserError, user_errors
+from interpretability.errors import MissingError, UserError, placed, user_errors
 from interpretability.files import expanded
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
+from interpretability.weights import check_finite
 
 #: What a configuration holds besides the architecture: class list, files, kinds of output.
 NOT_ARCHITECTURE = {
@@ -170,16 +171,21 @@ class HuggingFaceClassifier(WaveformClassifier):
         advice = f"; give a folder with {files}, or a name on the hub"
         absent = user_errors(f"{source}: no {wanted}", OSError, advice=advice, kind=MissingError)
         # Damaged weights, odd settings and missing packages have no common type.
-        with user_errors(f"{source}: cannot be loaded by transformers", whole=True), absent, quiet_transformers():
+        foreign = user_errors(f"{source}: cannot be loaded by transformers", whole=True)
+        with foreign, absent, quiet_transformers(), bounded_loading(place):
             # By default Transformers asks at the terminal whether it may run code in the folder.
             safe = {"trust_remote_code": False}
             options = {"attn_implementation": "eager", "dtype": torch.float32, "output_loading_info": True}
+            options["ignore_mismatched_sizes"] = True  # they are refused below, with both sizes
             model, report = AutoModelForAudioClassification.from_pretrained(place, **options, **safe)
             extractor = AutoFeatureExtractor.from_pretrained(place, **safe).to_dict()
         config = model.config
         refuse_regression(config.problem_type, str(source))
         if report["mismatched_keys"]:
-            _refuse_weights(source, report["mismatched_keys"])
+            _refuse_weights(source, report)
+        names = [name for name, _ in model.named_buffers()]
+        trained = {name: value for name, value in model.state_dict().items() if name not in report["missing_keys"]}
+        check_finite(trained.items(), source, names)
         if labels is None:
             if sorted(config.id2label) != list(range(config.num_labels)):
                 raise UserError(
@@ -202,12 +208,13 @@ class HuggingFaceClassifier(WaveformClassifier):
         rate = described.get("sampling_rate", known.get("sampling_rate", 16000))
         settings = {"config": known_settings(config.to_diff_dict()), "extractor": described}
         settings |= {"layers": layers, "scale": scale, "thresholds": thresholds}
-        classifier = cls(labels, frontend_for(rate, level, resampling), task, model=model, **settings)
+        with placed(source):
+            classifier = cls(labels, frontend_for(rate, level, resampling), task, model=model, **settings)
         missing = set(map(str, report["missing_keys"]))
         if missing:
             idle = classifier.idle_parameters()
             if missing - idle.keys():
-                _refuse_weights(source, missing - idle.keys())
+                _refuse_weights(source, {**report, "missing_keys": missing - idle.keys()})
             for name in missing:  # random until here, and never used
                 idle[name].data.zero_()
         return classifier
@@ -304,11 +311,10 @@ def refuse_regression(problem_type: str | None, source: str) -> None:
         )
 
 
-def _refuse_weights(source: str | Path, names: Iterable) -> NoReturn:
-    names = sorted(map(str, names))
+def _refuse_weights(source: str | Path, report: Mapping[str, Any]) -> NoReturn:
     raise UserError(
-        f"{source}: {len(names)} weights are missing or of another size ({', '.join(names[:3])}): "
-        "expected a model that was trained to classify, with its head"
+        f"{source}: weights are missing or of another size: {misfits(report)}; expected a model that was trained to "
+        "classify, with its head"
     )
 
 

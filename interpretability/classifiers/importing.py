@@ -11,7 +11,7 @@ from torch import nn
 from interpretability.budget import within
 from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.reading import read_object
-from interpretability.weight_files import FileSize, file_size
+from interpretability.weight_files import FileSize, check_plain, file_size
 
 #: Parts of SpeechBrain with networks that fetch models when they are built, some of them with code.
 FETCHING = ("huggingface", "fairseq", "beats", "discrete", "integrations", "inference")
@@ -96,6 +96,8 @@ def bounded_loading(place: str | Path) -> Iterator[None]:
             f"{folder} holds an adapter alone (LoRA), not a model: merge it into its base model first "
             "(in PEFT: model.merge_and_unload().save_pretrained(FOLDER))"
         )
+    for file in files:
+        check_plain(file)
     size = sum(map(file_size, files), FileSize(0, 0)) if files else None
     with within(size, str(folder / SETTINGS_FILES[0])):
         yield

@@ -402,7 +402,7 @@ def spoiled(folder, to, name="config.json", **settings):
         ("config.json", {"id2label": {"0": "a", "2": "b", "5": "c"}}, r"indices \[0, 2, 5\], expected 0 to 2"),
         ("config.json", {"hidden_size": "wide"}, "cannot be loaded by transformers .*'hidden_size'"),
         ("preprocessor_config.json", {"sampling_rate": "fast"}, "sampling rate is 'fast'"),
-        ("preprocessor_config.json", {"num_mel_bins": None}, "ASTFeatureExtractor"),
+        ("preprocessor_config.json", {"num_mel_bins": None}, "num_mel_bins is None, expected a whole number"),
     ],
 )
 def test_odd_settings_in_a_folder_are_said_in_one_line(folders, tmp_path, name, settings, message):
@@ -424,17 +424,70 @@ def test_damaged_weights_are_said_in_one_line_and_run_nothing(folders, tmp_path)
     folder = shutil.copytree(folders["wav2vec2"], tmp_path / "damaged")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match="cannot be loaded by transformers"):
+    with pytest.raises(UserError, match=r"model\.safetensors: .* damaged"):
         HuggingFaceClassifier.from_pretrained(folder)
     weights.unlink()
     payload = Payload()
     payload.path = tmp_path / "was_run"
     torch.save({"weight": payload}, folder / "pytorch_model.bin")
-    with pytest.raises(UserError, match="cannot be loaded by transformers"):
+    with pytest.raises(UserError, match=r"not opened: it calls 'io\.open'"):
         HuggingFaceClassifier.from_pretrained(folder)
     assert not payload.path.exists()
     with pytest.raises(UserError, match=r"config\.json is a file: give the folder"):
         HuggingFaceClassifier.from_pretrained(folder / "config.json")
+
+
+#: What becomes of a folder, and what the line says: the files of people who copy models.
+UNFIT = {
+    "a Git LFS pointer": (
+        lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid x\n"),
+        r"model\.safetensors: a Git LFS pointer in place of the weights: run `git lfs pull`",
+    ),
+    "an adapter alone": (
+        lambda folder: (folder / "model.safetensors").rename(folder / "adapter_model.safetensors"),
+        r"holds an adapter alone \(LoRA\), not a model: merge it into its base model first",
+    ),
+    "another head": (
+        lambda folder: edit(
+            folder, id2label={str(i): str(i) for i in range(5)}, label2id={str(i): i for i in range(5)}
+        ),
+        r"'classifier\.weight' is \[3, 8\] in the file and \[5, 8\] here",
+    ),
+    "NaN": (lambda folder: spoil(folder, torch.nan), r"the weight 'classifier\.bias' holds NaN or infinite values"),
+    "infinity": (lambda folder: spoil(folder, torch.inf), r"the weight 'classifier\.bias' holds NaN or infinite"),
+    "many layers": (
+        lambda folder: edit(folder, num_hidden_layers=10**9),
+        "larger than the weights beside it",
+    ),
+    "wide layers": (lambda folder: edit(folder, hidden_size=10**9), "larger than the weights beside it"),
+    "wide convolutions": (lambda folder: edit(folder, conv_dim=[10**6] * 7), "a network larger than the weights"),
+    "a nested configuration": (lambda folder: (folder / "config.json").write_text("[" * 10**5), "nested deeper"),
+    "a list": (lambda folder: (folder / "config.json").write_text("[]"), r"expected a JSON object, got \[\]"),
+    "another encoding": (lambda folder: (folder / "config.json").write_bytes(b'{"a": "\xe9"}'), "not text in UTF-8"),
+    "a rate": (
+        lambda folder: edit(folder, "preprocessor_config.json", sampling_rate=10**12),
+        "sampling_rate is 1000000000000|the sampling rate is|sample_rate is",
+    ),
+}
+
+
+def edit(folder, name="config.json", **settings):
+    (folder / name).write_text(json.dumps({**json.loads((folder / name).read_text()), **settings}))
+
+
+def spoil(folder, value):
+    state = safetensors.torch.load_file(folder / "model.safetensors")
+    state["classifier.bias"][0] = value
+    safetensors.torch.save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(("change", "words"), UNFIT.values(), ids=UNFIT)
+def test_what_does_not_fit_in_a_folder_is_one_line_before_it_is_built(folders, tmp_path, change, words):
+    folder = shutil.copytree(folders["wav2vec2"], tmp_path / "unfit")
+    change(folder)
+    with pytest.raises(UserError, match=words) as caught:
+        HuggingFaceClassifier.from_pretrained(folder)
+    assert str(folder) in str(caught.value)
 
 
 def test_weights_in_a_file_of_torch(folders, tmp_path):
@@ -521,8 +574,11 @@ def test_heads_that_predict_a_quantity_or_one_event(tmp_path, settings, task, wo
     ("absent", "words"),
     [
         (["wav2vec2.masked_spec_embed"], ""),  # of training alone
-        (["classifier.weight", "wav2vec2.masked_spec_embed"], r"1 weights are missing or of another size \(classifier"),
-        (["wav2vec2.encoder.layers.0.layer_norm.bias"], "1 weights are missing"),
+        (
+            ["classifier.weight", "wav2vec2.masked_spec_embed"],
+            r"1 missing \('classifier\.weight'\)",
+        ),
+        (["wav2vec2.encoder.layers.0.layer_norm.bias"], "1 missing"),
     ],
 )
 def test_only_weights_that_answers_depend_on_have_to_be_there(tmp_path, absent, words):
