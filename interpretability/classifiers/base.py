@@ -522,9 +522,7 @@ class Classifier(nn.Module):
         return self.labels.index(label)
 
     def _near(self, text: str) -> str:
-        """Say which classes there are: all of a few, and else those whose names are nearest to a text."""
-        if len(self.labels) <= FEW_CLASSES:
-            return f"this classifier has {', '.join(self.labels)}"
+        """Say which classes there are: those whose names are nearest to a text, and all if they are few."""
         plain: dict[str, str] = {}
         for label in self.labels:
             plain.setdefault(label.lower(), label)
@@ -532,6 +530,8 @@ class Classifier(nn.Module):
         close = difflib.get_close_matches(wanted, plain, 3, 0.6)
         close += [name for name in plain if wanted and wanted in name and name not in close][: 5 - len(close)]
         hint = f"did you mean {' or '.join(repr(plain[name]) for name in close)}? " if close else ""
+        if len(self.labels) <= FEW_CLASSES:
+            return f"{hint}this classifier has {', '.join(self.labels)}"
         return (
             f"{hint}this classifier has {len(self.labels)} classes, 0 to {len(self.labels) - 1}, from "
             f"{self.labels[0]!r} to {self.labels[-1]!r}; tools/interpret.py --list_classes lists them all"

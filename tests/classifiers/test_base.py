@@ -231,6 +231,8 @@ def test_ties_go_to_the_lowest_index():
 
 def test_targets_by_name_and_index(classifier):
     assert classifier.target_index("dog") == classifier.target_index(1) == classifier.target_index("1") == 1
+    with pytest.raises(UserError, match=r"no class 'Dog': did you mean 'dog'\? this classifier has cat, dog, rain"):
+        classifier.target_index("Dog")
     for bad in ("wolf", 3, -1, "-1", "²", "1.0"):
         with pytest.raises(UserError, match="cat, dog, rain"):
             classifier.target_index(bad)
