@@ -317,7 +317,7 @@ def test_what_a_killed_process_left_among_the_checkpoints_is_removed(classifier_
     assert backup.exists()  # of the user
     assert tiny.leftovers(classifier_job.folder) == []
     assert len(checkpoints(classifier_job.folder)) <= 3
-    tiny.assert_same_run(classifier_job.folder, job.reference)
+    tiny.assert_same_run(classifier_job.folder, classifier_job.reference)
 
 
 # ---- Finished ----
