@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from interpretability.files import write_text
 from interpretability.methods.baselines import matched_baselines
 from interpretability.reading import read_text
 from interpretability.report.summary import read_summary
-from interpretability.report.tables import MISSING, caption, markdown_table, notes_list, section, titled
+from interpretability.report.tables import MISSING, caption, markdown_table, notes_list, section, short_section, titled
 
 SUMMARY = Path("evaluation") / "summary.json"
 #: Of the last table, by which a document of this command is known.
@@ -219,7 +221,7 @@ def _short(value: Any, limit: int = 40) -> str:
 
 
 def results_table(options: argparse.Namespace) -> None:
-    """Print, and write if asked to, the document of several runs.
+    """Print, and write if asked to, the document of several runs; on a terminal too narrow for it, what matters most.
 
     Raises
     ------
@@ -232,6 +234,14 @@ def results_table(options: argparse.Namespace) -> None:
     measured = [read_run(text) for text in options.runs]
     check_comparable(measured, options.any_classifier)
     text = document(measured, options.any_classifier)
-    print(text)
+    too_wide = max(map(len, text.splitlines())) > shutil.get_terminal_size().columns
+    if too_wide and sys.stdout.isatty():
+        for place in measured[0].summary["places"]:
+            print(short_section(place, _rows(measured, place, baselines=not options.any_classifier)))
+        print(
+            f"All metrics, with intervals: {out}" if out else "All metrics, with intervals, go into a file: --out FILE"
+        )
+    else:
+        print(text)
     if out is not None:
         write_text(out, text)

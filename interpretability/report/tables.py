@@ -5,6 +5,7 @@ The summary of an evaluation (``summary.json``) holds one for each place and row
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from interpretability.metrics.suite import LOCALISATION, METRICS, metric_info
 #: The places of measurement in words.
 PLACES = {"spectrogram": "masked spectrogram", "waveform": "masked sound, analysed again (what is heard)"}
 #: Columns of the short table; those without a value are left out.
-SHORT_METRICS = ("fid_in", "ad", "ai", "kept_area", "energy_precision")
+SHORT_METRICS = ("fid_in", "ff", "ad", "ai", "kept_area", "energy_precision")
 #: Width of a terminal, in characters.
 TERMINAL_WIDTH = 80
 
@@ -191,30 +192,43 @@ def short_table(summary: Mapping[str, Any]) -> str:
     Parameters
     ----------
     summary : mapping
-        Of an evaluation, as in its ``summary.json``.
+        Of an evaluation, as in its ``summary.json``. Without baselines of the same area, every row is shown.
+    """
+    names = [next(iter(next(iter(summary["places"].values())))), *summary["companions"]]
+    return "\n".join(
+        short_section(place, [(name, rows[name]) for name in (names if summary["companions"] else rows)])
+        for place, rows in summary["places"].items()
+    )
+
+
+def short_section(place: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """Return the means of one place that matter most, for the terminal.
+
+    Parameters
+    ----------
+    place : str
+    rows : sequence of (str, summary)
 
     Returns
     -------
     str
-        For each place a table of plain text, at most 80 characters wide. The columns are Fid-In, AD, AI, kept area and,
-        where the truth is known, energy precision. Without baselines of the same area, every row is shown.
+        A title, and a table of plain text, at most 80 characters wide. The columns are Fid-In, FF, AD, AI, kept area
+        and, where the truth is known, energy precision.
     """
-    parts = []
-    for place, rows in summary["places"].items():
-        first = next(iter(rows))
-        shown = {name: rows[name] for name in (first, *summary["companions"])} if summary["companions"] else rows
-        names = [name for name in SHORT_METRICS if any(_is_defined(row.get(name)) for row in shown.values())]
-        table = [["", *(_head(metric_info(name)) for name in names)]]
-        table += [[method, *(_cell(name, row, with_interval=False) for name in names)] for method, row in shown.items()]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        widths[0] = min(widths[0], TERMINAL_WIDTH - sum(width + 2 for width in widths[1:]))
-        parts.append(f"Means over {rows[first]['clips']} clips, {PLACES.get(place, place)}:")
-        for method, *cells in table:
-            label = method if len(method) <= widths[0] else f"{method[: widths[0] - 1]}…"
-            numbers = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-            parts.append("  ".join([f"{label:<{widths[0]}}", *numbers]).rstrip())
-        parts.append("")
-    return "\n".join(parts)
+    names = [name for name in SHORT_METRICS if any(_is_defined(row.get(name)) for _, row in rows)]
+    # A long head goes on two lines.
+    heads = [_head(metric_info(name)) for name in names]
+    split = [re.split(r" (?=\S+(?: [↑↓])?$)", head, maxsplit=1) if len(head) > 10 else ["", head] for head in heads]
+    table = [["", *line] for line in zip(*split, strict=True) if any(line)]
+    table += [[method, *(_cell(name, row, with_interval=False) for name in names)] for method, row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths[0] = min(widths[0], TERMINAL_WIDTH - sum(width + 2 for width in widths[1:]))
+    lines = [f"Means over {rows[0][1]['clips']} clips, {PLACES.get(place, place)}:"]
+    for method, *cells in table:
+        label = method if len(method) <= widths[0] else f"{method[: widths[0] - 1]}…"
+        numbers = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append("  ".join([f"{label:<{widths[0]}}", *numbers]).rstrip())
+    return "\n".join([*lines, ""])
 
 
 def clip_table(measured: Mapping[str, Mapping[str, float | None]]) -> str:

@@ -4,6 +4,7 @@ import logging
 import math
 import random
 import re
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
@@ -131,13 +132,15 @@ class ResumableBrain(sb.Brain):
     steps_per_epoch = 1
     # The progress bar of the whole training; a Brain that only measures has none.
     _bar = tqdm(disable=True)
+    _announces_epochs = False
     # Sums and counts of the first part of an epoch, from a checkpoint in its middle.
     _carried: Mapping[str, list[float]] = MappingProxyType({})
 
     def fit(self, epoch_counter, train_set, valid_set, progressbar=None, loggers=(), **kwargs):
         """See :meth:`speechbrain.Brain.fit`; ``loggers``: SpeechBrain's, for each epoch's statistics.
 
-        One progress bar, on a terminal, shows the whole training with an estimate of the time left.
+        One progress bar, on a terminal, shows the whole training with an estimate of the time left; elsewhere each
+        epoch gets a line.
 
         Raises
         ------
@@ -149,20 +152,23 @@ class ResumableBrain(sb.Brain):
         self._loggers = loggers
         self.hparams.stopwatch.start()
         wanted = not self.noprogressbar if progressbar is None else progressbar
+        wanted = wanted and sb.utils.distributed.if_main_process()
         self._batches_per_epoch = self.steps_per_epoch + len(valid_set)
         with tqdm(
             total=self.hparams.number_of_epochs * self._batches_per_epoch,
             desc=f"training {self.TRAINS}",
             bar_format="{desc} |{bar:20}| {percentage:3.0f} % [{elapsed}<{remaining}{postfix}]",
             # None: on anything but a terminal.
-            disable=None if wanted and sb.utils.distributed.if_main_process() else True,
+            disable=None if wanted else True,
         ) as self._bar:
+            self._announces_epochs = wanted and self._bar.disable
             super().fit(epoch_counter, train_set, valid_set, progressbar=False, **kwargs)
 
     def on_fit_start(self):
         """Resume, and remove what a killed process left; refuse fewer epochs than are already trained."""
         super().on_fit_start()
         done, asked = self._epoch_counter.current, self.hparams.number_of_epochs
+        self._begun = time.monotonic(), done
         if done > asked:
             raise UserError(
                 f"{self.checkpointer.checkpoints_dir} holds {done} epochs, number_of_epochs is {asked}: "
@@ -258,7 +264,12 @@ class ResumableBrain(sb.Brain):
                 f"epoch {epoch}: validation {selection.key} is {stats[selection.key]}; training has diverged: "
                 "lower lr, or look at the data"
             )
-        self._bar.set_postfix_str(f"validation {selection.key} {stats[selection.key]:.4g}")
+        reached = f"validation {selection.key} {stats[selection.key]:.4g}"
+        self._bar.set_postfix_str(reached)
+        if self._announces_epochs:
+            epochs, (began, before) = self.hparams.number_of_epochs, self._begun
+            left = (time.monotonic() - began) / max(1, epoch - before) * (epochs - epoch)
+            print(f"epoch {epoch} of {epochs}: {reached}, about {tqdm.format_interval(left)} left", flush=True)
         where = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
         for log in self._loggers:
             # Every process calls it: SpeechBrain lets the main one write, and makes the others wait for it.

@@ -1,8 +1,10 @@
 """``tools/results_table.py``: comparable runs in one table, others refused in one line; baselines once; times."""
 
 import copy
+import io
 import json
 import shutil
+import sys
 
 import pytest
 import tiny
@@ -133,6 +135,33 @@ def test_methods_with_their_own_baselines_and_the_common_ones_once(make, tmp_pat
     head, _, rows = table_rows(text, "What each method took")
     assert list(rows["piq"].values()) == ["piq", "40", "36", "390", "8.4", "0.50", "c" * 12, "e" * 12]
     assert list(rows["L-MAC"].values()) == ["L-MAC", "20", "7", "62", "8.4", "0.60", "d" * 12, "e" * 12]
+
+
+@pytest.mark.parametrize("columns", [80, 1000])
+def test_a_terminal_gets_what_fits_and_the_file_everything(make, tmp_path, monkeypatch, columns):
+    runs = [str(make("a", summary_of())), f"L-MAC={make('b', summary_of('lmac'))}"]
+    whole = run(*runs).out
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert main.results_table([*runs, "--out", str(tmp_path / "table.md")]) == 0
+    text = sys.stdout.getvalue()
+    assert (tmp_path / "table.md").read_text("utf-8") + "\n" == whole
+    if columns == 1000:
+        assert text == whole
+        return
+    assert max(map(len, text.splitlines()[:-1])) <= 80
+    assert text.splitlines()[-1] == f"All metrics, with intervals: {tmp_path / 'table.md'}"
+    names = ["piq", "↳ energy, same area", "L-MAC", "↳ energy, same area", "M = 1", "energy top 20%"]
+    lines = text.splitlines()
+    starts = [position for position, line in enumerate(lines) if line.startswith("Means over 80 clips")]
+    assert len(starts) == 2
+    for start in starts:
+        assert [line.split("  ")[0] for line in lines[start + 2 : start + 8]] == names
 
 
 def test_heads_come_from_the_table_of_metrics(make):

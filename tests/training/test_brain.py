@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import sys
 
 import pytest
@@ -239,6 +240,15 @@ class TestDictionaryBrain:
         assert "epoch 1" not in lines[0]
         # Resumed: it starts in the middle.
         assert " 0 %" not in lines[0].split("epoch 2 of 2", 2)[2]
+
+    def test_without_a_terminal_each_epoch_is_a_line_with_the_time_left(self, tmp_path, capsys):
+        self.fit(tmp_path / "save", 1)
+        assert capsys.readouterr().out == ""
+        self.fit(tmp_path / "save", 3, noprogressbar=False)
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split(":")[0] for line in lines] == ["epoch 2 of 3", "epoch 3 of 3"]
+        assert re.fullmatch(r"epoch 2 of 3: validation loss [\d.]+, about 00:0\d left", lines[0])
+        assert lines[1].endswith(", about 00:00 left")
 
     def test_validation_finds_what_is_used(self, tmp_path):
         brain, network = self.fit(tmp_path / "save", 1)
