@@ -14,6 +14,7 @@ from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.folder import load_classifier, save_classifier
 from interpretability.classifiers.image import ImageClassifier
+from interpretability.classifiers.speechbrain import labels_of, load_labels
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import expanded
@@ -162,8 +163,8 @@ def import_published(
     paths, described = _places(model, paths or {}, None if source is None else expanded(source).resolve())
     files = _fetched(paths)
     encoder = CategoricalEncoder()
-    encoder.load(files["label_encoder"])
-    labels = [encoder.ind2lab[index] for index in sorted(encoder.ind2lab)]
+    load_labels(encoder, files["label_encoder"])
+    labels = labels_of(encoder, files["label_encoder"])
     chosen = {key: value for key, value in settings.items() if key not in (model.interpreter or {})}
     for_piq = {key: value for key, value in settings.items() if key not in chosen}
     chosen = {**model.settings, **chosen}

@@ -111,6 +111,29 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_written(published, t
     assert not (tmp_path / "ours").exists()
 
 
+#: How the file of a label encoder ends.
+EXTRAS = "================\n'starting_index' => 0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("__import__('os').system('touch MARK') => 0", "no labels of a CategoricalEncoder"),
+        (f"{'(' * 5000} => 0", "no labels of a CategoricalEncoder"),
+        ("'a' => x", "no labels of a CategoricalEncoder"),
+        (f"'a' => 0\n'b' => 2\n{EXTRAS}", "its label encoder has the indices .0, 2., expected 0 to 1"),
+        (EXTRAS, "has no label_encoder with labels"),
+    ],
+)
+def test_a_label_encoder_is_data_and_has_a_label_for_each_index(text, words, published, tmp_path):
+    folder, mark = published[0], tmp_path / "mark"
+    (folder / "label_encoder.txt").write_text(text.replace("MARK", str(mark)))
+    with pytest.raises(UserError, match=rf"label_encoder\.txt: {words}") as caught:
+        import_published("piq", tmp_path / "ours", source=folder, **SIZES)
+    assert "\n" not in str(caught.value)
+    assert not mark.exists()
+
+
 def test_a_missing_file_is_named(published, tmp_path):
     folder, _ = published
     (folder / "psi_model.ckpt").unlink()

@@ -186,7 +186,7 @@ class SpeechBrainClassifier(WaveformClassifier):
         loaded = _load_files(built["loadables"], files)
         _check_loaded(built["modules"], loaded, str(path))
         if labels is None:
-            labels = _labels(built.get("label_encoder"), folder)
+            labels = labels_of(built.get("label_encoder"), path)
         normalizer = built.get("audio_normalizer")
         rate = document.plain("sample_rate", getattr(normalizer, "sample_rate", DEFAULT_RATE))
         statistics = {
@@ -373,9 +373,7 @@ def _load_files(loadables: Mapping[str, Any], files: Mapping[str, Path]) -> list
             # Where SpeechBrain would only log what is missing; it knows the names of its older versions.
             load_state(loadable, {"": hook_on_loading_state_dict_checkpoint(read_weights(path))}, path)
         else:
-            with user_errors(f"{path}: no labels of a {type(loadable).__name__}", whole=True):
-                read_bytes(path, MAX_LABELS_BYTES)
-                loadable.load(path)
+            load_labels(loadable, path)
     return [loadable for loadable in loadables.values() if isinstance(loadable, nn.Module)]
 
 
@@ -411,11 +409,25 @@ def _has_weights(module: nn.Module) -> bool:
     return batch_statistics or any(True for _ in module.parameters(recurse=False))
 
 
-def _labels(encoder: Any, folder: Path) -> list[str]:
-    """Return the class names of a label encoder, in the order of the logits."""
+def load_labels(encoder: CategoricalEncoder, path: Path) -> None:
+    """Load a label encoder's file, which is data; a :class:`UserError` if it holds no labels with indices."""
+    with user_errors(f"{path}: no labels of a {type(encoder).__name__}", whole=True):
+        read_bytes(path, MAX_LABELS_BYTES)
+        encoder.load(path)
+
+
+def labels_of(encoder: Any, where: Path) -> list[str]:
+    """Return the class names of a label encoder, in the order of the logits.
+
+    Raises
+    ------
+    UserError
+        If there are none, or their indices leave some out.
+    """
     names = getattr(encoder, "ind2lab", None)
     if not names:
-        raise UserError(f"{folder / HYPERPARAMS}: has no label_encoder with labels: pass the class names as labels")
+        raise UserError(f"{where}: has no label_encoder with labels: pass the class names as labels")
     if sorted(names) != list(range(len(names))):
-        raise UserError(f"{folder}: its label encoder has indices {sorted(names)}, expected 0 to {len(names) - 1}")
+        known = shown(sorted(names))
+        raise UserError(f"{where}: its label encoder has the indices {known}, expected 0 to {len(names) - 1}")
     return [str(names[index]) for index in range(len(names))]

@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent
 
+from interpretability import safe_yaml
 from interpretability.classifiers.trust import FLAG
 from interpretability.errors import MissingError, UserError, shown
 from interpretability.methods.folder import CLASSIFIER, RUN_SUBFOLDER
@@ -20,11 +21,11 @@ from interpretability.training.tree import nodes, parse, tag_of
 
 ARCHIVED = "hyperparams.yaml"
 _MAX_BYTES = 2**20
-#: What the YAML of a run may name.
+#: What the YAML of a run may name. A ModuleClassifier would import what its settings name.
 _TRUSTED = re.compile(
     "|".join(
         (
-            r"!name:interpretability\.(classifiers|methods)\.\w+\.[A-Z]\w*(\.from_pretrained)?",
+            r"!name:interpretability\.(classifiers|methods)\.\w+\.(?!ModuleClassifier)[A-Z]\w*(\.from_pretrained)?",
             r"!name:interpretability\.data\.(\w+\.prepare_\w+|noise\.NoiseMixer)",
             r"!name:torch\.optim\.[A-Z]\w*",
             r"!new:interpretability\.(dictionary\.Dictionary|frontend\.Frontend|training\.augmentation\.Augmentation)Settings",
@@ -34,6 +35,8 @@ _TRUSTED = re.compile(
         )
     )
 )
+#: Names of settings.
+_KEY = re.compile(r"\w+")
 #: Texts that refer to others; HyperPyYAML would also calculate.
 _REFERRING = re.compile(r"[^*^%()]*")
 
@@ -79,6 +82,7 @@ def find_yaml(path: Path, parts: Iterable[str], trust_remote_code: bool) -> tupl
 
 def _check_trusted(text: str, yaml: Path) -> None:
     """Refuse a YAML that names what no recipe does, or that grows when it is read."""
+    safe_yaml.parse(text, str(yaml), ("interpretability.", "torch.optim.", "speechbrain.utils."))
     tree = parse(text, str(yaml))
     if any(isinstance(event, AliasEvent) for event in YAML().parse(text)):
         raise UserError(f"{yaml}: has aliases, which no run writes: it is not read")
@@ -90,7 +94,8 @@ def _check_trusted(text: str, yaml: Path) -> None:
             fine = _TRUSTED.fullmatch(tag)
         else:
             fine = place.split(".")[0] != "extends" and not (isinstance(node, str) and node.startswith("("))
-        if not fine:
+        # A key is read as a value is: in parentheses it would be a tuple, whose text HyperPyYAML loads.
+        if not fine or (isinstance(node, dict) and not all(_KEY.fullmatch(str(key)) for key in node)):
             raise UserError(
                 f"{yaml}: {place} is {shown(f'{tag} {value}'.strip())}, which no recipe of this package has: it is not "
                 f"read. Give --{FLAG} True if you trust the folder, or a YAML file of your own"

@@ -184,6 +184,7 @@ MAY_IMPORT = {
         "probabilities",
         "reading",
         "report",
+        "safe_yaml",
         "settings",
     },
 }

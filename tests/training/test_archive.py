@@ -52,10 +52,17 @@ def test_what_every_recipe_archives_is_read(write, recipe):
         "a: !apply:os.system [touch here]",
         "a: !new:subprocess.Popen {args: [touch, here]}",
         "a: !name:os.system",
+        "classifier: !name:interpretability.classifiers.module.ModuleClassifier {module: 'evil:Net'}",
+        "classifier: !name:interpretability.classifiers.sources.ModuleClassifier {module: 'evil:Net'}",
         "a: !!python/object/apply:os.system [touch here]",
         "a: (!!python/object/apply:os.system ['touch here'])",
         "a: [[\"(1, !!python/object/apply:os.system ['touch here'])\"]]",
         "a: !tuple (1, 2)",
+        "(!!python/object/apply:os.system ['touch here']): 1",
+        "\"(!!python/object/apply:os.system ['touch here'])\": 1",
+        "? (!!python/object/apply:os.system ['touch here'])\n: 1",
+        "a: {\"(!!python/object/apply:os.system ['touch here'])\": 1}",
+        "a: [{'(1, 2)': 1}]",
         "a: !apply:interpretability.files.write_text [here, text]",
         "a: !name:interpretability.methods.folder.save_interpreter",
         "a: !name:interpretability.data.manifest.write_manifests",
@@ -70,7 +77,7 @@ def test_what_every_recipe_archives_is_read(write, recipe):
         "a: " + "[" * 5000,
         "a: \x00",
     ],
-    ids=range(20),
+    ids=range(27),
 )
 def test_what_no_recipe_names_is_refused_and_nothing_of_it_runs(write, tmp_path, monkeypatch, line):
     monkeypatch.chdir(tmp_path)
