@@ -8,6 +8,7 @@ from typing import Any
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.parameter_transfer import Pretrainer
 
+from interpretability.budget import within
 from interpretability.classifiers.base import Classifier
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.conv2d import Conv2dClassifier
@@ -22,6 +23,7 @@ from interpretability.methods.folder import save_interpreter
 from interpretability.methods.piq import PIQ
 from interpretability.reading import read_bytes
 from interpretability.safe_yaml import MAX_BYTES, Document, parse
+from interpretability.weight_files import FileSize, file_size
 from interpretability.weights import load_weights, read_weights
 
 #: What distinguishes google/vit-base-patch16-224 from other configurations of its kind.
@@ -172,11 +174,13 @@ def import_published(
         chosen = {**_of_cnn14(described, files, chosen), **chosen}
     if issubclass(model.kind, ImageClassifier) and not isinstance(chosen["config"], dict):
         chosen["config"] = model.kind.settings_at(str(chosen["config"]))
-    classifier = model.kind(labels, {"resampling": "published"}, **chosen)
+    size = sum((file_size(file) for part, file in files.items() if part != "label_encoder"), FileSize(0, 0))
+    with within(size, f"{name} of these settings"):
+        classifier = model.kind(labels, {"resampling": "published"}, **chosen)
+        interpreter = None if model.interpreter is None else PIQ(classifier, **{**model.interpreter, **for_piq})
     record = {"imported_from": {key: str(path) for key, path in paths.items()}, "fixed_length": True}
     parts = {"embedding_model": classifier.embedding_model, "classifier": classifier.classifier}
-    if model.interpreter is not None:
-        interpreter = PIQ(classifier, **{**model.interpreter, **for_piq})
+    if interpreter is not None:
         for part, module in {**parts, "psi": interpreter.psi}.items():
             load_weights(module, files[part])
         classifier.keep_description({"training": record})

@@ -167,9 +167,10 @@ def open_torch(
     arguments : dict, optional
         What the class is called with.
     weights : path, optional
-        A file with the module's ``state_dict``; tensors only. ``"none"``: the weights that the class makes are meant,
-        as in sanity checks. If it is not given and the class draws random numbers, as untrained networks do, a warning
-        says so. Either way it is among the classifier's notes.
+        A file with the module's ``state_dict``, of torch.save or safetensors, or a checkpoint that holds it (see
+        :func:`~interpretability.weights.load_weights`); no code in it is run. ``"none"``: the weights that the class
+        makes are meant, as in sanity checks. If it is not given and the class draws random numbers, as untrained
+        networks do, a warning says so. Either way it is among the classifier's notes.
     """
     if labels is None:
         raise UserError(f"torch:{place} does not say what its classes are: give labels, in the order of the logits")

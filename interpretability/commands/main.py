@@ -72,7 +72,11 @@ def import_classifier(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", help="scale of the maps' frequency axis, mel or linear (default: mel)")
     parser.add_argument("--sample_rate", type=int, help="torch: in Hz (16000 is assumed, and said)")
     parser.add_argument("--arguments", help="torch: what the class is called with, a JSON object")
-    parser.add_argument("--weights", type=Path, help="torch: file with the module's state_dict")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="torch: its state_dict, or a checkpoint around it",
+    )
     parser.add_argument(
         "--classifier_settings",
         nargs="+",

@@ -18,7 +18,7 @@ import logging
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,12 @@ from tqdm import tqdm
 
 from interpretability.dictionary.decompose import DIVERGENCES, EPSILON, decompose
 from interpretability.dictionary.file import MOST_COMPONENTS, Dictionary
-from interpretability.errors import UserError
+from interpretability.errors import UserError, placed, user_errors
 from interpretability.files import atomic_path, write_errors
 from interpretability.frontend import Frontend, FrontendSettings
+from interpretability.reading import checked
 from interpretability.settings import WIDEST, Settings, setting
+from interpretability.weight_files import read_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -375,6 +377,14 @@ class _MiniBatch:
             yield self._rows[chosen]
 
 
+@dataclass(frozen=True)
+class _State(Settings):
+    """What the file of an interrupted learning holds, besides the state of the learner."""
+
+    made_with: dict = setting(MISSING, "data and settings")
+    losses: tuple[float, ...] = setting(MISSING, "the objective after each iteration")
+
+
 class _StateFile:
     """Keeps the state of a learner on the disk."""
 
@@ -395,13 +405,11 @@ class _StateFile:
         """Load the state into the learner, if there is one; return the losses so far."""
         if not self.path.is_file():
             return []
-        try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
-            known, losses = content.pop("made_with"), content.pop("losses")
-        except Exception as error:  # torch raises many types for files that it did not write
-            raise UserError(
-                f"{self.path}: not a state of dictionary learning ({type(error).__name__}); delete it to start again"
-            ) from error
+        with placed(f"{self.path}: not a state of dictionary learning", "delete it to start again"):
+            content = read_tensors(self.path)
+            state = checked(_State, content, "")
+            known, losses = state.made_with, list(state.losses)
+            content = {name: value for name, value in content.items() if name not in ("made_with", "losses")}
         different = [name for name in self.made_with if known.get(name) != self.made_with[name]]
         if different:
             raise UserError(
@@ -413,7 +421,8 @@ class _StateFile:
                 f"{self.path} holds {len(losses)} iterations, n_iterations is {n_iterations}: ask for at least "
                 f"{len(losses)}, or delete it"
             )
-        learner.load(content)
+        with user_errors(f"{self.path}: not a state of this learning", advice="; delete it to start again"):
+            learner.load(content)  # its members may be missing, or of another kind or size
         return losses
 
 

@@ -5,6 +5,7 @@ import inspect
 import pytest
 import tiny
 import torch
+from safetensors.torch import save_file
 from tiny import LABELS
 
 from interpretability.classifiers import load_classifier, open_classifier, save_classifier
@@ -122,6 +123,26 @@ def test_weights_that_do_not_fit(package, tmp_path):
     torch.save(torch.nn.Linear(2, 3).state_dict(), tmp_path / "other.pt")
     with pytest.raises(UserError, match="weights do not fit Net"):
         open_classifier(f"torch:{package}:Net", labels=LABELS, weights=tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrap"),
+    [
+        ("net.safetensors", lambda state: state),
+        (
+            "best.ckpt",
+            lambda state: {"state_dict": {f"model.{name}": value for name, value in state.items()}, "epoch": 3},
+        ),
+        ("last.pt", lambda state: {"model": {f"module.{name}": value for name, value in state.items()}}),
+    ],
+)
+def test_files_of_weights_as_people_have_them(package, tmp_path, name, wrap):
+    torch.manual_seed(7)
+    state = open_classifier(f"torch:{package}:Net", labels=LABELS, weights="none").module.state_dict()
+    save = save_file if name.endswith("safetensors") else torch.save
+    save(wrap(state), tmp_path / name)
+    again = open_classifier(f"torch:{package}:Net", labels=LABELS, weights=tmp_path / name)
+    assert all(torch.equal(value, state[name]) for name, value in again.module.state_dict().items())
 
 
 def test_sources_that_are_none(package):

@@ -150,7 +150,17 @@ MAY_IMPORT = {
         "report",
     },
     "explaining": {"classifiers", "data", "dictionary", "errors", "explanation", "frontend", "methods"},
-    "published": {"classifiers", "errors", "files", "methods", "reading", "safe_yaml", "weights"},
+    "published": {
+        "budget",
+        "classifiers",
+        "errors",
+        "files",
+        "methods",
+        "reading",
+        "safe_yaml",
+        "weight_files",
+        "weights",
+    },
     "commands": {
         "classifiers",
         "command_line",
