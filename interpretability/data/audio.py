@@ -38,7 +38,9 @@ _DIGEST = 16  # bytes of an entry's checksum
 _LARGEST_ENTRY = 2**31  # bytes; a longer clip, of 9 hours at 16 kHz, is decoded each time
 
 #: Names of files that are taken for sounds when a folder is searched.
-SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav")
+SUFFIXES = (
+    ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav"
+)  # fmt: skip
 _HIDDEN_FOLDERS = ("__MACOSX",)
 
 #: What is kept of several channels.
@@ -130,6 +132,27 @@ def _is_hidden(name: Path) -> bool:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """The part of a recording that is a clip.
+
+    Attributes
+    ----------
+    start : float
+        In seconds, >= 0.
+    seconds : float
+        Its length, > 0.
+    """
+
+    start: float
+    seconds: float
+
+    def samples(self, rate: int) -> range:
+        """Return the samples that it holds, at the rate of the recording; at least one."""
+        first = round(self.start * rate)
+        return range(first, max(first + 1, round((self.start + self.seconds) * rate)))
+
+
+@dataclass(frozen=True)
 class Recording:
     """A clip, and what a reader has to know about it.
 
@@ -151,6 +174,7 @@ def read_audio(
     max_seconds: float | None = None,
     resampling: str = DEFAULT_FILTER,
     channel: str = "mean",
+    stretch: Stretch | None = None,
 ) -> Tensor:
     """Read a clip as mono samples at ``sample_rate``; what there is to note about it is logged.
 
@@ -167,6 +191,8 @@ def read_audio(
         The filter, see :mod:`interpretability.resampling`.
     channel : {"mean", "left", "right"}
         What is kept of several channels: their mean, the first or the second one.
+    stretch : Stretch, optional
+        The part to read, as if the rest had been cut away; all by default.
 
     Returns
     -------
@@ -178,10 +204,10 @@ def read_audio(
     MissingError
         If there is no such file.
     UserError
-        If the file is not audio, holds no samples, holds NaN or infinite samples, or has no such channel; if a setting
-        is not positive.
+        If the file is not audio, holds no samples, holds NaN or infinite samples, has no such channel, or ends before
+        the stretch; if a setting is not positive.
     """
-    recording = read_recording(path, sample_rate, max_seconds, resampling, channel)
+    recording = read_recording(path, sample_rate, max_seconds, resampling, channel, stretch)
     for note in recording.notes:
         logger.warning("%s: %s", printable(str(path)), note)
     return recording.wav
@@ -193,6 +219,7 @@ def read_recording(
     max_seconds: float | None = None,
     resampling: str = DEFAULT_FILTER,
     channel: str = "mean",
+    stretch: Stretch | None = None,
 ) -> Recording:
     """Read a clip with notes about it; parameters and errors as of :func:`read_audio`."""
     _check_settings(sample_rate, max_seconds, resampling, channel)
@@ -202,6 +229,10 @@ def read_recording(
         if channel == "right" and n_channels < 2:
             raise UserError(f"{path}: has one channel, so there is no right one: take the left one, or the mean")
         most = None if max_seconds is None else samples_needed(max_seconds, native_rate, sample_rate, resampling)
+        if stretch is not None:
+            part = stretch.samples(native_rate)
+            most = len(part) if most is None else min(most, len(part))
+            _skip(stream, part.start)
         kept, n_bad, n_read, power, mean_power = [], 0, 0, 0.0, 0.0
         for samples in _blocks(stream, most):  # [N', channels]
             n_read += len(samples)
@@ -211,6 +242,8 @@ def read_recording(
             if n_channels > 1 and n_bad == 0:
                 power += float(np.square(samples, dtype=np.float64).mean(axis=1).sum())
                 mean_power += float(np.square(mean, dtype=np.float64).sum())
+    if n_read == 0 and stretch is not None:
+        raise UserError(f"{path}: ends before the clip in it, which starts at {stretch.start:g} s: correct the start")
     if n_read == 0:
         raise _zero_length(path)
     if n_bad:
@@ -272,8 +305,8 @@ class ClipCache:
         if self.folder is not None:
             remove_leftovers(self.folder)
 
-    def load(self, path: str | Path) -> Tensor:
-        """Return the clip ``[N]`` as :func:`read_audio` does, from the cache where it is there.
+    def load(self, path: str | Path, stretch: Stretch | None = None) -> Tensor:
+        """Return the clip ``[N]`` as :func:`read_audio` does, from the cache where it is there; the log notes silence.
 
         Raises
         ------
@@ -281,15 +314,22 @@ class ClipCache:
             As :func:`read_audio`.
         """
         if self.folder is None:
-            return read_audio(path, self.sample_rate, self.max_seconds, self.resampling, self.channel)
-        entry = self.entry(path)
+            return self._decode(path, stretch)
+        entry = self.entry(path, stretch)
         wav = _read_entry(entry)
         if wav is None:
-            wav = read_audio(path, self.sample_rate, self.max_seconds, self.resampling, self.channel)
+            wav = self._decode(path, stretch)
             self._write_entry(entry, wav)
         return wav
 
-    def entry(self, path: str | Path) -> Path:
+    def _decode(self, path: str | Path, stretch: Stretch | None) -> Tensor:
+        wav = read_audio(path, self.sample_rate, self.max_seconds, self.resampling, self.channel, stretch)
+        if not wav.any():
+            place = "" if stretch is None else f" at {stretch.start:g} s"
+            logger.warning("%s: the clip%s is silent", printable(str(path)), place)
+        return wav
+
+    def entry(self, path: str | Path, stretch: Stretch | None = None) -> Path:
         """Return where the clip is kept, whether or not it is there yet.
 
         Raises
@@ -303,6 +343,8 @@ class ClipCache:
         seconds = None if self.max_seconds is None else float(self.max_seconds)
         file = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
         fields = (CACHE_FORMAT, *file, self.sample_rate, seconds, self.resampling, self.channel)
+        if stretch is not None:
+            fields += (stretch.start, stretch.seconds)
         key = hashlib.sha256(repr(fields).encode("utf-8", "surrogateescape")).hexdigest()
         return self.folder / f"{key[:40]}.clip"
 
@@ -380,6 +422,16 @@ def _blocks(stream: soundfile.SoundFile, most: int | None = None) -> Iterator[np
             return
         yield samples
         left -= len(samples)
+
+
+def _skip(stream: soundfile.SoundFile, n_samples: int) -> None:
+    """Go to a sample of a file that was just opened: of its end, if it has fewer."""
+    # Compressed sounds are decoded from the start: after a jump, the first samples of some are wrong.
+    if stream.format in ("MP3", "OGG") or not stream.seekable():
+        for _ in _blocks(stream, n_samples):
+            pass
+    else:
+        stream.seek(min(n_samples, stream.frames))
 
 
 def _note_of_cancelling(power: float, mean_power: float, n_channels: int) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from torch import Tensor
 from torch.nn import functional
 
-from interpretability.data.audio import ClipCache
+from interpretability.data.audio import ClipCache, Stretch
 from interpretability.data.manifest import PreparedData, decodable, read_manifest, speechbrain_dataset
 from interpretability.errors import UserError
 from interpretability.resampling import DEFAULT_FILTER
@@ -67,8 +67,8 @@ def make_datasets(
     cache = ClipCache(cache_folder, sample_rate, clip_seconds, resampling, channel)
     n_fixed = round(clip_seconds * sample_rate) if fixed_length else None
 
-    def load(path: str) -> Tensor:
-        wav = cache.load(path)
+    def load(path: str, *stretch: Stretch) -> Tensor:
+        wav = cache.load(path, *stretch)
         return wav if n_fixed is None else functional.pad(wav, (0, n_fixed - len(wav)))
 
     datasets = {}

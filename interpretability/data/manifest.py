@@ -6,12 +6,14 @@ A manifest is a JSON object, one member per clip, that SpeechBrain reads as it i
     {"1-100032-A-0": {"wav": "{data_root}/audio/1-100032-A-0.wav", "duration": 5.0, "sample_rate": 44100,
                       "label": "dog", "fold": 1}}
 
-``duration`` is in seconds and ``sample_rate`` in Hz, both of the file on disk. ``fold`` (int), ``target_wav`` (the
-sound of the labelled source alone, where it is known) and any further members are optional. Paths start with
+``duration`` is in seconds and ``sample_rate`` in Hz, both of the file on disk. A clip that is a part of its file has
+``start``, in seconds, and ``duration`` is then that of the clip. ``fold`` (int), ``target_wav`` (the sound of the
+labelled source alone, where it is known) and any further members are optional. Paths start with
 ``{data_root}``, so that a manifest stays valid when the data moves. As SpeechBrain formats every text of a manifest,
 other braces are doubled in the file.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -25,7 +27,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from torch import Tensor
 from tqdm import tqdm
 
-from interpretability.data.audio import audio_header
+from interpretability.data.audio import Stretch, audio_header
 from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import claim, holds_json, write_json_if_changed
 from interpretability.names import name_fault, printable, utf8_name
@@ -82,6 +84,8 @@ class PreparedData:
         (:func:`content_identity`); JSON-compatible. Data with the same description are the same data.
     skipped : list of (str, str)
         Clips left out of all splits, as (id, reason).
+    notes : list of str
+        What was decided about the data, and what a reader should know; one line each. Every job prints them.
     """
 
     manifests: dict[str, Path]
@@ -89,6 +93,7 @@ class PreparedData:
     labels: list[str]
     description: dict[str, Any]
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def has_targets(self, split: str = "test") -> bool:
         """Whether the clips of a split have the sound of the labelled source alone (``target_wav``).
@@ -264,13 +269,12 @@ def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, 
         place of the data counts.
     """
     digest = hashlib.sha256(json.dumps(list(labels)).encode())
+    sampled = functools.cache(_sampled)  # a recording may hold many clips
     for split, clips in sorted(entries.items()):
         lines = []
         for clip in clips:
             files = [
-                _sampled(clip[key].replace(DATA_ROOT, str(data_root), 1))
-                for key in ("wav", "target_wav")
-                if key in clip
+                sampled(clip[key].replace(DATA_ROOT, str(data_root), 1)) for key in ("wav", "target_wav") if key in clip
             ]
             lines.append(json.dumps([clip, files], sort_keys=True))
         digest.update("\n".join([split, *sorted(lines)]).encode())
@@ -359,7 +363,8 @@ def decodable(
     manifest : Manifest
         From :func:`read_manifest`; not changed.
     load : callable
-        Path -> samples ``[N]``. With a cache behind it, nothing is decoded a second time afterwards.
+        Path -> samples ``[N]``; of a clip that is a part of its file, path and :class:`.Stretch` -> samples. With a
+        cache behind it, nothing is decoded a second time afterwards.
     keys : sequence of str
         The members with the paths that will be loaded, where a clip has them.
     progress : bool
@@ -383,7 +388,7 @@ def decodable(
         try:
             for key in keys:
                 if key in members:
-                    load(members[key])
+                    load(members[key], *_stretch(members))
         except UserError as fault:
             bad.add(clip_id, str(fault))
         else:
@@ -402,7 +407,8 @@ def speechbrain_dataset(
     manifest : Manifest
         From :func:`read_manifest`.
     load : callable
-        Path -> samples ``[N]``, e.g. ``ClipCache(...).load``.
+        Path -> samples ``[N]``, e.g. ``ClipCache(...).load``; of a clip that is a part of its file, path and
+        :class:`.Stretch` -> samples.
     with_targets : bool
         Also load the sound of the labelled source alone, of each clip's ``target_wav``. Training and evaluation do not
         use it, and it costs as much as the clip itself.
@@ -419,8 +425,12 @@ def speechbrain_dataset(
         If some clips have a ``target_wav`` and others have none; if none has and the targets are asked for.
     """
     # SpeechBrain's sorting and filtering write into the members of a clip: let it have its own.
-    dataset = DynamicItemDataset({clip_id: dict(members) for clip_id, members in manifest.entries.items()})
-    dataset.add_dynamic_item(load, takes="wav", provides="signal")
+    dataset = DynamicItemDataset({clip_id: {"start": None, **clip} for clip_id, clip in manifest.entries.items()})
+
+    def load_part(path: str, start: float | None, duration: float) -> Tensor:
+        return load(path, *_stretch({"start": start, "duration": duration}))
+
+    dataset.add_dynamic_item(load_part, takes=("wav", "start", "duration"), provides="signal")
     without = [clip_id for clip_id, members in manifest.entries.items() if "target_wav" not in members]
     if 0 < len(without) < len(manifest):
         raise UserError(
@@ -430,9 +440,14 @@ def speechbrain_dataset(
     if with_targets:
         if without:
             raise UserError(f"{manifest.path}: no clip has a target_wav, so there are no targets to load")
-        dataset.add_dynamic_item(load, takes="target_wav", provides="target_signal")
+        dataset.add_dynamic_item(load_part, takes=("target_wav", "start", "duration"), provides="target_signal")
     dataset.set_output_keys(["id", "signal", "label", *(["target_signal"] if with_targets else [])])
     return dataset
+
+
+def _stretch(members: dict[str, Any]) -> tuple[Stretch, ...]:
+    """Return the part of its file that a clip is; nothing if it is all of it."""
+    return () if members.get("start") is None else (Stretch(members["start"], members["duration"]),)
 
 
 class _Object(dict):
@@ -479,8 +494,16 @@ def _checked_entry(members: Any, data_root: Path, labels: set[str] | None, check
             if not Path(entry[key]).is_absolute():
                 raise UserError(f"{key} is {shown(entry[key])}, expected a path that starts with {DATA_ROOT}/")
             if check_audio:
-                audio_header(entry[key])
+                _check_file(entry, key)
     return entry
+
+
+def _check_file(entry: dict[str, Any], key: str) -> None:
+    """Refuse a clip whose file is missing, no audio, or shorter than the clip in it."""
+    header = audio_header(entry[key])
+    end = entry.get("start", 0.0) + entry["duration"]
+    if "start" in entry and end > header.duration + 0.5 / header.sample_rate:
+        raise UserError(f"{entry[key]}: has {header.duration:g} s, but the clip in it ends at {end:g} s")
 
 
 def _schema_fault(members: Any) -> str | None:
@@ -501,6 +524,9 @@ def _schema_fault(members: Any) -> str | None:
     rate = members["sample_rate"]
     if isinstance(rate, bool) or not isinstance(rate, int) or rate <= 0:
         return f"sample_rate is {shown(rate)}, expected a whole number of Hz"
+    start = members.get("start", 0)
+    if isinstance(start, bool) or not isinstance(start, int | float) or not 0 <= start < math.inf:
+        return f"start is {shown(start)}, expected a number of seconds >= 0"
     if "fold" in members and (isinstance(members["fold"], bool) or not isinstance(members["fold"], int)):
         return f"fold is {shown(members['fold'])}, expected a whole number"
     return None

@@ -12,7 +12,15 @@ import soundfile
 import torch
 
 from interpretability.data import audio
-from interpretability.data.audio import ClipCache, audio_header, find_sounds, read_audio, read_recording, write_wav
+from interpretability.data.audio import (
+    ClipCache,
+    Stretch,
+    audio_header,
+    find_sounds,
+    read_audio,
+    read_recording,
+    write_wav,
+)
 from interpretability.errors import MissingError, UserError
 
 RATE = 16000
@@ -188,6 +196,31 @@ def test_max_seconds_decodes_no_more_than_it_needs(tmp_path, monkeypatch):
     assert RATE <= asked[0] < RATE + 200
 
 
+@pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.aiff", "x.ogg", "x.mp3"])
+@pytest.mark.parametrize("rate", [RATE, 22050])
+def test_a_part_of_a_recording_is_what_a_file_cut_there_gives(tmp_path, name, rate):
+    """Wherever it starts and whatever is decoded before it, and also where it is cut once more."""
+    wav = np.random.default_rng(0).standard_normal((3 * rate, 2)) * 0.1
+    soundfile.write(tmp_path / name, wav, rate)
+    whole, _ = soundfile.read(tmp_path / name, dtype="float32")
+    for start, seconds in ((0.0, 0.5), (1.2345, 1.0), (2.9, 0.1)):
+        part = Stretch(start, seconds)
+        first, last = round(start * rate), round((start + seconds) * rate)
+        soundfile.write(tmp_path / "cut.wav", whole[first:last], rate, subtype="FLOAT")
+        for most in (None, 0.2):
+            expected = read_audio(tmp_path / "cut.wav", RATE, most)
+            got = read_audio(tmp_path / name, RATE, most, stretch=part)
+            # The decoder of MP3 rounds the last bit by where its buffers lie.
+            torch.testing.assert_close(got, expected, rtol=0, atol=1e-6 if name == "x.mp3" else 0)
+
+
+def test_a_part_beyond_the_end_is_refused(tmp_path):
+    soundfile.write(tmp_path / "x.wav", tone(), RATE)
+    with pytest.raises(UserError) as caught:
+        read_audio(tmp_path / "x.wav", RATE, stretch=Stretch(0.5, 1.0))
+    one_line(caught, "x.wav", "ends before the clip in it, which starts at 0.5 s")
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(MissingError) as caught:
         read_audio(tmp_path / "gone.wav", RATE)
@@ -319,6 +352,26 @@ def test_no_folder_no_cache(tmp_path, clip, decodes):
     assert torch.equal(cache.load(clip), cache.load(clip))
     assert len(decodes) == 2
     assert sorted(tmp_path.iterdir()) == [clip]
+
+
+def test_each_part_of_a_recording_has_its_own_entry(tmp_path, clip, decodes):
+    cache = ClipCache(tmp_path / "cache", RATE)
+    whole, parts = cache.load(clip), [Stretch(0.1, 0.1), Stretch(0.2, 0.1), Stretch(0.1, 0.2)]
+    for _ in range(2):
+        assert [len(cache.load(clip, part)) for part in parts] == [1600, 1600, 3200]
+        assert torch.equal(cache.load(clip), whole)
+    assert len(decodes) == 4
+
+
+@pytest.mark.parametrize("folder", [None, "cache"])
+def test_a_silent_clip_is_loaded_and_noted_once(tmp_path, folder, caplog):
+    soundfile.write(tmp_path / "x.wav", np.zeros(RATE), RATE)
+    cache = ClipCache(folder and tmp_path / folder, RATE)
+    assert not cache.load(tmp_path / "x.wav", Stretch(0.25, 0.5)).any()
+    assert caplog.text.count("x.wav: the clip at 0.25 s is silent") == 1
+    if folder:
+        cache.load(tmp_path / "x.wav", Stretch(0.25, 0.5))
+        assert caplog.text.count("is silent") == 1
 
 
 def test_a_changed_file_is_decoded_again(tmp_path, clip, decodes):

@@ -372,6 +372,22 @@ def test_the_data_set_loads_what_the_manifest_lists(tmp_path, root):
     torch.testing.assert_close(dataset[0]["signal"], torch.full((200,), 0.1))
 
 
+def test_a_clip_that_is_a_part_of_its_file_is_loaded_as_that(tmp_path, root):
+    """Clip i / 10 of the fixture lies behind another in one file; in what is loaded, and in what is decoded first."""
+    wav = np.concatenate([np.full(400, 0.1), np.full(800, 0.2)])
+    soundfile.write(root / "audio" / "two.wav", wav, RATE, subtype="FLOAT")
+    path = {"wav": "{data_root}/audio/two.wav"}
+    parts = [entry("x", **path, start=0.0) | {"duration": 0.05}, entry("y", **path, start=0.05)]
+    write_manifest(tmp_path / "m.json", [*parts, entry("a")])
+    manifest = decodable(read_manifest(tmp_path / "m.json", root), ClipCache(None, RATE).load)
+    dataset = speechbrain_dataset(manifest, ClipCache(None, RATE).load)
+    torch.testing.assert_close(dataset[0]["signal"], torch.full((400,), 0.1))
+    torch.testing.assert_close(dataset[1]["signal"], torch.full((800,), 0.2))
+    assert len(dataset[2]["signal"]) == 100
+    write_manifest(tmp_path / "m.json", [entry("z", **path, start=0.1), entry("a")])
+    assert_fault(tmp_path / "m.json", root, "z", "has 0.15 s, but the clip in it ends at 0.2 s")
+
+
 def test_the_target_is_there_where_the_manifest_has_one_and_it_is_asked_for(tmp_path, root):
     targets = {"target_wav": "{data_root}/audio/c.wav"}
     load = ClipCache(None, RATE).load
