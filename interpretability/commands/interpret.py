@@ -142,7 +142,7 @@ def _classes(arguments: argparse.Namespace) -> list[str]:
         return _open(arguments).labels
     if len(arguments.paths) != 1:
         raise UserError(f"got {len(arguments.paths)} paths with --list_classes, expected RUN_FOLDER; or --classifier")
-    return load_interpreter(arguments.paths[0]).classifier.labels
+    return load_interpreter(arguments.paths[0], arguments.trust_remote_code).classifier.labels
 
 
 def _open(arguments: argparse.Namespace) -> Classifier:

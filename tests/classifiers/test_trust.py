@@ -1,6 +1,7 @@
 """The code that a saved folder names runs only if it is installed, or trusted by name: never what lies beside it."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -41,9 +42,8 @@ def folder(request, tmp_path, monkeypatch):
         mark.unlink(missing_ok=True)
 
     classifier = ModuleClassifier(LABELS, frontend_for(tiny.RATE), module=f"{name}:Net", layers=["conv"]).freeze()
-    save_interpreter(LMAC(classifier, channels=4, decoder_channels=[4]), tmp_path / "run" / "interpreter")
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "evil_net.py").write_text(source)
+    save_interpreter(LMAC(classifier, channels=4, decoder_channels=[4]), tmp_path / "saved")
+    shutil.copytree(tmp_path / "saved", tmp_path / "run" / "interpreter", dirs_exist_ok=True)
     forget()
     yield tmp_path / "run"
     forget()
@@ -76,6 +76,10 @@ def test_no_door_imports_it(folder, tiny_esc50, tmp_path):
 
 def test_with_the_flag_it_runs_and_that_is_said(folder, tiny_esc50, tmp_path):
     inner = folder / "interpreter" / "classifier"
+    for place in (["--classifier", str(inner)], [str(folder)]):
+        listed = tiny.call(main.interpret, [*place, "--list_classes", "--trust_remote_code"])
+        assert listed.code == 0, listed.err
+        assert LABELS[0] in listed.out
     done = tiny.call(main.import_classifier, [str(inner), "--list_layers", "--trust_remote_code"])
     assert done.code == 0, done.err
     assert "warning: " in done.err
