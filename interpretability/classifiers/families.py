@@ -14,7 +14,7 @@ from torch.nn import functional
 from interpretability.classifiers.attention import Attention
 from interpretability.classifiers.extractors import EXTRACTORS, AstExtractor, Extractor, RawExtractor, WhisperExtractor
 from interpretability.classifiers.layers import FeatureLayer, Layout
-from interpretability.errors import UserError, user_errors
+from interpretability.errors import UserError, shown, user_errors
 from interpretability.frontend import FrontendSettings
 from interpretability.grids import Grid
 
@@ -23,6 +23,18 @@ ROW_BY_ROW = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec
 
 #: Types that do not take the features of their family -> those that they take, which are not supported here.
 NOT_OF_THEIR_FAMILY = {"wav2vec2-bert": "SeamlessM4TFeatureExtractor"}
+
+
+#: Of sound, for one row of the convolutions on the waveform: models have 25 ms.
+MOST_SECONDS_OF_A_ROW = 60
+
+
+def samples_of_a_row(kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Return the samples that convolutions one after the other need for one row."""
+    needed = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        needed = (needed - 1) * stride + kernel
+    return needed
 
 
 class Family(Layout):
@@ -110,10 +122,16 @@ class ConvolutionalFamily(Family):
     @property
     def shortest(self) -> int:
         """Samples that the convolutions need for one row; transformers refuses fewer."""
-        needed = 1
-        for kernel, stride in zip(reversed(self.config.conv_kernel), reversed(self.config.conv_stride), strict=True):
-            needed = (needed - 1) * stride + kernel
-        return needed
+        return samples_of_a_row(self.config.conv_kernel, self.config.conv_stride)
+
+    @classmethod
+    def check_extractor(cls, extractor: Extractor, config: Any) -> None:
+        needed = samples_of_a_row(config.conv_kernel, config.conv_stride)
+        if needed > MOST_SECONDS_OF_A_ROW * extractor.sample_rate:
+            raise UserError(
+                f"config: conv_kernel {shown(config.conv_kernel)} and conv_stride {shown(config.conv_stride)} need "
+                f"{needed:.3g} samples for one row, expected at most {MOST_SECONDS_OF_A_ROW} s"
+            )
 
     def known_layer(self, name: str) -> FeatureLayer | None:
         if self.config.model_type not in ROW_BY_ROW:

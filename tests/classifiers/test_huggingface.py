@@ -461,6 +461,7 @@ UNFIT = {
     ),
     "wide layers": (lambda folder: edit(folder, hidden_size=10**9), "larger than the weights beside it"),
     "wide convolutions": (lambda folder: edit(folder, conv_dim=[10**6] * 7), "a network larger than the weights"),
+    "long rows": (lambda folder: edit(folder, conv_stride=[10**9] * 7), "conv_stride .* samples for one row"),
     "a nested configuration": (lambda folder: (folder / "config.json").write_text("[" * 10**5), "nested deeper"),
     "a list": (lambda folder: (folder / "config.json").write_text("[]"), r"expected a JSON object, got \[\]"),
     "another encoding": (lambda folder: (folder / "config.json").write_bytes(b'{"a": "\xe9"}'), "not text in UTF-8"),
