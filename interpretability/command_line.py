@@ -10,6 +10,7 @@ import logging
 import os
 import pkgutil
 import re
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from logging.handlers import MemoryHandler
@@ -79,7 +80,7 @@ def guarded(action: Callable[[], Any]) -> int:
                 sys.stdout.flush()
         return status
     except BrokenPipeError:
-        if not _is_closed(sys.stdout) and not _is_closed(sys.stderr):
+        if not any([_is_closed(sys.stdout), _is_closed(sys.stderr)]):
             raise  # another pipe, such as that of a data loader
         return 141  # as a shell reports it of other commands
 
@@ -130,12 +131,16 @@ class _Screen:
 def _is_closed(stream: TextIO) -> bool:
     """Return whether a stream has no reader any more; what is left of its text is then dropped."""
     try:
-        stream.flush()
+        number = stream.fileno()
+    except (OSError, AttributeError):  # no file
         return False
-    except BrokenPipeError:
+    poll = select.poll()
+    poll.register(number, 0)
+    closed = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if closed:
         # Python flushes once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return closed
 
 
 def log_to(path: Path) -> None:

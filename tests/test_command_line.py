@@ -65,12 +65,16 @@ def test_any_text_can_be_printed_on_any_terminal_and_none_of_it_steers_it(monkey
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize("length", [10, 100_000])
 @pytest.mark.parametrize("failing", ["stdout", "stderr"])
-def test_whoever_stops_reading_the_output_gets_no_traceback(monkeypatch, capsys, failing):
+def test_whoever_stops_reading_the_output_gets_no_traceback(monkeypatch, capsys, failing, length):
     reader, writer = os.pipe()
     os.close(reader)
-    actions = {"stdout": lambda: print("x" * 10), "stderr": raising(UserError("got a"))}
-    with open(writer, "w", encoding="utf-8", buffering=1) as stream, monkeypatch.context() as patch:
+    actions = {"stdout": lambda: print("x" * length), "stderr": raising(UserError("got a"))}
+    with (
+        open(writer, "w", encoding="utf-8", buffering=1 if failing == "stderr" else -1) as stream,
+        monkeypatch.context() as patch,
+    ):
         patch.setattr(sys, failing, stream)
         assert guarded(actions[failing]) == 141
     assert capsys.readouterr() == ("", "")

@@ -20,6 +20,8 @@ from interpretability.reading import read_text
 from interpretability.training.tree import nodes, parse, tag_of
 
 ARCHIVED = "hyperparams.yaml"
+#: Keys that the YAMLs of older runs do not have -> what those runs did.
+OLDER = {"channel": "mean"}
 _MAX_BYTES = 2**20
 #: What the YAML of a run may name. A ModuleClassifier would import what its settings name.
 _TRUSTED = re.compile(

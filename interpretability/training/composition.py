@@ -20,6 +20,7 @@ from ruamel.yaml.tag import Tag
 
 from interpretability.errors import MissingError, UserError, shown
 from interpretability.settings import refuse_unknown
+from interpretability.training.archive import ARCHIVED, OLDER
 from interpretability.training.paths import literal, place_paths, typed
 from interpretability.training.tree import dump, nodes, parse, tag_of
 
@@ -57,6 +58,8 @@ def compose(path: str | Path, overrides: Mapping[str, Any] | None = None, comple
     tree = CommentedMap()
     for layer in _layers(path).values():
         tree = _lay(layer, tree)
+    for name, value in OLDER.items() if path.name == ARCHIVED else ():
+        tree.setdefault(name, value)
     for name, value in (overrides or {}).items():
         upper = literal(str(value)) if isinstance(value, Path) else value
         upper = typed(name, upper) if type(upper) is str else upper

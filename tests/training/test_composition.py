@@ -1,10 +1,12 @@
 """Recipe YAMLs put together: what is laid over what, what the command line may change, and what is refused."""
 
 import pytest
+import tiny
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 
 from interpretability.errors import MissingError, UserError
+from interpretability.training.archive import OLDER
 from interpretability.training.composition import REQUIRED, Key, compose, list_keys, settings_taken_by
 
 COUNTER = "!new:speechbrain.utils.epoch_loop.EpochCounter"
@@ -173,6 +175,16 @@ def test_placeholders_are_to_be_filled(write):
         compose(path, {"data": "x"})
     assert compose(path, {"data": "x", "made.size": "3"}) == "data: x\nmade:\n  size: 3\n"
     assert "!PLACEHOLDER" in compose(path, complete=False)
+
+
+def test_the_archive_of_an_older_run_means_what_it_meant(write, tmp_path):
+    write(hyperparams="seed: 1\n", main="seed: 1\n")
+    assert plain(compose(tmp_path / "hyperparams.yaml")) == {"seed": 1, **OLDER}
+    assert plain(compose(tmp_path / "hyperparams.yaml", {"channel": "left"})) == {"seed": 1, **OLDER, "channel": "left"}
+    assert plain(compose(tmp_path / "main.yaml")) == {"seed": 1}
+    assert (
+        plain((tiny.REPOSITORY / "hparams" / "run.yaml").read_text("utf-8").replace("!", "")).items() >= OLDER.items()
+    )
 
 
 # ---- What is refused ----

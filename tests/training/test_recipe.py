@@ -105,7 +105,11 @@ def test_a_csv_without_the_needed_columns(data, out):
     table = data / "meta" / "esc50.csv"
     table.write_text(table.read_text("utf-8").replace("fold,", "group,"), "utf-8")
     refuse(
-        tiny.run("classifier", data, out), table, "lacks the columns fold", "it has 'filename', 'group'", "use the meta/"
+        tiny.run("classifier", data, out),
+        table,
+        "lacks the columns fold",
+        "it has 'filename', 'group'",
+        "use the meta/",
     )
     assert not (out / "manifests").exists()
 
