@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from interpretability.budget import within
+from interpretability.classifiers.base import Classifier
 from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.reading import read_object
 from interpretability.weight_files import FileSize, check_plain, file_size
@@ -41,6 +42,11 @@ def imported_class(place: str) -> type[nn.Module]:
             kind = getattr(kind, part)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise UserError(f"module {place!r} is no subclass of torch.nn.Module: functions are not run, name the class")
+    if issubclass(kind, Classifier):
+        raise UserError(
+            f"module {place!r} is refused: it is a classifier already, whose settings may name further code. Name the "
+            "class of its network"
+        )
     if fetches(kind.__module__):
         raise UserError(
             f"module {place!r} is refused: building it downloads models, which may hold code. Wrap it in a class of "

@@ -5,7 +5,7 @@ all that it names are the parts of this package that recipes name.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from interpretability.classifiers.trust import FLAG
 from interpretability.errors import MissingError, UserError, shown
 from interpretability.methods.folder import CLASSIFIER, RUN_SUBFOLDER
 from interpretability.reading import read_text
+from interpretability.training.paths import fill_references
 from interpretability.training.tree import nodes, parse, tag_of
 
 ARCHIVED = "hyperparams.yaml"
@@ -41,6 +42,9 @@ _TRUSTED = re.compile(
 _KEY = re.compile(r"\w+")
 #: Texts that refer to others; HyperPyYAML would also calculate.
 _REFERRING = re.compile(r"[^*^%()]*")
+#: Where a run writes, which has to be inside its own folder.
+_WRITTEN = re.compile(r"training\.\w+\.(checkpoints_dir|save_file)")
+_OF_THE_RUN = re.compile(r"<output_folder>(/(?!\.\.(/|$))[^/<>]+)+")
 
 
 def find_yaml(path: Path, parts: Iterable[str], trust_remote_code: bool) -> tuple[Path, dict[str, Any]]:
@@ -90,7 +94,9 @@ def _check_trusted(text: str, yaml: Path) -> None:
         raise UserError(f"{yaml}: has aliases, which no run writes: it is not read")
     for place, node in nodes(tree):
         tag, value = tag_of(node), str(getattr(node, "value", node))
-        if tag in ("!ref", "!copy"):
+        if _WRITTEN.fullmatch(place):
+            fine = tag == "!ref" and _OF_THE_RUN.fullmatch(value)
+        elif tag == "!ref":
             fine = _REFERRING.fullmatch(value)
         elif tag:
             fine = _TRUSTED.fullmatch(tag)
@@ -98,7 +104,31 @@ def _check_trusted(text: str, yaml: Path) -> None:
             fine = place.split(".")[0] != "extends" and not (isinstance(node, str) and node.startswith("("))
         # A key is read as a value is: in parentheses it would be a tuple, whose text HyperPyYAML loads.
         if not fine or (isinstance(node, dict) and not all(_KEY.fullmatch(str(key)) for key in node)):
-            raise UserError(
-                f"{yaml}: {place} is {shown(f'{tag} {value}'.strip())}, which no recipe of this package has: it is not "
-                f"read. Give --{FLAG} True if you trust the folder, or a YAML file of your own"
-            )
+            raise _foreign(yaml, place, tag, value)
+    # HyperPyYAML takes what it puts together of texts for Python, and the result for YAML. Those that stand for a text
+    # are filled in before it is asked.
+    for place, node in nodes(parse(fill_references(text), str(yaml))):
+        if tag_of(node) == "!ref" and not _is_harmless(node.value, tree):
+            raise _foreign(yaml, place, "!ref", node.value)
+
+
+def _is_harmless(reference: str, tree: Mapping) -> bool:
+    """Return whether a reference leads to numbers alone; or, with nothing around it, to anything but a text."""
+    targets = [_target(name, tree) for name in re.findall(r"<([^<>]*)>", reference)]
+    if re.fullmatch(r"<[^<>]*>", reference):
+        return tag_of(targets[0]) not in ("!ref", "!copy") and not isinstance(targets[0], str)
+    return all(isinstance(target, (int, float)) for target in targets)
+
+
+def _target(name: str, tree: Any) -> Any:
+    """Return what is at ``a[b]``; a text if the way there leads through anything but mappings that are written out."""
+    for part in re.split(r"\]?\[|\]$", name.removesuffix("]")):
+        tree = tree.get(part, "") if isinstance(tree, dict) else ""
+    return tree
+
+
+def _foreign(yaml: Path, place: str, tag: str, value: str) -> UserError:
+    return UserError(
+        f"{yaml}: {place} is {shown(f'{tag} {value}'.strip())}, which no recipe of this package has: it is not "
+        f"read. Give --{FLAG} True if you trust the folder, or a YAML file of your own"
+    )

@@ -8,9 +8,11 @@ import pytest
 import tiny
 
 from interpretability.classifiers import load_classifier, open_classifier, save_classifier
+from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.module import ModuleClassifier
+from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.trust import check_trusted
-from interpretability.classifiers.waveform import frontend_for
+from interpretability.classifiers.waveform import WaveformClassifier, frontend_for
 from interpretability.commands import main
 from interpretability.errors import UserError
 from interpretability.methods import load_interpreter, save_interpreter
@@ -72,6 +74,21 @@ def test_no_door_imports_it(folder, tiny_esc50, tmp_path):
         assert "--trust_remote_code" in outcome.line
     assert not (tmp_path / "mark").exists()
     assert not (tmp_path / "out").exists()
+
+
+def test_an_installed_class_imports_nothing_for_a_folder(folder, tmp_path, monkeypatch):
+    """Classifiers of this package are installed; one that wraps another would import what its arguments name."""
+    inner = folder / "interpreter" / "classifier"
+    description = json.loads((inner / "classifier.json").read_text())
+    evil = description["architecture"]["module"]
+    monkeypatch.setattr("interpretability.classifiers.folder._digest", lambda *_: description["sha256"])
+    for kind in (ModuleClassifier, WaveformClassifier, SpeechBrainClassifier, CompactClassifier):
+        description["architecture"]["module"] = f"{kind.__module__}:{kind.__name__}"
+        description["architecture"]["arguments"] = {"labels": LABELS, "module": evil}
+        (inner / "classifier.json").write_text(json.dumps(description))
+        with pytest.raises(UserError, match="it is a classifier already"):
+            load_classifier(inner)
+    assert not (tmp_path / "mark").exists()
 
 
 def test_with_the_flag_it_runs_and_that_is_said(folder, tiny_esc50, tmp_path):

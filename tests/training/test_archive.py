@@ -9,6 +9,8 @@ from interpretability.training.composition import compose, list_yamls
 from interpretability.training.paths import anchored
 
 PARTS = ("dictionary", "evaluation")
+#: A text that is a text of Python, too: what that says is a tuple, which HyperPyYAML would load.
+HIDDEN = '\'"\\x28!!python/object/apply:os.system [\\"touch here\\"]\\x29" #<n>\''
 
 
 @pytest.fixture
@@ -71,13 +73,22 @@ def test_what_every_recipe_archives_is_read(write, recipe):
         "a: !applyref:os.system {}",
         "a: !ref 9**9**9**9",
         "a: !ref (1)",
+        f"a: {HIDDEN}\nn:\nb: !copy <a>",
+        f"a: {HIDDEN}\nn:\nb: !ref <a> <n>",
+        f"a: {HIDDEN}\nn: 2001-01-01\nb: !ref <a> <n>",
+        f"a: {HIDDEN}\nn: [1]\nb: !ref <a><n>",
+        f"a: {{x: {HIDDEN}}}\nn:\nc: !ref <a>\nb: !ref <c[x]>",
+        f"a: [{HIDDEN}]\nn:\nb: !ref <a[0]>",
+        "training:\n  train_logger: {save_file: ../notes.txt}",
+        "training:\n  train_logger: {save_file: !ref <output_folder>/../notes.txt}",
+        "training:\n  checkpointer: {checkpoints_dir: !ref <seed>/..}",
         "extends: ../other.yaml",
         "extends: [../other.yaml]",
         "a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]",
         "a: " + "[" * 5000,
         "a: \x00",
     ],
-    ids=range(27),
+    ids=range(36),
 )
 def test_what_no_recipe_names_is_refused_and_nothing_of_it_runs(write, tmp_path, monkeypatch, line):
     monkeypatch.chdir(tmp_path)
