@@ -35,7 +35,7 @@ class GradientsSettings(MethodSettings):
 
     attribution: str = setting("integrated_gradients", "what is computed for each bin", choices=ATTRIBUTIONS)
     form: str = setting(
-        "soft",
+        "top10",
         "soft: the attribution's positive part; top10, top20: the 10 or 20 % of the bins with the highest attribution",
         choices=tuple(FORMS),
     )

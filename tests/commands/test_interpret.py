@@ -360,7 +360,7 @@ def explain(interpret, tiny_classifier_folder, sound, out):
 @pytest.mark.parametrize(
     ("method", "settings", "recorded"),
     [
-        ("saliency", [], {"attribution": "saliency", "form": "soft"}),
+        ("saliency", [], {"attribution": "saliency", "form": "top10"}),
         ("input_x_gradient", ["form=top20"], {"attribution": "input_x_gradient", "form": "top20"}),
         ("integrated_gradients", ["n_steps=4", "apply=linear"], {"n_steps": 4, "apply": "linear"}),
         ("smoothgrad", ["n_copies=3", "noise=2e-1"], {"attribution": "smoothgrad", "n_copies": 3, "noise": 0.2}),
@@ -400,6 +400,7 @@ def test_the_default_is_integrated_gradients(explain, out, tiny_classifier_folde
     description, sounds = check_results(out, 4000)
     assert (description["method"], description["explained"]) == ("gradients", "high")
     assert description["settings"]["attribution"] == "integrated_gradients"
+    assert description["kept_area"] == pytest.approx(0.1, abs=1e-4)  # what can be heard, and keeps the decision
     # What the library gives is what the tool writes.
     wav = torch.from_numpy(soundfile.read(sound, dtype="float32")[0])[None]
     expected = Gradients(load_classifier(tiny_classifier_folder)).explain(wav, target="high")

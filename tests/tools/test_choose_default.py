@@ -20,9 +20,13 @@ def tool():
         yield module
 
 
+NAMES = ("saliency, top10", "smoothgrad, top20", "nmf")
+
+
 def measured(**changed):
     """A result in which every candidate is as good as any, but for those named: (Fid-In, AD, area, level)."""
-    candidates = dict.fromkeys(("saliency, top10", "smoothgrad, top20", "nmf"), (0.9, 10.0, 0.2, -6.0)) | changed
+    names = (*NAMES, "loudest bins, 10%", "loudest bins, 20%")
+    candidates = dict.fromkeys(names, (0.9, 10.0, 0.2, -6.0)) | changed
     keys = ("fid_in", "ad", "kept_area", "level")
     return {
         "methods": {
@@ -43,10 +47,11 @@ def measured(**changed):
             "saliency, top10",
         ),  # too large
         ({"nmf": (0.99, 1.0, 0.2, -6.0)}, {"nmf": (0.99, 1.0, 0.2, -13.0)}, "saliency, top10"),  # too quiet on one
+        ({}, {"saliency, top10": (0.99, 10.1, 0.1, -6.0)}, "smoothgrad, top20"),  # worse than the loudest bins on one
     ],
 )
 def test_the_criterion(tool, monkeypatch, first, second, chosen):
-    monkeypatch.setattr(tool, "CANDIDATES", tuple(measured()["methods"]))
+    monkeypatch.setattr(tool, "CANDIDATES", NAMES)
     assert tool.choose([measured(**first), measured(**second)]) == chosen
 
 
