@@ -168,7 +168,7 @@ def remove_claimed(folder: str | Path) -> None:
     folder = Path(folder)
     for name, digest in (_listing(folder) or {}).items():
         path = folder / name
-        if digest is not None or path.name != name:
+        if digest is not None or path.name != name or name == "..":
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -18,6 +18,7 @@ from interpretability.errors import UserError
 from interpretability.files import LISTING, claim, remove_claimed, remove_leftovers
 from interpretability.methods.folder import RUN_SUBFOLDER as INTERPRETER
 from interpretability.training.recipe import ARCHIVE, OWN_FOLDER, RUN_RECORD, Run
+from interpretability.training.record import read_record
 
 logger = logging.getLogger(__name__)
 
@@ -136,8 +137,16 @@ def _names(run: Run, job: str) -> list[str]:
 
 def _is_older_run(folder: Path) -> bool:
     """Return whether a run of an earlier version is there: its record alone says that the folder is a run's."""
-    records = (folder / RUN_RECORD, folder / _DICTIONARY / RUN_RECORD)
-    return not (folder / LISTING).exists() and any(record.is_file() for record in records)
+    return not (folder / LISTING).exists() and any(map(_has_record, (folder, folder / _DICTIONARY)))
+
+
+def _has_record(folder: Path) -> bool:
+    """Return whether a folder has the record of a run, and not some other file of that name."""
+    try:
+        read_record(folder)
+    except UserError:
+        return False
+    return True
 
 
 def _provide(run: Run, job: str) -> None:

@@ -34,6 +34,7 @@ OF_THE_USER = {
         "hyperparams.yaml",
         "env.log",
         "train_classifier.py",
+        "run.json",
         LISTING,
     ),
     "interpreter": ("interpreter/weights.pt", "manifests/labels.json", "train_piq.py", "save/mine.ckpt"),
