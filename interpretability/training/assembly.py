@@ -1,6 +1,7 @@
 """The parts of the jobs: manifests, data sets, Brains, and the training itself."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import speechbrain as sb
@@ -11,20 +12,50 @@ from speechbrain.utils.distributed import if_main_process, run_on_main
 from interpretability.classifiers import Classifier
 from interpretability.data.batches import make_datasets
 from interpretability.data.manifest import PreparedData
-from interpretability.errors import user_errors
+from interpretability.data.usual import usual_rate, usual_seconds
+from interpretability.errors import UserError, user_errors
 from interpretability.training.brain import ResumableBrain, Selection
 from interpretability.training.checkpoints import Stopwatch
-from interpretability.training.recipe import Run, check_arguments
+from interpretability.training.recipe import Run, check_arguments, is_automatic
+from interpretability.training.tree import parse
 
 Result = TypeVar("Result")
 AnyBrain = TypeVar("AnyBrain", bound=ResumableBrain)
 
 
 def prepare(run: Run) -> PreparedData:
-    """Make the manifests."""
+    """Make the manifests, and put what is usual in the data in place of the run's settings that are ``auto``."""
     make = run["prepare"]
     check_arguments("prepare", make)
-    return _main_process_first(make)
+    prepared = _main_process_first(make)
+    lines = [f"data: {note}" for note in prepared.notes]
+    if is_automatic("clip_seconds", run["clip_seconds"]):
+        choice = usual_seconds(prepared)
+        run.hparams["clip_seconds"] = choice.value
+        lines.append(f"clip_seconds {choice.value:g}: {choice.reason}")
+    if "frontend" in run.hparams and run.hparams.get("sample_rate") is not None:
+        lines += _set_sample_rate(run, prepared)
+    if if_main_process():
+        for line in lines:
+            print(line)
+    return prepared
+
+
+def _set_sample_rate(run: Run, prepared: PreparedData) -> list[str]:
+    """Give the front end of a classifier that is to be trained the rate of the run; return what was chosen, and why."""
+    given, rate = parse(run.text, str(run.yaml))["frontend"], run["sample_rate"]
+    if "sample_rate" in given:
+        if is_automatic("sample_rate", rate):
+            return []
+        raise UserError(f"{run.yaml}: both sample_rate and frontend.sample_rate are given: leave one out")
+    lines = []
+    if is_automatic("sample_rate", rate):
+        choice = usual_rate(prepared)
+        rate, lines = choice.value, [f"sample_rate {choice.value}: {choice.reason}"]
+    # The FFT is chosen by the length of the window in samples, unless it was given.
+    n_fft = run["frontend"].n_fft if "n_fft" in given else None
+    run.hparams["frontend"] = replace(run["frontend"], sample_rate=rate, n_fft=n_fft)
+    return lines
 
 
 def load_datasets(

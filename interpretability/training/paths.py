@@ -13,7 +13,11 @@ from interpretability.errors import UserError, shown
 from interpretability.training.tree import dump, nodes, parse, replace_nodes, tag_of
 
 #: Dotted names of keys that hold a path.
-_PATHS = re.compile(r"(?:.*[._])?folder|finetune_from|method\.dictionary|training\.\w+\.(?:checkpoints_dir|save_file)")
+_PATHS = re.compile(
+    r"(?:.*[._])?folder|finetune_from|method\.dictionary|training\.\w+\.(?:checkpoints_dir|save_file)|(?:prepare\.)?table"
+)
+#: Keys that hold a regular expression, which is no YAML either.
+_PATTERNS = ("group_pattern",)
 #: How an override begins that is YAML after all: a tag, or quotes.
 _YAML = ("!", '"', "'")
 #: No name of a file holds the first; ruamel.yaml reads back the second, "next line", as a space.
@@ -46,7 +50,7 @@ def literal(text: str) -> str | None:
 
 
 def typed(name: str, text: str) -> Any:
-    """Return the node of an override, from the text that was typed for it: literal if it is a path, and else YAML.
+    """Return the node of an override, from what was typed for it: a path or a pattern is literal, all else YAML.
 
     Raises
     ------
@@ -55,6 +59,9 @@ def typed(name: str, text: str) -> Any:
     """
     if is_path(name) and not text.startswith(_YAML):
         return literal(text)
+    if name in _PATTERNS and text not in _NULLS:
+        # What stands in front of the parenthesis, for the sake of HyperPyYAML, matches nothing.
+        return DoubleQuotedScalarString(f".{{0}}{text}" if text.startswith("(") else text)
     return parse(text, f"--{name}")
 
 

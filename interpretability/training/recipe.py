@@ -51,7 +51,10 @@ KEYS: dict[str, tuple[str, ...]] = {
     "evaluate": (*_ALWAYS, "batch_size", "classifier_folder", "method", "n_examples"),
 }
 #: Keys that a job reads if they are given.
-OPTIONAL = ("noise", "crop_seconds", "finetune_from", "dictionary", "trust_remote_code")
+OPTIONAL = ("noise", "crop_seconds", "finetune_from", "dictionary", "trust_remote_code", "sample_rate")
+#: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
+AUTO = "auto"
+AUTOMATIC = ("clip_seconds", "sample_rate")
 #: Read by every job on what is trained; an evaluation looks for the checkpoint with them.
 TRAINED = ("training", "number_of_epochs", "lr", "selection_key", "selection_mode")
 #: Keys of the section ``training`` -> of what class they are.
@@ -92,12 +95,21 @@ class RunSettings(Settings):
     selection_key: str = setting(MISSING, "validation scalar that chooses the best epoch")
     selection_mode: str = setting(MISSING, "which value of it is best", choices=("min", "max"))
     n_examples: int = setting(MISSING, "explanations that an evaluation saves", least=0)
-    clip_seconds: float | None = setting(MISSING, "longest clip; null: any", unit="s", least=0.01, most=86_400)
+    clip_seconds: float | None = setting(
+        MISSING, "longest clip; null: any; auto: by the clips of the data", unit="s", least=0.01, most=86_400
+    )
     fixed_length: bool = setting(MISSING, "whether shorter clips are padded with silence")
     channel: str = setting(MISSING, "what is kept of a clip of several channels", choices=CHANNELS)
     skip_bad_clips: bool = setting(MISSING, "whether bad clips are left out")
     tensorboard: bool = setting(MISSING, "whether TensorBoard gets the statistics")
     trust_remote_code: bool = setting(False, "whether the classifier may be code of other than installed packages")
+    sample_rate: int | None = setting(
+        None,
+        "of a classifier that is trained; null: the front end's; auto: the most common one of the data",
+        unit="Hz",
+        least=1,
+        most=10_000_000,
+    )
     crop_seconds: float | None = setting(
         None, "stretch of a clip that a training step gets", unit="s", least=0.01, most=86_400
     )
@@ -229,7 +241,7 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
         hparams, options, folder, archive_folder, path, anchored(text, Path.cwd()), script_path, tries, keeps_trial
     )
     with _of_yaml(path):
-        RunSettings.checked(hparams)
+        RunSettings.checked({key: hparams[key] for key in hparams if not is_automatic(key, hparams[key])})
     _check_job(run, job)
     if job == "evaluate" and run.trainable and not ((tries or folder) / RUN_RECORD).is_file():
         raise no_run(tries or folder)
@@ -258,6 +270,11 @@ def load(text: str, path: str | Path) -> dict[str, Any]:
         reason = " ".join(reason.split())
         reason = reason if len(reason) <= 400 else reason[:399] + "…"
         raise UserError(f"{path}: {reason} ({type(error).__name__}); correct the YAML or the command line") from error
+
+
+def is_automatic(key: str, value: Any) -> bool:
+    """Return whether the data say what a key stands for."""
+    return key in AUTOMATIC and value == AUTO
 
 
 def unwrap(factory: Callable) -> Callable:

@@ -103,3 +103,16 @@ def test_references_to_anything_but_texts_are_left(yaml):
     )
     assert text == 'a: [1]\nb: !ref <a>\nc: !ref <c>\nd: !ref <none>/x\ne: 0.5\nf: !ref <e> * 2\ng: "x0.5"\n'
     assert os.sep == "/"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[^-]+", "^([^-]+)-", "(a|b)", "(?P<speaker>.+)-", "#", "*", "a: b", "5", "!x", "{1}", "<seed>"]
+)
+def test_a_pattern_is_taken_as_it_is(yaml, pattern):
+    """No character of a regular expression means anything to YAML; what it matches stays the same."""
+    yaml.write_text(TEXT + "group_pattern: null\nagain: !ref <group_pattern>\n", "utf-8")
+    text = compose(yaml, {"group_pattern": pattern, "data_folder": "x"})
+    loaded = load(anchored(text, Path.cwd()), yaml)
+    assert loaded["again"] == loaded["group_pattern"]
+    assert loaded["group_pattern"].removeprefix(".{0}") == pattern
+    assert load(compose(yaml, {"group_pattern": "null", "data_folder": "x"}), yaml)["again"] is None

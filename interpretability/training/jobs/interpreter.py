@@ -14,7 +14,7 @@ from interpretability.data.manifest import PreparedData
 from interpretability.data.noise import NoiseMixer
 from interpretability.dictionary import FILE as DICTIONARY_FILE
 from interpretability.dictionary import Dictionary
-from interpretability.errors import UserError, user_errors
+from interpretability.errors import UserError, shown, user_errors
 from interpretability.files import check_replaceable, expanded
 from interpretability.methods import Interpreter, load_interpreter, save_interpreter
 from interpretability.methods.folder import RUN_SUBFOLDER, check_interpreter
@@ -70,6 +70,13 @@ def load_explained_classifier(run: Run, prepared: PreparedData) -> Classifier:
             f"the data set has classes that the classifier in {run['classifier_folder']} does not know: "
             f"{', '.join(unknown)}; it knows {', '.join(classifier.labels)}: train a classifier on this data set, or "
             "use sounds of the classes that it knows"
+        )
+    learned, here = classifier.description.get("training", {}).get("data", {}), prepared.description
+    if "clips" in here and learned.get("clips") == here["clips"] and learned.get("content") != here["content"]:
+        raise UserError(
+            f"the classifier in {run['classifier_folder']} was trained on other splits of these clips "
+            f"({shown(learned.get('splits'))}, now {shown(here['splits'])}), and would be measured on clips that it "
+            "was trained on: give the same options, or --table with the manifests/splits.csv of its run"
         )
     return classifier
 

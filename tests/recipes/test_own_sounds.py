@@ -1,0 +1,144 @@
+"""docs/own_sounds.md: every command of the page runs, at a tiny size, in the order in which it stands."""
+
+import csv
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import tiny
+
+from interpretability.data.speech import make_speech
+
+pytestmark = pytest.mark.slow
+
+PAGE = tiny.REPOSITORY / "docs" / "own_sounds.md"
+#: What makes the runs of a script tiny.
+RUN = {"device": "cpu", "noprogressbar": None, "batch_size": 4, "number_of_epochs": 1}
+EXPLAINED = {"device": "cpu", "noprogressbar": None, "batch_size": 8, "n_examples": 1}
+SETTINGS = {
+    "train_classifier.py": {**RUN, "classifier.channels": "[4, 4, 8, 8]"},
+    "train_piq.py": {**RUN, "method.channels": 8, "method.decoder_channels": "[8, 4]", "method.codebook_size": 16},
+    "train_lmac.py": {**RUN, "method.channels": 8, "method.decoder_channels": "[4]"},
+    "evaluate.py": EXPLAINED,
+}
+GRADIENTS = {"method.n_steps": 2}
+
+
+def commands() -> list[str]:
+    """Return the commands of the page: the lines of its code blocks without a language."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [line for language, block in blocks if not language for line in block.splitlines()]
+
+
+def run(line: str) -> tiny.Outcome:
+    """Run a command of the page in this process, inside the recipe's folder."""
+    words = shlex.split(line)[1:]
+    if words[0] == "-c":
+        assert "make_speech('data/speech')" in words[1]
+        make_speech("data/speech", takes=2)
+        return tiny.Outcome(0, "", "")
+    given = SETTINGS.get(words[0], {}) | (GRADIENTS if "hparams/gradients.yaml" in words else {})
+    for name, value in given.items():
+        words += [f"--{name}"] if value is None else [f"--{name}", str(value)]
+
+    def script() -> int:
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(words[0], run_name="__main__")
+        return ended.value.code or 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", words)
+        return tiny.call(script)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    """A copy of the recipe, in which every command of the page has run."""
+    copy = tmp_path_factory.mktemp("own") / "repository"
+    for part in ("recipes/Custom", "hparams", "tools"):
+        without = shutil.ignore_patterns("__pycache__", "results", "data")
+        shutil.copytree(tiny.REPOSITORY / part, copy / part, ignore=without)
+    return copy / "recipes" / "Custom"
+
+
+@pytest.fixture(scope="module")
+def outcomes(recipe) -> dict[str, tiny.Outcome]:
+    """What every command of the page gives."""
+    first, *lines = commands()
+    assert first.startswith("cd recipes/Custom && ")
+    before = os.getcwd()
+    os.chdir(recipe)
+    try:
+        return {line: run(line) for line in lines}
+    finally:
+        os.chdir(before)
+
+
+def test_every_command_of_the_page_succeeds(outcomes):
+    assert len(outcomes) == 9
+    assert {line: outcome.err for line, outcome in outcomes.items() if outcome.code} == {}
+
+
+def test_one_speaker_tests_and_the_rate_and_the_length_are_those_of_the_data(outcomes, recipe):
+    text = next(outcome.out for line, outcome in outcomes.items() if line.startswith("python train_classifier.py"))
+    assert "data: splits are made, with the seed 1234: valid is the group 'anna'; test is the group 'dora'" in text
+    assert "4 classes; clips: train 16, valid 8, test 8; listed in " in text
+    assert "clip_seconds 0.5: the clips have 0.5 to 0.5 s\n" in text
+    assert "sample_rate 8000: 32 of 32 clips have 8000 Hz\n" in text
+    results = recipe / "results"
+    known = json.loads((results / "classifier_compact" / "1234" / "classifier" / "classifier.json").read_text("utf-8"))
+    assert known["frontend"]["sample_rate"] == 8000
+    assert known["frontend"]["n_fft"] == 1024
+    assert known["training"]["clip_seconds"] == 0.5
+    for method in ("piq", "lmac"):
+        table = results / method / "1234" / "manifests" / "splits.csv"
+        rows = list(csv.DictReader(table.read_text("utf-8").splitlines()))
+        assert {row["group"] for row in rows if row["split"] == "test"} == {"dora"}
+        assert len(rows) == 32
+        summary = json.loads((results / method / "1234" / "evaluation" / "summary.json").read_text("utf-8"))
+        assert summary["n"] == 8
+        (example,) = (path for path in (results / method / "1234" / "examples").iterdir() if path.is_dir())
+        assert "dora" in example.name
+        assert soundfile.info(example / "explanation.wav").samplerate == 8000
+        assert soundfile.info(example / "explanation.wav").frames == 4000
+
+
+def test_what_is_heard_of_another_sound(outcomes, recipe):
+    text = next(outcome.out for line, outcome in outcomes.items() if "interpret.py" in line)
+    assert "Heard as" in text
+    assert soundfile.info(recipe / "results" / "ya" / "explanation.wav").frames == 4000
+
+
+def test_other_splits_of_the_same_clips_are_refused(outcomes, recipe, monkeypatch):
+    """They would measure the classifier on clips that it was trained on; the same options give the same splits."""
+    monkeypatch.chdir(recipe)
+    line = "python train_piq.py hparams/piq.yaml --data_folder data/speech --output_folder results/other"
+    outcome = run(line)
+    assert outcome.code == 2
+    assert "was trained on other splits of these clips" in outcome.line
+    assert "splits.csv" in outcome.line
+    assert run(f'{line} --group_pattern "^([a-z]+)-" --test_groups dora').code == 0
+
+
+def test_a_rate_and_a_length_that_are_given_are_taken(outcomes, recipe, monkeypatch):
+    """Whichever option gives the rate; both at once are refused. The size of the FFT follows."""
+    monkeypatch.chdir(recipe)
+    line = "python train_classifier.py hparams/classifier_compact.yaml --data_folder data/speech --clip_seconds 0.25"
+    for rates, expected in (("--sample_rate 48000", (48000, 2048)), ("--frontend.sample_rate 4000", (4000, 1024))):
+        outcome = run(f"{line} {rates} --debug --debug_persistently --output_folder results/{expected[0]}")
+        assert outcome.code == 0, outcome.err
+        assert "sample_rate" not in outcome.out.replace("_sample_rate", "")
+        record = json.loads((recipe / "results" / f"{expected[0]}.debug" / "run.json").read_text("utf-8"))
+        assert (record["frontend"]["sample_rate"], record["frontend"]["n_fft"]) == expected
+        assert record["clip_seconds"] == 0.25
+    outcome = run(f"{line} --sample_rate 8000 --frontend.sample_rate 4000 --output_folder results/both")
+    assert "both sample_rate and frontend.sample_rate are given: leave one out" in outcome.line
+    outcome = run(f"{line.replace('0.25', 'often')} --output_folder results/often")
+    assert "clip_seconds is 'often', expected a number" in outcome.line
