@@ -81,7 +81,10 @@ def explain(
     if isinstance(model, Interpreter):
         for name, given in (("method", method), ("settings", settings)):
             if given is not None:
-                raise UserError(f"{name} goes with a classifier: a trained method has its own settings")
+                raise UserError(
+                    f"{name} goes with a classifier, and this is the trained method {model.NAME!r} with settings of "
+                    "its own: leave it out, or pass the classifier (its attribute classifier)"
+                )
         return model.explain(sounds, target=target, sample_rate=sample_rate, channel=channel)
     if not isinstance(model, Classifier):
         raise UserError(

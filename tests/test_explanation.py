@@ -270,7 +270,7 @@ def test_it_is_said_in_words_what_is_heard_and_where(interpreter):
         assert "The explained class is dog" in " ".join(sentences) or sentences[0].startswith("Heard as dog")
         alone = interpreter.classifier.classify_pair(clip.pair, "waveform").inside.softmax(1)[0, 1]
         assert f"dog ({float(alone):.2f})" in " ".join(sentences)
-        assert sentences[-1].startswith("Most of it lies at ")
+        assert sentences[-1].startswith("Most of the explanation lies at ")
     assert interpreter.explain(torch.zeros(1, 4000)).sentences()[1:] == [
         "The sound is silent: there is nothing to explain."
     ]

@@ -19,7 +19,13 @@ from interpretability.classifiers.check import SHORT, noise
 from interpretability.classifiers.extractors import EXTRACTORS, Extractor
 from interpretability.classifiers.families import family_of
 from interpretability.classifiers.hooks import in_evaluation
-from interpretability.classifiers.importing import bounded_loading, make_configuration, misfits, quiet_transformers
+from interpretability.classifiers.importing import (
+    bounded_loading,
+    make_configuration,
+    misfits,
+    quiet_transformers,
+    refuse_adapter,
+)
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
 from interpretability.errors import MissingError, UserError, placed, user_errors
 from interpretability.files import expanded
@@ -164,8 +170,10 @@ class HuggingFaceClassifier(WaveformClassifier):
             raise MissingError(f"no folder {place}: give one that save_pretrained wrote, or a name on the hub")
         if Path(place).is_file():
             raise UserError(f"{place} is a file: give the folder that save_pretrained wrote, or a name on the hub")
-        if Path(place).is_dir() and not (Path(place) / "config.json").is_file():
-            raise MissingError(f"no config.json in {place}: give a folder that save_pretrained wrote")
+        if Path(place).is_dir():
+            refuse_adapter(Path(place))
+            if not (Path(place) / "config.json").is_file():
+                raise MissingError(f"no config.json in {place}: give a folder that save_pretrained wrote")
         wanted = f"model for audio classification of transformers {transformers.__version__} with its feature extractor"
         files = "config.json, model.safetensors and preprocessor_config.json"
         advice = f"; give a folder with {files}, or a name on the hub"

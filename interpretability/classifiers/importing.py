@@ -34,7 +34,8 @@ def imported_class(place: str) -> type[nn.Module]:
     """
     module_name, _, class_name = str(place).partition(":")
     if not module_name or not class_name:
-        raise UserError(f"module is {place!r}, expected 'package.module:Class'")
+        advice = ": name the class of the model, and give the file as its weights" if Path(str(place)).is_file() else ""
+        raise UserError(f"module is {place!r}, expected 'package.module:Class'{advice}")
     advice = ": install its package, or put its folder on PYTHONPATH"
     with user_errors(f"module {place!r} cannot be imported", advice=advice):  # its own code may raise anything
         kind: object = importlib.import_module(module_name)
@@ -77,6 +78,15 @@ WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 SETTINGS_FILES = ("config.json", "preprocessor_config.json")
 
 
+def refuse_adapter(folder: Path) -> None:
+    """Raise a :class:`UserError` if a folder has an adapter and no weights of a model, as PEFT writes it."""
+    if any(folder.glob("adapter_*")) and not any(any(folder.glob(pattern)) for pattern in WEIGHT_FILES):
+        raise UserError(
+            f"{folder} holds an adapter alone (LoRA), not a model: merge it into its base model first "
+            "(in PEFT: model.merge_and_unload().save_pretrained(FOLDER))"
+        )
+
+
 @contextmanager
 def bounded_loading(place: str | Path) -> Iterator[None]:
     """Check the files of a model's folder, and let Transformers build in the block what its weights can fill at most.
@@ -93,15 +103,11 @@ def bounded_loading(place: str | Path) -> Iterator[None]:
     if not folder.is_dir():
         yield
         return
+    refuse_adapter(folder)
     for name in SETTINGS_FILES:
         if (folder / name).is_file():
             read_object(folder / name)
     files = sorted(file for pattern in WEIGHT_FILES for file in folder.glob(pattern) if file.is_file())
-    if not files and any(folder.glob("adapter_*")):
-        raise UserError(
-            f"{folder} holds an adapter alone (LoRA), not a model: merge it into its base model first "
-            "(in PEFT: model.merge_and_unload().save_pretrained(FOLDER))"
-        )
     for file in files:
         check_plain(file)
     size = sum(map(file_size, files), FileSize(0, 0)) if files else None

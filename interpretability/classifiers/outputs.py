@@ -99,8 +99,8 @@ def answer_of(output: Any, name: str, n_clips: int, n_classes: int) -> Answer:
     if not fitting:
         got = ", ".join(shapes[:MOST_NAMED]) + (f" and {len(shapes) - MOST_NAMED} more" if shapes[MOST_NAMED:] else "")
         raise UserError(
-            f"{name} gave {got or type(output).__name__} for {n_clips} sounds, expected logits {(n_clips, n_classes)}: "
-            f"one for each of the {n_classes} classes"
+            f"{name} gave {got or type(output).__name__} for {n_clips} sound{'s' * (n_clips != 1)}, expected logits "
+            f"{(n_clips, n_classes)}: one for each of the {n_classes} classes"
         )
     return min(fitting, key=lambda answer: (answer.entry.rpartition(".")[2] != "logits", answer.framewise))
 

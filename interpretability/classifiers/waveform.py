@@ -268,7 +268,7 @@ class WaveformClassifier(Classifier):
         longest, hop = self.longest, self.frontend.settings.hop_length
         if longest is not None and int(lengths.max()) > longest + hop:
             seconds = longest / self.frontend.settings.sample_rate
-            self.remark("longest", f"hears {seconds:.4g} s: the first part of longer sounds, nothing of the rest", True)
+            self.remark("longest", f"hears the first {seconds:.4g} s of a sound, and nothing of the rest", True)
         together = self.training or self.layout.takes_lengths or self.settings.input_length is not None
         groups = LengthGroups(lengths.max().expand(len(lengths)) if together else lengths)
         parts = groups.run(lambda index, size: self.run_together(wavs[index, :size], lengths[index]))
@@ -371,14 +371,18 @@ class WaveformClassifier(Classifier):
             watched = {layer.name: modules[layer.name] for layer in self.layers}
             with gradient_errors(self.title), recorded_outputs(watched, map_of) as recorded:
                 logits = self.checked_logits(wavs, lengths)
-        except RuntimeError as error:
-            seconds = wavs.shape[1] / self.frontend.settings.sample_rate
-            if seconds >= PROBE_SECONDS[0]:
+        except Exception as error:  # whatever the model raises
+            if isinstance(error, (UserError, torch.OutOfMemoryError)) or self.training:
                 raise
-            # It runs on longer sounds: its windows or kernels are longer than this one.
-            raise UserError(
-                f"{self.title} cannot be run on {seconds:.3g} s of sound ({first_line(error)}): give a longer one"
-            ) from error
+            seconds, count = wavs.shape[1] / self.frontend.settings.sample_rate, len(wavs)
+            ways = []
+            if seconds < PROBE_SECONDS[0]:  # it runs on longer sounds: its windows or kernels are longer than this one
+                ways.append("give a longer one" if count == 1 else "give longer ones")
+            if count > 1 and not self.settings.one_by_one:
+                ways.append("give one_by_one=True if it takes one sound at a time")
+            advice = ", or ".join(ways) or "correct the model"
+            what = f"{seconds:.3g} s of sound" if count == 1 else f"{count} sounds of {seconds:.3g} s"
+            raise UserError(f"{self.title} cannot be run on {what} ({first_line(error)}): {advice}") from error
         n_frames = self.frontend.n_frames(wavs.shape[1])
         maps = []
         for layer in self.layers:

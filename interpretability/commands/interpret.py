@@ -78,7 +78,8 @@ def interpret(arguments: argparse.Namespace) -> None:
     print(*description["sentences"], sep="\n")
     for note in description["notes"]:
         print(f"note: {note}")
-    print(f"\n{clip_table({name: places['waveform'] for name, places in measured.items()})}")
+    as_heard = {name: places["waveform"] for name, places in measured.items()}
+    print(f"\n{clip_table(as_heard, interpreter.classifier.task)}")
     names = [str(path.relative_to(expanded(arguments.out))) for path in paths.values()]
     sounds_of_components = [name for name in names if name.startswith(f"{COMPONENTS}/")]
     more = f", and {len(sounds_of_components)} sounds in {COMPONENTS}/" if sounds_of_components else ""
@@ -141,7 +142,7 @@ def _classes(arguments: argparse.Namespace) -> list[str]:
     if arguments.classifier is not None:
         return _open(arguments).labels
     if len(arguments.paths) != 1:
-        raise UserError(f"got {len(arguments.paths)} paths with --list_classes, expected RUN_FOLDER; or --classifier")
+        raise UserError(f"got {_paths(arguments)} with --list_classes, expected RUN_FOLDER; or --classifier")
     return load_interpreter(arguments.paths[0], arguments.trust_remote_code).classifier.labels
 
 
@@ -162,7 +163,7 @@ def _two_paths(arguments: argparse.Namespace) -> list[Path]:
             raise UserError(f"{option} goes with --classifier: a run folder has its own method and settings")
     if len(arguments.paths) != 2:
         raise UserError(
-            f"got {len(arguments.paths)} paths, expected RUN_FOLDER SOUND; or --classifier SOURCE SOUND, to explain "
+            f"got {_paths(arguments)}, expected RUN_FOLDER SOUND; or --classifier SOURCE SOUND, to explain "
             "with no training"
         )
     _check_out(arguments)
@@ -171,9 +172,14 @@ def _two_paths(arguments: argparse.Namespace) -> list[Path]:
 
 def _one_path(arguments: argparse.Namespace) -> Path:
     if len(arguments.paths) != 1:
-        raise UserError(f"got {len(arguments.paths)} paths with --classifier, expected one: SOUND")
+        raise UserError(f"got {_paths(arguments)} with --classifier, expected one: SOUND")
     _check_out(arguments)
     return arguments.paths[0]
+
+
+def _paths(arguments: argparse.Namespace) -> str:
+    count = len(arguments.paths)
+    return f"{count} path{'s' * (count != 1)}"
 
 
 def _check_out(arguments: argparse.Namespace) -> None:

@@ -25,9 +25,9 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     RUN_FOLDER is the output folder of a finished training run (or its ``interpreter`` folder). SOURCE is any
     classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``, ``torch:package.module:Class`` or the folder of a saved
     classifier; it is then explained by a method that needs no training. The sound can be of any rate, mono or
-    not, from 0.1 s to 60 s. DIR gets the explanation and the residual as wav, a figure, and a description
-    with all settings and every metric as JSON; and for methods that explain by components (L2I, NMF) also the
-    components, drawn and as sounds.
+    not, from 0.1 s to 60 s. DIR gets the sound as the classifier hears it, the explanation and the residual as wav,
+    the mask as numbers (mask.npz), a figure, and a description with all settings and every metric as JSON; and
+    for methods that explain by components (L2I, NMF) also the components, drawn and as sounds.
     """
     parser = _parser(interpret, usage=argparse.SUPPRESS)
     parser.add_argument("paths", type=Path, nargs="*", help="[RUN_FOLDER] SOUND: any file that soundfile reads")

@@ -21,7 +21,7 @@ TERMINAL_WIDTH = 80
 
 #: What :func:`clip_table` calls the measures of one clip, in its order; others go by their label.
 MEANINGS = {
-    "fid_in": "class still heard (Fid-In)",
+    "fid_in": "heard as the class (Fid-In)",
     "o": "probability of the class, alone",
     "q": "probability of the class, without it",
     "ff": "probability lost without it (FF)",
@@ -34,6 +34,8 @@ MEANINGS = {
     "comp_rel": "complexity over its maximum",
     "kept_area": "share of the bins that is kept",
 }
+#: Fid-In where classes do not compete: a class that is not heard in the sound is not to be heard in its explanation.
+FID_IN_OF_SEVERAL = "heard, or not, as before (Fid-In)"
 #: What is measured of one clip and says nothing of its explanation.
 _OF_THE_SOUND = ("p", "silent", "saturated")
 
@@ -231,13 +233,15 @@ def short_section(place: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> 
     return "\n".join([*lines, ""])
 
 
-def clip_table(measured: Mapping[str, Mapping[str, float | None]]) -> str:
+def clip_table(measured: Mapping[str, Mapping[str, float | None]], task: str = "single") -> str:
     """Return what was measured of one clip, for the terminal: each number beside those of masks that explain nothing.
 
     Parameters
     ----------
     measured : mapping of str to mapping
         "explanation", "energy" (the loudest bins) and "random", of the same area -> metric -> value, None: undefined.
+    task : {"single", "multi"}
+        Of the classifier.
 
     Returns
     -------
@@ -249,9 +253,10 @@ def clip_table(measured: Mapping[str, Mapping[str, float | None]]) -> str:
     names += [name for name in values if name not in (*MEANINGS, *_OF_THE_SOUND)]
     heads = {"explanation": "explanation", "energy": "loudest bins", "random": "random bins"}
     lines = [f"{'Measured as heard, at one area':<40}" + "".join(f"{heads[kind]:>13}" for kind in measured)]
+    meanings = MEANINGS | ({"fid_in": FID_IN_OF_SEVERAL} if task == "multi" else {})
     for name in names:
         info = metric_info(name)
-        label = MEANINGS.get(name, info.label)[:37] + _ARROWS[info.better]
+        label = meanings.get(name, info.label)[:37] + _ARROWS[info.better]
         cells = (_plain(by_name.get(name)) for by_name in measured.values())
         lines.append(f"{label:<40}" + "".join(f"{cell:>13}" for cell in cells))
     return "\n".join(lines)

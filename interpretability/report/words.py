@@ -2,7 +2,7 @@
 
 Example: "Heard as chirp_down (0.97). The explanation alone is heard as chirp_down (0.93); without it chirp_down falls
 to 0.08. It keeps 12% of the area. For comparison, the loudest 12% alone give chirp_down 0.85 and leave 0.31; a random
-12% give 0.02 and leave 0.95. Most of it lies at 0.42–0.81 s, 600–2400 Hz."
+12% give 0.02 and leave 0.95. Most of the explanation lies at 0.42–0.81 s, 600–2400 Hz."
 """
 
 import math
@@ -103,7 +103,7 @@ def sentences(findings: Findings) -> list[str]:
     >>> print(*sentences(dog), sep="\\n")
     Heard as dog (0.90).
     The explanation alone is heard as dog (0.80); without it dog falls to 0.25.
-    Most of it lies at 0.50–0.90 s, 300–2300 Hz.
+    Most of the explanation lies at 0.50–0.90 s, 300–2300 Hz.
     """
     label, whole = printable(findings.labels[findings.target]), findings.heard(findings.whole)
     lines = [_heard(findings, whole)]
@@ -129,7 +129,8 @@ def sentences(findings: Findings) -> list[str]:
     if findings.baselines:
         lines.append(_compared(findings))
     region = findings.region
-    lines.append(f"Most of it lies at {_span(region.start, region.stop, 's')}, {_span(region.low, region.high, 'Hz')}.")
+    when, band = _span(region.start, region.stop, "s"), _span(region.low, region.high, "Hz")
+    lines.append(f"Most of the explanation lies at {when}, {band}.")
     return lines
 
 

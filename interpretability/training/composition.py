@@ -186,7 +186,8 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> dict[Path, CommentedMap
         shared = list_yamls(path.parent).get(path.name)
         if shared is None:
             raise MissingError(
-                f"no YAML file at {path}: run the script inside its recipe folder, with hparams/NAME.yaml"
+                f"no YAML file at {path}: run the script inside its recipe folder, with hparams/NAME.yaml, or give "
+                "the output folder of a run"
             )
         return _layers(path.with_name("data.yaml"), (path,)) | _layers(shared, (path,))
     try:

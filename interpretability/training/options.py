@@ -93,8 +93,9 @@ def parse_options(run_options: list[str]) -> Any:
         value = getattr(options, name)
         if value is not None and (not isinstance(value, int) or value < least):
             raise _unfit(options, name, f"a whole number >= {least}")
-    if options.max_grad_norm != options.max_grad_norm:
-        raise _unfit(options, "max_grad_norm", "a number")
+    # SpeechBrain says that a negative one disables clipping; it reverses the gradient instead.
+    if not options.max_grad_norm > 0:
+        raise _unfit(options, "max_grad_norm", "a number > 0 (inf for no clipping)")
     if options.jit or options.jit_module_keys:
         raise UserError("--jit cannot compile the modules of this package: leave it out, or give --compile")
     if unknown := sorted(set(options.compile_module_keys or ()) - set(_MODULES)):

@@ -80,6 +80,7 @@ def _usage(script: str | None) -> str:
     command = f"python {path.name}"
     lines += [
         f"usage: {command} hparams/NAME.yaml [--KEY VALUE …] [RUN OPTIONS]",
+        f"       {command} RUN_FOLDER [--KEY VALUE …]         what a run of this recipe or another was started with",
         f"       {command} hparams/NAME.yaml --help    the keys of that YAML",
         f"       {command} --list_settings NAME        settings of a method, a classifier, a dictionary …",
     ]

@@ -158,8 +158,27 @@ def test_a_model_of_one_length_says_which_setting_it_needs_and_is_then_run():
     padded = torch.cat([wavs[1, :1000], torch.zeros(234)])
     wanted = classifier.module(torch.stack([wavs[0, :1234], padded]))
     torch.testing.assert_close(batch.output.logits, wanted)
-    assert any("hears 0.1542 s: the first part of longer sounds" in note for note in classifier.notes)
+    assert any("hears the first 0.1542 s of a sound" in note for note in classifier.notes)
     assert check_classifier(classifier).gradient
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, IndexError, AssertionError, NotImplementedError])
+def test_what_a_model_raises_after_it_was_opened_is_one_line(kind):
+    class Choosy(MelCnn):
+        """Takes one or two sounds, as the check at opening has them, and none that is loud."""
+
+        def forward(self, wavs):
+            if len(wavs) > 2 or float(wavs.abs().max()) > 9:
+                raise kind("not these\nsecond line")
+            return super().forward(wavs)
+
+    classifier = make(Choosy())
+    with pytest.raises(UserError, match=r"on 3 sounds of 1 s \(not these\): give one_by_one=True if it takes one"):
+        classifier.analyse(torch.zeros(3, RATE))
+    with pytest.raises(UserError, match=r"on 3 sounds of 0\.25 s .*: give longer ones, or give one_by_one=True"):
+        classifier.analyse(torch.zeros(3, RATE // 4))
+    with pytest.raises(UserError, match=r"Choosy cannot be run on 1 s of sound \(not these\): correct the model"):
+        classifier.analyse(torch.full((1, RATE), 10.0))
 
 
 class Sigmoid(MelCnn):

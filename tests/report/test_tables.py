@@ -233,7 +233,7 @@ def test_the_table_of_a_clip_explains_itself_and_sets_each_number_beside_those_o
     heads = ["Measured as heard, at one area", "explanation loudest bins", "random bins"]
     assert re.split(r"\s{2,}", lines[0]) == heads
     assert [re.split(r"\s{2,}", line) for line in lines[1:]] == [
-        ["class still heard (Fid-In) ↑", "1", "1", "1"],
+        ["heard as the class (Fid-In) ↑", "1", "1", "1"],
         ["probability of the class, alone", "0.8", "0.7", "0"],
         ["probability of the class, without it", "0.01", "0.01", "0.01"],
         ["relative drop alone (AD, %) ↓", "12.3", "12.3", "12.3"],
@@ -241,6 +241,13 @@ def test_the_table_of_a_clip_explains_itself_and_sets_each_number_beside_those_o
         ["n components", "3", "–", "–"],
     ]
     assert max(map(len, lines)) <= 80
+
+
+def test_fid_in_of_classes_that_do_not_compete_is_not_called_being_heard():
+    # A class that is heard neither in the sound nor in its explanation has Fid-In 1.
+    measured = {"explanation": {"fid_in": 1.0}, "energy": {"fid_in": 0.0}, "random": {"fid_in": 1.0}}
+    line = clip_table(measured, task="multi").splitlines()[1]
+    assert re.split(r"\s{2,}", line) == ["heard, or not, as before (Fid-In) ↑", "1", "0", "1"]
 
 
 def test_every_metric_of_a_clip_has_a_meaning():

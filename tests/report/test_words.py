@@ -24,7 +24,7 @@ def test_the_whole_of_it():
     assert text() == (
         "Heard as chirp_down (0.97). "
         "The explanation alone is heard as chirp_down (0.93); without it chirp_down falls to 0.08. "
-        "Most of it lies at 0.42–0.81 s, 600–2400 Hz."
+        "Most of the explanation lies at 0.42–0.81 s, 600–2400 Hz."
     )
 
 
@@ -58,7 +58,7 @@ def test_beside_masks_that_keep_as_much_and_explain_nothing():
     assert sentences(findings(**compared))[-2:] == [
         "It keeps 12% of the area. For comparison, the loudest 12% alone give chirp_down 0.85 and leave 0.31; a random "
         "12% give 0.02 and leave 0.95.",
-        "Most of it lies at 0.42–0.81 s, 600–2400 Hz.",
+        "Most of the explanation lies at 0.42–0.81 s, 600–2400 Hz.",
     ]
     assert "the loudest 0.51% alone" in text(**compared | {"area": 0.0051})
     for nothing in ({"silent": True}, {"undefined": True}, {"region": None}):
@@ -88,7 +88,7 @@ def test_several_labels():
         "Heard as noise (0.90), tone (0.70) and chirp_down (0.60).",
         "The explained class is chirp_down (0.60).",
         "The explanation alone is heard as chirp_down (0.51); without it chirp_down falls to 0.10.",
-        "Most of it lies at 0.42–0.81 s, 600–2400 Hz.",
+        "Most of the explanation lies at 0.42–0.81 s, 600–2400 Hz.",
     ]
     assert sentences(findings(**several | {"inside": [0.49, 0.52, 0.1]}))[2:4] == [
         "The explanation alone is not heard as chirp_down (0.49), but as noise (0.52); without it chirp_down falls to "
@@ -131,7 +131,7 @@ def test_where_there_is_nothing_to_say_of_the_explanation(more, last):
     ],
 )
 def test_numbers_are_rounded_to_a_tenth_of_the_span(region, words):
-    assert text(region=region).endswith(f"Most of it lies at {words}.")
+    assert text(region=region).endswith(f"Most of the explanation lies at {words}.")
 
 
 # ---- Where it lies ----
