@@ -20,7 +20,7 @@ from interpretability.classifiers.check import reset_state
 from interpretability.classifiers.gradient import finite_gradient, gradient_errors
 from interpretability.classifiers.hooks import recorded_outputs
 from interpretability.classifiers.layers import PROBE_SECONDS, SCALES, FeatureLayer, LayerInfo, Layout, map_of
-from interpretability.classifiers.outputs import KINDS, POOLS, Answer, answer_of
+from interpretability.classifiers.outputs import KINDS, POOLS, SUM_TOLERANCE, Answer, answer_of
 from interpretability.errors import UserError, first_line
 from interpretability.frontend import Clips, FrontendSettings, Spectrogram
 from interpretability.grids import Grid
@@ -58,6 +58,10 @@ def frontend_for(
 SOFTMAX = (
     "lie in [0, 1] and sum to 1: they are taken for probabilities (output=probabilities; output=logits takes them for "
     "scores before a softmax)"
+)
+NO_SUM = (
+    "its probabilities do not sum to 1, and are divided by their sum: if several classes can be heard at once, give "
+    "task=multi"
 )
 
 
@@ -352,7 +356,20 @@ class WaveformClassifier(Classifier):
                 self.remark("output", self._open_output(), warn=True)
             elif kind == "logits":
                 self._notes.pop("output", None)
+        if stated == "probabilities":
+            self._check_probabilities(answer)
         return stated == "probabilities"
+
+    def _check_probabilities(self, answer: Answer) -> None:
+        """Refuse an answer that is not one of probabilities (:class:`UserError`); say that its sum is not 1."""
+        low, high = (bound.item() for bound in answer.values.detach().aminmax())
+        if low < -SUM_TOLERANCE or high > 1 + SUM_TOLERANCE:
+            raise UserError(
+                f"{self.title}: its outputs go from {low:.3g} to {high:.3g}, and output=probabilities says that they "
+                "lie in [0, 1]: give output=logits"
+            )
+        if self.task == "single" and "output" not in self._notes and answer.kind() == "sigmoid":
+            self.remark("output", NO_SUM, warn=True)
 
     def _open_output(self) -> str:
         more = "" if self.task == "multi" else ", and task=multi, as they do not sum to 1"

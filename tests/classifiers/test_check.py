@@ -191,6 +191,11 @@ class Wide(MelCnn):
         return super().forward(wavs) * 100
 
 
+class LogSoftmax(MelCnn):
+    def forward(self, wavs):
+        return super().forward(wavs).log_softmax(1)
+
+
 class Softmax(MelCnn):
     def forward(self, wavs):
         return {"clipwise_output": super().forward(wavs).softmax(1)}
@@ -223,6 +228,24 @@ def test_probabilities_are_noticed_on_the_first_call_and_never_silently_softmaxe
     torch.testing.assert_close(probabilities(batch.output.logits, task), wanted)
     check_classifier(classifier)
     assert len(caplog.records) == bool(words)  # said once
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+@pytest.mark.parametrize("kind", [Wide, LogSoftmax])
+def test_what_is_stated_to_be_probabilities_and_cannot_be_is_refused(kind, task):
+    """They would be clamped to [0, 1], and all be the same."""
+    with pytest.raises(UserError, match=r"its outputs go from .* lie in \[0, 1\]: give output=logits"):
+        make(kind(), task=task, output="probabilities").analyse(torch.randn(2, RATE))
+
+
+def test_probabilities_without_a_sum_of_1_are_divided_by_it_and_that_is_said(caplog):
+    classifier = make(Sigmoid(), output="probabilities")
+    wavs = torch.randn(2, RATE)
+    raw = classifier.module(wavs)
+    got = probabilities(classifier.analyse(wavs).output.logits, "single")
+    torch.testing.assert_close(got, raw / raw.sum(1, keepdim=True))
+    assert "do not sum to 1, and are divided by their sum" in caplog.text
+    assert "give task=multi" in caplog.text
 
 
 def test_small_logits_are_taken_back_from_being_probabilities_when_one_is_not():
