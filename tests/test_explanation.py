@@ -379,6 +379,9 @@ def test_of_several_clips_each_is_saved_in_a_folder_of_its_own(interpreter, soun
     assert (tmp_path / "two" / "input.wav").is_file()
     with pytest.raises(UserError, match="holds the explanation of one sound, these are 5"):
         explanation.save(tmp_path / "two")
+    for one, settings in ((interpreter.explain([sounds[0]]), {}), (explanation, {"index": 0})):
+        with pytest.raises(UserError, match="holds folders of explanations, this is one"):
+            one.save(tmp_path / "out", **settings)
 
 
 # ---- What is never replaced ----

@@ -411,9 +411,14 @@ def _has_weights(module: nn.Module) -> bool:
 
 def load_labels(encoder: CategoricalEncoder, path: Path) -> None:
     """Load a label encoder's file, which is data; a :class:`UserError` if it holds no labels with indices."""
-    with user_errors(f"{path}: no labels of a {type(encoder).__name__}", whole=True):
-        read_bytes(path, MAX_LABELS_BYTES)
+    read_bytes(path, MAX_LABELS_BYTES)
+    try:
         encoder.load(path)
+    except Exception as error:  # SpeechBrain's reader raises many types, with words that say little of the file
+        raise UserError(
+            f"{path}: no labels of a {type(encoder).__name__}: expected lines such as 'dog' => 0, then one of =, then "
+            "'starting_index' => 0, in UTF-8; copy the file again"
+        ) from error
 
 
 def labels_of(encoder: Any, where: Path) -> list[str]:

@@ -181,10 +181,12 @@ def _samples(samples: object, where: str, frontend: FrontendSettings, rate: int 
         raise UserError(f"{where} is {shown(samples)} ({type(samples).__name__}), {_EXPECTED}")
     if samples.ndim == 2 and len(samples) == 1:
         samples = samples[0]
-    if samples.ndim != 1 or len(samples) == 0:
+    if samples.ndim != 1:
         raise UserError(
             f"{where} has shape {list(samples.shape)}, expected mono samples [N]: average the channels of a sound first"
         )
+    if len(samples) == 0:
+        raise UserError(f"{where} has no samples: leave it out")
     return _at_rate(_real(samples, where), frontend, rate)
 
 

@@ -103,7 +103,7 @@ REFUSED = {
     "nothing": ([], "got no sounds"),
     "samples and rate": ((np.zeros(N), 8000), "sound 1 of the list is 8000 (int)"),
     "numbers": ([0.1, 0.2], "sound 0 of the list is 0.1 (float)"),
-    "no samples": (np.zeros(0), "has shape [0]"),
+    "no samples": (np.zeros(0), "the sound has no samples"),
     "no sounds": (np.zeros((0, 9)), "at least one sound"),
     "a scalar": (np.float32(1.0), "(float32)"),
     "an array of no axis": (np.zeros(()), "has shape [], expected mono samples [N]"),
