@@ -82,14 +82,16 @@ def interpret(arguments: argparse.Namespace) -> None:
     print(f"\n{clip_table(as_heard, interpreter.classifier.task)}")
     names = [str(path.relative_to(expanded(arguments.out))) for path in paths.values()]
     sounds_of_components = [name for name in names if name.startswith(f"{COMPONENTS}/")]
-    more = f", and {len(sounds_of_components)} sounds in {COMPONENTS}/" if sounds_of_components else ""
+    count = len(sounds_of_components)
+    more = f", and {count} sound{'s' * (count != 1)} in {COMPONENTS}/" if count else ""
     names = [name for name in names if name not in sounds_of_components]
     print(f"\nwritten to {printable(str(arguments.out))}: {', '.join(names)}{more}")
 
 
 def list_methods(classifier: Classifier, check: ModelCheck) -> str:
     """Return what can be done with this classifier, one line per method."""
-    lines = [f"{classifier.NAME} classifier of {len(classifier.labels)} classes ({classifier.task}-label)"]
+    count = len(classifier.labels)
+    lines = [f"{classifier.NAME} classifier of {count} class{'es' * (count != 1)} ({classifier.task}-label)"]
     lines += [f"note: {note}" for note in classifier.notes]
     lines.append("Without training (--method; --list_settings METHOD):")
     default = default_method(check)

@@ -181,6 +181,25 @@ def test_what_a_model_raises_after_it_was_opened_is_one_line(kind):
         classifier.analyse(torch.full((1, RATE), 10.0))
 
 
+class Frames(MelCnn):
+    """Answers for every eighth of a second, more or less surely the louder it is."""
+
+    def __init__(self, sign):
+        super().__init__()
+        self.sign = sign
+
+    def forward(self, wavs):
+        level = wavs.unfold(1, RATE // 8, RATE // 8).square().mean(-1).add(1e-9).log10()  # [B, T]
+        return self.sign * level[..., None] * torch.tensor([1.0, 0.5, 0.2])
+
+
+@pytest.mark.parametrize("pool", ["max", "mean"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_model_whose_highest_frame_decides_hears_the_end_of_a_sound_too(sign, pool):
+    # The end changes nothing where the start has a higher frame.
+    assert check_classifier(make(Frames(sign), task="multi", pool=pool, output="logits")).hears_all
+
+
 class Sigmoid(MelCnn):
     def forward(self, wavs):
         return super().forward(wavs).sigmoid()
