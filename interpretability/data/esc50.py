@@ -103,20 +103,13 @@ def prepare_esc50(
     # Settings are checked first: a typing error should not cost a download.
     if not isinstance(esc10_only, bool):
         raise UserError(f"esc10_only is {esc10_only!r}, expected True or False")
-    given = zip(SPLITS, (train_folds, valid_folds, test_folds), strict=True)
-    folds = {split: parse_folds(value, f"{split}_folds") for split, value in given}
-    _refuse_overlap(folds)
+    folds = folds_of_splits(train_folds, valid_folds, test_folds)
     root = Path(data_folder).expanduser().absolute()
     _find_or_download(root, download, archive_url, archive_sha256)
     table = root / _CSV
     rows = _read_csv(table, esc10_only)
     labels = _labels(rows, table)
-    available = {row.fold for row in rows}
-    for split, chosen in folds.items():
-        unknown = sorted(set(chosen) - available)
-        if unknown:
-            raise UserError(f"{split}_folds names {unknown}, but {table} has only the folds {sorted(available)}")
-
+    refuse_unknown_folds(folds, {row.fold for row in rows}, table)
     split_of = {fold: split for split, chosen in folds.items() for fold in chosen}
     bad = BadClips(table, skip_bad_clips)
     entries = _good_entries([row for row in rows if row.fold in split_of], root, bad)
@@ -148,6 +141,28 @@ def parse_folds(value: Iterable[int] | str | int, name: str = "folds") -> list[i
     if not folds:
         raise UserError(f"{name} is empty, expected at least one fold such as [1, 2, 3] or 1,2,3")
     return sorted(set(folds))
+
+
+def folds_of_splits(*folds: Iterable[int] | str | int) -> dict[str, list[int]]:
+    """Return split -> its folds, of those of train, valid and test.
+
+    Raises
+    ------
+    UserError
+        As of :func:`parse_folds`; if a fold is given to two splits.
+    """
+    named = zip(SPLITS, folds, strict=True)
+    chosen = {split: parse_folds(value, f"{split}_folds") for split, value in named}
+    _refuse_overlap(chosen)
+    return chosen
+
+
+def refuse_unknown_folds(folds: dict[str, list[int]], available: Iterable[int], table: Path) -> None:
+    """Refuse folds of splits that a table does not have."""
+    for split, chosen in folds.items():
+        unknown = sorted(set(chosen) - set(available))
+        if unknown:
+            raise UserError(f"{split}_folds names {unknown}, but {table} has only the folds {sorted(available)}")
 
 
 def _whole(value: int | str) -> int:

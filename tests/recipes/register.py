@@ -75,8 +75,9 @@ LMAC_AST = {**LMAC, "method.decoder_channels": [4, 4]}
 
 #: YAMLs that others extend, and that are not run.
 EXTENDED = ("data", "augmentation")
-#: Recipes whose commands a test of their own runs, ``test_own_sounds.py``: their YAMLs are shared ones over other data.
-RUN_ELSEWHERE = ("Custom",)
+#: Recipes whose YAMLs are shared ones over other data, and which tests of their own run: ``test_own_sounds.py`` and
+#: ``tests/data/test_urbansound8k.py``.
+RUN_ELSEWHERE = ("Custom", "UrbanSound8K")
 #: "recipe/YAML" -> how it is run.
 REGISTER = {
     "Synthetic/classifier_compact": Row(CLASSIFIER),

@@ -1,0 +1,11 @@
+"""Train PIQ.
+
+Inside this folder: python train_piq.py hparams/piq.yaml --data_folder /path/to/data
+"""
+
+import sys
+
+from interpretability.training.runner import main
+
+if __name__ == "__main__":
+    sys.exit(main("interpreter", __file__))
