@@ -63,7 +63,7 @@ def safe_name(name: str, longest: int = 100) -> str:
     Examples
     --------
     >>> safe_name("1-100032-A-0"), safe_name("../x")
-    ('1-100032-A-0', '_x~aba2c59b')
+    ('1-100032-A-0', '_x~d6b96a97')
     """
     plain = re.sub(r"[/\\]", "_", _UNPRINTABLE.sub("_", name)).lstrip(". ").rstrip(". ")
     if plain == name and len(plain.encode()) <= longest:

@@ -26,7 +26,7 @@ def test_learned_once_and_explained_with(tiny_esc50, tiny_classifier_folder, tmp
     assert dictionary.training["n_frames"] == 60
     assert dictionary.training["seconds"] > 0
     assert len(dictionary.loss_curve) == 4
-    assert sorted(path.name for path in run.iterdir()) == ["dictionary", "manifests"]
+    assert sorted(path.name for path in run.iterdir()) == ["contents.json", "dictionary", "manifests"]
     assert {"run.json", "hyperparams.yaml", "train_nmf.py", "dictionary.pt"} <= {
         path.name for path in (run / "dictionary").iterdir()
     }
