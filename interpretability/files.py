@@ -78,13 +78,15 @@ def atomic_folder(path: str | Path, listed: bool = True) -> Iterator[Path]:
     Raises
     ------
     UserError
-        If there is something else (:func:`check_replaceable`): before the block, or after it if that came meanwhile.
+        If there is something else (:func:`check_replaceable`): before the block, or after it if that came meanwhile. If
+        nothing can be written there.
     """
     path = Path(path).resolve()
     check_replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=_prefix("partial"), dir=path.parent))
+    with place_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=_prefix("partial"), dir=path.parent))
     try:
         yield temporary
         if listed:
@@ -106,8 +108,9 @@ def check_replaceable(folder: str | Path) -> None:
         If it holds anything else, or a file that was changed; if it is a file, or the current folder.
     """
     folder = Path(folder)
-    if not folder.exists():
-        return
+    with place_errors(folder):
+        if not folder.exists():
+            return
     if not folder.is_dir():
         raise UserError(f"{folder} is a file, expected a folder or a new name: move it away, or name a new folder")
     if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
@@ -205,6 +208,11 @@ def remove_leftovers(folder: str | Path) -> None:
 def expanded(path: str | Path) -> Path:
     """Return a path that was given, with the home folder in place of ``~``: the shell leaves it in ``--out=~/x``."""
     return Path(os.path.expanduser(path))
+
+
+def place_errors(folder: str | Path) -> contextlib.AbstractContextManager[None]:
+    """Turn what the system says of a folder that cannot be made or asked for into a one-line :class:`UserError`."""
+    return user_errors(f"{folder} cannot be made", OSError, advice=": name a folder in a place that can be written")
 
 
 def write_errors(path: str | Path, advice: str = "then run it again") -> contextlib.AbstractContextManager[None]:

@@ -338,3 +338,12 @@ def test_claims_of_a_listing_that_leads_elsewhere_remove_nothing(tmp_path):
     (folder / LISTING).write_text("of the user")
     with pytest.raises(UserError, match="is not a list of what this program wrote there"):
         claim(folder, ["a"])
+
+
+@pytest.mark.parametrize("place", ["/proc/none/result", "/proc/result", "a file/result", "x" * 300])
+def test_a_folder_where_nothing_can_be_written_is_one_line(place, tmp_path):
+    (tmp_path / "a file").write_text("")
+    words = r"cannot be made \(.*\): name a folder in a place that can be written"
+    with pytest.raises(UserError, match=words), atomic_folder(tmp_path / place):
+        pytest.fail("the block ran")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a file"]

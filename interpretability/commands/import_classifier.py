@@ -86,9 +86,9 @@ def import_classifier(options: argparse.Namespace) -> None:
     check_classifier(classifier)
     _print_notes(classifier)
     save_classifier(classifier, options.out, {"source": options.source})
-    settings = classifier.frontend.settings
+    settings, count = classifier.frontend.settings, len(classifier.labels)
     print(
-        f"{classifier.NAME} classifier of {len(classifier.labels)} classes ({classifier.task}-label, "
+        f"{classifier.NAME} classifier of {count} class{'es' * (count != 1)} ({classifier.task}-label, "
         f"{settings.sample_rate} Hz) in {options.out}"
     )
     if isinstance(classifier, WaveformClassifier):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from interpretability.errors import UserError
-from interpretability.files import check_replaceable, expanded
+from interpretability.files import check_replaceable, expanded, place_errors
 from interpretability.reading import read_object
 
 #: The file of a result that says what it is of.
@@ -33,8 +33,10 @@ def check_destination(folder: str | Path, sources: Iterable[Path]) -> None:
         an earlier result.
     """
     folder = expanded(folder)
+    with place_errors(folder):
+        exists = folder.exists()
     for source in sources:
-        if folder.exists() and any(os.path.samefile(folder, parent) for parent in source.resolve().parents):
+        if exists and any(os.path.samefile(folder, parent) for parent in source.resolve().parents):
             raise UserError(f"{folder} holds the sound {source.name}, and would be replaced: name another folder")
     check_replaceable(folder)
     # It holds few files: they are this program's.

@@ -144,3 +144,9 @@ def test_a_folder_that_is_new_or_holds_no_explanation(tmp_path):
     (tmp_path / "weights.pt").write_bytes(b"x")
     with pytest.raises(UserError, match="holds no explanation that could be replaced"):
         check_same(tmp_path, RESULT)
+
+
+def test_a_name_that_the_system_does_not_take_is_one_line(tmp_path):
+    (tmp_path / "a.wav").write_text("")
+    with pytest.raises(UserError, match=r"cannot be made \(.*\): name a folder in a place that can be written"):
+        check_destination(tmp_path / ("x" * 300), [tmp_path / "a.wav"])
