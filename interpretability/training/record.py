@@ -78,7 +78,7 @@ def keep_record(folder: Path, record: dict[str, Any], binds: bool, must_exist: b
         if different:
             changes = "; ".join(f"{key}: {_change(known.get(key), record[key])}" for key in different)
             raise UserError(
-                f"{folder} holds a run with another {', '.join(different)} ({changes}): "
+                f"{folder} holds a run that differs in {', '.join(different)} ({changes}): "
                 "give another output_folder, or the settings and the classifier it was made with"
             )
     elif must_exist:
@@ -142,6 +142,8 @@ def _change(old: Any, new: Any) -> str:
     """Return in words how two values differ; of objects, only the members that do."""
     if isinstance(old, dict) and isinstance(new, dict):
         changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        if changed == ["content"]:
+            return "other sounds, lengths or labels under the same names"
         old, new = ({name: value[name] for name in changed if name in value} for value in (old, new))
     return f"{_short(old)}, now {_short(new)}"
 

@@ -48,7 +48,7 @@ def test_training_on_with_another_setting_is_refused(job, name, value, message, 
     before = job.contents()
     refused = job.run(**{name: value, "number_of_epochs": job.EPOCHS + more})
     assert refused.code == 2
-    assert f"holds a run with another {name} (" in refused.line
+    assert f"holds a run that differs in {name} (" in refused.line
     assert message in refused.line
     assert "give another output_folder" in refused.line
     assert job.contents() == before
@@ -79,7 +79,7 @@ def test_a_record_from_before_there_was_a_choice_is_that_of_what_was_done(tmp_pa
         ("frontend", {**front_end, "sample_rate": 16000}),
         ("data", {"name": "Large", "content": "ab"}),
     ):
-        with pytest.raises(UserError, match=f"holds a run with another {name}"):
+        with pytest.raises(UserError, match=f"holds a run that differs in {name}"):
             keep_record(tmp_path, {**record, name: value}, binds=True)
 
 
@@ -116,7 +116,7 @@ def test_other_data_under_the_same_names_are_refused(job, tiny_esc50, tmp_path, 
     for call in calls:
         refused = call()
         assert refused.code == 2
-        assert "holds a run with another data (data: " in refused.line
+        assert "holds a run that differs in data (data: other sounds, lengths or labels under" in refused.line
         assert {path: content for path, content in job.contents().items() if path.name != LISTING} == {
             path: content for path, content in before.items() if path.name != LISTING
         }
@@ -134,7 +134,7 @@ def test_a_record_from_before_data_had_an_identity_counts(piq_job):
     assert piq_job.run().code == 0
     record["data"]["name"] = "another"
     path.write_text(json.dumps(record))
-    assert "another data" in piq_job.run().line
+    assert "differs in data" in piq_job.run().line
 
 
 # ---- When it binds ----
@@ -147,7 +147,7 @@ def test_a_training_that_failed_keeps_its_folder_from_no_other(job):
     assert "lower lr" in failed.line
     assert (job.folder / "run.json").is_file()
     assert job.run(number_of_epochs=1).code == 0
-    assert "holds a run with another lr" in job.run(lr=0.5).line
+    assert "holds a run that differs in lr" in job.run(lr=0.5).line
 
 
 # ---- The model that was saved ----
