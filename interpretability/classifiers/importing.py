@@ -106,13 +106,31 @@ def bounded_loading(place: str | Path) -> Iterator[None]:
     refuse_adapter(folder)
     for name in SETTINGS_FILES:
         if (folder / name).is_file():
-            read_object(folder / name)
-    files = sorted(file for pattern in WEIGHT_FILES for file in folder.glob(pattern) if file.is_file())
+            _refuse_kernels(read_object(folder / name), folder / name)
+    files = {file for pattern in WEIGHT_FILES for file in folder.glob(pattern) if file.is_file()}
+    files = sorted(files.union(*map(_shards, folder.glob("*.index.json"))))
     for file in files:
         check_plain(file)
     size = sum(map(file_size, files), FileSize(0, 0)) if files else None
     with within(size, str(folder / SETTINGS_FILES[0])):
         yield
+
+
+def _shards(index: Path) -> set[Path]:
+    """Return the files there are that the index of a model names; a :class:`UserError` if it leads elsewhere."""
+    names = read_object(index).get("weight_map")
+    files = names.values() if isinstance(names, dict) else [None]
+    if not all(isinstance(file, str) and Path(file).name == file for file in files):
+        raise UserError(f"{index}: weight_map is {shown(names)}, expected names of weights with files beside it")
+    return {index.parent / file for file in files if (index.parent / file).is_file()}
+
+
+def _refuse_kernels(settings: Any, where: Path) -> None:
+    """Refuse settings that name code for attention on the hub, which Transformers would fetch and run."""
+    for name, value in settings.items() if isinstance(settings, dict) else ():
+        if str(name).endswith("attn_implementation") and "/" in str(value):
+            raise UserError(f"{where}: {name} is {shown(value)}, code on the hub, which is not run: take the line out")
+        _refuse_kernels(value, where)
 
 
 def misfits(report: Mapping[str, Any]) -> str:

@@ -6,7 +6,9 @@ Models are tiny and random, saved to a folder and loaded through the real ``from
 import json
 import logging
 import shutil
+import timeit
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -444,6 +446,20 @@ def leave_an_adapter(folder):
     (folder / "preprocessor_config.json").unlink()
 
 
+class Running:
+    """Would run a function when it is unpickled."""
+
+    def __reduce__(self):
+        return timeit.timeit, ("1", "raise SystemExit")
+
+
+def name_a_pickle(folder, name="other.bin"):
+    """Have the index of the weights name a file with code in it."""
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": Running()}, folder / Path(name).name)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"projector.weight": name}}))
+
+
 #: What becomes of a folder, and what the line says: the files of people who copy models.
 UNFIT = {
     "a Git LFS pointer": (
@@ -463,6 +479,23 @@ UNFIT = {
             folder, id2label={str(i): str(i) for i in range(5)}, label2id={str(i): i for i in range(5)}
         ),
         r"'classifier\.weight' is \[3, 8\] in the file and \[5, 8\] here",
+    ),
+    "an index that names a pickle": (name_a_pickle, r"other\.bin: holds objects of 'timeit\.timeit' beside tensors"),
+    "an index that leads elsewhere": (
+        lambda folder: name_a_pickle(folder, "../unfit/other.bin"),
+        r"index\.json: weight_map is .*, expected names of weights with files beside it",
+    ),
+    "an index of something else": (
+        lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": [1]}'),
+        r"index\.json: weight_map is \[1\]",
+    ),
+    "attention by code on the hub": (
+        lambda folder: edit(folder, attn_implementation="somebody/kernel"),
+        r"attn_implementation is 'somebody/kernel', code on the hub, which is not run",
+    ),
+    "attention by code, deeper": (
+        lambda folder: edit(folder, encoder={"_attn_implementation": "somebody/kernel"}),
+        "code on the hub, which is not run",
     ),
     "NaN": (lambda folder: spoil(folder, torch.nan), r"the weight 'classifier\.bias' holds NaN or infinite values"),
     "infinity": (lambda folder: spoil(folder, torch.inf), r"the weight 'classifier\.bias' holds NaN or infinite"),
