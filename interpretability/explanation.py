@@ -371,10 +371,7 @@ class Explanation:
         """
         folder = expanded(folder)
         clips = {"": self[index or 0]}
-        if index is not None or len(self) == 1:
-            if any(folder.glob(f"*/{DESCRIPTION}")):
-                raise UserError(f"{folder} holds folders of explanations, this is one: name another folder")
-        else:
+        if index is None and len(self) > 1:
             if (folder / DESCRIPTION).exists():
                 raise UserError(
                     f"{folder} holds the explanation of one sound, these are {len(self)}: name another folder"

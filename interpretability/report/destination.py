@@ -38,6 +38,8 @@ def check_destination(folder: str | Path, sources: Iterable[Path]) -> None:
     for source in sources:
         if exists and any(os.path.samefile(folder, parent) for parent in source.resolve().parents):
             raise UserError(f"{folder} holds the sound {source.name}, and would be replaced: name another folder")
+    if not (folder / DESCRIPTION).exists() and any(folder.glob(f"*/{DESCRIPTION}")):
+        raise UserError(f"{folder} holds folders of explanations, this is one: name another folder")
     check_replaceable(folder)
     # It holds few files: they are this program's.
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
