@@ -490,11 +490,11 @@ UNFIT = {
         r"index\.json: weight_map is \[1\]",
     ),
     "attention by code on the hub": (
-        lambda folder: edit(folder, attn_implementation="somebody/kernel"),
-        r"attn_implementation is 'somebody/kernel', code on the hub, which is not run",
+        lambda folder: edit(folder, attn_implementation="a-user/kernel"),
+        r"attn_implementation is 'a-user/kernel', code on the hub, which is not run",
     ),
     "attention by code, deeper": (
-        lambda folder: edit(folder, encoder={"_attn_implementation": "somebody/kernel"}),
+        lambda folder: edit(folder, encoder={"_attn_implementation": "a-user/kernel"}),
         "code on the hub, which is not run",
     ),
     "NaN": (lambda folder: spoil(folder, torch.nan), r"the weight 'classifier\.bias' holds NaN or infinite values"),
