@@ -21,6 +21,7 @@ from interpretability.files import LISTING, atomic_folder
 from interpretability.frontend import apply_mask
 from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import EnergyMask, RandomMask
+from interpretability.methods.gradients import Gradients
 from interpretability.report import figures
 
 RATE = 16000
@@ -422,6 +423,15 @@ def test_a_result_is_replaced_by_one_of_the_same_sound_and_model_alone(interpret
         with pytest.raises(UserError, match=words):
             interpreted.save(folder)
     assert snapshot(folder) == before
+
+
+def test_methods_of_one_class_do_not_replace_each_others_results(interpreter, tmp_path, quick_figures):
+    first, other = (Gradients(interpreter.classifier, attribution=name) for name in ("saliency", "input_x_gradient"))
+    samples = noise(1, 1600)
+    first.explain(samples).save(tmp_path / "out")
+    with pytest.raises(UserError, match="by another model or method"):
+        other.explain(samples).save(tmp_path / "out")
+    first.explain(samples).save(tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["mine.txt", "explanation.json", "input.wav", "components/x.wav"])

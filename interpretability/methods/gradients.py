@@ -9,6 +9,7 @@ change when all logits are shifted, as a log-softmax at the end of a network shi
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,6 +97,10 @@ class Gradients(Interpreter):
         """See :attr:`Interpreter.title`."""
         attribution, form = self.settings.attribution, self.settings.form
         return attribution if form == "soft" else f"{attribution}, {form}"
+
+    def _identity(self) -> dict[str, Any]:
+        # By its own name, as on the command line: saliency does not replace a result of SmoothGrad.
+        return {**super()._identity(), "method": self.settings.attribution}
 
     @property
     def fixed_metrics(self) -> tuple[str, ...]:
