@@ -55,7 +55,8 @@ def find_yaml(path: Path, parts: Iterable[str], trust_remote_code: bool) -> tupl
     Parameters
     ----------
     path : Path
-        A YAML file, which is returned as it is; or the output folder of a run.
+        A YAML file, which is returned as it is; or the output folder of a run. A file of the name that runs give
+        theirs is read as carefully as that of a folder.
     parts : iterable of str
         Folders inside a run's that may keep a YAML of their own.
     trust_remote_code : bool
@@ -69,6 +70,8 @@ def find_yaml(path: Path, parts: Iterable[str], trust_remote_code: bool) -> tupl
         If the YAML of a run names what no recipe does.
     """
     if not path.is_dir():
+        if path.name == ARCHIVED and path.is_file() and not trust_remote_code:
+            _check_trusted(read_text(path, _MAX_BYTES), path)
         return path, {}
     places = [path, *(path / part for part in parts)]
     yaml = next((place / ARCHIVED for place in places if (place / ARCHIVED).is_file()), None)

@@ -92,9 +92,11 @@ def test_what_every_recipe_archives_is_read(write, recipe):
 )
 def test_what_no_recipe_names_is_refused_and_nothing_of_it_runs(write, tmp_path, monkeypatch, line):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError) as caught:
-        find_yaml(write(f"seed: 1\n{line}\n"), PARTS, False)
-    assert str(tmp_path / ARCHIVED) in str(caught.value)
+    folder = write(f"seed: 1\n{line}\n")
+    for given in (folder, folder / ARCHIVED):
+        with pytest.raises(UserError) as caught:
+            find_yaml(given, PARTS, False)
+        assert str(tmp_path / ARCHIVED) in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == [ARCHIVED]
 
 
