@@ -5,6 +5,7 @@ import time
 import pytest
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from payloads import HELPERS, RUN, RUNNING
 
 from interpretability.errors import UserError
 from interpretability.safe_yaml import MAX_BYTES, build, dump, parse
@@ -138,66 +139,12 @@ def test_what_would_grow_without_end_is_refused_at_once(name):
     assert len(str(caught.value)) < 400
 
 
-RUN = "!!python/object/apply:os.system ['touch MARK']"
-RUNNING = {
-    "tag": RUN,
-    "verbatim tag": "!<tag:yaml.org,2002:python/object/apply:os.system> ['touch MARK']",
-    "object": "!!python/object/new:subprocess.Popen [[touch, MARK]]",
-    "name": "!!python/name:os.system",
-    "module": "!!python/module:antigravity",
-    "python tuple": f"!!python/tuple [{RUN}]",
-    "apply": "!apply:os.system ['touch MARK']",
-    "new": "!new:subprocess.Popen [[touch, MARK]]",
-    "name of a function": "!name:os.system ['touch MARK']",
-    "module of python": "!module:antigravity",
-    "apply to a reference": "!applyref:os.system ['touch MARK']",
-    "include": "!include:evil.yaml",
-    "include with a body": "!include:evil.yaml {a: 1}",
-    "tuple": f"({RUN})",
-    "tuple, second": f"(1, {RUN})",
-    "tuple, third": f"(a, [b, {RUN}])",
-    "tuple, name": "(!!python/name:os.system , 1)",
-    "tuple in a list": f'[1, !tuple "({RUN})"]',
-    "tuple in a tuple": f'!tuple "((1, {RUN}))"',
-    "explicit tuple": f'!tuple "({RUN})"',
-    "explicit tuple of a list": f"!tuple [{RUN}]",
-    "explicit tuple without brackets": f'!tuple "[{RUN}]"',
-    "tuple closed early": f"(1], [{RUN})",
-    "tuple with a document": f"(1]\n--- [{RUN})",
-    "reference to a tuple": "!ref (<payload>)",
-    "reference in a tuple": "!ref (1, <payload>)",
-    "reference with a tag": "!ref (!!python/object/apply:os.system ['touch <word>'])",
-    "copy of a tuple": "!copy (<payload>, 1)",
-    "attribute": "!ref <layer.weight>",
-    "attribute of a text": "!ref <word.__class__>",
-    "key": "{!!python/name:os.system x: 1}",
-    "key that is a list": "{[1, 2]: 3}",
-    "mapping": "!!python/dict {a: 1}",
-    "binary": "!!binary aGVsbG8=",
-    "set": "!!set {a, b}",
-    "merge of a tag": f"{{<<: {RUN}}}",
-    "class of another package": "!new:torch.hub.load [x]",
-    "dots in a name": "!new:torch.nn..functional.os [x]",
-    "escapes in a name": "!new:torch.nn.%2e%2eos [x]",
-    "class that is not on the list": "!new:torch.nn.Sequential [!new:torch.nn.ReLU ]",
-    "unknown tag": "!anything {a: 1}",
-    "tag in capitals": "!NEW:os.system [x]",
-    "placeholder": "!PLACEHOLDER",
-    "reference to nothing": "!ref <nothing>",
-    "reference to a part of nothing": "!ref <layer[nothing][more]>",
-    "reference to itself": "!ref <a>",
-    "reference inside itself": "[!ref <a>]",
-    "alias inside itself": "&z [*z]",
-    "alias of nothing": "*nothing",
-}
-
-
 @pytest.mark.parametrize("name", RUNNING)
 def test_nothing_runs_that_is_not_on_the_list(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mark = tmp_path / "mark"
     (tmp_path / "evil.yaml").write_text(f"x: {RUN}".replace("MARK", str(mark)))
-    text = f'layer: !new:torch.nn.ReLU\nword: x\npayload: "{RUN}"\na: {RUNNING[name]}\n'.replace("MARK", str(mark))
+    text = f"{HELPERS}a: {RUNNING[name]}\n".replace("MARK", str(mark))
     with pytest.raises(UserError) as caught:
         load(text)
     assert str(caught.value).startswith("a.yaml: ")

@@ -6,8 +6,10 @@ import shutil
 import time
 
 import pytest
+import soundfile
 import tiny
 import torch
+from payloads import HELPERS, RUN, RUNNING
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.inference.classifiers import AudioClassifier, EncoderClassifier
 from tiny import LABELS
@@ -364,7 +366,6 @@ def edit(folder, old, new):
 
 
 #: What would touch MARK if it reached HyperPyYAML; in place of a setting, of a tuple of settings, and of a path.
-RUN = "!!python/object/apply:os.system ['touch MARK']"
 PAYLOADS = {
     "tag": ("res2net_scale: 2", f"res2net_scale: {RUN}"),
     "tuple": ("res2net_scale: 2", f"res2net_scale: ({RUN})"),
@@ -423,14 +424,13 @@ class TestNoCodeRuns:
     def saved(self, loaded, tmp_path_factory):
         """The folder of a run whose interpreter explains such a classifier, with a payload in what was kept of it."""
 
-        def make(name, mark):
+        def make(text):
             run = tmp_path_factory.mktemp("run")
             inner = run / "interpreter" / "classifier"
             save_interpreter(LMAC(loaded["ecapa"], channels=4, decoder_channels=[4]), run / "interpreter")
             path = inner / "classifier.json"
             description = json.loads(path.read_text("utf-8"))
-            text = f"{description['architecture']['hyperparams']}x: {payload(name, mark)[1].partition(': ')[2]}\n"
-            description["architecture"]["hyperparams"] = text
+            description["architecture"]["hyperparams"] = text(description["architecture"]["hyperparams"])
             identity = {key: description[key] for key in IDENTITY}
             description["sha256"] = _digest(inner / "weights.pt", identity)
             path.write_text(json.dumps(description))
@@ -443,7 +443,7 @@ class TestNoCodeRuns:
     @pytest.mark.parametrize("name", ["tag", "tuple", "explicit tuple", "apply", "module", "power", "size"])
     def test_folders_of_ours_that_hold_one(self, name, saved, tiny_esc50, tmp_path):
         mark = tmp_path / "mark"
-        run = saved(name, mark)
+        run = saved(lambda text: f"{text}x: {payload(name, mark)[1].partition(': ')[2]}\n")
         inner, sound = run / "interpreter" / "classifier", str(next((tiny_esc50 / "audio").glob("*.wav")))
         for opener, place in ((load_classifier, inner), (open_classifier, inner), (load_interpreter, run)):
             with pytest.raises(UserError, match="hyperparams") as caught:
@@ -458,6 +458,38 @@ class TestNoCodeRuns:
             tiny.run("interpreter", tiny_esc50, tmp_path / "new", lmac, classifier_folder=inner),
         ):
             assert "hyperparams" in outcome.line
+        assert not mark.exists()
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", RUNNING)
+    def test_every_payload_at_every_door(self, name, folders, saved, tmp_path):
+        """In the YAML of a folder for SpeechBrain, and in what folders of ours keep of one."""
+        folder, mark, sound = tmp_path / "model", tmp_path / "mark", tmp_path / "sound.wav"
+        soundfile.write(sound, tiny.noise(8000).numpy(), 16000)
+        shutil.copytree(folders["ecapa"], folder)
+        (folder / "evil.yaml").write_text(f"x: {RUN}".replace("MARK", str(mark)))
+        helpers, value = (text.replace("MARK", str(mark)) for text in (HELPERS, RUNNING[name]))
+        edit(folder, "res2net_scale: 2", f"res2net_scale: {value}")
+        edit(folder, "n_mels: 16", f"n_mels: 16\n{helpers}")
+        run = saved(lambda text: helpers + text.replace('"res2net_scale": 2', f'"res2net_scale": {value}'))
+        inner, out = str(run / "interpreter" / "classifier"), str(tmp_path / "out")
+        for opener, place in (
+            (open_classifier, f"speechbrain:{folder}"),
+            (open_classifier, inner),
+            (load_classifier, inner),
+            (load_interpreter, run),
+        ):
+            with pytest.raises(UserError) as caught:
+                opener(place)
+            assert "\n" not in str(caught.value)
+        for command, line in (
+            (main.interpret, ["--classifier", f"speechbrain:{folder}", str(sound), "--out", out]),
+            (main.interpret, ["--classifier", inner, str(sound), "--out", out]),
+            (main.interpret, [str(run), str(sound), "--out", out]),
+            (main.import_classifier, [f"speechbrain:{folder}", "--list_layers"]),
+            (main.import_classifier, [inner, "--out", out]),
+        ):
+            assert tiny.call(command, line).line.startswith("error: ")
         assert not mark.exists()
 
     @pytest.mark.parametrize("name", ["embedding_model.ckpt", "classifier.ckpt", "mean_var_norm.ckpt"])
