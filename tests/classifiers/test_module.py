@@ -64,7 +64,7 @@ def test_thresholds_that_do_not_fit(package, task, thresholds, words):
 
 def test_a_module_says_which_sampling_rate_is_assumed(package, caplog):
     assert ModuleClassifier(LABELS, module=f"{package}:Net", sample_rate=RATE).frontend.settings.sample_rate == RATE
-    assert caplog.text == ""
+    assert "assumed" not in caplog.text
     assert ModuleClassifier(LABELS, module=f"{package}:Net").frontend.settings.sample_rate == 16000
     assert "a sampling rate of 16000 Hz is assumed; give sample_rate" in caplog.text
     with pytest.raises(UserError, match="got a front end and a sampling rate: give one of them"):

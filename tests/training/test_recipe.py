@@ -511,7 +511,7 @@ def test_a_classifier_that_was_trained_again_after_its_interpreter(tiny_esc50, t
     before = (piq_copy / "run.json").read_bytes()
     classifier = tmp_path / "again" / "classifier"
     outcome = tiny.run(job, tiny_esc50, piq_copy, classifier_folder=classifier, number_of_epochs=4)
-    refuse(outcome, "another classifier", "give another output_folder")
+    refuse(outcome, "differs in classifier", "give another output_folder")
     assert (piq_copy / "run.json").read_bytes() == before
     assert tiny.log_epochs(piq_copy) == [1, 2, 3]
 
@@ -532,7 +532,7 @@ def test_data_with_a_class_that_the_classifier_does_not_know(other_classifier, t
 def test_a_run_of_another_front_end(tiny_esc50, tiny_classifier_folder, out, settings):
     shutil.copytree(tiny_classifier_folder.parent, out)
     outcome = tiny.run("classifier", tiny_esc50, out, number_of_epochs=4, **settings)
-    refuse(outcome, "another frontend", "give another output_folder")
+    refuse(outcome, "differs in frontend", "give another output_folder")
     assert tiny.log_epochs(out) == [1, 2, 3]
 
 

@@ -35,7 +35,7 @@ def test_learned_once_and_explained_with(tiny_esc50, tiny_classifier_folder, tmp
     assert "already learned" in tiny.run("dictionary", tiny_esc50, run, **settings).out
     assert (run / "dictionary" / "dictionary.pt").read_bytes() == before
     line = tiny.run("dictionary", tiny_esc50, run, **settings, dictionary__n_components=5).line
-    assert "another settings" in line
+    assert "differs in settings" in line
     evaluated = tiny.run("evaluate", tiny_esc50, run, NMF, **settings)
     assert evaluated.code == 0, evaluated.err
     assert "\nnmf  " in evaluated.out
@@ -48,7 +48,7 @@ def test_learned_once_and_explained_with(tiny_esc50, tiny_classifier_folder, tmp
     other = tmp_path / "other"
     assert tiny.run("dictionary", tiny_esc50, other, **settings, seed=7).code == 0
     line = tiny.run("evaluate", tiny_esc50, run, NMF, **settings, method__dictionary=other).line
-    assert "another settings" in line
+    assert "differs in settings" in line
 
 
 def test_settings_that_cannot_be_leave_no_record_that_is_in_the_way(tiny_esc50, tiny_classifier_folder, tmp_path):

@@ -260,7 +260,7 @@ def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path)
     assert again.code == 0, again.err
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert "seed: 1234, now 7" in untrained("evaluate", seed=7).line
-    assert "another settings" in untrained("evaluate", **{"method.area": 0.3}).line
+    assert "differs in settings" in untrained("evaluate", **{"method.area": 0.3}).line
 
 
 def test_an_evaluation_that_failed_keeps_its_folder_from_no_other(untrained, tmp_path, monkeypatch):
@@ -275,7 +275,7 @@ def test_an_evaluation_that_failed_keeps_its_folder_from_no_other(untrained, tmp
     other = untrained("evaluate", n_examples=0, **{"method.area": 0.3})
     assert other.code == 0, other.err
     assert load_interpreter(tmp_path / "run").settings.area == 0.3
-    assert "another settings" in untrained("evaluate", n_examples=0).line
+    assert "differs in settings" in untrained("evaluate", n_examples=0).line
 
 
 def test_a_method_that_is_not_trained_cannot_be_trained(untrained, tmp_path):
