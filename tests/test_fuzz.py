@@ -233,6 +233,7 @@ SETTINGS = partial(
 
 
 @pytest.mark.parametrize("kind", FILES)
+@pytest.mark.slow
 def test_a_file_that_was_changed_at_random_is_read_or_is_one_line(tmp_path, monkeypatch, kind):
     name, make, read, fragments, examples = FILES[kind]
     monkeypatch.chdir(tmp_path)

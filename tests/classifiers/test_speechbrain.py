@@ -463,7 +463,7 @@ class TestNoCodeRuns:
     @pytest.mark.slow
     @pytest.mark.parametrize("name", RUNNING)
     def test_every_payload_at_every_door(self, name, folders, saved, tmp_path):
-        """In the YAML of a folder for SpeechBrain, and in what folders of ours keep of one."""
+        """In the YAML of a folder for SpeechBrain, and in what a saved classifier keeps of it."""
         folder, mark, sound = tmp_path / "model", tmp_path / "mark", tmp_path / "sound.wav"
         soundfile.write(sound, tiny.noise(8000).numpy(), 16000)
         shutil.copytree(folders["ecapa"], folder)

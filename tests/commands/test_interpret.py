@@ -91,6 +91,7 @@ def check_results(out, n_samples, more=(), undefined=()):
         (".flac", 22050, 1, "PCM_16", 0.3),
     ],
 )
+@pytest.mark.slow
 def test_formats(interpret, tiny_piq_run, tmp_path, out, suffix, rate, channels, subtype, scale):
     n_samples = int(0.4321 * rate)
     path = tmp_path / f"sound{suffix}"

@@ -78,6 +78,8 @@ EXTENDED = ("data", "augmentation")
 #: Recipes whose YAMLs are shared ones over other data, and which tests of their own run: ``test_own_sounds.py`` and
 #: ``tests/data/test_urbansound8k.py``.
 RUN_ELSEWHERE = ("Custom", "UrbanSound8K")
+#: Shared YAMLs of published settings, which no recipe has a file for: one recipe runs each.
+RUN_ONCE = ("piq_paper", "piq_vit_paper", "piq_focalnet_paper", "lmac_paper", "l2i_paper")
 #: "recipe/YAML" -> how it is run.
 REGISTER = {
     "Synthetic/classifier_compact": Row(CLASSIFIER),
@@ -89,19 +91,14 @@ REGISTER = {
     "Synthetic/classifier_focalnet_paper": Row(CLASSIFIER, overrides=FOCALNET_PAPER),
     "Synthetic/classifier_ast": Row(CLASSIFIER, overrides=AST),
     "Synthetic/piq": Row(("train_piq", "evaluate"), "classifier_compact", PIQ, ("train_piq",)),
-    "Synthetic/piq_paper": Row(("train_interpreter", "evaluate"), "classifier_conv2d", PIQ),
     "Synthetic/piq_vit": Row(("train_piq", "evaluate"), "classifier_vit", PIQ),
     "Synthetic/piq_focalnet": Row(("train_piq", "evaluate"), "classifier_focalnet", PIQ),
-    "Synthetic/piq_vit_paper": Row(("train_piq", "evaluate"), "classifier_vit_paper", PIQ),
-    "Synthetic/piq_focalnet_paper": Row(("train_piq", "evaluate"), "classifier_focalnet_paper", PIQ),
     "Synthetic/lmac_ast": Row(("train_lmac", "evaluate"), "classifier_ast", LMAC_AST),
     "Synthetic/lmac": Row(("train_lmac", "evaluate"), "classifier_compact", {**LMAC, **EXAMPLES}),
     "Synthetic/lmac_finetune": Row(
         ("train_interpreter", "evaluate"), "classifier_compact", LMAC, after={"finetune_from": "lmac"}
     ),
-    "Synthetic/lmac_paper": Row(("train_interpreter", "evaluate"), "classifier_cnn14"),
     "Synthetic/l2i": Row(("train_l2i", "evaluate"), "classifier_compact", L2I, after={"method.dictionary": "nmf"}),
-    "Synthetic/l2i_paper": Row(("train_interpreter", "evaluate"), "classifier_cnn14", L2I),
     "Synthetic/nmf": Row(("train_nmf", "evaluate"), "classifier_compact", NMF),
     "Synthetic/amt_vit": Row(("interpret_amt",), "classifier_vit", {"method.quantile": 0.9}),
     "Synthetic/amt_focalnet": Row(("interpret_amt",), "classifier_focalnet", {"method.variant": "gradient"}),

@@ -40,6 +40,7 @@ def test_a_run_goes_on_in_its_folder_and_with_its_classifier(tmp_path, write):
 
 
 @pytest.mark.parametrize("recipe", ["ESC50", "Synthetic"])
+@pytest.mark.slow
 def test_what_every_recipe_archives_is_read(write, recipe):
     hparams = tiny.REPOSITORY / "recipes" / recipe / "hparams"
     for name in list_yamls(hparams):

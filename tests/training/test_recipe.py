@@ -154,6 +154,7 @@ def test_a_bad_clip_stops_the_run_or_is_left_out_and_listed(data, out, spoil):
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.slow
 def test_samples_that_are_not_finite(data, out, workers, value):
     wav = np.ones(4000, dtype=np.float32)
     wav[100] = value
@@ -197,6 +198,7 @@ def test_clips_with_a_bad_body_are_left_out_of_every_job(data, tmp_path):
     assert described["training"]["data"]["n_clips"]["train"] == 4
 
 
+@pytest.mark.slow
 def test_odd_but_good_clips_go_through_the_whole_job(data, tmp_path):
     rng = np.random.default_rng(0)
     audio = data / "audio"

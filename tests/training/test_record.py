@@ -39,6 +39,7 @@ def test_a_finished_run_is_not_done_again(job):
     ],
 )
 @pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.slow
 def test_training_on_with_another_setting_is_refused(job, name, value, message, more):
     if name == "selection_mode":
         value = "min" if job.name == "classifier" else "max"
@@ -104,6 +105,7 @@ def another_length(data):
 
 
 @pytest.mark.parametrize("change", [another_sound, another_label, another_length], ids=lambda change: change.__name__)
+@pytest.mark.slow
 def test_other_data_under_the_same_names_are_refused(job, tiny_esc50, tmp_path, change):
     """A run goes on with, and is measured on, the data it was made with; names and numbers of clips do not tell."""
     shutil.copytree(job.reference, job.folder)

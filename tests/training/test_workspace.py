@@ -168,6 +168,7 @@ def test_a_later_run_removes_what_a_killed_one_left(classifier_job):
 
 
 @pytest.mark.parametrize("name", ["classifier", "interpreter", "dictionary", "amortised"])
+@pytest.mark.slow
 def test_a_trial_leaves_nothing_and_the_same_command_then_trains(name, tiny_esc50, tiny_classifier_folder, tmp_path):
     """--debug tries every job, and none of them takes its model for a trained one afterwards."""
     job = "dictionary" if name == "amortised" else name

@@ -86,6 +86,7 @@ def test_the_folder_of_a_run_is_all_that_an_evaluation_needs(
         ({"test_folds": 2, "valid_folds": 3}, "data: "),
     ],
 )
+@pytest.mark.slow
 def test_an_evaluation_of_something_else_is_refused(piq_job, settings, message):
     shutil.copytree(piq_job.reference, piq_job.folder)
     assert piq_job.evaluate().code == 0
