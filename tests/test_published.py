@@ -258,6 +258,7 @@ def batch_statistics_of(module, values):
         pytest.param("log1p", "linear", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_cnn14_sees_the_features_of_its_yaml(features, head, tmp_path, capsys):
     """SpeechBrain's own modules give the same answers, and so does its class, which has no log1p of mel bands."""
     folder = tmp_path / "published"

@@ -371,6 +371,7 @@ def explain(interpret, tiny_classifier_folder, sound, out):
         ("constant", ["value=0.3"], {"value": 0.3}),
     ],
 )
+@pytest.mark.slow
 def test_methods_without_training(explain, out, tiny_classifier_folder, sound, method, settings, recorded):
     outcome = explain("--method", method, *(["--settings", *settings] if settings else []))
     assert outcome.code == 0, outcome.err

@@ -182,6 +182,7 @@ def test_a_yaml_is_only_choices(path):
 
 
 @each_yaml
+@pytest.mark.slow
 def test_no_yaml_repeats_a_default(path, tmp_path):
     whole, known = read(composed(path)), leaves(beneath(path, tmp_path))
     for place, leaf in leaves(without_extends(path)).items():
@@ -249,6 +250,7 @@ def test_physical_quantities_carry_their_unit(path):
 
 
 @each_recipe
+@pytest.mark.slow
 def test_a_recipe_loads_and_overrides_reach_its_sections(path, tmp_path):
     overrides = {"data_folder": "somewhere", "output_folder": str(tmp_path / "out")}
     trained = "\ntraining:" in composed(path)  # a method that has nothing to train has no epochs either

@@ -142,6 +142,7 @@ def test_a_record_from_before_data_had_an_identity_counts(piq_job):
 # ---- When it binds ----
 
 
+@pytest.mark.slow
 def test_a_training_that_failed_keeps_its_folder_from_no_other(job):
     """Nothing was trained: another rate, another batch size and another network may follow."""
     network = {"method__channels": 4} if job.name == "interpreter" else {"classifier.channels": [2, 2, 2, 2]}
