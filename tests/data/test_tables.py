@@ -1,0 +1,52 @@
+"""Rows of a table become clips: what each column says, and which rows count once or are left out."""
+
+import pytest
+
+from interpretability.data.manifest import BadClips
+from interpretability.data.tables import NO_GROUPS, ListedClip, read_table
+from interpretability.errors import UserError
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Return what reads a text as the table beside two files."""
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
+
+    def reader(text, group_by=None, skip=False):
+        table, notes = tmp_path / "t.csv", []
+        table.write_text(text)
+        bad = BadClips(table, skip)
+        return read_table(table, tmp_path / "elsewhere", group_by, bad, notes), bad.skipped, notes
+
+    return reader
+
+
+def test_every_column_is_read(read, tmp_path):
+    text = "Label;filename;split;fold;group;start;end;site\n dog ;a.wav;Dev;2;x;0.5;1;north\ncat;b.wav;train;1;;;;\n"
+    place = f"{tmp_path / 't.csv'}, line "
+    clips, skipped, notes = read(text)
+    assert clips == [
+        ListedClip(tmp_path / "a.wav", "dog", f"{place}2", "valid", 2, "x", 0.5, 1.0),
+        ListedClip(tmp_path / "b.wav", "cat", f"{place}3", "train", 1),
+    ]
+    assert [clip.is_part for clip in clips] == [True, False]
+    assert not skipped
+    assert not notes
+    assert [clip.group for clip in read(text, group_by="SITE")[0]] == ["north", None]
+    assert [clip.group for clip in read(text, group_by=NO_GROUPS)[0]] == [None, None]
+
+
+def test_rows_that_say_the_same_count_once(read):
+    clips, _, notes = read("path,label\na.wav,dog\n./a.wav,dog\nb.wav,cat\n")
+    assert [clip.label for clip in clips] == ["dog", "cat"]
+    assert notes == ["1 rows list a clip once more, with the same label; it counts once"]
+
+
+def test_rows_that_cannot_be_used_are_left_out_when_asked_for(read):
+    text = "path,label,start,end\na.wav,dog,2,1\ngone.wav,dog,,\nb.wav,cat,,\n"
+    clips, skipped, _ = read(text, skip=True)
+    assert [clip.path.name for clip in clips] == ["b.wav"]
+    assert [name for name, _ in skipped] == ["a", "gone"]
+    with pytest.raises(UserError, match="start is 2 s and end 1 s, expected start before end"):
+        read(text)
