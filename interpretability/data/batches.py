@@ -48,7 +48,8 @@ def make_datasets(
         cache if there is one; otherwise damaged audio stops the run when it is reached.
     splits : tuple of str
     with_targets : bool
-        Also load the sound of the labelled source alone, as ``target_signal``; of data sets that have it.
+        Also load the sounds of the labelled sources alone, as ``target_signal`` or ``target_signals``; of data sets
+        that have them.
     progress : bool
         Show a progress bar while every clip is decoded, on a terminal.
     resampling : {"accurate", "published"}
@@ -75,7 +76,6 @@ def make_datasets(
     for split in splits:
         manifest = read_manifest(prepared.manifests[split], prepared.data_root, labels, skip_bad_clips)
         if skip_bad_clips:
-            keys = ("wav", "target_wav") if with_targets else ("wav",)
-            manifest = decodable(manifest, cache.load, keys, progress)
+            manifest = decodable(manifest, cache.load, with_targets, progress)
         datasets[split] = speechbrain_dataset(manifest, load, with_targets)
     return datasets

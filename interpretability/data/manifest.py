@@ -6,11 +6,15 @@ A manifest is a JSON object, one member per clip, that SpeechBrain reads as it i
     {"1-100032-A-0": {"wav": "{data_root}/audio/1-100032-A-0.wav", "duration": 5.0, "sample_rate": 44100,
                       "label": "dog", "fold": 1}}
 
+Clips of which each may have several labels, or none, have ``labels``, a list, in place of ``label``: all the clips
+of a data set, or none of them.
+
 ``duration`` is in seconds and ``sample_rate`` in Hz, both of the file on disk. A clip that is a part of its file has
-``start``, in seconds, and ``duration`` is then that of the clip. ``fold`` (int), ``target_wav`` (the sound of the
-labelled source alone, where it is known) and any further members are optional. Paths start with
-``{data_root}``, so that a manifest stays valid when the data moves. As SpeechBrain formats every text of a manifest,
-other braces are doubled in the file.
+``start``, in seconds, and ``duration`` is then that of the clip. ``fold`` (int), the sounds of the labelled sources
+alone, where they are known (``target_wav``; beside ``labels`` it is ``target_wavs``, an object of label -> path), and
+any further members are optional. Paths start with ``{data_root}``, so that a manifest stays valid when the data moves.
+As SpeechBrain formats every text of a manifest, other braces are doubled in the file; the names of members are not
+formatted.
 """
 
 import functools
@@ -18,7 +22,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +41,9 @@ logger = logging.getLogger(__name__)
 
 DATA_ROOT = "{data_root}"
 SPLITS = ("train", "valid", "test")
-NEEDED_KEYS = ("wav", "duration", "sample_rate", "label")
+NEEDED_KEYS = ("wav", "duration", "sample_rate")
+#: Member with the label, or labels, of a clip -> the one with the sound of each source alone.
+TARGETS = {"label": "target_wav", "labels": "target_wavs"}
 #: Of a manifest: some 200 bytes per clip make five million clips.
 MAX_BYTES = 2**30
 
@@ -66,6 +72,11 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.entries)
 
+    @property
+    def task(self) -> str:
+        """Whether each clip has one label ("single"), or may have several ("multi")."""
+        return _task(self.entries.values())
+
 
 @dataclass
 class PreparedData:
@@ -86,6 +97,8 @@ class PreparedData:
         Clips left out of all splits, as (id, reason).
     notes : list of str
         What was decided about the data, and what a reader should know; one line each. Every job prints them.
+    task : {"single", "multi"}
+        Whether each clip has one label, or may have several, or none.
     """
 
     manifests: dict[str, Path]
@@ -94,18 +107,37 @@ class PreparedData:
     description: dict[str, Any]
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    task: str = "single"
 
     def has_targets(self, split: str = "test") -> bool:
-        """Whether the clips of a split have the sound of the labelled source alone (``target_wav``).
+        """Whether the clips of a split have the sound of each labelled source alone (:data:`TARGETS`).
 
         Raises
         ------
         MissingError, UserError
             If there is no such manifest, or it cannot be read.
         """
-        return any(
-            isinstance(members, dict) and "target_wav" in members for members in _parse(self.manifests[split]).values()
-        )
+        clips = _parse(self.manifests[split]).values()
+        return any(isinstance(members, dict) and members.get(key) for members in clips for key in TARGETS.values())
+
+
+def labels_of(members: dict[str, Any]) -> list[str]:
+    """Return the labels of a clip, whether its manifest has one for each clip or several."""
+    return [members["label"]] if "label" in members else members["labels"]
+
+
+def paths_of(members: dict[str, Any], with_targets: bool = True) -> Iterator[tuple[str, str]]:
+    """Yield the paths of a clip, each with what it is called in messages."""
+    yield "wav", members["wav"]
+    if with_targets and "target_wav" in members:
+        yield "target_wav", members["target_wav"]
+    if with_targets:
+        for label, path in sorted(members.get("target_wavs", {}).items()):
+            yield f"target_wavs of {shown(label)}", path
+
+
+def _task(clips: Iterable[dict[str, Any]]) -> str:
+    return "multi" if any("labels" in members for members in clips) else "single"
 
 
 class BadClips:
@@ -195,13 +227,40 @@ def _content(path: str | Path, entries: Iterable[dict[str, Any]]) -> dict[str, d
             raise UserError(f"{path}: a clip has the id {shown(clip_id)}, {fault}: {shown(members)}")
         if clip_id in content:
             raise UserError(f"{path}: clip {shown(clip_id)}: duplicate id; every clip needs an id of its own")
-        fault = _schema_fault(members)
+        fault = _schema_fault(members) or _sources_fault(members)
         if fault:
             raise UserError(f"{path}: clip {shown(clip_id)}: {fault}")
-        content[clip_id] = _map_text({**members, "label": utf8_name(members["label"])}, _escape)
+        content[clip_id] = _map_text({**members, **_utf8_labels(members)}, _escape)
     if not content:
         raise UserError(f"{path}: there are no clips to list; check the data folder and the folds")
+    mixed = _mixed(content)
+    if mixed:
+        raise UserError(f"{path}: {mixed}")
     return content
+
+
+def _utf8_labels(members: dict[str, Any]) -> dict[str, Any]:
+    """Return the members with a clip's labels, as UTF-8."""
+    if "label" in members:
+        return {"label": utf8_name(members["label"])}
+    targets = {utf8_name(label): path for label, path in members.get("target_wavs", {}).items()}
+    return {
+        "labels": [utf8_name(label) for label in members["labels"]],
+        **({"target_wavs": targets} if "target_wavs" in members else {}),
+    }
+
+
+def _mixed(entries: dict[str, dict[str, Any]], of: str | None = None) -> str | None:
+    """Return what is wrong if some clips have one label and others a list of them; None if nothing is.
+
+    ``of``: the member that they are to have, by default that of the first clip.
+    """
+    for clip_id, members in entries.items():
+        has = "labels" if "labels" in members else "label"
+        of = of or has
+        if has != of:
+            return f"clip {shown(clip_id)} has {has} but others have {of}; give all clips the one or the other"
+    return None
 
 
 def write_manifests(
@@ -238,6 +297,11 @@ def write_manifests(
     labels = [utf8_name(label) for label in labels]
     manifests = {split: Path(folder) / f"{split}.json" for split in entries}
     contents: dict[Path, Any] = {path: _content(path, entries[split]) for split, path in manifests.items()}
+    task = _task(clip for clips in entries.values() for clip in clips)
+    for path, content in contents.items():
+        mixed = _mixed(content, "labels" if task == "multi" else "label")
+        if mixed:
+            raise UserError(f"{path}: {mixed}")
     contents[Path(folder) / "labels.json"] = labels
     Path(folder).mkdir(parents=True, exist_ok=True)
     # What says the same already is not replaced, whoever wrote it.
@@ -247,7 +311,11 @@ def write_manifests(
         write_json_if_changed(path, content)
     counts = {"n_clips": {split: len(clips) for split, clips in entries.items()}, "n_skipped": len(skipped)}
     identity = {"content": content_identity(data_root, labels, entries)}
-    return PreparedData(manifests, data_root, labels, {**description, **counts, **identity}, skipped)
+    # One label is what data have that do not say it.
+    several = {"task": task} if task == "multi" else {}
+    return PreparedData(
+        manifests, data_root, labels, {**description, **several, **counts, **identity}, skipped, task=task
+    )
 
 
 def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, list[dict[str, Any]]]) -> str:
@@ -273,9 +341,7 @@ def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, 
     for split, clips in sorted(entries.items()):
         lines = []
         for clip in clips:
-            files = [
-                sampled(clip[key].replace(DATA_ROOT, str(data_root), 1)) for key in ("wav", "target_wav") if key in clip
-            ]
+            files = [sampled(path.replace(DATA_ROOT, str(data_root), 1)) for _, path in paths_of(clip)]
             lines.append(json.dumps([clip, files], sort_keys=True))
         digest.update("\n".join([split, *sorted(lines)]).encode())
     return digest.hexdigest()
@@ -329,7 +395,8 @@ def read_manifest(
         If there is no such file, or no such data folder.
     UserError
         If the file is not JSON of the right shape; if a clip is bad (its id appears twice, a member is missing or of
-        the wrong type, its label is not in ``labels``, its audio is missing, empty or not readable); if all are.
+        the wrong type, a label of it is not in ``labels``, its audio is missing, empty or not readable); if all are;
+        if some clips have one label and others a list of them.
     """
     path = Path(path)
     data_root = Path(data_root).expanduser().absolute()
@@ -350,11 +417,14 @@ def read_manifest(
         except UserError as fault:
             bad.add(clip_id, str(fault))
     bad.report(len(entries))
+    mixed = _mixed(entries)
+    if mixed:
+        raise UserError(f"{path}: {mixed}")
     return Manifest(entries=entries, path=path, data_root=data_root, skipped=bad.skipped)
 
 
 def decodable(
-    manifest: Manifest, load: Callable[[str], Tensor], keys: Sequence[str] = ("wav",), progress: bool = True
+    manifest: Manifest, load: Callable[[str], Tensor], with_targets: bool = False, progress: bool = True
 ) -> Manifest:
     """Decode every clip once, and leave out, count and log those whose sound turns out to be bad.
 
@@ -365,8 +435,8 @@ def decodable(
     load : callable
         Path -> samples ``[N]``; of a clip that is a part of its file, path and :class:`.Stretch` -> samples. With a
         cache behind it, nothing is decoded a second time afterwards.
-    keys : sequence of str
-        The members with the paths that will be loaded, where a clip has them.
+    with_targets : bool
+        Also decode the sounds of the labelled sources alone, where a clip has them.
     progress : bool
         Show a progress bar, on a terminal.
 
@@ -386,9 +456,8 @@ def decodable(
     clips = tqdm(manifest.entries.items(), "decoding", unit="clip", disable=None if progress else True)
     for clip_id, members in clips:
         try:
-            for key in keys:
-                if key in members:
-                    load(members[key], *_stretch(members))
+            for _, path in paths_of(members, with_targets):
+                load(path, *_stretch(members))
         except UserError as fault:
             bad.add(clip_id, str(fault))
         else:
@@ -410,38 +479,48 @@ def speechbrain_dataset(
         Path -> samples ``[N]``, e.g. ``ClipCache(...).load``; of a clip that is a part of its file, path and
         :class:`.Stretch` -> samples.
     with_targets : bool
-        Also load the sound of the labelled source alone, of each clip's ``target_wav``. Training and evaluation do not
-        use it, and it costs as much as the clip itself.
+        Also load the sounds of the labelled sources alone. Training does not use them, and each costs as much as the
+        clip itself.
 
     Returns
     -------
     DynamicItemDataset
-        Its items have ``id``, ``signal`` [N] and ``label`` (the class name); ``with_targets``, ``target_signal`` [N]
-        too.
+        Its items have ``id``, ``signal`` [N] and ``label`` (the class name) or ``labels`` (a list of them);
+        ``with_targets``, ``target_signal`` [N] or ``target_signals``, a dict of label -> [N], too.
 
     Raises
     ------
     UserError
-        If some clips have a ``target_wav`` and others have none; if none has and the targets are asked for.
+        If some labels have the sound of their source alone and others have not; if none has and they are asked for.
     """
+    key = "labels" if manifest.task == "multi" else "label"
+    target = TARGETS[key]
     # SpeechBrain's sorting and filtering write into the members of a clip: let it have its own.
-    dataset = DynamicItemDataset({clip_id: {"start": None, **clip} for clip_id, clip in manifest.entries.items()})
+    absent = {"start": None, **({target: {}} if key == "labels" else {})}
+    dataset = DynamicItemDataset({clip_id: {**absent, **clip} for clip_id, clip in manifest.entries.items()})
 
     def load_part(path: str, start: float | None, duration: float) -> Tensor:
         return load(path, *_stretch({"start": start, "duration": duration}))
 
+    def load_parts(paths: dict[str, str], start: float | None, duration: float) -> dict[str, Tensor]:
+        return {label: load_part(path, start, duration) for label, path in paths.items()}
+
     dataset.add_dynamic_item(load_part, takes=("wav", "start", "duration"), provides="signal")
-    without = [clip_id for clip_id, members in manifest.entries.items() if "target_wav" not in members]
-    if 0 < len(without) < len(manifest):
+    # A clip without labels has no source, and lacks none.
+    labelled = {clip_id: members for clip_id, members in manifest.entries.items() if labels_of(members)}
+    without = [clip_id for clip_id, members in labelled.items() if not members.get(target)]
+    if 0 < len(without) < len(labelled):
         raise UserError(
-            f"{manifest.path}: clip {shown(without[0])} has no target_wav but others have one; "
+            f"{manifest.path}: clip {shown(without[0])} has no {target} but others have one; "
             "give it to all clips or to none"
         )
+    output = "target_signal" if key == "label" else "target_signals"
     if with_targets:
-        if without:
-            raise UserError(f"{manifest.path}: no clip has a target_wav, so there are no targets to load")
-        dataset.add_dynamic_item(load_part, takes=("target_wav", "start", "duration"), provides="target_signal")
-    dataset.set_output_keys(["id", "signal", "label", *(["target_signal"] if with_targets else [])])
+        if without or not labelled:
+            raise UserError(f"{manifest.path}: no clip has a {target}, so there are no targets to load")
+        loads = load_part if key == "label" else load_parts
+        dataset.add_dynamic_item(loads, takes=(target, "start", "duration"), provides=output)
+    dataset.set_output_keys(["id", "signal", key, *([output] if with_targets else [])])
     return dataset
 
 
@@ -485,39 +564,46 @@ def _checked_entry(members: Any, data_root: Path, labels: set[str] | None, check
     advice = f"; the only name is {DATA_ROOT}, other braces are doubled"
     with user_errors("a text has braces without a meaning", *faults, advice=advice):
         entry = _map_text(members, lambda text: text.format_map({"data_root": str(data_root)}))
-    if labels is not None and entry["label"] not in labels:
-        raise UserError(
-            f"the label {shown(entry['label'])} is not one of the {len(labels)} classes {_shortened(labels)}"
-        )
-    for key in ("wav", "target_wav"):
-        if key in entry:
-            if not Path(entry[key]).is_absolute():
-                raise UserError(f"{key} is {shown(entry[key])}, expected a path that starts with {DATA_ROOT}/")
-            if check_audio:
-                _check_file(entry, key)
+    fault = _sources_fault(entry)
+    if fault:
+        raise UserError(fault)
+    unknown = [] if labels is None else [label for label in labels_of(entry) if label not in labels]
+    if unknown:
+        raise UserError(f"the label {shown(unknown[0])} is not one of the {len(labels)} classes {_shortened(labels)}")
+    for what, path in paths_of(entry):
+        if not Path(path).is_absolute():
+            raise UserError(f"{what} is {shown(path)}, expected a path that starts with {DATA_ROOT}/")
+        if check_audio:
+            _check_file(entry, path)
     return entry
 
 
-def _check_file(entry: dict[str, Any], key: str) -> None:
+def _check_file(entry: dict[str, Any], path: str) -> None:
     """Refuse a clip whose file is missing, no audio, or shorter than the clip in it."""
-    header = audio_header(entry[key])
+    header = audio_header(path)
     end = entry.get("start", 0.0) + entry["duration"]
     if "start" in entry and end > header.duration + 0.5 / header.sample_rate:
-        raise UserError(f"{entry[key]}: has {header.duration:g} s, but the clip in it ends at {end:g} s")
+        raise UserError(f"{path}: has {header.duration:g} s, but the clip in it ends at {end:g} s")
 
 
 def _schema_fault(members: Any) -> str | None:
     """Return what is wrong with the members of a clip, or None."""
     if not isinstance(members, dict):
-        return f"is a JSON {type(members).__name__}, expected an object with {', '.join(NEEDED_KEYS)}"
+        return f"is a JSON {type(members).__name__}, expected an object with {', '.join(NEEDED_KEYS)}, label"
     missing = [key for key in NEEDED_KEYS if key not in members]
+    missing += [] if "label" in members or "labels" in members else ["label"]
     if missing:
-        return f"lacks {', '.join(missing)}; needed are {', '.join(NEEDED_KEYS)}"
+        return f"lacks {', '.join(missing)}; needed are {', '.join(NEEDED_KEYS)}, label (or labels: a list)"
+    if "label" in members and "labels" in members:
+        return "has both label and labels; give the one, or the list"
     if "id" in members:
         return "has a member 'id'; the id is the name of the clip's object, SpeechBrain refuses a second one"
     for key in ("wav", "label", "target_wav"):
         if key in members and (not isinstance(members[key], str) or not members[key]):
             return f"{key} is {shown(members[key])}, expected a non-empty text"
+    fault = _labels_fault(members)
+    if fault:
+        return fault
     duration = members["duration"]
     if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 < duration < math.inf:
         return f"duration is {shown(duration)}, expected a positive number of seconds"
@@ -529,6 +615,36 @@ def _schema_fault(members: Any) -> str | None:
         return f"start is {shown(start)}, expected a number of seconds >= 0"
     if "fold" in members and (isinstance(members["fold"], bool) or not isinstance(members["fold"], int)):
         return f"fold is {shown(members['fold'])}, expected a whole number"
+    return None
+
+
+def _labels_fault(members: dict[str, Any]) -> str | None:
+    """Return what is wrong with the labels of a clip that may have several, and with their sources, or None."""
+    for key, target in TARGETS.items():
+        if target in members and key not in members:
+            return f"has {target} but no {key}; " + ", ".join(f"{name} has {its}" for name, its in TARGETS.items())
+    if "labels" not in members:
+        return None
+    labels, targets = members["labels"], members.get("target_wavs")
+    if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
+        return f"labels is {shown(labels)}, expected a list of non-empty texts"
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        return f"labels has {shown(twice[0])} twice; list each label of the clip once"
+    paths = targets.values() if isinstance(targets, dict) else [None]
+    if targets is not None and not all(isinstance(path, str) and path for path in paths):
+        return f"target_wavs is {shown(targets)}, expected an object of label -> path"
+    return None
+
+
+def _sources_fault(members: dict[str, Any]) -> str | None:
+    """Return what is wrong if the known sources are not those of the labels, or None; all texts as they are meant."""
+    labels, targets = members.get("labels"), members.get("target_wavs")
+    if targets is not None and targets.keys() != set(labels):
+        return (
+            f"target_wavs has {', '.join(map(shown, targets)) or 'no label'}, labels "
+            f"{', '.join(map(shown, labels)) or 'none'}; give each label of the clip its path"
+        )
     return None
 
 

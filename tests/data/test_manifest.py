@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from interpretability.data.audio import ClipCache
@@ -436,7 +437,7 @@ def test_clips_whose_body_is_bad_are_left_out_when_decoded(tmp_path, root, caplo
     write_manifest(tmp_path / "m.json", [entry("a", target_wav=bad["wav"]), entry("b", target_wav=entry("b")["wav"])])
     before = read_manifest(tmp_path / "m.json", root)
     assert list(decodable(before, load).entries) == ["a", "b"]
-    assert list(decodable(before, load, ("wav", "target_wav")).entries) == ["b"]
+    assert list(decodable(before, load, with_targets=True).entries) == ["b"]
     write_manifest(tmp_path / "m.json", [entry("x", **bad)])
     with pytest.raises(UserError, match="all 1 clips are bad, the first is 'x'"):
         decodable(read_manifest(tmp_path / "m.json", root), load)
@@ -449,3 +450,117 @@ def test_sorting_the_data_set_leaves_the_manifest_alone(tmp_path, root):
     dataset.filtered_sorted(sort_key="duration")
     assert all("id" not in members for members in manifest.entries.values())
     assert len(speechbrain_dataset(manifest, ClipCache(None, RATE).load)) == 2
+
+
+# ---- Several labels for each clip ----
+
+
+def tagged(name, *labels, **members):
+    return {**{key: value for key, value in entry(name).items() if key != "label"}, "labels": list(labels), **members}
+
+
+def sources(name, *labels):
+    """A clip of which each label's source is known."""
+    return tagged(name, *labels, target_wavs=dict.fromkeys(labels, f"{{data_root}}/audio/{name}.wav"))
+
+
+def test_clips_of_several_labels_come_back_as_they_were(tmp_path, root):
+    shutil.copy(root / "audio" / "a.wav", root / "audio" / "{odd}.wav")
+    odd = tagged(
+        "{odd}", "{x}", "cat", target_wavs={"{x}": "{data_root}/audio/{odd}.wav", "cat": "{data_root}/audio/a.wav"}
+    )
+    write_manifest(tmp_path / "m.json", [odd, tagged("b"), sources("c", "dog")])
+    manifest = read_manifest(tmp_path / "m.json", root, labels=["cat", "dog", "{x}"])
+    assert manifest.task == "multi"
+    assert [members["labels"] for members in manifest.entries.values()] == [["{x}", "cat"], [], ["dog"]]
+    assert manifest.entries["{odd}"]["target_wavs"] == {
+        "{x}": f"{root}/audio/{{odd}}.wav",
+        "cat": f"{root}/audio/a.wav",
+    }
+    theirs = DynamicItemDataset.from_json(tmp_path / "m.json", replacements={"data_root": str(root)})
+    assert theirs.data == manifest.entries
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"labels": "dog"}, "labels is 'dog', expected a list of non-empty texts"),
+        ({"labels": ["dog", ""]}, "expected a list of non-empty texts"),
+        ({"labels": ["dog", 1]}, "expected a list of non-empty texts"),
+        ({"labels": ["dog", "cat", "dog"]}, "labels has 'dog' twice"),
+        ({"labels": ["bird"]}, "the label 'bird' is not one of the 2 classes"),
+        ({"label": "dog"}, "has both label and labels"),
+        ({"target_wav": "{data_root}/audio/a.wav"}, "has target_wav but no label"),
+        ({"target_wavs": ["{data_root}/audio/a.wav"]}, "expected an object of label -> path"),
+        ({"target_wavs": {"cat": "{data_root}/audio/a.wav"}}, "target_wavs has 'cat', labels 'dog'"),
+        ({"target_wavs": {"dog": "{data_root}/audio/none.wav"}}, "none.wav"),
+        ({"target_wavs": {"dog": "a.wav"}}, "target_wavs of 'dog' is 'a.wav', expected a path that starts with"),
+    ],
+)
+def test_labels_and_sources_that_do_not_fit_are_refused_in_one_line(tmp_path, root, members, reason):
+    bad = tagged("a", "dog", **members)
+    path = raw(tmp_path / "m.json", tagged("b", "cat"), bad)
+    assert list(assert_fault(path, root, "a", reason, labels=["cat", "dog"]).entries) == ["b"]
+
+
+def test_one_label_and_several_do_not_mix(tmp_path, root):
+    mixed = [entry("a"), tagged("b", "dog")]
+    reason = "clip 'b' has labels but others have label; give all clips the one or the other"
+    with pytest.raises(UserError, match=reason):
+        write_manifest(tmp_path / "m.json", mixed)
+    with pytest.raises(UserError, match=reason):
+        read_manifest(raw(tmp_path / "m.json", *mixed), root)
+    splits = {"train": [tagged("a", "dog")], "test": [entry("b")]}
+    with pytest.raises(UserError, match=r"test\.json: clip 'b' has label but others have labels"):
+        write_manifests(tmp_path / "m", root, ["dog"], splits, {"name": "x"}, [])
+    assert not (tmp_path / "m").exists()
+    with pytest.raises(UserError, match="has target_wavs but no labels"):
+        write_manifest(tmp_path / "m.json", [entry("a", target_wavs={})])
+
+
+def test_the_task_of_the_data_is_said_and_the_sources_count(tmp_path, root):
+    def prepare(folder, labels=("dog", "cat"), source="b"):
+        splits = {"train": [tagged("a")], "test": [sources("c", *labels)]}
+        splits["test"][0]["target_wavs"]["dog"] = f"{{data_root}}/audio/{source}.wav"
+        return write_manifests(tmp_path / folder, root, ["dog", "cat"], splits, {"name": "x"}, [])
+
+    prepared = prepare("m")
+    assert (prepared.task, prepared.description["task"]) == ("multi", "multi")
+    assert prepared.has_targets("test")
+    assert not prepared.has_targets("train")
+    assert prepared.description == prepare("again").description
+    for other in (prepare("label", ["dog"]), prepare("source", source="a")):
+        assert other.description["content"] != prepared.description["content"]
+    one = write_manifests(tmp_path / "one", root, ["dog"], {"train": [entry("a")]}, {"name": "x"}, [])
+    assert one.task == "single"
+    assert "task" not in one.description  # so that what was recorded before stays the same
+
+
+def test_items_and_batches_have_the_labels_and_the_sound_of_each(tmp_path, root):
+    load = ClipCache(None, RATE).load
+    write_manifest(tmp_path / "m.json", [tagged("a"), sources("b", "dog", "cat"), sources("c", "cat")])
+    manifest = read_manifest(tmp_path / "m.json", root)
+    dataset = speechbrain_dataset(manifest, load, with_targets=True)
+    for order in ([0, 1, 2], [1, 2, 0]):
+        batch = PaddedBatch([dataset[place] for place in order])
+        labels, targets = [[], ["dog", "cat"], ["cat"]], [set(), {"dog", "cat"}, {"cat"}]
+        assert batch.labels == [labels[place] for place in order]
+        assert [set(sounds) for sounds in batch.target_signals] == [targets[place] for place in order]
+    torch.testing.assert_close(dataset[1]["target_signals"]["dog"], torch.full((200,), 0.1))
+    assert set(speechbrain_dataset(manifest, load)[1]) == {"id", "signal", "labels"}
+    write_manifest(tmp_path / "m.json", [tagged("a"), tagged("b", "dog"), sources("c", "cat")])
+    with pytest.raises(UserError, match="clip 'b' has no target_wavs but others have one"):
+        speechbrain_dataset(read_manifest(tmp_path / "m.json", root), load)
+    write_manifest(tmp_path / "m.json", [tagged("a"), tagged("b")])
+    with pytest.raises(UserError, match="no clip has a target_wavs"):
+        speechbrain_dataset(read_manifest(tmp_path / "m.json", root), load, with_targets=True)
+
+
+def test_a_bad_source_of_one_label_leaves_the_clip_out(tmp_path, root):
+    soundfile.write(root / "audio" / "nan.wav", np.full(200, np.nan), RATE, subtype="FLOAT")
+    bad = sources("b", "dog", "cat")
+    bad["target_wavs"]["cat"] = "{data_root}/audio/nan.wav"
+    write_manifest(tmp_path / "m.json", [sources("a", "dog"), bad])
+    manifest, load = read_manifest(tmp_path / "m.json", root), ClipCache(None, RATE).load
+    assert list(decodable(manifest, load).entries) == ["a", "b"]
+    assert list(decodable(manifest, load, with_targets=True).entries) == ["a"]
