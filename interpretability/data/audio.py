@@ -9,6 +9,7 @@ Conventions
 """
 
 import contextlib
+import functools
 import hashlib
 import logging
 import math
@@ -24,6 +25,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from interpretability.data import ffmpeg
 from interpretability.data.headers import MOST_PER_BYTE, PatchedFile, correction
 from interpretability.errors import MissingError, UserError
 from interpretability.files import atomic_path, remove_leftovers
@@ -37,7 +39,7 @@ CACHE_FORMAT = 3
 _DIGEST = 16  # bytes of an entry's checksum
 _LARGEST_ENTRY = 2**31  # bytes; a longer clip, of 9 hours at 16 kHz, is decoded each time
 
-#: Names of files that are taken for sounds when a folder is searched.
+#: Names of files that are taken for sounds when a folder is searched; with ffmpeg, those that it decodes, too.
 SUFFIXES = (
     ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav"
 )  # fmt: skip
@@ -85,7 +87,7 @@ def audio_header(path: str | Path) -> AudioHeader:
     Parameters
     ----------
     path : str or Path
-        Any file that libsndfile reads.
+        Any file that :func:`read_audio` reads. One that needs ffmpeg is decoded, to know its length.
 
     Returns
     -------
@@ -99,9 +101,16 @@ def audio_header(path: str | Path) -> AudioHeader:
         If the file is not audio, or holds no samples.
     """
     path = _existing_file(path)
+    status = path.stat()
+    return _header(path, status.st_size, (status.st_mtime_ns, status.st_dev, status.st_ino))
+
+
+@functools.lru_cache(maxsize=10_000)
+def _header(path: Path, size: int, _state: tuple[int, ...]) -> AudioHeader:
+    """Return the header of a file of so many bytes; its state, time of change and place, is part of what is cached."""
     with _opened(path) as stream:
         n_samples = stream.frames
-        if not 0 < n_samples <= path.stat().st_size * MOST_PER_BYTE:
+        if not 0 < n_samples <= size * MOST_PER_BYTE:
             n_samples = sum(map(len, _blocks(stream)))
         if n_samples == 0:
             raise _zero_length(path)
@@ -120,11 +129,18 @@ def find_sounds(folder: str | Path) -> list[Path]:
         Of the files that are named as sounds are (:data:`SUFFIXES`); they are not opened.
     """
     folder = Path(folder)
-    named = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    suffixes = (*SUFFIXES, *ffmpeg.SUFFIXES)
+    named = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     sounds = [path for path in named if not _is_hidden(path.relative_to(folder))]
     if len(sounds) < len(named):
         logger.warning("%s: %d hidden files left out", printable(str(folder)), len(named) - len(sounds))
-    return sounds
+    unread = [] if ffmpeg.is_installed() else [path for path in sounds if path.suffix.lower() in ffmpeg.SUFFIXES]
+    if unread:
+        logger.warning(
+            "%s: %d files such as %s left out, as they need ffmpeg, which is not installed: %s",
+            printable(str(folder)), len(unread), printable(unread[0].name), ffmpeg.ADVICE,
+        )  # fmt: skip
+    return [path for path in sounds if path not in set(unread)] if unread else sounds
 
 
 def _is_hidden(name: Path) -> bool:
@@ -182,7 +198,7 @@ def read_audio(
     ----------
     path : str or Path
         Any file that libsndfile reads (wav, flac, ogg, mp3, ... of any sample format), at any rate, with any number
-        of channels.
+        of channels; m4a, aac, webm, wma and others (:data:`.ffmpeg.SUFFIXES`) where ffmpeg is installed.
     sample_rate : int
         Sampling rate of the result, in Hz.
     max_seconds : float, optional
@@ -393,27 +409,31 @@ def write_wav(path: str | Path, wav: Tensor, sample_rate: int) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def _opened(path: Path) -> Iterator[soundfile.SoundFile | ffmpeg.DecodedStream]:
     """Open a file, with the true length in its header where that is known."""
     try:
         with contextlib.ExitStack() as stack:
-            patch = correction(path)
-            # By the bytes of its name, which need not be UTF-8.
-            source = os.fsencode(path) if patch is None else stack.enter_context(PatchedFile(path, *patch))
-            stream = stack.enter_context(soundfile.SoundFile(source))
+            demuxer = ffmpeg.demuxer_for(path)
+            if demuxer is not None:
+                stream = stack.enter_context(ffmpeg.decoding(path, demuxer))
+            else:
+                patch = correction(path)
+                # By the bytes of its name, which need not be UTF-8.
+                source = os.fsencode(path) if patch is None else stack.enter_context(PatchedFile(path, *patch))
+                stream = stack.enter_context(soundfile.SoundFile(source))
             if not _RATES[0] <= stream.samplerate <= _RATES[1]:
                 raise UserError(
                     f"{path}: its header has a sampling rate of {stream.samplerate} Hz, expected {_RATES[0]} to "
                     f"{_RATES[1]} Hz: correct the header, or leave the file out"
                 )
             yield stream
-    except (soundfile.SoundFileError, OSError, TypeError) as error:
+    except (soundfile.SoundFileError, ffmpeg.FfmpegError, OSError, TypeError) as error:
         if isinstance(error, UserError):
             raise
         raise _not_audio(path, error) from error
 
 
-def _blocks(stream: soundfile.SoundFile, most: int | None = None) -> Iterator[np.ndarray]:
+def _blocks(stream: soundfile.SoundFile | ffmpeg.DecodedStream, most: int | None = None) -> Iterator[np.ndarray]:
     """Yield the samples [N', channels], at most the first ``most`` ones, in blocks of bounded size."""
     size, left = max(1, _BLOCK // stream.channels), math.inf if most is None else most
     while left > 0:
@@ -424,7 +444,7 @@ def _blocks(stream: soundfile.SoundFile, most: int | None = None) -> Iterator[np
         left -= len(samples)
 
 
-def _skip(stream: soundfile.SoundFile, n_samples: int) -> None:
+def _skip(stream: soundfile.SoundFile | ffmpeg.DecodedStream, n_samples: int) -> None:
     """Go to a sample of a file that was just opened: of its end, if it has fewer."""
     # Compressed sounds are decoded from the start: after a jump, the first samples of some are wrong.
     if stream.format in ("MP3", "OGG") or not stream.seekable():

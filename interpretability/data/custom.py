@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from interpretability.data import ffmpeg
 from interpretability.data.audio import SUFFIXES, AudioHeader, audio_header, find_sounds
 from interpretability.data.manifest import DATA_ROOT, SPLITS, BadClips, PreparedData, write_manifests
 from interpretability.data.splits import thin_classes
@@ -25,8 +26,6 @@ from interpretability.names import printable, safe_name, utf8_name
 
 #: The table of the splits, beside the manifests; it can be given as ``table`` again.
 SPLITS_TABLE = "splits.csv"
-#: Names of sounds that libsndfile does not read.
-_UNREADABLE = (".aac", ".amr", ".m4a", ".mp4", ".webm", ".wma")
 #: How far the end of a clip may lie behind that of its recording, s: others round it.
 _ROUNDING = 0.01
 
@@ -103,7 +102,7 @@ def prepare_custom(
     if table is None:
         if group_by not in (None, NO_GROUPS):
             raise UserError(f"group_by is {shown(group_by)}, a column, but there is no table: give --group_pattern")
-        clips = _read_folder(root, bad, notes)
+        clips = _read_folder(root, bad)
     else:
         clips = read_table(source, root, group_by, bad, notes)
     clips = _grouped(clips, source, group_by, group_pattern, notes)
@@ -152,15 +151,11 @@ def prepare_custom(
 # ---- A folder per class ----
 
 
-def _read_folder(root: Path, bad: BadClips, notes: list[str]) -> list[ListedClip]:
+def _read_folder(root: Path, bad: BadClips) -> list[ListedClip]:
     paths = find_sounds(root)
-    unread = sum(1 for path in root.rglob("*") if path.suffix.lower() in _UNREADABLE)
-    advice = f"convert them first: ffmpeg -i NAME{_UNREADABLE[2]} NAME.wav"
     if not paths:
-        more = f"; its {unread} files such as {_UNREADABLE[2]} cannot be read: {advice}" if unread else ""
+        more = "" if ffmpeg.is_installed() else f"; files such as {', '.join(ffmpeg.SUFFIXES)}: {ffmpeg.ADVICE}"
         raise UserError(f"{root}: holds no sounds ({', '.join(SUFFIXES)}) in folders named after classes{more}")
-    if unread:
-        notes.append(f"{unread} files ({', '.join(_UNREADABLE)}) are left out, as they cannot be read: {advice}")
     places = {path: path.relative_to(root).parts for path in paths}
     kinds = {SPLIT_NAMES.get(place[0].lower()) for place in places.values()}
     has_splits = None not in kinds and "train" in kinds and len(kinds) > 1

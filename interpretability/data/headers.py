@@ -84,7 +84,7 @@ def correction(path: str | Path) -> tuple[int, bytes] | None:
     """
     with open(path, "rb") as stream:
         size = stream.seek(0, io.SEEK_END)
-        start = _after_id3(stream)
+        start = after_id3(stream)
         stream.seek(start)
         head = stream.read(12)
         if head[:4] == b"RIFF" and head[8:] == b"WAVE":
@@ -96,7 +96,7 @@ def correction(path: str | Path) -> tuple[int, bytes] | None:
     return None
 
 
-def _after_id3(stream: BinaryIO) -> int:
+def after_id3(stream: BinaryIO) -> int:
     """Return where the sound starts: behind a tag of ID3v2, if there is one."""
     stream.seek(0)
     head = stream.read(10)
