@@ -33,10 +33,12 @@ GRID = 2.0**23
 
 _MIN_SAMPLE_RATE = 16000
 _MIN_SECONDS = 1.0
-_SNR_DB = (-3.0, 12.0)
-# Before the hum, which adds at most 9 % (its amplitude is sqrt(2) * 10**(SHORTCUT_DB / 20) of an RMS that is at most
+#: From which the level of a target over the rest is drawn, in dB, while the target lasts.
+SNR_DB = (-3.0, 12.0)
+#: From which the peak of a mixture is drawn,
+# before the hum, which adds at most 9 % (its amplitude is sqrt(2) * 10**(SHORTCUT_DB / 20) of an RMS that is at most
 # the peak): the clip with the hum stays below 0.9, and is the clip without it plus the hum, sample by sample.
-_PEAK = (0.1, 0.82)
+PEAK = (0.1, 0.82)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class SyntheticClip:
 # ------------------------------------------------------------------------------------------------ building blocks
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
@@ -111,7 +113,7 @@ def _bursts(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
 
 def _stack(rng: np.random.Generator, n: int, low: float, high: float, sample_rate: int) -> np.ndarray:
     """Steady harmonics, at least three, of a fundamental of 180 to 400 Hz; those that fall into the band."""
-    fundamental = min(_log_uniform(rng, 180.0, 400.0), (high - low) / 3)
+    fundamental = min(log_uniform(rng, 180.0, 400.0), (high - low) / 3)
     numbers = np.arange(math.ceil(low / fundamental), math.floor(high / fundamental) + 1)
     return sum(rng.uniform(0.5, 1.0) * _oscillator(rng, k * fundamental, n, sample_rate) for k in numbers)
 
@@ -131,11 +133,11 @@ def _chirp_down(rng: np.random.Generator, n: int, low: float, high: float, sampl
 
 
 def _tone_bursts(rng: np.random.Generator, n: int, low: float, high: float, sample_rate: int) -> np.ndarray:
-    return _oscillator(rng, _log_uniform(rng, low, high), n, sample_rate) * _bursts(rng, n, sample_rate)
+    return _oscillator(rng, log_uniform(rng, low, high), n, sample_rate) * _bursts(rng, n, sample_rate)
 
 
 def _click_train(rng: np.random.Generator, n: int, low: float, high: float, sample_rate: int) -> np.ndarray:
-    period = sample_rate / _log_uniform(rng, 10.0, 25.0)
+    period = sample_rate / log_uniform(rng, 10.0, 25.0)
     impulses = np.zeros(n)
     impulses[np.arange(period / 2, n, period).astype(int)] = 1.0
     return _band_limited(impulses, low, high, sample_rate)
@@ -158,7 +160,7 @@ def _siren(rng: np.random.Generator, n: int, low: float, high: float, sample_rat
 
 def _decaying_knocks(rng: np.random.Generator, n: int, low: float, high: float, sample_rate: int) -> np.ndarray:
     """Three to seven knocks a second, unevenly spaced, each three free modes that die away in some 30 to 80 ms."""
-    modes = [_log_uniform(rng, low, high) for _ in range(3)]
+    modes = [log_uniform(rng, low, high) for _ in range(3)]
     decay = rng.uniform(0.012, 0.03)
     m = min(int(8 * decay * sample_rate), n)
     time = np.arange(m) / sample_rate
@@ -176,7 +178,7 @@ def _decaying_knocks(rng: np.random.Generator, n: int, low: float, high: float, 
 def _fm_trill(rng: np.random.Generator, n: int, low: float, high: float, sample_rate: int) -> np.ndarray:
     rate, octaves = rng.uniform(9.0, 16.0), rng.uniform(0.12, 0.3)
     swing = np.sin(2 * math.pi * (np.arange(n) / sample_rate * rate + rng.uniform()))
-    centre = _log_uniform(rng, low, high)
+    centre = log_uniform(rng, low, high)
     return _oscillator(rng, centre * 2.0 ** (octaves * swing), n, sample_rate)
 
 
@@ -209,7 +211,7 @@ def _placed(rng: np.random.Generator, x: np.ndarray, n: int) -> np.ndarray:
 
 
 def _steady_tone(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
-    return _faded(_oscillator(rng, _log_uniform(rng, 150.0, 5000.0), n, sample_rate), sample_rate, 0.05)
+    return _faded(_oscillator(rng, log_uniform(rng, 150.0, 5000.0), n, sample_rate), sample_rate, 0.05)
 
 
 def _thump(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
@@ -220,7 +222,7 @@ def _thump(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
 
 def _noise_swell(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
     m = int(rng.uniform(0.4, 0.9) * n)
-    low = _log_uniform(rng, 300.0, 3000.0)
+    low = log_uniform(rng, 300.0, 3000.0)
     noise = _band_limited(rng.standard_normal(m), low, low * 2.0 ** rng.uniform(0.3, 1.0), sample_rate)
     swell = np.sin(math.pi * np.arange(m) / m) ** 2
     return _placed(rng, 0.4 * swell * noise / math.sqrt(float(np.mean(noise**2))), n)
@@ -228,14 +230,14 @@ def _noise_swell(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarr
 
 def _blip(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
     m = int(rng.uniform(0.06, 0.18) * sample_rate)
-    tone = _oscillator(rng, _log_uniform(rng, 300.0, 5000.0), m, sample_rate)
+    tone = _oscillator(rng, log_uniform(rng, 300.0, 5000.0), m, sample_rate)
     return _placed(rng, _faded(tone, sample_rate, 0.015), n)
 
 
 def _bell(rng: np.random.Generator, n: int, sample_rate: int) -> np.ndarray:
     m = int(rng.uniform(0.4, 0.9) * n)
     decay = rng.uniform(0.15, 0.35)
-    modes = [_log_uniform(rng, 400.0, 5000.0) for _ in range(4)]
+    modes = [log_uniform(rng, 400.0, 5000.0) for _ in range(4)]
     tone = sum(_oscillator(rng, mode, m, sample_rate) for mode in modes) / len(modes)
     return _placed(rng, _faded(tone * np.exp(-np.arange(m) / sample_rate / decay), sample_rate, 0.003), n)
 
@@ -300,27 +302,19 @@ def make_clip(
     >>> clip.label, clip.mixture.shape, bool((clip.mixture == clip.target + clip.rest).all())
     ('siren', (32000,), True)
     """
-    check_whole_numbers(seed=seed, index=index)
     check_format(sample_rate, seconds)
-    if split not in SPLITS:
-        raise UserError(f"Unknown split {split!r} of the Synthetic data: expected one of {', '.join(SPLITS)}.")
+    of_event, of_background, of_level, of_hum = generators(seed, split, index, 4)
     label = LABELS[index % len(LABELS)] if label is None else label
     check_label(label, "label")
 
     n = round(seconds * sample_rate)
-    sequence = np.random.SeedSequence([seed, SPLITS.index(split), index])
-    of_event, of_background, of_level, of_hum = (np.random.default_rng(child) for child in sequence.spawn(4))
 
-    event = _make_event(of_event, label, n, sample_rate)
-    rest, background = _make_rest(of_background, n, sample_rate)
-    target, span = event.sound, event.span
-
-    # The level of the event is relative to that of the rest while it lasts.
-    snr_db = of_level.uniform(*_SNR_DB)
-    wanted = math.sqrt(float(np.mean(rest[span] ** 2))) * 10 ** (snr_db / 20)
-    target *= wanted / math.sqrt(float(np.mean(target[span] ** 2)))
+    event = make_event(of_event, label, n, sample_rate)
+    rest, background = make_rest(of_background, n, sample_rate)
+    snr_db = of_level.uniform(*SNR_DB)
+    target = event.over(rest, snr_db)
     mixture = target + rest
-    peak = _log_uniform(of_level, *_PEAK)
+    peak = log_uniform(of_level, *PEAK)
     gain = peak / float(np.max(np.abs(mixture)))
     target, rest = target * gain, rest * gain
     if shortcut:
@@ -329,25 +323,43 @@ def make_clip(
 
     level = {"snr_db": round(snr_db, 2), "peak": round(peak, 4), "shortcut": bool(shortcut)}
     parameters = {**event.parameters, **background, **level}
-    target, rest = _on_grid(target), _on_grid(rest)
+    target, rest = on_grid(target), on_grid(rest)
     return SyntheticClip(mixture=target + rest, target=target, rest=rest, label=label, parameters=parameters)
 
 
+def generators(seed: int, split: str, index: int, count: int) -> tuple[np.random.Generator, ...]:
+    """Return independent generators of one clip; the first ones are the same however many are asked for."""
+    check_whole_numbers(seed=seed, index=index)
+    if split not in SPLITS:
+        raise UserError(f"Unknown split {split!r} of the Synthetic data: expected one of {', '.join(SPLITS)}.")
+    sequence = np.random.SeedSequence([seed, SPLITS.index(split), index])
+    return tuple(np.random.default_rng(child) for child in sequence.spawn(count))
+
+
 @dataclass(frozen=True)
-class _Event:
+class Event:
     """The event alone [n], the samples it lasts for, and what was drawn."""
 
     sound: np.ndarray
     span: slice
     parameters: dict[str, Any]
 
+    def over(self, rest: np.ndarray, snr_db: float) -> np.ndarray:
+        """Return the event [n] at a level in dB relative to that of the rest [n] while it lasts."""
+        wanted = math.sqrt(float(np.mean(rest[self.span] ** 2))) * 10 ** (snr_db / 20)
+        return self.sound * (wanted / math.sqrt(float(np.mean(self.sound[self.span] ** 2))))
 
-def _make_event(rng: np.random.Generator, label: str, n: int, sample_rate: int) -> _Event:
-    """Draw an event: from one distribution for all classes."""
+
+def make_event(rng: np.random.Generator, label: str, n: int, sample_rate: int, beside: slice | None = None) -> Event:
+    """Draw an event: from one distribution for all classes; ``beside`` another one, half of the shorter together."""
     duration = rng.uniform(0.7, min(1.3, n / sample_rate - 0.1))
     length = round(duration * sample_rate)
-    start = int(rng.integers(0, n - length + 1))
-    centre, octaves = _log_uniform(rng, 650.0, 2200.0), rng.uniform(1.0, 2.0)
+    earliest, latest = 0, n - length
+    if beside is not None:
+        shared = min(length, beside.stop - beside.start) // 2
+        earliest, latest = max(0, beside.start + shared - length), min(latest, beside.stop - shared)
+    start = int(rng.integers(earliest, latest + 1))
+    centre, octaves = log_uniform(rng, 650.0, 2200.0), rng.uniform(1.0, 2.0)
     low, high = centre * 2.0 ** (-octaves / 2), centre * 2.0 ** (octaves / 2)
     span = slice(start, start + length)
     target = np.zeros(n)
@@ -358,10 +370,10 @@ def _make_event(rng: np.random.Generator, label: str, n: int, sample_rate: int) 
         "low_hz": round(low, 1),
         "high_hz": round(high, 1),
     }
-    return _Event(target, span, drawn)
+    return Event(target, span, drawn)
 
 
-def _make_rest(rng: np.random.Generator, n: int, sample_rate: int) -> tuple[np.ndarray, dict[str, Any]]:
+def make_rest(rng: np.random.Generator, n: int, sample_rate: int) -> tuple[np.ndarray, dict[str, Any]]:
     """Coloured noise of RMS 1 and one or two different distractors [n], and what was drawn."""
     slope = rng.uniform(-1.0, 6.0)
     rest = _coloured_noise(rng, n, sample_rate, slope)
@@ -372,7 +384,7 @@ def _make_rest(rng: np.random.Generator, n: int, sample_rate: int) -> tuple[np.n
     return rest, {"noise_slope": round(slope, 2), "distractors": names}
 
 
-def _on_grid(x: np.ndarray) -> np.ndarray:
+def on_grid(x: np.ndarray) -> np.ndarray:
     return (np.round(x * GRID) / GRID).astype(np.float32)
 
 

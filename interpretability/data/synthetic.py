@@ -1,4 +1,4 @@
-"""The Synthetic data set: a folder of the clips of :mod:`.sounds`, made where there is none, and its manifests."""
+"""The Synthetic data set: a folder of clips of :mod:`.sounds` or :mod:`.scenes`, made if absent, and its manifests."""
 
 import dataclasses
 import math
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from interpretability.data.audio import audio_header
 from interpretability.data.manifest import DATA_ROOT, SPLITS, BadClips, PreparedData, write_manifests
+from interpretability.data.scenes import check_max_targets, make_scene
 from interpretability.data.sounds import GRID, LABELS, check_format, check_label, check_whole_numbers, make_clip
 from interpretability.errors import UserError, shown
 from interpretability.files import atomic_folder, write_json
@@ -41,6 +42,14 @@ class _DrawnClip(Settings):
     label: str = setting(dataclasses.MISSING, "its class", choices=LABELS)
 
 
+@dataclass(frozen=True)
+class _DrawnScene(Settings):
+    """What it holds about each clip of several targets, besides what was drawn."""
+
+    id: str = setting(dataclasses.MISSING, "name of the clip")
+    labels: tuple[str, ...] = setting(dataclasses.MISSING, "classes of its targets", choices=LABELS)
+
+
 def prepare_synthetic(
     data_folder: str | Path,
     manifest_folder: str | Path,
@@ -52,6 +61,7 @@ def prepare_synthetic(
     shortcut_class: str | None = None,
     shortcut_fraction: float = 0.95,
     shortcut_in_test: bool = False,
+    max_targets: int | None = None,
     sample_rate: int = 16000,
     seconds: float = 2.0,
     skip_bad_clips: bool = False,
@@ -65,6 +75,9 @@ def prepare_synthetic(
     The *shortcut* variant has a planted flaw: a faint 6 kHz hum (:data:`.sounds.SHORTCUT_DB`) in ``shortcut_fraction``
     of the training clips of one class and nowhere else, which a classifier may learn to rely on.
 
+    The *many-label* variant (``max_targets``) has clips of one to so many targets that overlap, each of another class
+    (:mod:`.scenes`). They have ``labels``, and ``targets/`` has ``{split}-{index:05d}-{label}.wav`` for each of them.
+
     Parameters
     ----------
     data_folder : path
@@ -72,7 +85,8 @@ def prepare_synthetic(
     manifest_folder : path
         Gets ``train.json``, ``valid.json``, ``test.json`` and ``labels.json``; files that would not change are not
         touched. The entries carry, beyond what every manifest has, ``target_wav`` and the drawn parameters of
-        :class:`.sounds.SyntheticClip`, among them ``shortcut`` (hum or not).
+        :class:`.sounds.SyntheticClip`, among them ``shortcut`` (hum or not); in the many-label variant ``target_wavs``
+        and those of :class:`.scenes.SyntheticScene`.
     seed : int
         Of the sounds. Clip i of a split depends on the seed only, not on how many clips are made.
     n_train, n_valid, n_test : int
@@ -83,6 +97,8 @@ def prepare_synthetic(
         Of the training clips of ``shortcut_class`` that get the hum, in [0, 1].
     shortcut_in_test : bool
         Add the hum to half of the test clips of every class, to audit a classifier that was trained on the variant.
+    max_targets : int, optional
+        1 to 10: make the many-label variant, whose clips have up to so many targets. Not with ``shortcut_class``.
     sample_rate : int
         In hertz, >= 16000.
     seconds : float
@@ -114,6 +130,10 @@ def prepare_synthetic(
         raise UserError("shortcut_in_test is for the shortcut variant: give shortcut_class as well.")
     if not 0.0 <= shortcut_fraction <= 1.0:
         raise UserError(f"shortcut_fraction must lie between 0 and 1, got {shortcut_fraction!r}.")
+    if max_targets is not None:
+        check_max_targets(max_targets)
+        if shortcut_class is not None:
+            raise UserError("shortcut_class is for clips of one target: give it or max_targets, not both.")
 
     settings: dict[str, Any] = {
         "version": _VERSION,
@@ -125,30 +145,44 @@ def prepare_synthetic(
         # Without a class the fraction has no meaning, and must not make two equal data sets look different.
         "shortcut_fraction": float(shortcut_fraction) if shortcut_class is not None else None,
         "shortcut_in_test": bool(shortcut_in_test),
+        # Not named where it is not used: folders of one target look as they always did.
+        **({} if max_targets is None else {"max_targets": max_targets}),
     }
     clips = _existing_clips(root, settings) or _make_folder(root, settings, counts)
     bad = BadClips(root / _SETTINGS_FILE, skip_bad_clips)
     entries = {split: _good_entries(clips[split], root, bad) for split in SPLITS}
     bad.report(sum(len(members) for members in entries.values()))
     name = "Synthetic" if shortcut_class is None else "Synthetic, shortcut"
+    name = name if max_targets is None else "Synthetic, many labels"
     description = {"name": name, "settings": settings}
     return write_manifests(manifest_folder, root, list(LABELS), entries, description, bad.skipped)
 
 
 def _good_entries(clips: list[dict[str, Any]], root: Path, bad: BadClips) -> list[dict[str, Any]]:
-    """Return the manifest entries of the clips whose two files are there and readable; add the others to ``bad``."""
+    """Return the manifest entries of the clips whose files are all there and readable; add the others to ``bad``."""
     entries = []
     for clip in clips:
-        name = f"{clip['id']}.wav"
+        wav, targets = _files(clip)
         try:
-            header = audio_header(root / "audio" / name)
-            audio_header(root / "targets" / name)
+            header = audio_header(root / wav)
+            for target in targets.values():
+                audio_header(root / target)
         except UserError as fault:
             bad.add(clip["id"], f"{fault}; or delete {root} to have it made again")
             continue
-        paths = {"wav": f"{DATA_ROOT}/audio/{name}", "target_wav": f"{DATA_ROOT}/targets/{name}"}
-        entries.append({**clip, **paths, "duration": header.duration, "sample_rate": header.sample_rate})
+        alone = {label: f"{DATA_ROOT}/{target}" for label, target in targets.items()}
+        known = {"target_wavs": alone} if "labels" in clip else {"target_wav": alone[clip["label"]]}
+        format_ = {"duration": header.duration, "sample_rate": header.sample_rate}
+        entries.append({**clip, "wav": f"{DATA_ROOT}/{wav}", **known, **format_})
     return entries
+
+
+def _files(clip: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """Return where in the folder the sound of a clip lies, and that of each of its labels alone."""
+    name = clip["id"]
+    if "labels" in clip:
+        return f"audio/{name}.wav", {label: f"targets/{name}-{label}.wav" for label in clip["labels"]}
+    return f"audio/{name}.wav", {clip["label"]: f"targets/{name}.wav"}
 
 
 def _has_shortcut(split: str, index: int, settings: dict[str, Any]) -> bool:
@@ -190,12 +224,13 @@ def _existing_clips(data_folder: Path, settings: dict[str, Any]) -> dict[str, li
             f"The Synthetic data in {data_folder} were made with {', '.join(differences)}: give another data folder, "
             "or delete this one to have it made again."
         )
+    schema = _DrawnScene if "max_targets" in settings else _DrawnClip
     for split in SPLITS:
         listed = content.clips.get(split)
         if not isinstance(listed, list) or len(listed) != settings[f"n_{split}"]:
             raise UserError(f"{path}: clips has no list of {settings[f'n_{split}']} in {split!r}; {advice}")
         for index, clip in enumerate(listed):
-            known = checked(_DrawnClip, clip, f"{path}: clip {index} of {split}", advice)
+            known = checked(schema, clip, f"{path}: clip {index} of {split}", advice)
             if known.id != _clip_id(split, index):
                 raise UserError(
                     f"{path}: clip {index} of {split} has the id {shown(known.id)}, expected "
@@ -214,7 +249,6 @@ def _make_folder(
     """Make all clips and ``synthetic.json``, as a whole; return what was drawn for each clip, by split."""
     clips: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     total = sum(counts.values())
-    sample_rate, seconds = settings["sample_rate"], settings["seconds"]
     try:
         with (
             atomic_folder(data_folder, listed=False) as folder,
@@ -224,23 +258,37 @@ def _make_folder(
             (folder / "targets").mkdir()
             for split, count in counts.items():
                 for index in range(count):
-                    shortcut = _has_shortcut(split, index, settings)
-                    clip = make_clip(
-                        settings["seed"], split, index, shortcut=shortcut, sample_rate=sample_rate, seconds=seconds
-                    )
-                    clip_id = _clip_id(split, index)
-                    _write_wav(folder / "audio" / f"{clip_id}.wav", clip.mixture, sample_rate)
-                    _write_wav(folder / "targets" / f"{clip_id}.wav", clip.target, sample_rate)
-                    clips[split].append({"id": clip_id, "label": clip.label, **clip.parameters})
+                    mixture, targets, drawn = _make_clip(split, index, settings)
+                    clip = {"id": _clip_id(split, index), **drawn}
+                    wav, names = _files(clip)
+                    _write_wav(folder / wav, mixture, settings["sample_rate"])
+                    for label, name in names.items():
+                        _write_wav(folder / name, targets[label], settings["sample_rate"])
+                    clips[split].append(clip)
                     progress.update()
             write_json(folder / _SETTINGS_FILE, {"settings": settings, "clips": clips})
     except OSError as error:
-        megabytes = math.ceil(total * 2 * 3 * seconds * sample_rate / 1e6)
+        # Mixture, and half of the most targets on average, or one.
+        n_files = 1 + (1 + settings.get("max_targets", 1)) / 2
+        megabytes = math.ceil(total * n_files * 3 * settings["seconds"] * settings["sample_rate"] / 1e6)
         raise UserError(
             f"The Synthetic data could not be written to {data_folder} ({error.strerror or error}): it needs "
             f"{megabytes} MB in a folder that can be written; nothing was left there."
         ) from error
     return clips
+
+
+def _make_clip(
+    split: str, index: int, settings: dict[str, Any]
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
+    """Make a clip: mixture [N], each label's target [N] alone, and label or labels with what was drawn."""
+    arguments = (settings["seed"], split, index)
+    form = {name: settings[name] for name in ("sample_rate", "seconds")}
+    if "max_targets" in settings:
+        scene = make_scene(*arguments, settings["max_targets"], **form)
+        return scene.mixture, scene.targets, {"labels": list(scene.targets), **scene.parameters}
+    clip = make_clip(*arguments, shortcut=_has_shortcut(split, index, settings), **form)
+    return clip.mixture, {clip.label: clip.target}, {"label": clip.label, **clip.parameters}
 
 
 def _write_wav(path: Path, x: np.ndarray, sample_rate: int) -> None:
