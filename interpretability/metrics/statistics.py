@@ -2,10 +2,11 @@
 
 Conventions: one value per clip; NaN or None is *undefined*. Undefined clips are left out of the mean and counted. The
 interval is the percentile bootstrap over clips, the same for the same values and the same seed. Infinite values are
-errors.
+errors. A clip with several labels has a value for each: then the mean is over the values, and the bootstrap still draws
+clips, each with all its values, as these are not independent of each other.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -25,9 +26,9 @@ class Interval:
     mean, low, high : float or None
         None where no clip is defined.
     n : int
-        Number of clips in the mean.
+        Number of values in the mean: of clips, or of the labels of clips.
     undefined : int
-        Number of clips left out of it because their value is undefined.
+        Number of values left out of it because they are undefined.
     """
 
     mean: float | None
@@ -41,7 +42,13 @@ class Interval:
         return asdict(self)
 
 
-def bootstrap_mean(values: ArrayLike, n_resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
+def bootstrap_mean(
+    values: ArrayLike,
+    n_resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    clips: Sequence[Hashable] | None = None,
+) -> Interval:
     """Mean over clips with its percentile bootstrap interval.
 
     The clips are drawn ``n_resamples`` times with replacement; the interval holds the central ``level`` of the means.
@@ -56,6 +63,8 @@ def bootstrap_mean(values: ArrayLike, n_resamples: int = 2000, level: float = 0.
         Coverage, between 0 and 1.
     seed : int
         Seed of the draws. Two calls with as many defined values and the same seed draw the same clips.
+    clips : sequence [n], optional
+        The clip that each value is of, where a clip has several; by default each value is one clip.
 
     Returns
     -------
@@ -65,31 +74,46 @@ def bootstrap_mean(values: ArrayLike, n_resamples: int = 2000, level: float = 0.
     Raises
     ------
     ValueError
-        If ``values`` is not one-dimensional or holds an infinity, or a setting is out of range.
+        If ``values`` is not one-dimensional or holds an infinity, ``clips`` is not as long, or a setting is out of
+        range.
 
     Examples
     --------
     >>> bootstrap_mean([2.0, None, 2.0])
     Interval(mean=2.0, low=2.0, high=2.0, n=2, undefined=1)
+    >>> bootstrap_mean([1.0, 2.0, 3.0], clips=["a", "a", "b"])
+    Interval(mean=2.0, low=1.5, high=3.0, n=3, undefined=0)
     >>> bootstrap_mean([])
     Interval(mean=None, low=None, high=None, n=0, undefined=0)
     """
     if n_resamples < 1 or not 0 < level < 1:
         raise ValueError(f"n_resamples is {n_resamples} and level {level}, expected >= 1 and between 0 and 1")
     values = _column(values)
-    defined = values[~np.isnan(values)]
+    if clips is not None and len(clips) != len(values):
+        raise ValueError(f"there are {len(values)} values and {len(clips)} clips: give the clip of each value")
+    known = ~np.isnan(values)
+    defined = values[known]
     n, undefined = len(defined), len(values) - len(defined)
     if n == 0:
         return Interval(None, None, None, 0, undefined)
     mean = float(defined.mean())
     if n == 1 or np.all(defined == defined[0]):  # nothing to resample, and no rounding to report as a spread
         return Interval(float(defined[0]), float(defined[0]), float(defined[0]), n, undefined)
-    low, high = np.quantile(_resampled_means(defined, n_resamples, seed), [(1 - level) / 2, (1 + level) / 2])
+    sums, counts = _per_clip(defined, None if clips is None else [clips[i] for i in np.flatnonzero(known)])
+    if len(sums) == 1:  # of one clip there is nothing to draw
+        return Interval(mean, mean, mean, n, undefined)
+    means = _resampled_means(sums, counts, n_resamples, seed)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high), n, undefined)
 
 
 def paired_difference(
-    a: ArrayLike, b: ArrayLike, n_resamples: int = 2000, level: float = 0.95, seed: int = 0
+    a: ArrayLike,
+    b: ArrayLike,
+    n_resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    clips: Sequence[Hashable] | None = None,
 ) -> Interval:
     """Mean of ``a - b`` with its interval, where both were measured on the same clips in the same order.
 
@@ -100,7 +124,7 @@ def paired_difference(
     ----------
     a, b : array_like [n]
         One value per clip. A clip where either is undefined is undefined.
-    n_resamples, level, seed
+    n_resamples, level, seed, clips
         As in :func:`bootstrap_mean`.
 
     Returns
@@ -121,7 +145,7 @@ def paired_difference(
     a, b = _column(a), _column(b)
     if len(a) != len(b):
         raise ValueError(f"a has {len(a)} clips and b has {len(b)}: a paired difference needs the same clips in both")
-    return bootstrap_mean(a - b, n_resamples=n_resamples, level=level, seed=seed)
+    return bootstrap_mean(a - b, n_resamples=n_resamples, level=level, seed=seed, clips=clips)
 
 
 def summarise(
@@ -130,8 +154,9 @@ def summarise(
     n_resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    clips: Sequence[Hashable] | None = None,
 ) -> dict[str, Interval]:
-    """Mean and interval of each named column over rows, one row per clip.
+    """Mean and interval of each named column over rows, one row per clip or per label of a clip.
 
     Parameters
     ----------
@@ -139,7 +164,7 @@ def summarise(
         One per clip; a value of None or NaN is undefined.
     names : iterable of str
         The columns.
-    n_resamples, level, seed
+    n_resamples, level, seed, clips
         As in :func:`bootstrap_mean`.
 
     Returns
@@ -162,11 +187,24 @@ def summarise(
         missing = [name for name in names if name not in row]
         if missing:
             raise ValueError(f"row {i} has no {', '.join(missing)}: every clip needs every metric (None if undefined)")
-    return {name: bootstrap_mean([row[name] for row in rows], n_resamples, level, seed) for name in names}
+    return {name: bootstrap_mean([row[name] for row in rows], n_resamples, level, seed, clips) for name in names}
 
 
-def _resampled_means(values: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
-    return np.concatenate([values[drawn].mean(axis=1) for drawn in _drawn_clips(len(values), n_resamples, seed)])
+def _per_clip(values: np.ndarray, clips: Sequence[Hashable] | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return sum and number of the values [n] of each clip, in the order in which clips appear; None: 1 each."""
+    if clips is None or len(set(clips)) == len(values):
+        return values, None
+    index = {clip: position for position, clip in enumerate(dict.fromkeys(clips))}
+    of = np.array([index[clip] for clip in clips])
+    return np.bincount(of, values), np.bincount(of)
+
+
+def _resampled_means(sums: np.ndarray, counts: np.ndarray | None, n_resamples: int, seed: int) -> np.ndarray:
+    """Return the mean of each bootstrap sample of clips, from the sum and the number of each clip's values."""
+    draws = _drawn_clips(len(sums), n_resamples, seed)
+    if counts is None:
+        return np.concatenate([sums[drawn].mean(axis=1) for drawn in draws])
+    return np.concatenate([sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1) for drawn in draws])
 
 
 def _drawn_clips(n: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:

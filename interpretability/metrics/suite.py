@@ -229,6 +229,7 @@ def summarise_clips(
     level: float = 0.95,
     seed: int = 0,
     names: Iterable[str] | None = None,
+    by_clip: bool = False,
 ) -> dict[str, Any]:
     """Means over clips, as plain numbers that go into JSON as they are.
 
@@ -241,12 +242,15 @@ def summarise_clips(
         As in :func:`.bootstrap_mean`.
     names : iterable of str, optional
         The metrics, :data:`METRICS` by default; any key of the rows will do.
+    by_clip : bool
+        A clip may have several rows, one for each of its labels: each row names its ``clip``, and the intervals are
+        over clips.
 
     Returns
     -------
     dict
-        For each metric ``{"mean", "low", "high", "n", "undefined"}`` over the clips that are not silent; ``clips``,
-        the number of those; ``silent``, the number left out; ``median_ag`` and ``share_saturated`` over those measured
+        For each metric ``{"mean", "low", "high", "n", "undefined"}`` over the rows that are not silent; ``clips``,
+        the number of those rows; ``silent``, the number left out; ``median_ag`` and ``share_saturated`` over those measured
         (None if there are none).
 
     Raises
@@ -264,7 +268,8 @@ def summarise_clips(
     (2, 1)
     """
     heard = [row for row in rows if not row.get("silent")]
-    intervals = summarise(heard, METRICS if names is None else names, n_resamples, level, seed)
+    clips = [row["clip"] for row in heard] if by_clip else None
+    intervals = summarise(heard, METRICS if names is None else names, n_resamples, level, seed, clips)
     gains = np.array([row["ag"] for row in heard], dtype=np.float64)
     gains = gains[~np.isnan(gains)]
     return {

@@ -85,6 +85,38 @@ def test_a_pair_with_an_undefined_half_is_undefined():
     assert (interval.n, interval.undefined, interval.mean) == (2, 2, 1.5)
 
 
+def test_values_of_one_clip_are_drawn_together():
+    """Against a plain loop over whole clips; the mean is over values, whatever clip has how many."""
+    rng = np.random.default_rng(5)
+    clips = [clip for clip in range(25) for _ in range(clip % 3 + 1)]
+    values = rng.normal(size=25)[clips] + 0.01 * rng.normal(size=len(clips))
+    shuffled = rng.permutation(len(clips))
+    draws, means = np.random.default_rng(3), []
+    for _ in range(400):
+        drawn = draws.integers(0, 25, size=25)
+        means.append(np.concatenate([values[np.array(clips) == clip] for clip in drawn]).mean())
+    interval = bootstrap_mean(values, n_resamples=400, level=0.9, seed=3, clips=clips)
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(means, [0.05, 0.95])), rel=1e-9)
+    assert (interval.mean, interval.n) == (pytest.approx(values.mean()), len(clips))
+    # What is said of a clip three times is not three times as sure.
+    plain = bootstrap_mean(values, n_resamples=400, level=0.9, seed=3)
+    assert interval.high - interval.low > 1.2 * (plain.high - plain.low)
+    # Neither the order of the rows nor names of clips count beyond the draw.
+    other = bootstrap_mean(values[shuffled], level=0.9, clips=[f"clip {clips[i]}" for i in shuffled])
+    assert other.high - other.low == pytest.approx(interval.high - interval.low, rel=0.2)
+
+
+def test_one_value_a_clip_is_the_plain_interval_and_one_clip_has_no_spread():
+    values = np.random.default_rng(0).random(30)
+    assert bootstrap_mean(values, clips=range(30)) == bootstrap_mean(values)
+    # Undefined values take their clip with them.
+    values[3] = np.nan
+    assert bootstrap_mean(values, clips=[0, 1, 2, 2, *range(4, 30)]) == bootstrap_mean(values)
+    assert bootstrap_mean([1.0, 2.0], clips=["a", "a"]) == Interval(1.5, 1.5, 1.5, 2, 0)
+    difference = paired_difference([1.0, 2.0, 5.0], [0.0, 0.0, 1.0], clips=["a", "a", "b"])
+    assert (difference.low, difference.high, difference.mean) == (1.5, 4.0, pytest.approx(7 / 3))
+
+
 def test_summarise():
     rows = [{"ad": 1.0, "sps": None, "id": "a"}, {"ad": 3.0, "sps": 0.5, "id": "b"}]
     result = summarise(rows, ["sps", "ad"])
@@ -105,6 +137,8 @@ def test_errors():
         bootstrap_mean([1.0], n_resamples=0)
     with pytest.raises(ValueError, match="2 clips and b has 1"):
         paired_difference([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="2 values and 1 clips"):
+        bootstrap_mean([1.0, 2.0], clips=["a"])
     with pytest.raises(ValueError, match="row 1 has no ad"):
         summarise([{"ad": 1.0}, {}], ["ad"])
 

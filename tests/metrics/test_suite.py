@@ -529,3 +529,11 @@ def test_summary_of_chosen_columns():
     assert (summary["iou"]["n"], summary["iou"]["undefined"]) == (2, 1)
     with pytest.raises(ValueError, match="row 0 has no auroc"):
         summarise_clips(rows, names=["ag", "auroc"])
+
+
+def test_intervals_of_rows_for_each_label_are_over_clips():
+    rows = [dict.fromkeys(METRICS, float(clip % 4)) | {"clip": f"{clip}"} for clip in range(20) for _ in range(5)]
+    by_clip, by_row = (summarise_clips(rows, by_clip=clustered) for clustered in (True, False))
+    assert by_clip["ad"]["mean"] == by_row["ad"]["mean"] == 1.5
+    assert by_clip["ad"]["n"] == by_clip["clips"] == 100
+    assert by_clip["ad"]["high"] - by_clip["ad"]["low"] > 2 * (by_row["ad"]["high"] - by_row["ad"]["low"])
