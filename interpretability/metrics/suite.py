@@ -250,8 +250,8 @@ def summarise_clips(
     -------
     dict
         For each metric ``{"mean", "low", "high", "n", "undefined"}`` over the rows that are not silent; ``clips``,
-        the number of those rows; ``silent``, the number left out; ``median_ag`` and ``share_saturated`` over those measured
-        (None if there are none).
+        the number of those rows; ``silent``, the number left out; ``median_ag`` and ``share_saturated`` over those
+        measured (None if there are none).
 
     Raises
     ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 from interpretability.data import synthetic
 from interpretability.data.manifest import read_manifest
+from interpretability.data.scenes import make_scene
 from interpretability.data.sounds import LABELS, make_clip
 from interpretability.data.synthetic import prepare_synthetic
 from interpretability.errors import UserError
@@ -193,6 +195,88 @@ def test_missing_clip(tmp_path):
     assert [clip_id for clip_id, _ in prepared.skipped] == ["train-00003", "test-00004"]
     assert prepared.description["n_clips"] == {"train": 9, "valid": 10, "test": 9}
     assert "train-00003" not in read_manifest(prepared.manifests["train"], data).entries
+
+
+# ------------------------------------------------------------------------------------------------ many labels
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("many")
+    return prepare_synthetic(folder / "data", folder / "manifests", max_targets=3, **SMALL)
+
+
+def test_each_label_has_its_source_alone(many):
+    assert (many.task, many.labels, many.has_targets()) == ("multi", list(LABELS), True)
+    assert many.description["name"] == "Synthetic, many labels"
+    for split, path in many.manifests.items():
+        entries = read_manifest(path, many.data_root, many.labels).entries
+        assert [len(entry["labels"]) for entry in entries.values()] == [1 + i // 10 for i in range(SMALL[f"n_{split}"])]
+        for index, entry in enumerate(entries.values()):
+            scene = make_scene(3, split, index)
+            assert entry["labels"] == list(entry["target_wavs"]) == list(scene.targets)
+            assert entry["targets"] == scene.parameters["targets"]
+            mixture, rate = soundfile.read(entry["wav"], dtype="float32")
+            assert rate == RATE
+            assert np.array_equal(mixture, scene.mixture)
+            for label, target in scene.targets.items():
+                assert np.array_equal(soundfile.read(entry["target_wavs"][label], dtype="float32")[0], target)
+
+
+def test_data_of_one_label_are_what_they_were(small):
+    """Also the folder: it says nothing of labels that it does not have."""
+    assert small.task == "single"
+    settings = json.loads((small.data_root / "synthetic.json").read_text())["settings"]
+    assert "max_targets" not in settings
+    assert small.description["settings"] == settings
+    # A known clip, and so everything that it is made of: any change would make a published table another one.
+    for folder, samples in (("audio", (0.151025, 0.01018, -0.020211)), ("targets", (0.136398, 0.075284, -0.063423))):
+        sound, _ = soundfile.read(small.data_root / folder / "test-00007.wav")
+        assert sound[16000:28000:4000] == pytest.approx(samples, abs=2e-6)
+
+
+def test_many_labels_need_a_folder_of_their_own(many, small, tmp_path):
+    before = (small.data_root / "synthetic.json").stat().st_mtime_ns
+    with pytest.raises(UserError, match=r"max_targets=None instead of 3: give another data folder") as caught:
+        prepare_synthetic(small.data_root, tmp_path, max_targets=3, **SMALL)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"max_targets=3 instead of None: give another data folder"):
+        prepare_synthetic(many.data_root, tmp_path, **SMALL)
+    assert (small.data_root / "synthetic.json").stat().st_mtime_ns == before
+    assert not any(tmp_path.iterdir())
+    again = prepare_synthetic(many.data_root, many.manifests["train"].parent, max_targets=3, **SMALL)
+    assert again == many
+
+
+def test_settings_of_many_labels_are_checked(tmp_path):
+    for wrong, message in [
+        ({"max_targets": 0}, "max_targets must be a whole number from 1 to 10.*got 0"),
+        ({"max_targets": 3, "shortcut_class": "siren"}, "shortcut_class is for clips of one target"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            prepare_synthetic(tmp_path / "data", tmp_path / "m", **{**SMALL, **wrong})
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_clip_whose_one_target_is_lost_is_left_out(many, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(many.data_root, data)
+    lost = next((data / "targets").glob("train-00013-*.wav"))
+    lost.unlink()
+    with pytest.raises(UserError, match=f"train-00013.*{lost.name}"):
+        prepare_synthetic(data, tmp_path / "m", max_targets=3, **SMALL)
+    prepared = prepare_synthetic(data, tmp_path / "m", max_targets=3, skip_bad_clips=True, **SMALL)
+    assert [clip_id for clip_id, _ in prepared.skipped] == ["train-00013"]
+
+
+def test_labels_in_a_damaged_folder_are_checked(many, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    content = json.loads((many.data_root / "synthetic.json").read_text())
+    content["clips"]["train"][4]["labels"] = ["violin"]
+    (data / "synthetic.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"clip 4 of train: labels is \('violin',\), expected one of chirp_up"):
+        prepare_synthetic(data, tmp_path / "m", max_targets=3, **SMALL)
 
 
 # ------------------------------------------------------------------------------------------------ the probe
