@@ -258,12 +258,9 @@ def _make_folder(
             (folder / "targets").mkdir()
             for split, count in counts.items():
                 for index in range(count):
-                    mixture, targets, drawn = _make_clip(split, index, settings)
-                    clip = {"id": _clip_id(split, index), **drawn}
-                    wav, names = _files(clip)
-                    _write_wav(folder / wav, mixture, settings["sample_rate"])
-                    for label, name in names.items():
-                        _write_wav(folder / name, targets[label], settings["sample_rate"])
+                    clip, sounds = _make_clip(split, index, settings)
+                    for name, sound in sounds.items():
+                        _write_wav(folder / name, sound, settings["sample_rate"])
                     clips[split].append(clip)
                     progress.update()
             write_json(folder / _SETTINGS_FILE, {"settings": settings, "clips": clips})
@@ -278,17 +275,21 @@ def _make_folder(
     return clips
 
 
-def _make_clip(
-    split: str, index: int, settings: dict[str, Any]
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
-    """Make a clip: mixture [N], each label's target [N] alone, and label or labels with what was drawn."""
+def _make_clip(split: str, index: int, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Make a clip: what the folder says about it, and the sound [N] of each of its files."""
     arguments = (settings["seed"], split, index)
     form = {name: settings[name] for name in ("sample_rate", "seconds")}
     if "max_targets" in settings:
         scene = make_scene(*arguments, settings["max_targets"], **form)
-        return scene.mixture, scene.targets, {"labels": list(scene.targets), **scene.parameters}
-    clip = make_clip(*arguments, shortcut=_has_shortcut(split, index, settings), **form)
-    return clip.mixture, {clip.label: clip.target}, {"label": clip.label, **clip.parameters}
+        mixture, targets = scene.mixture, scene.targets
+        drawn = {"labels": list(targets), **scene.parameters}
+    else:
+        single = make_clip(*arguments, shortcut=_has_shortcut(split, index, settings), **form)
+        mixture, targets = single.mixture, {single.label: single.target}
+        drawn = {"label": single.label, **single.parameters}
+    clip = {"id": _clip_id(split, index), **drawn}
+    wav, names = _files(clip)
+    return clip, {wav: mixture, **{names[label]: target for label, target in targets.items()}}
 
 
 def _write_wav(path: Path, x: np.ndarray, sample_rate: int) -> None:
