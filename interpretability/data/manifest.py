@@ -11,10 +11,10 @@ of a data set, or none of them.
 
 ``duration`` is in seconds and ``sample_rate`` in Hz, both of the file on disk. A clip that is a part of its file has
 ``start``, in seconds, and ``duration`` is then that of the clip. ``fold`` (int), the sounds of the labelled sources
-alone, where they are known (``target_wav``; beside ``labels`` it is ``target_wavs``, an object of label -> path), and
-any further members are optional. Paths start with ``{data_root}``, so that a manifest stays valid when the data moves.
-As SpeechBrain formats every text of a manifest, other braces are doubled in the file; the names of members are not
-formatted.
+alone, where they are known (``target_wav``; beside ``labels`` it is ``target_wavs``, an object of label -> path),
+``boxes`` (where sounds lie in time and frequency, see :mod:`.boxes`) and any further members are optional. Paths start
+with ``{data_root}``, so that a manifest stays valid when the data moves. As SpeechBrain formats every text of a
+manifest, other braces are doubled in the file; the names of members are not formatted.
 """
 
 import functools
@@ -32,6 +32,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interpretability.data.audio import Stretch, audio_header
+from interpretability.data.boxes import boxes_fault, utf8_boxes
 from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import claim, holds_json, write_json_if_changed
 from interpretability.names import name_fault, printable, utf8_name
@@ -230,7 +231,8 @@ def _content(path: str | Path, entries: Iterable[dict[str, Any]]) -> dict[str, d
         fault = _schema_fault(members) or _sources_fault(members)
         if fault:
             raise UserError(f"{path}: clip {shown(clip_id)}: {fault}")
-        content[clip_id] = _map_text({**members, **_utf8_labels(members)}, _escape)
+        boxes = {"boxes": utf8_boxes(members["boxes"])} if "boxes" in members else {}
+        content[clip_id] = _map_text({**members, **_utf8_labels(members), **boxes}, _escape)
     if not content:
         raise UserError(f"{path}: there are no clips to list; check the data folder and the folds")
     mixed = _mixed(content)
@@ -486,7 +488,8 @@ def speechbrain_dataset(
     -------
     DynamicItemDataset
         Its items have ``id``, ``signal`` [N] and ``label`` (the class name) or ``labels`` (a list of them);
-        ``with_targets``, ``target_signal`` [N] or ``target_signals``, a dict of label -> [N], too.
+        ``with_targets``, ``target_signal`` [N] or ``target_signals``, a dict of label -> [N], too; if a clip has any
+        ``boxes``, also a list of these.
 
     Raises
     ------
@@ -496,7 +499,8 @@ def speechbrain_dataset(
     key = "labels" if manifest.task == "multi" else "label"
     target = TARGETS[key]
     # SpeechBrain's sorting and filtering write into the members of a clip: let it have its own.
-    absent = {"start": None, **({target: {}} if key == "labels" else {})}
+    boxed = any(members.get("boxes") for members in manifest.entries.values())
+    absent = {"start": None, **({target: {}} if key == "labels" else {}), **({"boxes": []} if boxed else {})}
     dataset = DynamicItemDataset({clip_id: {**absent, **clip} for clip_id, clip in manifest.entries.items()})
 
     def load_part(path: str, start: float | None, duration: float) -> Tensor:
@@ -520,7 +524,7 @@ def speechbrain_dataset(
             raise UserError(f"{manifest.path}: no clip has a {target}, so there are no targets to load")
         loads = load_part if key == "label" else load_parts
         dataset.add_dynamic_item(loads, takes=(target, "start", "duration"), provides=output)
-    dataset.set_output_keys(["id", "signal", key, *([output] if with_targets else [])])
+    dataset.set_output_keys(["id", "signal", key, *([output] if with_targets else []), *(["boxes"] if boxed else [])])
     return dataset
 
 
@@ -615,7 +619,7 @@ def _schema_fault(members: Any) -> str | None:
         return f"start is {shown(start)}, expected a number of seconds >= 0"
     if "fold" in members and (isinstance(members["fold"], bool) or not isinstance(members["fold"], int)):
         return f"fold is {shown(members['fold'])}, expected a whole number"
-    return None
+    return boxes_fault(members["boxes"], duration) if "boxes" in members else None
 
 
 def _labels_fault(members: dict[str, Any]) -> str | None:

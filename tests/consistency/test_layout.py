@@ -86,6 +86,7 @@ MAY_IMPORT = {
     "metrics": {"errors", "frontend", "probabilities"},
     "data": {"errors", "files", "frontend", "names", "reading", "resampling", "settings"},
     "matched": {"errors", "frontend", "metrics"},
+    "truth": {"errors", "frontend", "metrics"},
     "classifiers": {
         "blocks",
         "budget",
@@ -148,6 +149,7 @@ MAY_IMPORT = {
         "methods",
         "metrics",
         "report",
+        "truth",
     },
     "explaining": {"classifiers", "data", "dictionary", "errors", "explanation", "frontend", "methods"},
     "published": {
