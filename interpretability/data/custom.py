@@ -111,7 +111,7 @@ def prepare_custom(
     if not good:
         bad.report(0)
     clips = [named[entry["id"]] for entry in good]
-    _note_classes(clips, source, root if table is None else None, notes)
+    _refuse_one_class(clips, source, root if table is None else None)
     settings = {
         "valid_share": valid_share,
         "test_share": test_share,
@@ -143,8 +143,7 @@ def prepare_custom(
         description["folds"] = origin.pop("folds")
     prepared = write_manifests(manifest_folder, root, sorted(trained), by_split, description, bad.skipped)
     _write_splits(Path(manifest_folder), kept)
-    counts = ", ".join(f"{split} {len(members)}" for split, members in by_split.items())
-    notes.append(f"{len(trained)} classes; clips: {counts}; listed in {Path(manifest_folder) / SPLITS_TABLE}")
+    notes.append(f"the splits are listed in {Path(manifest_folder) / SPLITS_TABLE}")
     return replace(prepared, notes=notes)
 
 
@@ -251,18 +250,12 @@ def _good_entries(named: dict[str, ListedClip], root: Path, bad: BadClips) -> li
     return entries
 
 
-def _note_classes(clips: list[ListedClip], source: Path, folder: Path | None, notes: list[str]) -> None:
-    """Refuse a single class, and note classes whose names differ only by case."""
+def _refuse_one_class(clips: list[ListedClip], source: Path, folder: Path | None) -> None:
     labels = sorted({clip.label for clip in clips})
     if len(labels) < 2:
         inner = folder is not None and any(len(clip.path.relative_to(folder).parts) > 2 for clip in clips)
         hint = f" (if its folders are the classes, give {folder / labels[0]})" if inner else ""
         raise UserError(f"{source}: has only one class, {shown(labels[0])}, expected at least two{hint}")
-    alike: dict[str, list[str]] = defaultdict(list)
-    for label in labels:
-        alike[label.casefold()].append(label)
-    for names in [names for names in alike.values() if len(names) > 1][:5]:
-        notes.append(f"the classes {' and '.join(map(shown, names))} differ only by case; they are kept apart")
 
 
 def _identity(entries: list[dict]) -> str:

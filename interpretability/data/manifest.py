@@ -17,6 +17,7 @@ with ``{data_root}``, so that a manifest stays valid when the data moves. As Spe
 manifest, other braces are doubled in the file; the names of members are not formatted.
 """
 
+import filecmp
 import functools
 import hashlib
 import json
@@ -100,6 +101,8 @@ class PreparedData:
         What was decided about the data, and what a reader should know; one line each. Every job prints them.
     task : {"single", "multi"}
         Whether each clip has one label, or may have several, or none.
+    shared : list of (str, str)
+        Clips of a later split whose file is, byte for byte, that of a clip of an earlier one: the two ids.
     """
 
     manifests: dict[str, Path]
@@ -109,6 +112,7 @@ class PreparedData:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     task: str = "single"
+    shared: list[tuple[str, str]] = field(default_factory=list)
 
     def has_targets(self, split: str = "test") -> bool:
         """Whether the clips of a split have the sound of each labelled source alone (:data:`TARGETS`).
@@ -312,15 +316,28 @@ def write_manifests(
     for path, content in contents.items():
         write_json_if_changed(path, content)
     counts = {"n_clips": {split: len(clips) for split, clips in entries.items()}, "n_skipped": len(skipped)}
-    identity = {"content": content_identity(data_root, labels, entries)}
+    sampled = functools.cache(_sampled)  # a recording may hold many clips
+    identity = {"content": content_identity(data_root, labels, entries, sampled)}
+    shared = _shared_files(data_root, entries, sampled)
     # One label is what data have that do not say it.
     several = {"task": task} if task == "multi" else {}
     return PreparedData(
-        manifests, data_root, labels, {**description, **several, **counts, **identity}, skipped, task=task
+        manifests,
+        data_root,
+        labels,
+        {**description, **several, **counts, **identity},
+        skipped,
+        task=task,
+        shared=shared,
     )
 
 
-def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, list[dict[str, Any]]]) -> str:
+def content_identity(
+    data_root: Path,
+    labels: Sequence[str],
+    entries: dict[str, list[dict[str, Any]]],
+    sampled: Callable[[str], str] | None = None,
+) -> str:
     """Return what tells data sets apart that look alike: the same for the same sounds, wherever they lie.
 
     It is part of :attr:`PreparedData.description`, which the record of a run holds: a run is only continued on the same
@@ -330,6 +347,8 @@ def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, 
     ----------
     data_root, labels, entries
         As of :func:`write_manifests`.
+    sampled : callable, optional
+        Path -> what stands for the content of its file, by default a checksum of its size and some kB.
 
     Returns
     -------
@@ -339,7 +358,7 @@ def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, 
         place of the data counts.
     """
     digest = hashlib.sha256(json.dumps(list(labels)).encode())
-    sampled = functools.cache(_sampled)  # a recording may hold many clips
+    sampled = sampled or functools.cache(_sampled)
     for split, clips in sorted(entries.items()):
         lines = []
         for clip in clips:
@@ -347,6 +366,23 @@ def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, 
             lines.append(json.dumps([clip, files], sort_keys=True))
         digest.update("\n".join([split, *sorted(lines)]).encode())
     return digest.hexdigest()
+
+
+def _shared_files(
+    data_root: Path, entries: dict[str, list[dict[str, Any]]], sampled: Callable[[str], str]
+) -> list[tuple[str, str]]:
+    """Return the clips of a split whose file is that of a clip of an earlier split: (id there, id here)."""
+    known: dict[tuple, tuple[str, str, str]] = {}
+    shared = []
+    for split, clips in entries.items():
+        for clip in clips:
+            path = clip["wav"].replace(DATA_ROOT, str(data_root), 1)
+            place, clip_id, first = known.setdefault(
+                (sampled(path), clip.get("start"), clip["duration"]), (split, clip["id"], path)
+            )
+            if place != split and (path == first or filecmp.cmp(first, path, shallow=False)):
+                shared.append((clip_id, clip["id"]))
+    return shared
 
 
 def _sampled(path: str) -> str:
