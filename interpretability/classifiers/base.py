@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from interpretability.classifiers.gradient import check_gradient
 from interpretability.errors import UserError
@@ -189,6 +190,7 @@ class Classifier(nn.Module):
         self.frontend = Frontend(FrontendSettings(**frontend) if isinstance(frontend, dict) else frontend)
         self.frozen = False
         self.description: dict = {}
+        self._thresholds: tuple[float, ...] | None = None
         self._notes: dict[str, str] = {}
         self.build()
 
@@ -485,8 +487,57 @@ class Classifier(nn.Module):
 
     @property
     def thresholds(self) -> Tensor:
-        """Probability of each class [C], float64, from which on a multi-label head is taken to hear it; 0.5 each."""
-        return torch.full((len(self.labels),), THRESHOLD, dtype=torch.float64)
+        """Probability of each class [C], float64, from which on a multi-label head is taken to hear it.
+
+        0.5 each, unless others were given (:meth:`use_thresholds`).
+        """
+        if self._thresholds is None:
+            return torch.full((len(self.labels),), THRESHOLD, dtype=torch.float64)
+        return torch.tensor(self._thresholds, dtype=torch.float64)
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether it has thresholds of its own."""
+        return self._thresholds is not None
+
+    def use_thresholds(self, thresholds: Sequence[float]) -> Classifier:
+        """Give a multi-label head a threshold for each class, in (0, 1). Returns itself.
+
+        Raises
+        ------
+        UserError
+            If there are not as many as classes, one is out of range, or the head is single-label.
+        """
+        thresholds = tuple(float(value) for value in thresholds)
+        if self.task != "multi" or len(thresholds) != len(self.labels):
+            raise UserError(
+                f"got {len(thresholds)} thresholds and task {self.task!r}, expected none, or one for each of the "
+                f"{len(self.labels)} classes with task 'multi'"
+            )
+        bad = [value for value in thresholds if not 0 < value < 1]
+        if bad:
+            raise UserError(f"a threshold is {bad[0]:g}, expected probabilities between 0 and 1")
+        self._thresholds = thresholds
+        return self
+
+    def heard(self, logits: Tensor) -> Tensor:
+        """Return which classes are heard, [B, C] bool, from logits [B, C].
+
+        Of a single-label head the predicted one; of a multi-label head all whose probability is at least their
+        threshold, which may be none.
+        """
+        if self.task == "single":
+            return one_hot(predicted_class(logits), logits.shape[1]).bool()
+        return torch.sigmoid(logits.double()) >= self.thresholds.to(logits.device)
+
+    def active(self, logits: Tensor) -> Tensor:
+        """Return which classes are explained unless others are named, [B, C] bool: at least one of each clip.
+
+        Those that are heard (:meth:`heard`); where none is, the most probable one.
+        """
+        heard = self.heard(logits)
+        highest = one_hot(predicted_class(logits), logits.shape[1]).bool()
+        return heard | (highest & ~heard.any(dim=1, keepdim=True))
 
     def target_index(self, target: str | int) -> int:
         """Return the index of a class.
