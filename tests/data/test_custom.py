@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from interpretability.data.batches import make_datasets
-from interpretability.data.custom import SPLITS_TABLE, prepare_custom
+from interpretability.data.custom import SPLITS_TABLE, list_clips, prepare_custom
 from interpretability.data.manifest import SPLITS, read_manifest
 from interpretability.data.summary import summary_line
 from interpretability.errors import MissingError, UserError
@@ -513,3 +513,19 @@ def test_some_missing_paths_are_left_out_when_asked_for(tmp_path):
     (tmp_path / "t.csv").write_text("path,label\ngone.wav,a\n")
     with pytest.raises(UserError, match="all 1 clips are bad"):
         prepare_custom(None, tmp_path / "m", table=table, skip_bad_clips=True)
+
+
+def test_a_clip_with_two_labels_is_left_out_when_asked_for(tmp_path):
+    rows = labelled(tmp_path, ["a", "b"], n=4)
+    table = write_table(tmp_path / "t.csv", [*rows, (rows[0][0], "b"), (rows[0][0], "a"), (rows[0][0], "b")])
+    prepared = prepare_custom(None, tmp_path / "m", table=table, skip_bad_clips=True)
+    assert sum(prepared.description["n_clips"].values()) == 7
+    assert {name for name, _ in prepared.skipped} == {"0-0"}
+    assert "0-0" not in {name for members in clips_of(prepared).values() for name in members}
+
+
+def test_clips_are_listed_where_they_cannot_be_split(tmp_path):
+    listing = list_clips(make_folder(tmp_path / "data", ("cat",), 2))
+    assert [clip.label for clip in listing.clips] == ["cat", "cat"]
+    assert [entry["id"] for entry in listing.entries] == ["cat_s0-cat-0", "cat_s1-cat-1"]
+    assert all(entry["duration"] == 0.1 for entry in listing.entries)
