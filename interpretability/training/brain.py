@@ -431,15 +431,6 @@ class ClassifierBrain(ResumableBrain):
                 stats["mAP"] = math.nan if mean is None else mean
         return stats
 
-    @torch.no_grad()
-    def accuracy(self, loader) -> float:
-        """Return the accuracy on a data loader, with the weights as they are."""
-        self.on_stage_start(sb.Stage.TEST)
-        self.modules.eval()
-        for batch in loader:
-            self.compute_objectives(self.compute_forward(batch, sb.Stage.TEST), batch, sb.Stage.TEST)
-        return self.statistics()["accuracy"]
-
 
 @dataclass
 class InterpretedBatch:

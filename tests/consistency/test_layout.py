@@ -151,6 +151,7 @@ MAY_IMPORT = {
         "report",
         "truth",
     },
+    "predictions": {"classifiers", "errors", "files", "probabilities", "reading"},
     "explaining": {"classifiers", "data", "dictionary", "errors", "explanation", "frontend", "methods"},
     "published": {
         "budget",
@@ -193,6 +194,7 @@ MAY_IMPORT = {
         "methods",
         "metrics",
         "names",
+        "predictions",
         "probabilities",
         "reading",
         "report",
