@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,10 +22,9 @@ from tqdm import tqdm
 from interpretability.classifiers.base import Classifier
 from interpretability.errors import UserError
 from interpretability.files import json_text, without_negative_zeros, write_text, write_together
-from interpretability.frontend import PLACES, Frontend
+from interpretability.frontend import PLACES
 from interpretability.matched import MatchedBaseline
 from interpretability.methods.base import Interpreter
-from interpretability.metrics.localisation import true_mask
 from interpretability.metrics.statistics import paired_difference
 from interpretability.metrics.suite import (
     DIAGNOSTICS,
@@ -36,6 +36,7 @@ from interpretability.metrics.suite import (
     summarise_clips,
 )
 from interpretability.report.tables import evaluation_document
+from interpretability.truth import known_truth
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Evaluation:
         Provenance; means with intervals by place and method, those that the method's settings decide named under
         ``fixed``; ``companions``: the names of the rows made from the first method's masks; ``paired``: differences
         between the first method and each other one over the same clips, with intervals; ``notes``: by row, what a
-        reader has to know.
+        reader has to know; ``truth``: "boxes", where those were the truth.
     table : str
         Markdown.
     """
@@ -85,8 +86,9 @@ def evaluate(
     Each batch is analysed and classified once; each method and place then costs one batched pass over In and Out.
     A clip for which a method has no explanation is undefined in every metric: counted, not dropped, and not 0. Where
     the clips come with the sound of the labelled source alone, the masks are also compared with the bins in which it
-    dominates (:mod:`interpretability.metrics.localisation`). Results are on disk after every batch: an interrupted
-    evaluation, called again with the same provenance, continues where it stopped.
+    dominates, and where they come with boxes, with the bins in those of the explained label
+    (:mod:`interpretability.metrics.localisation`); a clip without such a box is undefined there. Results are on disk
+    after every batch: an interrupted evaluation, called again with the same provenance, continues where it stopped.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ def evaluate(
     methods : dict of str to Interpreter
         Row name -> method.
     dataset : DynamicItemDataset
-        With ``id``, ``signal`` and ``label``; with ``target_signal`` too, the truth is known.
+        With ``id``, ``signal`` and ``label``; with ``target_signal`` or ``boxes`` too, the truth is known.
     folder : path
     provenance : dict
         What each result row carries: commit, seed, classifier hash, data and fold, suite, method settings.
@@ -140,9 +142,11 @@ def evaluate(
         "places": list(places),
         "notes": {name: notes for name, interpreter in methods.items() if (notes := _notes(interpreter))},
         "fixed": {name: fixed for name, m in methods.items() if (fixed := list(m.fixed_metrics))},
-        "truth": "target_signal" in dataset[0],
+        "truth": "target_signal" in dataset[0] or "boxes" in dataset[0],
         "n": len(ids),
     }
+    if "boxes" in dataset[0] and "target_signal" not in dataset[0]:
+        header["boxes"] = True
     partial = folder / "clips.partial.jsonl"
     identity = hashlib.sha256(json.dumps([header, ids]).encode()).hexdigest()
     # A batch is measured as a whole: in other company, the numbers of a clip differ in their last digits.
@@ -184,22 +188,24 @@ def _measure(
     """Measure one batch of clips: a row for each method, place and clip."""
     wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
     analysed = classifier.analyse(wavs, lengths)
-    truth = _truth(classifier.frontend, batch, wavs, lengths)
+    explained = [classifier.labels[int(index)] for index in analysed.target]
+    truth = known_truth(classifier.frontend, batch, wavs, analysed.spectrogram, explained)
     first = next(iter(methods))
     rows = []
 
     def add(row_name: str, mask: Tensor, apply: str, scores: dict[str, Tensor], undefined: Tensor | None) -> None:
         suite = MetricSuite(classifier, apply)
-        measured = suite(analysed, mask, places, truth=truth, undefined=undefined)
+        bins = None if truth is None else truth.bins
+        measured = suite(analysed, mask, places, truth=bins, undefined=undefined)
         for place, values in measured.items():
+            if truth is not None:
+                values |= {name: values[name].masked_fill(~truth.known, math.nan) for name in LOCALISATION}
             taken = scores.keys() & {*values, *ROW_KEYS}
             if taken:
                 raise ValueError(f"{row_name} gives scores named {', '.join(sorted(taken))}: these names are taken")
             for position, name in enumerate(batch.id):
-                predicted, explained = (
-                    classifier.labels[int(index[position])] for index in (analysed.output.predicted, analysed.target)
-                )
-                known = (name, row_name, place, apply, batch.label[position], predicted, explained)
+                predicted = classifier.labels[int(analysed.output.predicted[position])]
+                known = (name, row_name, place, apply, batch.label[position], predicted, explained[position])
                 row = dict(zip(ROW_KEYS, known, strict=True)) | clip_values(values | scores, position)
                 rows.append(without_negative_zeros(row))
 
@@ -216,22 +222,6 @@ def _measure(
             # Without a mask there is no area to match.
             add(companion_name, mask, apply, {}, undefined)
     return rows
-
-
-def _truth(frontend: Frontend, batch: PaddedBatch, wavs: Tensor, lengths: Tensor) -> Tensor | None:
-    """Return the bins [B, T, F] in which the labelled source dominates, if the batch has it alone; None otherwise."""
-    if not hasattr(batch, "target_signal"):
-        return None
-    target = batch.target_signal.data.to(wavs)
-    if target.shape != wavs.shape or not torch.equal(batch.target_signal.lengths, batch.signal.lengths):
-        raise UserError(
-            f"among the clips {', '.join(batch.id)} a target has another length than its mixture: "
-            "make the targets as long as their clips"
-        )
-    # The rest is exactly the mixture on disk less the target; target, rest and mixture get the same gain.
-    gain = frontend.clips(wavs, lengths).gain  # [B, 1]
-    parts = [frontend.analyse(part / gain, lengths).magnitude for part in (target, wavs - target)]
-    return true_mask(*parts)
 
 
 @contextmanager
@@ -276,6 +266,8 @@ def _finish(
                 results[name]["fixed"] = header["fixed"][name]
         summary["places"][place] = results
         summary["paired"][place] = _paired(rows, header, place)
+    if header.get("boxes"):
+        summary["truth"] = "boxes"
     summary = without_negative_zeros(summary)
     table = evaluation_document(summary)
     lines = [json.dumps({**row, **_row_provenance(header, row["method"])}) + "\n" for row in rows]

@@ -38,7 +38,6 @@ class Conv2dClassifier(Classifier):
 
     NAME = "conv2d"
     Settings = Conv2dSettings
-    HEAD = ("classifier",)
 
     def build(self) -> None:
         dim = self.settings.dim

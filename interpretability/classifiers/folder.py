@@ -33,6 +33,8 @@ DESCRIPTION, WEIGHTS = "classifier.json", "weights.pt"
 #: Where a run's folder has a classifier: one that it trained, or the one that its interpreter explains.
 RUN_SUBFOLDERS = ("classifier", "interpreter/classifier")
 IDENTITY = ("classifier", "labels", "task", "frontend", "architecture")
+#: Also part of it, of a classifier that has thresholds of its own which its settings do not hold.
+THRESHOLDS = "thresholds"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class ClassifierDescription(Settings):
     architecture: dict = setting(dataclasses.MISSING, "settings of the classifier")
     sha256: str = setting(dataclasses.MISSING, "hash of the weights and of the members above")
     training: dict = setting({}, "facts about its training")
+    thresholds: tuple[float, ...] | None = setting(
+        None, "probability of each class from which on a multi-label head is taken to hear it", above=0, below=1
+    )
     notes: tuple[str, ...] = setting((), "what a reader of its explanations has to know about it")
 
 
@@ -64,7 +69,8 @@ def save_classifier(classifier: Classifier, folder: str | Path, training: dict |
     Returns
     -------
     str
-        The classifier's hash in every result: SHA-256 of its weights, class list, front end and architecture.
+        The classifier's hash in every result: SHA-256 of its weights, class list, front end, architecture and
+        thresholds.
     """
     with atomic_folder(folder) as temporary:
         save_weights(classifier, temporary / WEIGHTS)
@@ -75,6 +81,8 @@ def save_classifier(classifier: Classifier, folder: str | Path, training: dict |
             "frontend": classifier.frontend.settings.to_dict(),
             "architecture": classifier.architecture(),
         }
+        if classifier.has_thresholds and THRESHOLDS not in identity["architecture"]:
+            identity[THRESHOLDS] = classifier.thresholds.tolist()
         digest = _digest(temporary / WEIGHTS, identity)
         facts = {"training": training or {}, **({"notes": list(classifier.notes)} if classifier.notes else {})}
         write_json(temporary / DESCRIPTION, {**identity, "sha256": digest, **facts})
@@ -112,6 +120,8 @@ def load_classifier(folder: str | Path, freeze: bool = True, trust_remote_code: 
     unbuilt = user_errors(f"{path}: no {kind.NAME} classifier can be built from it")  # its networks raise many types
     with placed(path), unbuilt, within(file_size(folder / WEIGHTS), str(path)):
         classifier = kind(description["labels"], frontend, description["task"], **architecture)
+        if description.get(THRESHOLDS) is not None:
+            classifier.use_thresholds(description[THRESHOLDS])
     load_weights(classifier, folder / WEIGHTS)
     classifier.add_notes(*description.get("notes", ()))
     classifier.keep_description(description)
@@ -129,12 +139,16 @@ def check_classifier(folder: str | Path) -> dict:
     folder, advice = Path(folder), "train one with train_classifier.py"
     description = read_description(folder, DESCRIPTION, "classifier", advice, ClassifierDescription)
     check_weights(folder / WEIGHTS)
-    if _digest(folder / WEIGHTS, {key: description[key] for key in IDENTITY}) != description["sha256"]:
+    if _digest(folder / WEIGHTS, _identity(description)) != description["sha256"]:
         raise UserError(
-            f"{folder / WEIGHTS}, or the class list, front end or architecture beside it: damaged or changed since "
-            f"it was saved: not the SHA-256 in {DESCRIPTION}; copy the folder again"
+            f"{folder / WEIGHTS}, or the class list, front end, architecture or thresholds beside it: damaged or "
+            f"changed since it was saved: not the SHA-256 in {DESCRIPTION}; copy the folder again"
         )
     return description
+
+
+def _identity(description: dict) -> dict:
+    return {key: description[key] for key in (*IDENTITY, *({THRESHOLDS} & description.keys()))}
 
 
 def _digest(weights: Path, identity: dict) -> str:

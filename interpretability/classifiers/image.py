@@ -146,7 +146,6 @@ class ImageClassifier(Classifier):
     """
 
     Settings = ImageSettings
-    HEAD = ("classifier",)
     CONFIG = ""
     NETWORK = ""
     SMALL: Mapping[str, Any] = {}

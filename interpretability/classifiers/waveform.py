@@ -147,12 +147,8 @@ class WaveformClassifier(Classifier):
         **settings: Any,
     ):
         super().__init__(labels, frontend_for(16000) if frontend is None else frontend, task, **settings)
-        thresholds = self.settings.thresholds
-        if thresholds is not None and (task != "multi" or len(thresholds) != len(self.labels)):
-            raise UserError(
-                f"got {len(thresholds)} thresholds and task {task!r}, expected none, or one for each of the "
-                f"{len(self.labels)} classes with task 'multi'"
-            )
+        if self.settings.thresholds is not None:
+            self.use_thresholds(self.settings.thresholds)
         self.module = model
         self.layout = layout(model, self.frontend.settings, self.settings.scale)
         self._kinds: set[str] = set()  # what answers can be, as long as it is open
@@ -188,11 +184,11 @@ class WaveformClassifier(Classifier):
         """See :attr:`Classifier.title`."""
         return type(self.module).__name__
 
-    @property
-    def thresholds(self) -> Tensor:
-        """See :attr:`Classifier.thresholds`."""
-        given = self.settings.thresholds
-        return super().thresholds if given is None else torch.tensor(given, dtype=torch.float64)
+    def use_thresholds(self, thresholds: Sequence[float]) -> Classifier:
+        """See :meth:`Classifier.use_thresholds`. They are among its settings."""
+        super().use_thresholds(thresholds)
+        self.settings = dataclasses.replace(self.settings, thresholds=self._thresholds)
+        return self
 
     @property
     def feature_channels(self) -> tuple[int, ...]:

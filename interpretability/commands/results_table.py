@@ -16,7 +16,16 @@ from interpretability.files import write_text
 from interpretability.methods.baselines import matched_baselines
 from interpretability.reading import read_text
 from interpretability.report.summary import read_summary
-from interpretability.report.tables import MISSING, caption, markdown_table, notes_list, section, short_section, titled
+from interpretability.report.tables import (
+    MISSING,
+    caption,
+    markdown_table,
+    notes_list,
+    section,
+    short_section,
+    titled,
+    truth_note,
+)
 
 SUMMARY = Path("evaluation") / "summary.json"
 #: Of the last table, by which a document of this command is known.
@@ -139,6 +148,7 @@ def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
     if any_classifier:
         parts.append(f"{_classifiers(runs)}\n")
     parts += [section(place, _rows(runs, place, baselines=not any_classifier)) for place in first.summary["places"]]
+    parts += truth_note(first.summary)
     notes = {run.name: remarks for run in runs if (remarks := (run.summary.get("notes") or {}).get(run.row))}
     if notes:
         parts.append(notes_list(notes))

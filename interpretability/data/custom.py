@@ -8,7 +8,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,28 +90,10 @@ def prepare_custom(
         If there are no sounds, fewer than two classes, or too few groups for the splits; if the table is not one, or a
         row has impossible values; if a clip is bad, or its class has no training clips; if given splits share a group.
     """
-    if data_folder is None and table is None:
-        raise UserError("there are no data: give --data_folder DIR with a folder per class, or --table FILE")
-    root = Path(Path(table).parent if data_folder is None else data_folder).expanduser().absolute()
-    if root.is_file():
-        raise UserError(f"{root}: is a file, expected a folder: give a table as --table {root}")
-    if not root.is_dir():
-        raise MissingError(f"{root}: no such data folder: correct --data_folder")
-    source = root if table is None else Path(table).expanduser().absolute()
-    bad, notes = BadClips(source, skip_bad_clips), []
-    if table is None:
-        if group_by not in (None, NO_GROUPS):
-            raise UserError(f"group_by is {shown(group_by)}, a column, but there is no table: give --group_pattern")
-        clips = _read_folder(root, bad)
-    else:
-        clips = read_table(source, root, group_by, bad, notes)
-    clips = _grouped(clips, source, group_by, group_pattern, notes)
-    named = _named(clips, root)
-    good = _good_entries(named, root, bad)
-    if not good:
-        bad.report(0)
-    clips = [named[entry["id"]] for entry in good]
-    _note_classes(clips, source, root if table is None else None, notes)
+    listing = list_clips(data_folder, table, group_by, group_pattern, skip_bad_clips)
+    root, source, bad, notes = listing.root, listing.source, listing.bad, listing.notes
+    clips, good = listing.clips, listing.entries
+    _refuse_one_class(clips, source, root if table is None else None)
     settings = {
         "valid_share": valid_share,
         "test_share": test_share,
@@ -143,9 +125,66 @@ def prepare_custom(
         description["folds"] = origin.pop("folds")
     prepared = write_manifests(manifest_folder, root, sorted(trained), by_split, description, bad.skipped)
     _write_splits(Path(manifest_folder), kept)
-    counts = ", ".join(f"{split} {len(members)}" for split, members in by_split.items())
-    notes.append(f"{len(trained)} classes; clips: {counts}; listed in {Path(manifest_folder) / SPLITS_TABLE}")
+    notes.append(f"the splits are listed in {Path(manifest_folder) / SPLITS_TABLE}")
     return replace(prepared, notes=notes)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The clips of a folder or a table, before they are split.
+
+    Attributes
+    ----------
+    root : Path
+        Where the paths of the entries start.
+    source : Path
+        The folder or the table, for messages.
+    clips : list of ListedClip
+    entries : list of dict
+        The entry of each clip in a manifest, from the header of its file.
+    bad : BadClips
+        The others.
+    notes : list of str
+        What was decided about them.
+    """
+
+    root: Path
+    source: Path
+    clips: list[ListedClip]
+    entries: list[dict[str, Any]]
+    bad: BadClips
+    notes: list[str]
+
+
+def list_clips(
+    data_folder: str | Path | None,
+    table: str | Path | None = None,
+    group_by: str | None = None,
+    group_pattern: str | None = None,
+    skip_bad_clips: bool = False,
+) -> Listing:
+    """Return the clips of a folder or a table; parameters and errors as of :func:`prepare_custom`."""
+    if data_folder is None and table is None:
+        raise UserError("there are no data: give --data_folder DIR with a folder per class, or --table FILE")
+    root = Path(Path(table).parent if data_folder is None else data_folder).expanduser().absolute()
+    if root.is_file():
+        raise UserError(f"{root}: is a file, expected a folder: give a table as --table {root}")
+    if not root.is_dir():
+        raise MissingError(f"{root}: no such data folder: correct --data_folder")
+    source = root if table is None else Path(table).expanduser().absolute()
+    bad, notes = BadClips(source, skip_bad_clips), []
+    if table is None:
+        if group_by not in (None, NO_GROUPS):
+            raise UserError(f"group_by is {shown(group_by)}, a column, but there is no table: give --group_pattern")
+        clips = _read_folder(root, bad)
+    else:
+        clips = read_table(source, root, group_by, bad, notes)
+    clips = _grouped(clips, source, group_by, group_pattern, notes)
+    named = _named(clips, root)
+    good = _good_entries(named, root, bad)
+    if not good:
+        bad.report(0)
+    return Listing(root, source, [named[entry["id"]] for entry in good], good, bad, notes)
 
 
 # ---- A folder per class ----
@@ -251,18 +290,12 @@ def _good_entries(named: dict[str, ListedClip], root: Path, bad: BadClips) -> li
     return entries
 
 
-def _note_classes(clips: list[ListedClip], source: Path, folder: Path | None, notes: list[str]) -> None:
-    """Refuse a single class, and note classes whose names differ only by case."""
+def _refuse_one_class(clips: list[ListedClip], source: Path, folder: Path | None) -> None:
     labels = sorted({clip.label for clip in clips})
     if len(labels) < 2:
         inner = folder is not None and any(len(clip.path.relative_to(folder).parts) > 2 for clip in clips)
         hint = f" (if its folders are the classes, give {folder / labels[0]})" if inner else ""
         raise UserError(f"{source}: has only one class, {shown(labels[0])}, expected at least two{hint}")
-    alike: dict[str, list[str]] = defaultdict(list)
-    for label in labels:
-        alike[label.casefold()].append(label)
-    for names in [names for names in alike.values() if len(names) > 1][:5]:
-        notes.append(f"the classes {' and '.join(map(shown, names))} differ only by case; they are kept apart")
 
 
 def _identity(entries: list[dict]) -> str:

@@ -11,12 +11,13 @@ of a data set, or none of them.
 
 ``duration`` is in seconds and ``sample_rate`` in Hz, both of the file on disk. A clip that is a part of its file has
 ``start``, in seconds, and ``duration`` is then that of the clip. ``fold`` (int), the sounds of the labelled sources
-alone, where they are known (``target_wav``; beside ``labels`` it is ``target_wavs``, an object of label -> path), and
-any further members are optional. Paths start with ``{data_root}``, so that a manifest stays valid when the data moves.
-As SpeechBrain formats every text of a manifest, other braces are doubled in the file; the names of members are not
-formatted.
+alone, where they are known (``target_wav``; beside ``labels`` it is ``target_wavs``, an object of label -> path),
+``boxes`` (where sounds lie in time and frequency, see :mod:`.boxes`) and any further members are optional. Paths start
+with ``{data_root}``, so that a manifest stays valid when the data moves. As SpeechBrain formats every text of a
+manifest, other braces are doubled in the file; the names of members are not formatted.
 """
 
+import filecmp
 import functools
 import hashlib
 import json
@@ -32,6 +33,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interpretability.data.audio import Stretch, audio_header
+from interpretability.data.boxes import boxes_fault, utf8_boxes
 from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import claim, holds_json, write_json_if_changed
 from interpretability.names import name_fault, printable, utf8_name
@@ -99,6 +101,8 @@ class PreparedData:
         What was decided about the data, and what a reader should know; one line each. Every job prints them.
     task : {"single", "multi"}
         Whether each clip has one label, or may have several, or none.
+    shared : list of (str, str)
+        Clips of a later split whose file is, byte for byte, that of a clip of an earlier one: the two ids.
     """
 
     manifests: dict[str, Path]
@@ -108,6 +112,7 @@ class PreparedData:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     task: str = "single"
+    shared: list[tuple[str, str]] = field(default_factory=list)
 
     def has_targets(self, split: str = "test") -> bool:
         """Whether the clips of a split have the sound of each labelled source alone (:data:`TARGETS`).
@@ -230,7 +235,8 @@ def _content(path: str | Path, entries: Iterable[dict[str, Any]]) -> dict[str, d
         fault = _schema_fault(members) or _sources_fault(members)
         if fault:
             raise UserError(f"{path}: clip {shown(clip_id)}: {fault}")
-        content[clip_id] = _map_text({**members, **_utf8_labels(members)}, _escape)
+        boxes = {"boxes": utf8_boxes(members["boxes"])} if "boxes" in members else {}
+        content[clip_id] = _map_text({**members, **_utf8_labels(members), **boxes}, _escape)
     if not content:
         raise UserError(f"{path}: there are no clips to list; check the data folder and the folds")
     mixed = _mixed(content)
@@ -310,15 +316,28 @@ def write_manifests(
     for path, content in contents.items():
         write_json_if_changed(path, content)
     counts = {"n_clips": {split: len(clips) for split, clips in entries.items()}, "n_skipped": len(skipped)}
-    identity = {"content": content_identity(data_root, labels, entries)}
+    sampled = functools.cache(_sampled)  # a recording may hold many clips
+    identity = {"content": content_identity(data_root, labels, entries, sampled)}
+    shared = _shared_files(data_root, entries, sampled)
     # One label is what data have that do not say it.
     several = {"task": task} if task == "multi" else {}
     return PreparedData(
-        manifests, data_root, labels, {**description, **several, **counts, **identity}, skipped, task=task
+        manifests,
+        data_root,
+        labels,
+        {**description, **several, **counts, **identity},
+        skipped,
+        task=task,
+        shared=shared,
     )
 
 
-def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, list[dict[str, Any]]]) -> str:
+def content_identity(
+    data_root: Path,
+    labels: Sequence[str],
+    entries: dict[str, list[dict[str, Any]]],
+    sampled: Callable[[str], str] | None = None,
+) -> str:
     """Return what tells data sets apart that look alike: the same for the same sounds, wherever they lie.
 
     It is part of :attr:`PreparedData.description`, which the record of a run holds: a run is only continued on the same
@@ -328,6 +347,8 @@ def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, 
     ----------
     data_root, labels, entries
         As of :func:`write_manifests`.
+    sampled : callable, optional
+        Path -> what stands for the content of its file, by default a checksum of its size and some kB.
 
     Returns
     -------
@@ -337,7 +358,7 @@ def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, 
         place of the data counts.
     """
     digest = hashlib.sha256(json.dumps(list(labels)).encode())
-    sampled = functools.cache(_sampled)  # a recording may hold many clips
+    sampled = sampled or functools.cache(_sampled)
     for split, clips in sorted(entries.items()):
         lines = []
         for clip in clips:
@@ -345,6 +366,23 @@ def content_identity(data_root: Path, labels: Sequence[str], entries: dict[str, 
             lines.append(json.dumps([clip, files], sort_keys=True))
         digest.update("\n".join([split, *sorted(lines)]).encode())
     return digest.hexdigest()
+
+
+def _shared_files(
+    data_root: Path, entries: dict[str, list[dict[str, Any]]], sampled: Callable[[str], str]
+) -> list[tuple[str, str]]:
+    """Return the clips of a split whose file is that of a clip of an earlier split: (id there, id here)."""
+    known: dict[tuple, tuple[str, str, str]] = {}
+    shared = []
+    for split, clips in entries.items():
+        for clip in clips:
+            path = clip["wav"].replace(DATA_ROOT, str(data_root), 1)
+            place, clip_id, first = known.setdefault(
+                (sampled(path), clip.get("start"), clip["duration"]), (split, clip["id"], path)
+            )
+            if place != split and (path == first or filecmp.cmp(first, path, shallow=False)):
+                shared.append((clip_id, clip["id"]))
+    return shared
 
 
 def _sampled(path: str) -> str:
@@ -486,7 +524,8 @@ def speechbrain_dataset(
     -------
     DynamicItemDataset
         Its items have ``id``, ``signal`` [N] and ``label`` (the class name) or ``labels`` (a list of them);
-        ``with_targets``, ``target_signal`` [N] or ``target_signals``, a dict of label -> [N], too.
+        ``with_targets``, ``target_signal`` [N] or ``target_signals``, a dict of label -> [N], too; if a clip has any
+        ``boxes``, also a list of these.
 
     Raises
     ------
@@ -496,7 +535,8 @@ def speechbrain_dataset(
     key = "labels" if manifest.task == "multi" else "label"
     target = TARGETS[key]
     # SpeechBrain's sorting and filtering write into the members of a clip: let it have its own.
-    absent = {"start": None, **({target: {}} if key == "labels" else {})}
+    boxed = any(members.get("boxes") for members in manifest.entries.values())
+    absent = {"start": None, **({target: {}} if key == "labels" else {}), **({"boxes": []} if boxed else {})}
     dataset = DynamicItemDataset({clip_id: {**absent, **clip} for clip_id, clip in manifest.entries.items()})
 
     def load_part(path: str, start: float | None, duration: float) -> Tensor:
@@ -520,7 +560,7 @@ def speechbrain_dataset(
             raise UserError(f"{manifest.path}: no clip has a {target}, so there are no targets to load")
         loads = load_part if key == "label" else load_parts
         dataset.add_dynamic_item(loads, takes=(target, "start", "duration"), provides=output)
-    dataset.set_output_keys(["id", "signal", key, *([output] if with_targets else [])])
+    dataset.set_output_keys(["id", "signal", key, *([output] if with_targets else []), *(["boxes"] if boxed else [])])
     return dataset
 
 
@@ -615,7 +655,7 @@ def _schema_fault(members: Any) -> str | None:
         return f"start is {shown(start)}, expected a number of seconds >= 0"
     if "fold" in members and (isinstance(members["fold"], bool) or not isinstance(members["fold"], int)):
         return f"fold is {shown(members['fold'])}, expected a whole number"
-    return None
+    return boxes_fault(members["boxes"], duration) if "boxes" in members else None
 
 
 def _labels_fault(members: dict[str, Any]) -> str | None:

@@ -68,7 +68,7 @@ def read_table(table: Path, root: Path, group_by: str | None, bad: BadClips, not
     group_by : str, optional
         The column with the groups, in place of ``group``; :data:`NO_GROUPS`: none.
     bad : BadClips
-        Gets the clips whose file does not exist, or whose times make no sense.
+        Gets the clips whose file does not exist, whose times make no sense, or that have two labels.
     notes : list of str
         Gets a line about rows that say the same again.
 
@@ -95,6 +95,7 @@ def read_table(table: Path, root: Path, group_by: str | None, bad: BadClips, not
     locate = functools.cache(lambda name: _located(name, table.parent, root))
     clips: dict[tuple, ListedClip] = {}
     missing: list[tuple[str, str]] = []
+    contradictory: set[tuple] = set()
     n_again = 0
     for where, row in rows:
         value = {column: row.get(name) for column, name in names.items()}
@@ -110,11 +111,13 @@ def read_table(table: Path, root: Path, group_by: str | None, bad: BadClips, not
             continue
         known = clips.setdefault((path, clip.start, clip.end), clip)
         if known.label != clip.label:
-            raise UserError(
+            contradictory.add((path, clip.start, clip.end))
+            bad.add(
+                safe_name(Path(name).stem),
                 f"{where}: {shown(name)} is {shown(clip.label)} here and {shown(known.label)} in "
-                f"{known.where.removeprefix(f'{table}, ')}: a clip has one label; correct one of them"
+                f"{known.where.removeprefix(f'{table}, ')}: a clip has one label; correct one of them",
             )
-        n_again += known is not clip
+        n_again += known is not clip and known.label == clip.label
     if missing and not bad.skip:
         first = ", ".join(f"{shown(name)} ({where.removeprefix(f'{table}, ')})" for where, name in missing[:3])
         raise MissingError(
@@ -125,7 +128,7 @@ def read_table(table: Path, root: Path, group_by: str | None, bad: BadClips, not
         bad.add(safe_name(Path(name).stem), f"{where}: {shown(name)}: no such file")
     if n_again:
         notes.append(f"{n_again} rows list a clip once more, with the same label; it counts once")
-    return list(clips.values())
+    return [clip for key, clip in clips.items() if key not in contradictory]
 
 
 class _BadRow(UserError):

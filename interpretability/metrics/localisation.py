@@ -1,15 +1,18 @@
 """Where an explanation lies, compared with where the labelled sound is known to be.
 
 Conventions: ``truth`` [B, T, F] is ``G = 1[|S_target| > |S_rest|]``, True in the bins where the labelled source is
-louder than everything else together (:func:`true_mask`). ``mask`` [B, T, F] is the explanation, and
-``valid`` [B, T] is True where the clip is and False where padding is (None: all frames): what mask, truth and magnitude
-hold in the padding does not count. One value per clip in float64, in [0, 1], higher is better; it depends neither on
-padding nor on the other clips of the batch. NaN means *undefined*. What ranks bins compares the mask rounded to 5
-decimals (:mod:`.ranking`).
+louder than everything else together (:func:`true_mask`); or those in boxes that people drew (:func:`box_mask`).
+``mask`` [B, T, F] is the explanation, and ``valid`` [B, T] is True where the clip is and False where padding is (None:
+all frames): what mask, truth and magnitude hold in the padding does not count. One value per clip in float64, in
+[0, 1], higher is better; it depends neither on padding nor on the other clips of the batch. NaN means *undefined*. What
+ranks bins compares the mask rounded to 5 decimals (:mod:`.ranking`).
 
 These measures do not ask the classifier: an explanation can be faithful to a classifier that listens to something other
 than the labelled sound, and is then elsewhere for a good reason.
 """
+
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +53,48 @@ def true_mask(target_magnitude: Tensor, rest_magnitude: Tensor) -> Tensor:
             f"{tuple(rest_magnitude.shape)}: analyse both with the same front end."
         )
     return target_magnitude > rest_magnitude
+
+
+def box_mask(boxes: Iterable[Mapping[str, Any]], times: Tensor, hertz: Tensor) -> Tensor:
+    """Return the bins whose centre lies in a box.
+
+    Parameters
+    ----------
+    boxes : iterable of mappings
+        ``start`` and ``end`` in s, ``low`` and ``high`` in Hz; what is absent does not bound it.
+    times : Tensor [T]
+        Centres of the frames, in s; ascending.
+    hertz : Tensor [F]
+        Centres of the frequency bins, in Hz; ascending.
+
+    Returns
+    -------
+    Tensor
+        [T, F], bool. A box too thin to hold the centre of a frame, or of a frequency bin, has the nearest one. One that
+        lies wholly outside of the frames or bins has none.
+
+    Examples
+    --------
+    >>> box_mask([{"start": 0.9, "end": 2.1, "low": 110}], torch.arange(4.0), 100 * torch.arange(3.0)).int()
+    tensor([[0, 0, 0],
+            [0, 0, 1],
+            [0, 0, 1],
+            [0, 0, 0]], dtype=torch.int32)
+    """
+    bins = torch.zeros(len(times), len(hertz), dtype=torch.bool, device=times.device)
+    for box in boxes:
+        rows = _between(times, box.get("start"), box.get("end"))
+        bins |= rows[:, None] & _between(hertz, box.get("low"), box.get("high"))
+    return bins
+
+
+def _between(centres: Tensor, low: float | None, high: float | None) -> Tensor:
+    """Return which centres lie in a range: of one that lies between two of them, the nearest."""
+    low, high = -np.inf if low is None else low, np.inf if high is None else high
+    inside = (centres >= low) & (centres <= high)
+    if not inside.any() and centres[0] <= high and low <= centres[-1]:
+        inside[(centres - (low + high) / 2).abs().argmin()] = True
+    return inside
 
 
 @metric("energy_precision", "energy precision", better="high", range="[0, 1]")

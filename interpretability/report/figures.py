@@ -146,7 +146,7 @@ def plot_explanation(
         return _pooled(axis_of_frequency.rows(values, reduce), columns, 0, reduce)
 
     with lettering(title, *notes) as (title, *notes):
-        figure = _figure(width, height)
+        figure = new_figure(width, height)
         axes = figure.subplots(*((1, 3) if beside else (3, 1)), sharex=True, sharey=True)
         for axis, values, name in (
             (axes[0], magnitude, "input"),
@@ -183,9 +183,9 @@ def plot_explanation(
         if not beside:
             for axis in axes:
                 axis.set_ylabel(axes[0].get_ylabel())
-        figure.suptitle(_wrapped(title, width))
+        figure.suptitle(wrapped(title, width))
         if notes:
-            figure.supxlabel(_wrapped("; ".join(notes), 1.25 * width), fontsize="small")
+            figure.supxlabel(wrapped("; ".join(notes), 1.25 * width), fontsize="small")
     return figure
 
 
@@ -233,7 +233,7 @@ def plot_components(
         heights = [2.6, 1.1 * n_rows + 0.6]  # inches
         if len(chosen) > len(shown):
             heights.append(4.0)
-        figure = _figure(13, sum(heights))
+        figure = new_figure(13, sum(heights))
         upper, lower, *rest = figure.subfigures(len(heights), 1, height_ratios=heights)
         bars = upper.subplots()
         numbers = np.arange(len(relevance))
@@ -248,7 +248,7 @@ def plot_components(
         against = int((selected & (relevance < 0)).sum())
         counted = f"coloured; {against} in red count against the class" if against else "coloured"
         bars.set_title(f"{len(ranked)} of {len(relevance)} components selected ({counted}){more}")
-        figure.suptitle(_wrapped(title, 13))
+        figure.suptitle(wrapped(title, 13))
         if not shown:
             lower.text(0.5, 0.5, "no component is selected: the explanation is silent", ha="center", va="center")
             return figure
@@ -315,7 +315,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     return Path(path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches, which belongs to no window and to no list of open figures."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -344,7 +344,7 @@ def _pooled(values: np.ndarray, starts: np.ndarray, axis: int, reduce: np.ufunc)
     return pooled
 
 
-def _wrapped(text: str, inches: float) -> str:
+def wrapped(text: str, inches: float) -> str:
     """Break lines that are wider than a figure."""
     return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, int(10 * inches)) or [""])
 

@@ -25,6 +25,7 @@ class SummaryFile(Settings):
     accuracy: float | None = setting(None, "of the classifier on these clips", least=0, most=1)
     companions: tuple[str, ...] = setting((), "rows that were made from the masks of the first one")
     notes: dict = setting({}, "row -> what a reader has to know")
+    truth: str = setting("sources", "what localisation is measured by, where it is", choices=("sources", "boxes"))
     seconds_per_clip: dict = setting({}, "row -> what explaining a clip takes")
 
 

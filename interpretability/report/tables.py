@@ -39,6 +39,13 @@ FID_IN_OF_SEVERAL = "heard, or not, as before (Fid-In)"
 #: What is measured of one clip and says nothing of its explanation.
 _OF_THE_SOUND = ("p", "silent", "saturated")
 
+#: What tables say where the truth of a summary are boxes.
+OF_BOXES = (
+    "The truth of energy precision, AUROC, pointing game and IoU is boxes that people drew in time and frequency, not "
+    "sounds known to be there: whatever else lies in a box counts as the sound, and what of it lies outside does not. "
+    "Clips in which the explained class has no box are undefined."
+)
+
 MISSING = "–"
 _ARROWS = {"high": " ↑", "low": " ↓", "none": ""}
 
@@ -183,9 +190,15 @@ def evaluation_document(summary: Mapping[str, Any]) -> str:
     """
     parts = [caption(summary["provenance"], summary["n"], summary["accuracy"])]
     parts += [section(place, list(rows.items())) for place, rows in summary["places"].items()]
+    parts += truth_note(summary)
     if summary["notes"]:
         parts.append(notes_list(summary["notes"]))
     return "\n".join(parts)
+
+
+def truth_note(summary: Mapping[str, Any]) -> list[str]:
+    """Return the block of a document that says what the truth of a summary is, if that needs to be said."""
+    return [titled("The truth", OF_BOXES)] if summary.get("truth") == "boxes" else []
 
 
 def short_table(summary: Mapping[str, Any]) -> str:
@@ -197,10 +210,13 @@ def short_table(summary: Mapping[str, Any]) -> str:
         Of an evaluation, as in its ``summary.json``. Without baselines of the same area, every row is shown.
     """
     names = [next(iter(next(iter(summary["places"].values())))), *summary["companions"]]
-    return "\n".join(
+    sections = [
         short_section(place, [(name, rows[name]) for name in (names if summary["companions"] else rows)])
         for place, rows in summary["places"].items()
-    )
+    ]
+    if summary.get("truth") == "boxes":
+        sections.append("Energy precision is that for boxes that people drew, not for known sources.\n")
+    return "\n".join(sections)
 
 
 def short_section(place: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:

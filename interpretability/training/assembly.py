@@ -12,6 +12,7 @@ from speechbrain.utils.distributed import if_main_process, run_on_main
 from interpretability.classifiers import Classifier
 from interpretability.data.batches import make_datasets
 from interpretability.data.manifest import PreparedData
+from interpretability.data.summary import summary_line
 from interpretability.data.usual import usual_rate, usual_seconds
 from interpretability.errors import UserError, user_errors
 from interpretability.training.brain import ResumableBrain, Selection
@@ -28,7 +29,7 @@ def prepare(run: Run) -> PreparedData:
     make = run["prepare"]
     check_arguments("prepare", make)
     prepared = _main_process_first(make)
-    lines = [f"data: {note}" for note in prepared.notes]
+    lines = [f"data: {line}" for line in (summary_line(prepared), *prepared.notes)]
     if is_automatic("clip_seconds", run["clip_seconds"]):
         choice = usual_seconds(prepared)
         run.hparams["clip_seconds"] = choice.value

@@ -31,8 +31,9 @@ from interpretability.errors import UserError
 from interpretability.files import write_text
 from interpretability.frontend import MaskedPair
 from interpretability.methods.base import Interpreter
+from interpretability.metrics.detection import mean_average_precision
 from interpretability.metrics.suite import MetricSuite
-from interpretability.probabilities import MaskedLogits
+from interpretability.probabilities import MaskedLogits, probabilities
 from interpretability.training.augmentation import (
     AugmentationSettings,
     crop_in_time,
@@ -193,19 +194,15 @@ class ResumableBrain(sb.Brain):
     def fit_batch(self, batch):
         """Seed the step and set its learning rate, then train on the batch."""
         seed_step(self.hparams.seed, self.epoch, self.step, getattr(self, "rank", 0))
-        lr = self.learning_rate()
+        done = (self.epoch - 1) * self.steps_per_epoch + self.step - 1
+        factor = one_cycle(done / (self.hparams.number_of_epochs * self.steps_per_epoch))
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.hparams.lr * factor
         if not self._bar.n:  # of a resumed run: earlier steps do not count for the estimate
             self._bar.initial = self._bar.n = (self.epoch - 1) * self._batches_per_epoch + self.step - 1
         loss = super().fit_batch(batch)
         self._bar.update()
         return loss
-
-    def learning_rate(self) -> float:
-        """Return the learning rate of the step: one cycle over the whole training."""
-        done = (self.epoch - 1) * self.steps_per_epoch + self.step - 1
-        return self.hparams.lr * one_cycle(done / (self.hparams.number_of_epochs * self.steps_per_epoch))
 
     def evaluate_batch(self, batch, stage):
         """See :meth:`speechbrain.Brain.evaluate_batch`."""
@@ -351,40 +348,32 @@ class ResumableBrain(sb.Brain):
 
 @dataclass(frozen=True)
 class ClassifiedBatch:
-    """A classifier's ``output`` on a batch, the ``index`` [B] of each clip's class and the ``shares`` [B, C] of all."""
+    """A classifier's ``output`` on a batch.
+
+    Attributes
+    ----------
+    output : ClassifierOutput
+    truth : Tensor [B, C]
+        1 for the classes of each clip, and 0.
+    shares : Tensor [B, C]
+        The same of the clips as they were mixed.
+    """
 
     output: ClassifierOutput
-    index: Tensor
+    truth: Tensor
     shares: Tensor
 
 
 class ClassifierBrain(ResumableBrain):
     """Train a classifier: mixup, random time shift, SpecAugment; cross-entropy with label smoothing.
 
-    Further hyperparameters: ``augmentation`` (:class:`~interpretability.training.augmentation.AugmentationSettings`)
-    and ``stages`` (:class:`~interpretability.training.finetuning.Stages`) of a fine-tuning, or None.
+    Of clips with several labels each it is one binary cross-entropy per class; a mixed clip has each label of its two
+    parts by the share of these. Validation then reports the mean average precision, ``mAP``, in place of ``accuracy``.
+
+    Further hyperparameter: ``augmentation`` (:class:`~interpretability.training.augmentation.AugmentationSettings`).
     """
 
     TRAINS = "classifier"
-
-    def learning_rate(self) -> float:
-        """See :meth:`ResumableBrain.learning_rate`; in fine-tuning one cycle in each stage."""
-        if self.hparams.stages is None:
-            return super().learning_rate()
-        stage = self.hparams.stages.of(self.epoch, self.hparams.number_of_epochs)
-        done = (self.epoch - 1 - stage.before) * self.steps_per_epoch + self.step - 1
-        return self.hparams.lr * stage.lr_factor * one_cycle(done / (stage.epochs * self.steps_per_epoch))
-
-    def on_stage_start(self, stage, epoch=None):
-        """Start counting; in fine-tuning freeze the encoder, or train it, as the epoch's stage says."""
-        super().on_stage_start(stage, epoch)
-        if stage != sb.Stage.TRAIN or self.hparams.stages is None:
-            return
-        classifier: Classifier = self.bare("classifier")
-        frozen = self.hparams.stages.freezes(epoch)
-        if frozen != classifier.encoder_frozen:
-            self.modules["classifier"] = classifier.freeze_encoder(frozen)
-            self._wrap_distributed()  # anew: the wrapper notes which parameters are trained
 
     def compute_forward(self, batch, stage):
         """Classify a batch; in training an augmented one."""
@@ -392,8 +381,7 @@ class ClassifierBrain(ResumableBrain):
         classifier: Classifier = self.bare("classifier")
         frontend = classifier.frontend
         wavs = frontend.clips(wavs, lengths).levelled().wavs
-        index = torch.tensor([classifier.label_index(label) for label in batch.label], device=self.device)
-        shares = functional.one_hot(index, len(classifier.labels)).float()
+        truth = shares = class_truth(classifier, batch).to(self.device)
         settings: AugmentationSettings = self.hparams.augmentation
         if stage == sb.Stage.TRAIN:
             mixed = mix_up(shift_in_time(wavs, lengths, settings.time_shift), lengths, shares, settings.mixup_alpha)
@@ -402,7 +390,7 @@ class ClassifierBrain(ResumableBrain):
         spectrogram = frontend.analyse(wavs, lengths)
         if stage == sb.Stage.TRAIN:
             spectrogram = replace(spectrogram, magnitude=mask_stripes(spectrogram.magnitude, settings))
-        return ClassifiedBatch(self.modules["classifier"](*classifier.inputs(spectrogram)), index, shares)
+        return ClassifiedBatch(self.modules["classifier"](*classifier.inputs(spectrogram)), truth, shares)
 
     def compute_objectives(self, predictions, batch, stage):
         """Return the mean cross-entropy.
@@ -417,18 +405,31 @@ class ClassifierBrain(ResumableBrain):
         if not bool(logits.isfinite().all()):
             raise UserError(f"epoch {self.epoch}: training has diverged (logits are not finite): lower lr")
         smoothing = self.hparams.augmentation.label_smoothing if stage == sb.Stage.TRAIN else 0.0
-        loss = classification_loss(logits, now.shares, self.bare("classifier").task, smoothing)
-        self.count({"loss": loss, "accuracy": (now.output.predicted == now.index).double()})
+        task = self.bare("classifier").task
+        loss = classification_loss(logits, now.shares, task, smoothing)
+        self.count({"loss": loss})
+        if task == "single":
+            self.count({"accuracy": (now.output.predicted == now.truth.argmax(1)).double()})
+        elif stage != sb.Stage.TRAIN:
+            answers = probabilities(logits.double(), task).cpu().numpy()
+            self._answers |= dict(zip(batch.id, zip(now.truth.bool().cpu().numpy(), answers, strict=True), strict=True))
         return loss.mean()
 
-    @torch.no_grad()
-    def accuracy(self, loader) -> float:
-        """Return the accuracy on a data loader, with the weights as they are."""
-        self.on_stage_start(sb.Stage.TEST)
-        self.modules.eval()
-        for batch in loader:
-            self.compute_objectives(self.compute_forward(batch, sb.Stage.TEST), batch, sb.Stage.TEST)
-        return self.statistics()["accuracy"]
+    def on_stage_start(self, stage, epoch=None):
+        """Begin counting."""
+        super().on_stage_start(stage, epoch)
+        self._answers: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # clip -> its classes, and their probabilities
+
+    def statistics(self):
+        """See :meth:`ResumableBrain.statistics`; of clips with several labels also their ``mAP``."""
+        stats = super().statistics()
+        if self.bare("classifier").task == "multi":
+            answers = _gathered(self._answers)
+            if answers:
+                truth, answered = map(np.stack, zip(*answers.values(), strict=True))
+                mean = mean_average_precision(truth, answered)
+                stats["mAP"] = math.nan if mean is None else mean
+        return stats
 
 
 @dataclass
@@ -552,6 +553,36 @@ class DictionaryBrain(ResumableBrain):
                 network.mark_in_use(in_use.bool())
             network.end_validation(self.statistics()["loss"])
         super().on_stage_end(stage, stage_loss, epoch)
+
+
+def class_truth(classifier: Classifier, batch: PaddedBatch) -> Tensor:
+    """Return 1 for the classes of each clip of a batch, which has ``label`` or ``labels``, and 0: [B, C].
+
+    Raises
+    ------
+    UserError
+        If the classifier has no such class; if clips of several labels meet a classifier of one.
+    """
+    several = hasattr(batch, "labels")
+    if several and classifier.task == "single":
+        raise UserError(
+            f"{classifier.title} has one label for each clip, and the data have several: train one on these data"
+        )
+    truth = torch.zeros(len(batch.id), len(classifier.labels))
+    for position, labels in enumerate(batch.labels if several else [[label] for label in batch.label]):
+        for label in labels:
+            truth[position, classifier.label_index(label)] = 1.0
+    return truth
+
+
+def _gathered(answers: dict[str, Any]) -> dict[str, Any]:
+    """Return what all processes have, by clip, in the order of the clips' ids."""
+    parts = [answers]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        parts = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(parts, answers)
+    everything = {clip: answer for part in parts for clip, answer in part.items()}
+    return dict(sorted(everything.items()))
 
 
 def _keep_epochs(log: Path, done: int) -> None:

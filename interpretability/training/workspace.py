@@ -17,22 +17,22 @@ from interpretability.command_line import log_to
 from interpretability.errors import UserError
 from interpretability.files import LISTING, claim, remove_claimed, remove_leftovers
 from interpretability.methods.folder import RUN_SUBFOLDER as INTERPRETER
+from interpretability.predictions import PREDICTIONS
 from interpretability.training.recipe import ARCHIVE, OWN_FOLDER, RUN_RECORD, Run
 from interpretability.training.record import read_record
 
 logger = logging.getLogger(__name__)
 
 LOCK, LOG, MANIFESTS = ".run.lock", "log.txt", "manifests"
-CLASSIFIER, EXAMPLES, CHECKPOINTS = "classifier", "examples", "save"
-TRANSFORMERS = "huggingface"  # a classifier of that kind, as Transformers saves it
+CLASSIFIER, EXAMPLES, CHECKPOINTS, REPORT = "classifier", "examples", "save", "report"
 _DICTIONARY, _EVALUATION = OWN_FOLDER["dictionary"], OWN_FOLDER["evaluate"]
 _OF_TRAINING = (RUN_RECORD, CHECKPOINTS, "train_log.txt", "tensorboard")
 #: Job -> what it writes in the run's folder, besides the manifests, the archive and the log.
 WRITES = {
-    "classifier": (CLASSIFIER, TRANSFORMERS, *_OF_TRAINING),
+    "classifier": (CLASSIFIER, PREDICTIONS, REPORT, *_OF_TRAINING),
     "interpreter": (INTERPRETER, *_OF_TRAINING),
     "dictionary": (_DICTIONARY,),
-    "evaluate": (RUN_RECORD, INTERPRETER, EXAMPLES, _EVALUATION),
+    "evaluate": (RUN_RECORD, INTERPRETER, EXAMPLES, PREDICTIONS, REPORT, _EVALUATION),
 }
 _HOLDER = re.compile(r"pid \d+ on host \S+")
 

@@ -86,3 +86,40 @@ def test_bad_folders(classifier, tmp_path):
     (folder / "weights.pt").unlink()
     with pytest.raises(MissingError, match="no weights"):
         load_classifier(folder)
+
+
+def test_thresholds_come_back_and_make_another_classifier(classifier, tmp_path):
+    plain = save_classifier(classifier, tmp_path / "plain")
+    assert "thresholds" not in json.loads((tmp_path / "plain" / "classifier.json").read_text())
+    digest = save_classifier(classifier.use_thresholds([0.2, 0.5, 1 / 3]), tmp_path / "saved")
+    assert digest != plain
+    loaded = load_classifier(tmp_path / "saved")
+    assert loaded.thresholds.tolist() == [0.2, 0.5, 1 / 3]
+    assert save_classifier(loaded, tmp_path / "again") == digest
+    change(tmp_path / "saved", thresholds=[0.2, 0.5, 0.3])
+    with pytest.raises(UserError, match="damaged or changed"):
+        load_classifier(tmp_path / "saved")
+    change(tmp_path / "saved", thresholds=[0.2, 0.5, 1.5])
+    with pytest.raises(UserError, match="thresholds"):
+        load_classifier(tmp_path / "saved")
+
+
+def test_thresholds_that_do_not_fit_are_refused(classifier):
+    with pytest.raises(UserError, match="got 2 thresholds and task 'multi', expected none, or one for each of the 3"):
+        classifier.use_thresholds([0.5, 0.5])
+    with pytest.raises(UserError, match="a threshold is 1, expected probabilities between 0 and 1"):
+        classifier.use_thresholds([0.5, 1.0, 0.5])
+    single = CompactClassifier(["a", "b"], n_mels=16, channels=(2, 4, 4, 8))
+    with pytest.raises(UserError, match="got 2 thresholds and task 'single'"):
+        single.use_thresholds([0.5, 0.5])
+
+
+def test_what_is_heard_and_what_is_explained(classifier):
+    logits = torch.tensor([[2.0, -2.0, 0.0], [-1.0, -3.0, -2.0], [5.0, 5.0, 5.0]])
+    assert classifier.heard(logits).int().tolist() == [[1, 0, 1], [0, 0, 0], [1, 1, 1]]
+    assert classifier.active(logits).int().tolist() == [[1, 0, 1], [1, 0, 0], [1, 1, 1]]  # the highest where none is
+    classifier.use_thresholds([0.9, 0.1, 0.5])
+    assert classifier.heard(logits).int().tolist() == [[0, 1, 1], [0, 0, 0], [1, 1, 1]]
+    single = CompactClassifier(["a", "b", "c"], n_mels=16, channels=(2, 4, 4, 8))
+    assert single.heard(logits).int().tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]
+    assert single.active(logits).int().tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]

@@ -9,8 +9,9 @@ import pytest
 import soundfile
 
 from interpretability.data.batches import make_datasets
-from interpretability.data.custom import SPLITS_TABLE, prepare_custom
+from interpretability.data.custom import SPLITS_TABLE, list_clips, prepare_custom
 from interpretability.data.manifest import SPLITS, read_manifest
+from interpretability.data.summary import summary_line
 from interpretability.errors import MissingError, UserError
 
 RATE = 8000
@@ -80,7 +81,7 @@ def test_a_folder_per_class_is_split_and_the_splits_are_written_down(tmp_path):
     assert splits_by(prepared, "label") == {"cat": set(SPLITS), "dog": set(SPLITS)}
     assert "cat_deeper_still_x" in {name for members in clips.values() for name in members}
     assert any("splits are made, with the seed 1234" in note for note in prepared.notes)
-    assert any("2 classes; clips: train 13, valid 4, test 4" in note for note in prepared.notes)
+    assert any(note.endswith(f"listed in {tmp_path / 'm' / SPLITS_TABLE}") for note in prepared.notes)
     again = prepare_custom(root, tmp_path / "again")
     assert clips_of(again) == clips
     assert clips_of(prepare_custom(root, tmp_path / "other", split_seed=1)) != clips
@@ -241,7 +242,7 @@ def test_labels_of_any_characters(tmp_path):
     prepared = prepare_custom(None, tmp_path / "m", table=write_table(tmp_path / "t.csv", rows))
     assert prepared.labels == sorted(labels)
     assert splits_by(prepared, "label") == {label: set(SPLITS) for label in labels}
-    assert any("'Dog' and 'dog' differ only by case; they are kept apart" in note for note in prepared.notes)
+    assert "the labels 'Dog' (3) and 'dog' (3) differ only by case" in summary_line(prepared)
     listed = prepare_custom(tmp_path, tmp_path / "listed", table=tmp_path / "m" / SPLITS_TABLE)
     assert clips_of(listed) == clips_of(prepared)
 
@@ -512,3 +513,19 @@ def test_some_missing_paths_are_left_out_when_asked_for(tmp_path):
     (tmp_path / "t.csv").write_text("path,label\ngone.wav,a\n")
     with pytest.raises(UserError, match="all 1 clips are bad"):
         prepare_custom(None, tmp_path / "m", table=table, skip_bad_clips=True)
+
+
+def test_a_clip_with_two_labels_is_left_out_when_asked_for(tmp_path):
+    rows = labelled(tmp_path, ["a", "b"], n=4)
+    table = write_table(tmp_path / "t.csv", [*rows, (rows[0][0], "b"), (rows[0][0], "a"), (rows[0][0], "b")])
+    prepared = prepare_custom(None, tmp_path / "m", table=table, skip_bad_clips=True)
+    assert sum(prepared.description["n_clips"].values()) == 7
+    assert {name for name, _ in prepared.skipped} == {"0-0"}
+    assert "0-0" not in {name for members in clips_of(prepared).values() for name in members}
+
+
+def test_clips_are_listed_where_they_cannot_be_split(tmp_path):
+    listing = list_clips(make_folder(tmp_path / "data", ("cat",), 2))
+    assert [clip.label for clip in listing.clips] == ["cat", "cat"]
+    assert [entry["id"] for entry in listing.entries] == ["cat_s0-cat-0", "cat_s1-cat-1"]
+    assert all(entry["duration"] == 0.1 for entry in listing.entries)

@@ -114,6 +114,21 @@ def test_speechbrain_reads_the_file_as_we_do(tmp_path, root):
     assert theirs.data == ours.entries
 
 
+def test_boxes_go_with_their_clips(tmp_path, root):
+    """Through the file and into the data set, if any clip has some; SpeechBrain reads them as we do."""
+    boxes = [{"label": "{dog}", "start": 0.01, "end": 0.05, "low": 100.0}]
+    write_manifest(tmp_path / "m.json", [entry("a", boxes=boxes), entry("b")])
+    manifest = read_manifest(tmp_path / "m.json", root)
+    assert manifest.entries["a"]["boxes"] == boxes
+    theirs = DynamicItemDataset.from_json(tmp_path / "m.json", replacements={"data_root": str(root)})
+    assert theirs.data == manifest.entries
+    dataset = speechbrain_dataset(manifest, lambda path: torch.zeros(800))
+    assert [item["boxes"] for item in dataset] == [boxes, []]
+    write_manifest(tmp_path / "n.json", [entry("a"), entry("b", boxes=[])])
+    plain = speechbrain_dataset(read_manifest(tmp_path / "n.json", root), lambda path: torch.zeros(800))
+    assert set(plain[0]) == {"id", "signal", "label"}
+
+
 def test_a_manifest_that_says_the_same_is_not_touched(tmp_path):
     path = tmp_path / "m.json"
     assert write_manifest(path, [entry("a"), entry("b")])
@@ -285,6 +300,7 @@ def test_a_missing_data_folder_is_one_fault_not_one_per_clip(tmp_path):
         ({"sample_rate": 8000.0}, "sample_rate is 8000.0"),
         ({"sample_rate": 0}, "sample_rate is 0"),
         ({"fold": "1"}, "fold is '1'"),
+        ({"boxes": [{"label": "dog", "start": 0.05, "end": 0.02}]}, "does not lie in its clip of 0.1 s"),
         ({"label": "cow"}, "the label 'cow' is not one of the 2 classes cat, dog"),
         ({"wav": "{data_root}/audio/gone.wav"}, "gone.wav: no such audio file"),
         ({"wav": "{data_root}/audio"}, "is a folder"),

@@ -89,7 +89,10 @@ def test_every_command_of_the_page_succeeds(outcomes):
 def test_one_speaker_tests_and_the_rate_and_the_length_are_those_of_the_data(outcomes, recipe):
     text = next(outcome.out for line, outcome in outcomes.items() if line.startswith("python train_classifier.py"))
     assert "data: splits are made, with the seed 1234: valid is the group 'anna'; test is the group 'dora'" in text
-    assert "4 classes; clips: train 16, valid 8, test 8; listed in " in text
+    assert (
+        "data: Custom, 4 classes, 32 clips (train 16, valid 8, test 8), 16 s in all, 0.5 s each, 8000 Hz each\n" in text
+    )
+    assert "data: the splits are listed in " in text
     assert "clip_seconds 0.5: the clips have 0.5 to 0.5 s\n" in text
     assert "sample_rate 8000: 32 of 32 clips have 8000 Hz\n" in text
     results = recipe / "results"

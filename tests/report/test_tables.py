@@ -7,6 +7,7 @@ import pytest
 from interpretability.metrics.suite import METRICS
 from interpretability.report.tables import (
     MEANINGS,
+    OF_BOXES,
     TERMINAL_WIDTH,
     caption,
     clip_table,
@@ -177,6 +178,16 @@ def test_the_document_of_an_evaluation():
 
 
 # ---- The short table ----
+
+
+def test_documents_say_where_the_truth_is_boxes():
+    summary = {"provenance": {}, "n": 2, "accuracy": 0.5, "places": {"waveform": {"PIQ": {"clips": 2}}}, "notes": {}}
+    summary |= {"companions": []}
+    for text in (evaluation_document(summary), short_table(summary)):
+        assert "boxes" not in text
+    summary |= {"truth": "boxes"}
+    assert f"**The truth**\n\n{OF_BOXES}\n" in evaluation_document(summary)
+    assert "boxes that people drew, not for known sources" in short_table(summary)
 
 
 def test_short_table_to_the_letter():

@@ -1,17 +1,14 @@
 """The job behind ``train_classifier.py``."""
 
-from dataclasses import asdict
-
-import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process
 
-from interpretability.classifiers import Classifier, save_classifier
+from interpretability.classifiers import Classifier, load_classifier, save_classifier
 from interpretability.classifiers.folder import check_classifier
-from interpretability.classifiers.huggingface import HuggingFaceClassifier
-from interpretability.files import atomic_folder, check_replaceable
+from interpretability.data.manifest import PreparedData
+from interpretability.files import check_replaceable
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import ClassifierBrain, seed_step
-from interpretability.training.finetuning import Start, stages_of
+from interpretability.training.predictions import has_predictions, predict_splits, report_on, save_predictions
 from interpretability.training.recipe import Run, build
 from interpretability.training.record import (
     ALWAYS,
@@ -23,27 +20,19 @@ from interpretability.training.record import (
     origin,
     values_of,
 )
-from interpretability.training.workspace import CLASSIFIER, TRANSFORMERS
+from interpretability.training.workspace import CLASSIFIER, REPORT
+
+#: Splits whose predictions a run leaves; what is said is about the first one.
+MEASURED = ("test", "valid")
 
 
 def train_classifier(run: Run) -> None:
     """Train a classifier, measure it once on the test split, save its folder."""
     folder = run.output_folder / CLASSIFIER
     epochs = int(run["number_of_epochs"])
-    start = Start.find(run)
     prepared = prepare(run)
     seed_step(run["seed"], "init")
-    stages = finetuned_from = None
-    if start is None:
-        classifier: Classifier = build(
-            "classifier", run["classifier"], labels=prepared.labels, frontend=run["frontend"]
-        )
-    else:
-        stages = stages_of(run)
-        classifier, finetuned_from = start.build(run, prepared)
-        finetuned_from |= asdict(stages)
-        if if_main_process():
-            print(f"  {stages.in_words(float(run['lr']), epochs)}")
+    classifier: Classifier = build("classifier", run["classifier"], labels=prepared.labels, frontend=run["frontend"])
     augmentation = run["augmentation"]
     record = {
         "job": "classifier",
@@ -54,29 +43,24 @@ def train_classifier(run: Run) -> None:
         "data": prepared.description,
         **values_of(run, *ALWAYS, *SELECTION, *STEPS),
         "augmentation": augmentation.to_dict(),
-        # Where it lies may change.
-        "finetuned_from": finetuned_from and {**finetuned_from, "source": None},
     }
     keep_record(run.output_folder, record, binds=folder.exists() or has_checkpoints(run))
     run.archive()
+    check_replaceable(run.output_folder / REPORT)
     if is_trained(folder, check_classifier, epochs):
+        _predict_again(run, prepared)
         return
     check_replaceable(folder)
-    check_replaceable(run.output_folder / TRANSFORMERS)
     datasets = load_datasets(run, prepared, classifier)
-    brain = make_brain(
-        ClassifierBrain, run, {"classifier": classifier}, "classifier", augmentation=augmentation, stages=stages
-    )
+    brain = make_brain(ClassifierBrain, run, {"classifier": classifier}, "classifier", augmentation=augmentation)
     fit(brain, run, datasets)
     meta, (_, seconds) = brain.load_best(), brain.progress()
-    # Every process measures the whole split: it is small, and the number needs no gathering.
-    accuracies = {
-        name: brain.accuracy(brain.make_dataloader(datasets[name], sb.Stage.TEST, None, batch_size=run["batch_size"]))
-        for name in ("valid", "test")
-    }
     if if_main_process():
-        save_classifier(
-            brain.bare("classifier"),
+        classifier = brain.bare("classifier")
+        predictions = predict_splits(run, prepared, classifier, {name: datasets[name] for name in MEASURED})
+        accuracies = {name: report_on(heard).accuracy.mean for name, heard in predictions.items()}
+        digest = save_classifier(
+            classifier,
             folder,
             {
                 "data": describe_data(prepared, datasets),
@@ -87,14 +71,20 @@ def train_classifier(run: Run) -> None:
                 "test_accuracy": accuracies["test"],
                 "n_test": len(datasets["test"]),
                 "seconds": seconds,
-                **({} if finetuned_from is None else {"finetuned_from": finetuned_from}),
             },
         )
-        if isinstance(classifier, HuggingFaceClassifier):
-            with atomic_folder(run.output_folder / TRANSFORMERS) as temporary:
-                brain.bare("classifier").save_pretrained(temporary)
+        save_predictions(run, prepared, classifier, digest, predictions)
         print(
             f"classifier {classifier.NAME}: test accuracy {accuracies['test']:.3f} (n = {len(datasets['test'])}), "
             f"validation {accuracies['valid']:.3f}, best epoch {int(meta['epoch'])} of {epochs}, "
             f"{seconds:.0f} s, seed {run['seed']}\nsaved in {folder}"
         )
+
+
+def _predict_again(run: Run, prepared: PreparedData) -> None:
+    """Write the predictions of a finished run that has none: of an earlier version, or killed before it wrote them."""
+    classifier = load_classifier(run.output_folder / CLASSIFIER)
+    digest = classifier.description["sha256"]
+    if if_main_process() and not has_predictions(run, prepared, digest, MEASURED):
+        datasets = load_datasets(run, prepared, classifier, MEASURED)
+        save_predictions(run, prepared, classifier, digest, predict_splits(run, prepared, classifier, datasets))

@@ -23,9 +23,10 @@ from interpretability.training.jobs.interpreter import (
     save_in_run,
     saved_training,
 )
+from interpretability.training.predictions import has_predictions, predict_splits, save_predictions
 from interpretability.training.recipe import OWN_FOLDER, Run
 from interpretability.training.record import ALWAYS, SELECTION, keep_record, origin, values_of
-from interpretability.training.workspace import EXAMPLES
+from interpretability.training.workspace import EXAMPLES, REPORT
 
 
 def evaluate_interpreter(run: Run) -> None:
@@ -47,8 +48,8 @@ def evaluate_interpreter(run: Run) -> None:
         must_exist=run.trainable,
     )
     run.archive()
-    if run["n_examples"]:
-        check_replaceable(examples)
+    for part in (run.output_folder / REPORT, *([examples] if run["n_examples"] else [])):
+        check_replaceable(part)
     if brain is None:
         made_by = origin(run, assembled.dictionary_training)
         training = saved_training(run) or {"data": prepared.description, **made_by}
@@ -80,6 +81,9 @@ def evaluate_interpreter(run: Run) -> None:
         progress=shows_progress(run),
         companions=matched_baselines(run["seed"]),
     )
+    digest = classifier.description["sha256"]
+    if prepared.task == "single" and not has_predictions(run, prepared, digest, ("test",)):
+        save_predictions(run, prepared, classifier, digest, predict_splits(run, prepared, classifier, datasets))
     if brain is None:
         # Not before it was measured: a method that cannot be does not keep the folder from another one.
         save_in_run(interpreter, run, training)

@@ -42,7 +42,8 @@ def test_an_evaluation_leaves_the_training_as_it_is(piq_job):
     assert (piq_job.folder / "log.txt").read_bytes() == log
     assert {path: path.stat().st_mtime_ns for path in times} == times
     evaluation_folder = piq_job.folder / "evaluation"
-    assert {path.parent for path in after.keys() - before.keys() - {listing}} == {evaluation_folder}
+    new = {path.relative_to(piq_job.folder).parts[0] for path in after.keys() - before.keys()}
+    assert new - {LISTING} == {"evaluation", "predictions.csv", "report"}
     assert {path.name for path in evaluation_folder.iterdir()} == {*ARCHIVE, "clips.jsonl", "summary.json", "table.md"}
     assert "\nlr: 0.5" in (evaluation_folder / "hyperparams.yaml").read_text("utf-8")
     provenance = json.loads((evaluation_folder / "summary.json").read_text("utf-8"))["provenance"]
@@ -243,7 +244,7 @@ def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path)
     outcome = untrained("evaluate")
     assert outcome.code == 0, outcome.err
     run = tmp_path / "run"
-    parts = {"run.json", "interpreter", "evaluation", "examples", "manifests", LISTING}
+    parts = {"run.json", "interpreter", "evaluation", "examples", "manifests", "predictions.csv", "report", LISTING}
     assert {path.name for path in run.iterdir()} == parts
     interpreter = load_interpreter(run)
     assert (interpreter.NAME, interpreter.settings.to_dict()) == ("energy", {"apply": "log", "area": 0.2})

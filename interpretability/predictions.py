@@ -1,0 +1,174 @@
+"""What a classifier hears in the clips of a data set: computed, and kept as a table (``predictions.csv``)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from tqdm import tqdm
+
+from interpretability.classifiers import Classifier
+from interpretability.errors import UserError, shown, user_errors
+from interpretability.files import write_text
+from interpretability.probabilities import predicted_class, probabilities
+from interpretability.reading import read_bytes
+
+PREDICTIONS = "predictions.csv"
+_HEAD = ("id", "path", "split", "true", "predicted", "confidence")
+_MOST_BYTES = 2**32
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What is heard in N clips of a split.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        The classifier's C classes.
+    ids : tuple of str [N]
+    paths : tuple of str [N]
+        Relative to the root of the data; absolute for a file that lies elsewhere.
+    truth, predicted : array [N] of int
+        Indices of classes.
+    probabilities : array [N, C] of float64
+    """
+
+    labels: tuple[str, ...]
+    ids: tuple[str, ...]
+    paths: tuple[str, ...]
+    truth: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Probability of the predicted class, [N]."""
+        return self.probabilities[np.arange(len(self)), self.predicted]
+
+    def wrong(self) -> list[int]:
+        """Return the positions of the clips that are heard as another class, the most confident first."""
+        wrong = np.flatnonzero(self.truth != self.predicted)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")].tolist()
+
+
+@torch.no_grad()
+def predict(
+    classifier: Classifier,
+    dataset: DynamicItemDataset,
+    data_root: Path,
+    batch_size: int = 16,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Predictions:
+    """Classify every clip of a data set.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Moved to the device.
+    dataset : DynamicItemDataset
+        With ``id``, ``signal`` and ``label``, which the classifier knows.
+    data_root : Path
+        What paths are relative to.
+    batch_size : int
+    device : str
+    progress : bool
+        Show a progress bar, on a terminal.
+
+    Raises
+    ------
+    UserError
+        If the classifier gives a value that is not finite.
+    """
+    classifier.to(device).eval()
+    ids = list(dataset.data_ids)
+    truth, predicted, rows = [], [], []
+    with tqdm(total=len(ids), desc="classifying", unit="clip", disable=None if progress else True) as bar:
+        for start in range(0, len(ids), batch_size):
+            batch = PaddedBatch([dataset[k] for k in range(start, min(start + batch_size, len(ids)))])
+            signal = batch.signal
+            logits = classifier.analyse(signal.data.to(device).float(), signal.lengths.to(device)).output.logits
+            truth += [classifier.label_index(label) for label in batch.label]
+            predicted.append(predicted_class(logits).cpu().numpy())
+            rows.append(probabilities(logits.double(), classifier.task).cpu().numpy())
+            bar.update(len(batch.label))
+    return Predictions(
+        labels=tuple(classifier.labels),
+        ids=tuple(ids),
+        paths=tuple(_relative(dataset.data[clip]["wav"], data_root) for clip in ids),
+        truth=np.array(truth, dtype=np.int64),
+        predicted=np.concatenate(predicted),
+        probabilities=np.concatenate(rows),
+    )
+
+
+def write_predictions(path: str | Path, by_split: Mapping[str, Predictions]) -> None:
+    """Write what is heard in the clips of some splits as a CSV file, atomically.
+
+    The columns are the clip's id, its path, its split, the true and the predicted class, the probability of that
+    (``confidence``), and then that of each class, ``p(LABEL)``, with six significant digits. Names that hold a comma, a
+    quote or an end of line are quoted.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    labels = next(iter(by_split.values())).labels
+    writer.writerow([*_HEAD, *(f"p({label})" for label in labels)])
+    for split, predictions in by_split.items():
+        for k in range(len(predictions)):
+            names = (labels[index] for index in (predictions.truth[k], predictions.predicted[k]))
+            values = (f"{value:.6g}" for value in (predictions.confidence[k], *predictions.probabilities[k]))
+            writer.writerow([predictions.ids[k], predictions.paths[k], split, *names, *values])
+    write_text(path, stream.getvalue())
+
+
+def read_predictions(path: str | Path, labels: Sequence[str]) -> dict[str, Predictions]:
+    """Read what :func:`write_predictions` wrote: split -> predictions.
+
+    Parameters
+    ----------
+    path : path
+    labels : sequence of str
+        The classifier's classes.
+
+    Raises
+    ------
+    MissingError
+        If there is no such file.
+    UserError
+        If it is damaged, or of a classifier with other classes.
+    """
+    advice = ": remove it, and run the command that made it again"
+    content = read_bytes(path, _MOST_BYTES)
+    index = {label: k for k, label in enumerate(labels)}
+    rows: dict[str, list[tuple]] = {}
+    with user_errors(f"{path}: is not a table of predictions", csv.Error, ValueError, KeyError, advice=advice):
+        reader = csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
+        if next(reader, None) != [*_HEAD, *(f"p({label})" for label in labels)]:
+            raise UserError(f"{path}: its columns are not those of the classes {shown(list(labels))}{advice}")
+        for clip, place, split, true, predicted, _, *values in reader:
+            if len(values) != len(labels):
+                raise UserError(f"{path}, line {reader.line_num}: has {len(values)} probabilities{advice}")
+            shares = np.array(values, dtype=np.float64)
+            if not bool(((shares >= 0) & (shares <= 1)).all()):
+                raise UserError(f"{path}, line {reader.line_num}: a probability is outside 0 to 1{advice}")
+            rows.setdefault(split, []).append((clip, place, index[true], index[predicted], shares))
+    by_split = {}
+    for split, members in rows.items():
+        ids, paths, truth, predicted, shares = zip(*members, strict=True)
+        by_split[split] = Predictions(tuple(labels), ids, paths, np.array(truth), np.array(predicted), np.stack(shares))
+    return by_split
+
+
+def _relative(path: str, root: Path) -> str:
+    return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
