@@ -444,6 +444,10 @@ class InterpretedBatch:
 class InterpreterBrain(ResumableBrain):
     """Train any interpreter on the frozen classifier; validation measures it with the whole metric suite.
 
+    What is explained is the predicted class. Of a multi-label classifier a training step explains one of each clip's
+    active classes (:meth:`.Classifier.active`), at random, and validation every one of them: a method that had only
+    ever explained the most probable class would know of no others.
+
     Further hyperparameters, or None: ``crop_seconds``, a random stretch of each clip that a training step sees, and
     ``noise`` (:class:`~interpretability.data.noise.NoiseMixer`), which is mixed in. Validation hears the clips as they
     are.
@@ -465,6 +469,8 @@ class InterpreterBrain(ResumableBrain):
                 clean = classifier.frontend.clips(wavs, lengths).levelled().wavs
                 wavs = self.hparams.noise(clean, lengths)
         analysed = classifier.analyse(wavs, lengths, clean=clean)
+        if classifier.task == "multi":
+            analysed = explain_active(classifier, analysed, at_random=stage == sb.Stage.TRAIN)
         prediction = self.modules["interpreter"](analysed)
         masked = None
         if interpreter.uses_masked_logits or stage != sb.Stage.TRAIN:
@@ -492,6 +498,19 @@ class InterpreterBrain(ResumableBrain):
     def interpreter(self) -> Interpreter:
         """The interpreter itself."""
         return self.bare("interpreter")
+
+
+def explain_active(classifier: Classifier, analysed: AnalysedBatch, at_random: bool) -> AnalysedBatch:
+    """Return the batch with the active classes of each clip as those that are explained.
+
+    ``at_random`` one of each clip, drawn from torch's generator; otherwise every one, so that a clip may be there more
+    than once.
+    """
+    active = classifier.active(analysed.output.logits)  # [B, C]
+    if at_random:
+        return replace(analysed, target=torch.multinomial(active.float(), 1)[:, 0])
+    clips, classes = active.nonzero(as_tuple=True)
+    return replace(analysed[clips], target=classes)
 
 
 @dataclass(frozen=True)

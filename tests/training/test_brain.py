@@ -5,6 +5,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.epoch_loop import EpochCounter
 from tiny import SMALL
 
+from interpretability.classifiers.compact import CompactClassifier
 from interpretability.dictionary import AmortisedFactorisation, DictionarySettings, collect_frames
 from interpretability.errors import UserError
 from interpretability.training.brain import (
@@ -24,6 +26,7 @@ from interpretability.training.brain import (
     Selection,
     class_truth,
     classification_loss,
+    explain_active,
     one_cycle,
     seed_step,
 )
@@ -73,6 +76,39 @@ class TestClassificationLoss:
     def test_saturated_logits_stay_finite(self):
         for task in ("single", "multi"):
             assert classification_loss(torch.tensor([[900.0, -900.0]]), torch.eye(2)[1:], task).isfinite().all()
+
+
+class TestExplainActive:
+    """Of clips with several labels: which are explained in training, and which in validation."""
+
+    @pytest.fixture(scope="class")
+    def classifier(self):
+        return CompactClassifier(["cat", "dog", "rain"], SMALL, "multi", n_mels=8, channels=(4,)).freeze()
+
+    @pytest.fixture
+    def analysed(self, classifier):
+        batch = classifier.analyse(tiny.noise(3, 4000))
+        # Heard: cat and rain; nothing, dog the most probable; all three.
+        logits = torch.tensor([[2.0, -1.0, 1.0], [-9.0, -1.0, -2.0], [1.0, 2.0, 3.0]])
+        return replace(batch, output=replace(batch.output, logits=logits))
+
+    def test_validation_explains_every_active_class(self, classifier, analysed):
+        every = explain_active(classifier, analysed, at_random=False)
+        assert every.target.tolist() == [0, 2, 1, 0, 1, 2]
+        clips = torch.tensor([0, 0, 1, 2, 2, 2])
+        assert torch.equal(every.spectrogram.magnitude, analysed.spectrogram.magnitude[clips])
+        assert torch.equal(every.output.logits, analysed.output.logits[clips])
+
+    def test_a_training_step_explains_one_of_them_at_random(self, classifier, analysed):
+        torch.manual_seed(0)
+        drawn = torch.stack([explain_active(classifier, analysed, at_random=True).target for _ in range(300)])
+        counts = [torch.bincount(column, minlength=3).tolist() for column in drawn.T]
+        assert counts[1] == [0, 300, 0]
+        assert counts[0][1] == 0
+        assert min(counts[0][0], counts[0][2]) > 100
+        assert min(counts[2]) > 60
+        again = explain_active(classifier, analysed, at_random=True)
+        assert again.spectrogram is analysed.spectrogram
 
 
 def test_statistics_are_means_over_clips_not_over_batches():
