@@ -21,6 +21,7 @@ from interpretability.grids import Grid
 from interpretability.lengths import LengthGroups
 from interpretability.probabilities import TASKS, MaskedLogits, predicted_class
 from interpretability.settings import Settings
+from interpretability.transfer import ClassRows
 
 logger = logging.getLogger(__name__)
 
@@ -165,10 +166,17 @@ class Classifier(nn.Module):
         Strides of the feature maps, in frames.
     ACTIVATIONS : tuple of str
         Variants of :meth:`activation_map` that it can give.
+    HEAD : tuple of str
+        Names of the modules and parameters that turn the embedding into logits; all others are the encoder's.
+    encoder_frozen : bool
+        Whether the head alone is trained (:meth:`freeze_encoder`).
     """
 
     NAME = ""
     Settings: type[Settings] = Settings
+    HEAD: tuple[str, ...] = ()
+    encoder_frozen = False
+    _rests: tuple[nn.Parameter, ...] = ()  # parameters of a frozen encoder that are trained otherwise
     ACTIVATIONS: tuple[str, ...] = ()
     feature_channels: tuple[int, ...] = ()
     feature_strides: tuple[float, ...] = ()
@@ -435,8 +443,50 @@ class Classifier(nn.Module):
         return self.train(False)
 
     def train(self, mode: bool = True) -> Classifier:
-        """Set the mode; a frozen classifier stays in eval mode, so that its batch-norm statistics never move."""
-        return super().train(mode and not self.frozen)
+        """Set the mode; what is frozen stays in eval mode, so that its batch-norm statistics never move.
+
+        With a frozen encoder, the classifier's own mode is eval, too: a clip's features are those that it has alone.
+        """
+        super().train(mode and not self.frozen and not self.encoder_frozen)
+        if self.encoder_frozen and not self.frozen:
+            for part in self._head_modules().values():
+                part.train(mode)
+        return self
+
+    def freeze_encoder(self, frozen: bool = True) -> Classifier:
+        """Freeze all but the head: eval mode for good, no gradients to its parameters; or undo that. Returns itself."""
+        if frozen and not self.encoder_frozen:
+            encoder = (value for name, value in self.named_parameters() if not self.in_head(name))
+            self._rests = tuple(value for value in encoder if value.requires_grad)
+        for value in self._rests:
+            value.requires_grad_(not frozen)
+        self.encoder_frozen = frozen
+        return self.train(self.training)
+
+    def in_head(self, name: str) -> bool:
+        """Return whether a parameter or buffer of that name belongs to the head."""
+        return any(name == part or name.startswith(f"{part}.") for part in self.HEAD)
+
+    def class_rows(self) -> dict[str, ClassRows]:
+        """Return the parameters of the head with one row for each class, by name; empty if the head is not known."""
+        classes = torch.arange(len(self.labels))
+        for part, head in reversed(self._head_modules().items()):
+            layers = [(name, list(layer.named_parameters(recurse=False))) for name, layer in head.named_modules()]
+            # A head that is a layer itself, such as one of cosines with hidden layers inside; else its last layer.
+            for place, named in (layers[0], *reversed(layers[1:])):
+                fitting = [name for name, value in named if value.ndim > 0 and len(value) == len(classes)]
+                if "weight" in fitting:
+                    return {".".join(filter(None, (part, place, name))): ClassRows(classes) for name in fitting}
+        return {}
+
+    def _head_modules(self) -> dict[str, nn.Module]:
+        """Return those parts of the head that are modules, by name."""
+        modules = dict(self.named_modules())
+        return {part: modules[part] for part in self.HEAD if part in modules}
+
+    def architecture_for(self, n_classes: int) -> dict[str, Any]:
+        """Return the settings from which the constructor builds the same with ``n_classes`` other classes."""
+        return {name: value for name, value in self.architecture().items() if name != "thresholds"}
 
     def classify_pair(self, pair: MaskedPair, place: str = "spectrogram") -> MaskedLogits:
         """Classify In and Out in one batched pass of 2B clips.

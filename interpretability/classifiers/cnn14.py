@@ -61,6 +61,7 @@ class Cnn14Classifier(Classifier):
 
     NAME = "cnn14"
     Settings = Cnn14Settings
+    HEAD = ("classifier",)
 
     def build(self) -> None:
         n_mels, emb_dim = self.settings.n_mels, self.settings.emb_dim

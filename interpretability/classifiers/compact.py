@@ -41,6 +41,7 @@ class CompactClassifier(Classifier):
 
     NAME = "compact"
     Settings = CompactSettings
+    HEAD = ("drop", "head")
 
     def build(self) -> None:
         self.feature_channels = self.settings.channels

@@ -38,6 +38,7 @@ class Conv2dClassifier(Classifier):
 
     NAME = "conv2d"
     Settings = Conv2dSettings
+    HEAD = ("classifier",)
 
     def build(self) -> None:
         dim = self.settings.dim

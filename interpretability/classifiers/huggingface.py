@@ -28,7 +28,7 @@ from interpretability.classifiers.importing import (
 )
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
 from interpretability.errors import MissingError, UserError, placed, user_errors
-from interpretability.files import expanded
+from interpretability.files import expanded, write_errors
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
 from interpretability.weights import check_finite
@@ -226,6 +226,33 @@ class HuggingFaceClassifier(WaveformClassifier):
             for name in missing:  # random until here, and never used
                 idle[name].data.zero_()
         return classifier
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save model and feature extractor as Transformers does: a folder that it, and ``hf:FOLDER``, opens again.
+
+        The front end is not part of it: ``hf:`` opens it without a level rule, or with the one that is given.
+        """
+        import transformers
+
+        with write_errors(folder), quiet_transformers():
+            self.module.save_pretrained(folder)
+            getattr(transformers, self.extractor.KIND)(**self.extractor.settings).save_pretrained(folder)
+
+    @property
+    def HEAD(self) -> tuple[str, ...]:
+        """See :attr:`Classifier.HEAD`: all that the model for classification has beside the pretrained one."""
+        from transformers import PreTrainedModel
+
+        parts = (name for name, part in self.module.named_children() if not isinstance(part, PreTrainedModel))
+        weights = (name for name, _ in self.module.named_parameters(recurse=False))
+        return tuple(f"module.{name}" for name in (*parts, *weights))
+
+    def architecture_for(self, n_classes: int) -> dict[str, Any]:
+        """See :meth:`Classifier.architecture_for`; without a mask of its own in training, which short clips break."""
+        settings = super().architecture_for(n_classes)
+        if hasattr(self.module.config, "apply_spec_augment"):
+            settings["config"] = {**settings["config"], "apply_spec_augment": False}
+        return settings
 
     def idle_parameters(self) -> dict[str, nn.Parameter]:
         """Return those of the model's parameters that no answer depends on: such as masks that only training uses."""

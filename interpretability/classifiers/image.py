@@ -146,6 +146,7 @@ class ImageClassifier(Classifier):
     """
 
     Settings = ImageSettings
+    HEAD = ("classifier",)
     CONFIG = ""
     NETWORK = ""
     SMALL: Mapping[str, Any] = {}

@@ -116,6 +116,7 @@ class SpeechBrainClassifier(WaveformClassifier):
 
     NAME = "speechbrain"
     Settings = SpeechBrainSettings
+    HEAD = ("module.classifier",)
 
     def __init__(
         self,
@@ -200,6 +201,25 @@ class SpeechBrainClassifier(WaveformClassifier):
         with torch.no_grad():
             classifier.module.take(built["modules"])
         return classifier
+
+    def architecture_for(self, n_classes: int) -> dict[str, Any]:
+        """See :meth:`Classifier.architecture_for`; the YAML says of how many outputs the head is.
+
+        Raises
+        ------
+        UserError
+            If its head does not say so as SpeechBrain's do, by ``out_neurons``.
+        """
+        settings = super().architecture_for(n_classes)
+        document = parse(settings["hyperparams"], "hyperparams", PACKAGES)
+        modules = document.get("modules")
+        head = modules.value["classifier"]
+        if not isinstance(head.value, dict) or "out_neurons" not in head.value:
+            raise UserError(f"{head.tag} has no out_neurons: its number of classes cannot be changed")
+        head = Node({**head.value, "out_neurons": Node(n_classes)}, head.tag)
+        also = {name: document.get(name) for name in SCALARS if name in document}
+        hyperparams = dump({"modules": Node({**modules.value, "classifier": head}), **also})
+        return {**settings, "hyperparams": hyperparams}
 
     def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         """See :meth:`WaveformClassifier.outputs_of`."""

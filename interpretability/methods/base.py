@@ -15,6 +15,7 @@ from interpretability.explanation import Explanation, Interpretation
 from interpretability.frontend import APPLY_DOMAINS, MaskedPair, Spectrogram
 from interpretability.probabilities import MaskedLogits
 from interpretability.settings import Settings, setting
+from interpretability.transfer import ClassRows
 from interpretability.weights import fingerprint
 
 #: A sound that is longer than the training clips by more than this factor is remarked on.
@@ -139,6 +140,10 @@ class Interpreter(nn.Module):
     def _apply(self, function, *args, **kwargs):
         self.classifier._apply(function, *args, **kwargs)
         return super()._apply(function, *args, **kwargs)
+
+    def class_rows(self) -> dict[str, ClassRows]:
+        """Return its parameters whose rows belong to classes, by the names of its state; none by default."""
+        return {}
 
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """Explain classes of analysed clips: the mask, and what else the method gives.

@@ -21,6 +21,7 @@ from interpretability.methods.objectives import batch_mean
 from interpretability.networks.l2i import Cnn14PSI, CompactPSI, Conv2dPSI, Theta
 from interpretability.probabilities import MaskedLogits
 from interpretability.settings import WIDEST, setting
+from interpretability.transfer import ClassRows
 
 # Width of the sigmoid whose slope stands in for that of the selection; relevance runs from -1 to 1.
 TEMPERATURE = 0.1
@@ -125,6 +126,10 @@ class L2I(Interpreter):
         else:
             self.psi = {"conv2d": Conv2dPSI, "cnn14": Cnn14PSI}[network](classifier, n_components)
         self.theta = Theta(n_components, len(classifier.labels), centred=classifier.task == "single")
+
+    def class_rows(self) -> dict[str, ClassRows]:
+        """See :meth:`Interpreter.class_rows`: Theta."""
+        return {"theta.classes.weight": ClassRows(torch.arange(len(self.classifier.labels)))}
 
     @property
     def uses_masked_logits(self) -> bool:

@@ -18,6 +18,7 @@ from interpretability.methods.objectives import batch_mean, masked_cross_entropy
 from interpretability.networks.lmac import CompactDecoder, PublishedDecoder
 from interpretability.probabilities import MaskedLogits
 from interpretability.settings import WIDEST, setting
+from interpretability.transfer import ClassRows
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,12 @@ class LMAC(Interpreter):
             self.psi = CompactDecoder(classifier, chosen.channels, chosen.decoder_channels, chosen.class_gains)
         else:
             self.psi = PublishedDecoder(classifier)
+
+    def class_rows(self) -> dict[str, ClassRows]:
+        """See :meth:`Interpreter.class_rows`: the gains. Those of a new class start from the mean of the others'."""
+        if not self.settings.class_gains or self.settings.network != "compact":
+            return {}
+        return {"psi.gains.weight": ClassRows(torch.arange(len(self.classifier.labels)), "mean")}
 
     def forward(self, batch: AnalysedBatch) -> LMACPrediction:
         """Draw the masks of a batch."""

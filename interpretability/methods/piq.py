@@ -15,6 +15,7 @@ from interpretability.methods.objectives import batch_mean, masked_cross_entropy
 from interpretability.networks.piq import IMAGE_NETWORKS, CompactPSI, Drawing, PublishedPSI
 from interpretability.probabilities import MaskedLogits
 from interpretability.settings import WIDEST, setting
+from interpretability.transfer import ClassRows
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,15 @@ class PIQ(Interpreter):
         else:
             network = PublishedPSI if chosen.network == "published" else IMAGE_NETWORKS[chosen.network]
             self.psi = network(classifier, *sizes, chosen.partition)
+
+    def class_rows(self) -> dict[str, ClassRows]:
+        """See :meth:`Interpreter.class_rows`: the keys. Those of a new class start from other classes' keys."""
+        return {"psi.codebook.embedding.weight": ClassRows(self._key_classes, "drawn")}
+
+    @property
+    def _key_classes(self) -> Tensor:
+        """Class of each key [K], of whichever network."""
+        return (self.psi.codebook if self.settings.network == "compact" else self.psi).classes
 
     @property
     def uses_masked_logits(self) -> bool:

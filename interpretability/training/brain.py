@@ -194,15 +194,19 @@ class ResumableBrain(sb.Brain):
     def fit_batch(self, batch):
         """Seed the step and set its learning rate, then train on the batch."""
         seed_step(self.hparams.seed, self.epoch, self.step, getattr(self, "rank", 0))
-        done = (self.epoch - 1) * self.steps_per_epoch + self.step - 1
-        factor = one_cycle(done / (self.hparams.number_of_epochs * self.steps_per_epoch))
+        lr = self.learning_rate()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.hparams.lr * factor
+            group["lr"] = lr
         if not self._bar.n:  # of a resumed run: earlier steps do not count for the estimate
             self._bar.initial = self._bar.n = (self.epoch - 1) * self._batches_per_epoch + self.step - 1
         loss = super().fit_batch(batch)
         self._bar.update()
         return loss
+
+    def learning_rate(self) -> float:
+        """Return the learning rate of the step: one cycle over the whole training."""
+        done = (self.epoch - 1) * self.steps_per_epoch + self.step - 1
+        return self.hparams.lr * one_cycle(done / (self.hparams.number_of_epochs * self.steps_per_epoch))
 
     def evaluate_batch(self, batch, stage):
         """See :meth:`speechbrain.Brain.evaluate_batch`."""
@@ -370,10 +374,19 @@ class ClassifierBrain(ResumableBrain):
     Of clips with several labels each it is one binary cross-entropy per class; a mixed clip has each label of its two
     parts by the share of these. Validation then reports the mean average precision, ``mAP``, in place of ``accuracy``.
 
-    Further hyperparameter: ``augmentation`` (:class:`~interpretability.training.augmentation.AugmentationSettings`).
+    Further hyperparameters: ``augmentation`` (:class:`~interpretability.training.augmentation.AugmentationSettings`)
+    and ``stages`` (:class:`~interpretability.training.finetuning.Stages`) of a fine-tuning, or None.
     """
 
     TRAINS = "classifier"
+
+    def learning_rate(self) -> float:
+        """See :meth:`ResumableBrain.learning_rate`; in fine-tuning one cycle in each stage."""
+        if self.hparams.stages is None:
+            return super().learning_rate()
+        stage = self.hparams.stages.of(self.epoch, self.hparams.number_of_epochs)
+        done = (self.epoch - 1 - stage.before) * self.steps_per_epoch + self.step - 1
+        return self.hparams.lr * stage.lr_factor * one_cycle(done / (stage.epochs * self.steps_per_epoch))
 
     def compute_forward(self, batch, stage):
         """Classify a batch; in training an augmented one."""
@@ -416,9 +429,16 @@ class ClassifierBrain(ResumableBrain):
         return loss.mean()
 
     def on_stage_start(self, stage, epoch=None):
-        """Begin counting."""
+        """Begin counting; in fine-tuning freeze the encoder, or train it, as the epoch's stage says."""
         super().on_stage_start(stage, epoch)
         self._answers: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # clip -> its classes, and their probabilities
+        if stage != sb.Stage.TRAIN or self.hparams.stages is None:
+            return
+        classifier: Classifier = self.bare("classifier")
+        frozen = self.hparams.stages.freezes(epoch)
+        if frozen != classifier.encoder_frozen:
+            self.modules["classifier"] = classifier.freeze_encoder(frozen)
+            self._wrap_distributed()  # anew: the wrapper notes which parameters are trained
 
     def statistics(self):
         """See :meth:`ResumableBrain.statistics`; of clips with several labels also their ``mAP``."""

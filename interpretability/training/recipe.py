@@ -51,7 +51,10 @@ KEYS: dict[str, tuple[str, ...]] = {
     "evaluate": (*_ALWAYS, "batch_size", "classifier_folder", "method", "n_examples"),
 }
 #: Keys that a job reads if they are given.
-OPTIONAL = ("noise", "crop_seconds", "finetune_from", "dictionary", "trust_remote_code", "sample_rate")
+OPTIONAL = (
+    "noise", "crop_seconds", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary", "trust_remote_code",
+    "sample_rate",
+)  # fmt: skip
 #: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
 AUTO = "auto"
 AUTOMATIC = ("clip_seconds", "sample_rate")
@@ -102,6 +105,12 @@ class RunSettings(Settings):
     channel: str = setting(MISSING, "what is kept of a clip of several channels", choices=CHANNELS)
     skip_bad_clips: bool = setting(MISSING, "whether bad clips are left out")
     tensorboard: bool = setting(MISSING, "whether TensorBoard gets the statistics")
+    freeze_epochs: int = setting(
+        MISSING, "first epochs of a classifier's fine-tuning, in which its head alone is trained", least=0, most=10**6
+    )
+    finetune_lr_factor: float = setting(
+        MISSING, "factor of lr in the later epochs of a classifier's fine-tuning, in which all of it is", least=0
+    )
     trust_remote_code: bool = setting(False, "whether the classifier may be code of other than installed packages")
     sample_rate: int | None = setting(
         None,

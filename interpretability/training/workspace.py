@@ -25,11 +25,12 @@ logger = logging.getLogger(__name__)
 
 LOCK, LOG, MANIFESTS = ".run.lock", "log.txt", "manifests"
 CLASSIFIER, EXAMPLES, CHECKPOINTS, REPORT = "classifier", "examples", "save", "report"
+TRANSFORMERS = "huggingface"  # a classifier of that kind, as Transformers saves it
 _DICTIONARY, _EVALUATION = OWN_FOLDER["dictionary"], OWN_FOLDER["evaluate"]
 _OF_TRAINING = (RUN_RECORD, CHECKPOINTS, "train_log.txt", "tensorboard")
 #: Job -> what it writes in the run's folder, besides the manifests, the archive and the log.
 WRITES = {
-    "classifier": (CLASSIFIER, PREDICTIONS, REPORT, *_OF_TRAINING),
+    "classifier": (CLASSIFIER, TRANSFORMERS, PREDICTIONS, REPORT, *_OF_TRAINING),
     "interpreter": (INTERPRETER, *_OF_TRAINING),
     "dictionary": (_DICTIONARY,),
     "evaluate": (RUN_RECORD, INTERPRETER, EXAMPLES, PREDICTIONS, REPORT, _EVALUATION),

@@ -22,6 +22,7 @@ from interpretability.errors import MissingError, UserError
 from interpretability.methods import load_interpreter, save_interpreter
 from interpretability.methods.gradients import Gradients
 from interpretability.methods.lmac import LMAC
+from interpretability.transfer import take_over
 
 RATE = 8000
 
@@ -720,3 +721,22 @@ class TestFoldersThatCannotBeUsed:
         edit(folder, "        label_encoder: !ref <pretrained_path>/label_encoder.txt\n", "")
         self.refuse(folder, "pass the class names as labels")
         assert SpeechBrainClassifier.from_folder(folder, LABELS).labels == LABELS
+
+
+@pytest.mark.parametrize("kind", ["ecapa", "xvector"])
+def test_a_head_for_other_classes_keeps_the_rows_of_those_that_it_knows(kind, tmp_path):
+    torch.manual_seed(0)
+    source = open_classifier(f"speechbrain:{make_folder(tmp_path / 'source', kind)}")
+    labels = ["bell", LABELS[2], "wind", LABELS[0]]
+    settings = source.architecture_for(len(labels))
+    ours = SpeechBrainClassifier(labels, source.frontend.settings, source.task, **settings)
+    rows, theirs = ours.class_rows(), source.state_dict()
+    transfer = take_over(ours, source, labels, source.labels, rows, source.class_rows())
+    assert transfer.by_class == list(rows)
+    assert transfer.remade == []
+    for name in rows:
+        assert torch.equal(ours.state_dict()[name][[1, 3]], theirs[name][[2, 0]])
+    save_classifier(ours.eval(), tmp_path / "saved")
+    wavs = 0.3 * tiny.noise(1, 4000)
+    again = load_classifier(tmp_path / "saved")
+    assert torch.equal(again.analyse(wavs).output.logits, ours.analyse(wavs).output.logits)

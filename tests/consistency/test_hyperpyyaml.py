@@ -149,7 +149,7 @@ def beneath(path: Path, tmp_path: Path) -> dict:
 
 def test_there_are_yamls_to_test():
     assert SHARED
-    assert len(RECIPES) == 96
+    assert len(RECIPES) == 104
     assert {path for path in OF_DATA if path.name != "data.yaml"} - set(RECIPES) <= EXTENDED
 
 

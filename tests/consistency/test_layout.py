@@ -79,6 +79,7 @@ MAY_IMPORT = {
     "budget": {"errors", "weight_files"},
     "reading": {"errors", "settings"},
     "resampling": set(),
+    "transfer": set(),
     "frontend": {"errors", "resampling", "settings"},
     "grids": set(),
     "lengths": set(),
@@ -99,6 +100,7 @@ MAY_IMPORT = {
         "reading",
         "safe_yaml",
         "settings",
+        "transfer",
         "weight_files",
         "weights",
     },
@@ -135,6 +137,7 @@ MAY_IMPORT = {
         "probabilities",
         "reading",
         "settings",
+        "transfer",
         "weight_files",
         "weights",
     },
@@ -200,6 +203,8 @@ MAY_IMPORT = {
         "report",
         "safe_yaml",
         "settings",
+        "transfer",
+        "weights",
     },
 }
 

@@ -1,13 +1,17 @@
 """The job behind ``train_classifier.py``."""
 
+from dataclasses import asdict
+
 from speechbrain.utils.distributed import if_main_process
 
 from interpretability.classifiers import Classifier, load_classifier, save_classifier
 from interpretability.classifiers.folder import check_classifier
+from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.data.manifest import PreparedData
-from interpretability.files import check_replaceable
+from interpretability.files import atomic_folder, check_replaceable
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import ClassifierBrain, seed_step
+from interpretability.training.finetuning import Start, stages_of
 from interpretability.training.predictions import has_predictions, predict_splits, report_on, save_predictions
 from interpretability.training.recipe import Run, build
 from interpretability.training.record import (
@@ -20,7 +24,7 @@ from interpretability.training.record import (
     origin,
     values_of,
 )
-from interpretability.training.workspace import CLASSIFIER, REPORT
+from interpretability.training.workspace import CLASSIFIER, REPORT, TRANSFORMERS
 
 #: Splits whose predictions a run leaves; what is said is about the first one.
 MEASURED = ("test", "valid")
@@ -30,9 +34,20 @@ def train_classifier(run: Run) -> None:
     """Train a classifier, measure it once on the test split, save its folder."""
     folder = run.output_folder / CLASSIFIER
     epochs = int(run["number_of_epochs"])
+    start = Start.find(run)
     prepared = prepare(run)
     seed_step(run["seed"], "init")
-    classifier: Classifier = build("classifier", run["classifier"], labels=prepared.labels, frontend=run["frontend"])
+    stages = finetuned_from = None
+    if start is None:
+        classifier: Classifier = build(
+            "classifier", run["classifier"], labels=prepared.labels, frontend=run["frontend"]
+        )
+    else:
+        stages = stages_of(run)
+        classifier, finetuned_from = start.build(run, prepared)
+        finetuned_from |= asdict(stages)
+        if if_main_process():
+            print(f"  {stages.in_words(float(run['lr']), epochs)}")
     augmentation = run["augmentation"]
     record = {
         "job": "classifier",
@@ -43,6 +58,8 @@ def train_classifier(run: Run) -> None:
         "data": prepared.description,
         **values_of(run, *ALWAYS, *SELECTION, *STEPS),
         "augmentation": augmentation.to_dict(),
+        # Where it lies may change.
+        "finetuned_from": finetuned_from and {**finetuned_from, "source": None},
     }
     keep_record(run.output_folder, record, binds=folder.exists() or has_checkpoints(run))
     run.archive()
@@ -51,8 +68,11 @@ def train_classifier(run: Run) -> None:
         _predict_again(run, prepared)
         return
     check_replaceable(folder)
+    check_replaceable(run.output_folder / TRANSFORMERS)
     datasets = load_datasets(run, prepared, classifier)
-    brain = make_brain(ClassifierBrain, run, {"classifier": classifier}, "classifier", augmentation=augmentation)
+    brain = make_brain(
+        ClassifierBrain, run, {"classifier": classifier}, "classifier", augmentation=augmentation, stages=stages
+    )
     fit(brain, run, datasets)
     meta, (_, seconds) = brain.load_best(), brain.progress()
     if if_main_process():
@@ -71,9 +91,13 @@ def train_classifier(run: Run) -> None:
                 "test_accuracy": accuracies["test"],
                 "n_test": len(datasets["test"]),
                 "seconds": seconds,
+                **({} if finetuned_from is None else {"finetuned_from": finetuned_from}),
             },
         )
         save_predictions(run, prepared, classifier, digest, predictions)
+        if isinstance(classifier, HuggingFaceClassifier):
+            with atomic_folder(run.output_folder / TRANSFORMERS) as temporary:
+                classifier.save_pretrained(temporary)
         print(
             f"classifier {classifier.NAME}: test accuracy {accuracies['test']:.3f} (n = {len(datasets['test'])}), "
             f"validation {accuracies['valid']:.3f}, best epoch {int(meta['epoch'])} of {epochs}, "

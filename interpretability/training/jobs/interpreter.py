@@ -14,12 +14,13 @@ from interpretability.data.manifest import PreparedData
 from interpretability.data.noise import NoiseMixer
 from interpretability.dictionary import FILE as DICTIONARY_FILE
 from interpretability.dictionary import Dictionary
-from interpretability.errors import UserError, shown, user_errors
+from interpretability.errors import UserError
 from interpretability.files import check_replaceable, expanded
-from interpretability.methods import Interpreter, load_interpreter, save_interpreter
+from interpretability.methods import Interpreter, save_interpreter
 from interpretability.methods.folder import RUN_SUBFOLDER, check_interpreter
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import TRAIN_PREFIX, InterpreterBrain, seed_step
+from interpretability.training.finetuning import refuse_other_splits, shared_folds, start_interpreter
 from interpretability.training.jobs.dictionary import learn_own_dictionary
 from interpretability.training.recipe import OWN_FOLDER, Run, build, unwrap
 from interpretability.training.record import (
@@ -46,7 +47,7 @@ def train_interpreter(run: Run) -> None:
         **assembled.record,
         "noise": None if noise is None else noise.describe(),
         "crop_seconds": run.hparams.get("crop_seconds"),
-        "finetuned_from": _start_from(run, assembled.interpreter),
+        "finetuned_from": start_interpreter(run, prepared, assembled.interpreter),
     }
     brain = make_interpreter_brain(run, assembled.interpreter, noise)
     folder = run.output_folder / RUN_SUBFOLDER
@@ -71,13 +72,8 @@ def load_explained_classifier(run: Run, prepared: PreparedData) -> Classifier:
             f"{', '.join(unknown)}; it knows {', '.join(classifier.labels)}: train a classifier on this data set, or "
             "use sounds of the classes that it knows"
         )
-    learned, here = classifier.description.get("training", {}).get("data", {}), prepared.description
-    if "clips" in here and learned.get("clips") == here["clips"] and learned.get("content") != here["content"]:
-        raise UserError(
-            f"the classifier in {run['classifier_folder']} was trained on other splits of these clips "
-            f"({shown(learned.get('splits'))}, now {shown(here['splits'])}), and would be measured on clips that it "
-            "was trained on: give the same options, or --table with the manifests/splits.csv of its run"
-        )
+    learned = classifier.description.get("training", {}).get("data", {})
+    refuse_other_splits(learned, prepared.description, f"the classifier in {run['classifier_folder']}")
     return classifier
 
 
@@ -221,11 +217,8 @@ def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, l
 
 def _check_folds(dictionary: Dictionary, prepared: PreparedData, source: str | Path) -> None:
     """Refuse a dictionary that was learned from clips that select or test here."""
-    learned, here = dictionary.training.get("data", {}), prepared.description
-    if learned.get("name") != here.get("name"):
-        return
-    kept = {fold for split in ("valid", "test") for fold in here.get("folds", {}).get(split, [])}
-    shared = sorted(kept & set(learned.get("folds", {}).get("train", [])))
+    here = prepared.description
+    shared = shared_folds(dictionary.training.get("data", {}), here)
     if shared:
         raise UserError(
             f"the dictionary in {source} was learned from folds {shared} of {here['name']}, which are validation or "
@@ -243,40 +236,3 @@ def _make_noise(run: Run, classifier: Classifier) -> NoiseMixer | None:
     if mixer.files and if_main_process():
         print(f"noise: {len(mixer.files)} sounds train; those of the other part are left for testing")
     return mixer
-
-
-def _start_from(run: Run, interpreter: Interpreter) -> dict[str, Any] | None:
-    """Give the interpreter the weights that ``finetune_from`` names; return their entry for the record, or None.
-
-    A resumed run takes its checkpoint's weights after that.
-
-    Raises
-    ------
-    UserError
-        If they are of another method or classifier, do not fit, or are in the folder of this very run.
-    """
-    source = run.hparams.get("finetune_from")
-    if source is None:
-        return None
-    if expanded(source).resolve() in (run.output_folder.resolve(), (run.output_folder / RUN_SUBFOLDER).resolve()):
-        raise UserError(
-            f"finetune_from is {source}, the folder of this run, which would not be trained any further: give the "
-            "fine-tuning an output_folder of its own"
-        )
-    start = load_interpreter(source, run.trusts)
-    ours, theirs = interpreter.classifier.description["sha256"], start.description["classifier_sha256"]
-    if (start.NAME, theirs) != (interpreter.NAME, ours):
-        raise UserError(
-            f"finetune_from is {source}, which holds {start.NAME} on classifier {theirs[:12]}; expected "
-            f"{interpreter.NAME} on classifier {ours[:12]}: pass a run of the same method and classifier_folder"
-        )
-    if start.settings.to_dict().get("dictionary") != interpreter.settings.to_dict().get("dictionary"):
-        raise UserError(
-            f"finetune_from is {source}, which was trained on another dictionary: pass that run as method.dictionary, "
-            "too"
-        )
-    misfit = f"finetune_from is {source}, whose network has other sizes"
-    advice = ": give the method the settings that run was made with"
-    with user_errors(misfit, RuntimeError, advice=advice, whole=True):
-        interpreter.load_state_dict(start.state_dict())
-    return {"sha256": start.description["sha256"], "seconds": start.description["training"].get("seconds")}

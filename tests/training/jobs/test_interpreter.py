@@ -156,6 +156,70 @@ class TestFineTuning:
             assert training["finetuned_from"]["sha256"] == load_interpreter(source).description["sha256"]
             shutil.rmtree(tmp_path / "tuned")
 
+    @pytest.mark.slow
+    def test_every_trained_method_can_start_from_a_run_on_another_classifier(
+        self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tiny_piq_run, tmp_path
+    ):
+        """What follows from the classes is taken by their names, the rest as it is; both are said and recorded."""
+        data = tiny.make_data(tmp_path / "data", {"shrill": 3500.0, "high": 2500.0})
+        settings = {"finetune_from": tiny_classifier_folder, "freeze_epochs": 1}
+        assert tiny.run("classifier", data, tmp_path / "classifier", **settings).code == 0
+        runs = {"lmac": tiny_lmac_run, "piq": tiny_piq_run, "l2i": tmp_path / "l2i"}
+        yamls = {name: tiny.RECIPE / "hparams" / f"{name}.yaml" for name in runs}
+        first = {"classifier_folder": tiny_classifier_folder}
+        assert tiny.run("interpreter", tiny_esc50, runs["l2i"], yamls["l2i"], **first).code == 0
+        new = {"lmac": "psi.gains.weight", "piq": "psi.codebook.embedding.weight", "l2i": "theta.classes.weight"}
+        settings = {"classifier_folder": tmp_path / "classifier", "lr": 0.0}
+        for name, source in runs.items():
+            folder = tmp_path / f"tuned {name}"
+            outcome = tiny.run("interpreter", data, folder, yamls[name], finetune_from=source, **settings)
+            assert outcome.code == 0, outcome.err
+            begun, ended = tiny.weights(source), tiny.weights(folder)
+            kept = [key for key in begun if "running" not in key and "num_batches" not in key and key != new[name]]
+            assert all(torch.equal(ended[key], begun[key]) for key in kept), name
+            rows, known = ended[new[name]], begun[new[name]]
+            if name == "piq":  # 12 keys: 4 for each of three classes, 6 for each of two
+                assert torch.equal(rows[6:10], known[8:12])
+                assert all((known == key).all(1).any() for key in rows)
+            else:
+                assert torch.equal(rows[1], known[2])
+                assert torch.equal(rows[0], known.mean(0)) == (name == "lmac")
+            part = new[name].rpartition(".")[0].removesuffix(".embedding")
+            assert f"  by class: {part}\n" in outcome.out
+            assert "  classes kept: high; new: shrill\n" in outcome.out
+            origin = load_interpreter(folder).description["training"]["finetuned_from"]
+            assert origin["parts"][part] == "by class"
+            assert set(origin["parts"].values()) == {"kept", "by class"}
+            assert (origin["kept_classes"], origin["new_classes"]) == (["high"], ["shrill"])
+            assert origin["sha256"] == load_interpreter(source).description["sha256"]
+            assert origin["classifier"] == load_classifier(tiny_classifier_folder).description["sha256"]
+            again = tiny.run("interpreter", data, folder, yamls[name], finetune_from=source, **settings)
+            assert "already trained" in again.out
+        # Other feature maps force what depends on them, and nothing else.
+        other = tmp_path / "wider"
+        wider = {"classifier__channels": [4, 4, 6, 8]}
+        assert tiny.run("classifier", data, other, **wider).code == 0
+        settings = {**settings, "classifier_folder": other}
+        outcome = tiny.run(
+            "interpreter", data, tmp_path / "other maps", yamls["piq"], finetune_from=tiny_piq_run, **settings
+        )
+        assert outcome.code == 0, outcome.err
+        assert "  kept in part: psi.adapter\n" in outcome.out
+        begun, ended = tiny.weights(tiny_piq_run), tiny.weights(tmp_path / "other maps")
+        changed = {key for key in begun if begun[key].shape != ended[key].shape}
+        assert changed == {"psi.adapter.lateral.1.weight"}
+        # A size that the method's own settings decide is no reason.
+        line = tiny.run(
+            "interpreter",
+            data,
+            tmp_path / "settings",
+            yamls["piq"],
+            finetune_from=tiny_piq_run,
+            classifier_folder=tmp_path / "classifier",
+            method__channels=12,
+        ).line
+        assert "though the feature maps are the same: give the method the settings that run was made with" in line
+
     def test_it_really_trains_reports_the_gate_and_is_evaluated(
         self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
     ):
@@ -190,10 +254,8 @@ class TestFineTuning:
         wider = {"method__channels": 12}
         line = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, tiny_classifier_folder, **wider).line
         assert "other sizes" in line
-        classifier = tmp_path / "classifier"
-        assert tiny.run("classifier", tiny_esc50, classifier, seed=5).code == 0
-        line = self.tune(tiny_esc50, tmp_path / "run", tiny_lmac_run, classifier / "classifier").line
-        assert "holds lmac on classifier" in line
+        line = self.tune(tiny_esc50, tmp_path / "run", tiny_classifier_folder, tiny_classifier_folder).line
+        assert "no trained interpreter" in line
         copy = shutil.copytree(tiny_lmac_run, tmp_path / "same")
         line = self.tune(tiny_esc50, copy, copy, tiny_classifier_folder).line
         assert "output_folder of its own" in line
