@@ -28,7 +28,9 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
-def command(parser: argparse.ArgumentParser, action: str, argv: Sequence[str] | None = None) -> int:
+def command(
+    parser: argparse.ArgumentParser, action: str, argv: Sequence[str] | None = None, others: bool = False
+) -> int:
     """Parse a command line, import what it is for, and call that; return the exit status of :func:`guarded`.
 
     Parameters
@@ -40,10 +42,15 @@ def command(parser: argparse.ArgumentParser, action: str, argv: Sequence[str] | 
         of ``~``, which a shell leaves in ``--out=~/x``.
     argv : sequence of str, optional
         Defaults to ``sys.argv[1:]``.
+    others : bool
+        Take options that the parser does not know, too: they are the list ``others`` of the parsed arguments.
     """
 
     def run() -> None:
-        arguments = parser.parse_intermixed_args(argv)
+        known, unknown = _without_others(parser, sys.argv[1:] if argv is None else argv) if others else (argv, [])
+        arguments = parser.parse_intermixed_args(known)
+        if others:
+            arguments = argparse.Namespace(**vars(arguments), others=unknown)
         for name, value in vars(arguments).items():
             if isinstance(value, list):
                 setattr(arguments, name, [_as_typed(name, member) for member in value])
@@ -52,6 +59,19 @@ def command(parser: argparse.ArgumentParser, action: str, argv: Sequence[str] | 
         pkgutil.resolve_name(action)(arguments)
 
     return guarded(run)
+
+
+def _without_others(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what a parser knows of a command line, and the options that it does not, with the values behind them."""
+    names = {"help", *vars(parser.parse_known_intermixed_args([])[0])}
+    known: list[str] = []
+    unknown: list[str] = []
+    into = known
+    for word in argv:
+        if word.startswith("--") and len(word) > 2:
+            into = known if word[2:].partition("=")[0] in names else unknown
+        into.append(word)
+    return known, unknown
 
 
 def _as_typed(name: str, value: Any) -> Any:

@@ -144,3 +144,23 @@ def test_devices():
     check_device("cpu")
     with pytest.raises(UserError, match="try --device cpu"):
         check_device("abacus")
+
+
+@pytest.mark.parametrize(
+    ("line", "source", "out", "others"),
+    [
+        ("dir --out x --table t.csv", "dir", "x", ["--table", "t.csv"]),
+        ("--table t.csv --out=x dir", "dir", "x", ["--table", "t.csv"]),
+        ("dir --groups a b --lr=0.1 --out x", "dir", "x", ["--groups", "a", "b", "--lr=0.1"]),
+        ("--seed -1", None, None, ["--seed", "-1"]),
+        ("", None, None, []),
+    ],
+)
+def test_options_that_only_the_action_knows(monkeypatch, line, source, out, others):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("source", nargs="?")
+    parser.add_argument("--out")
+    parsed = []
+    monkeypatch.setattr("interpretability.command_line.pkgutil.resolve_name", lambda name: parsed.append)
+    assert command(parser, "module:function", line.split(), others=True) == 0
+    assert vars(parsed[0]) == {"source": source, "out": out, "others": others}

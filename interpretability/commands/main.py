@@ -141,6 +141,32 @@ def results_table(argv: Sequence[str] | None = None) -> int:
     return command(parser, "interpretability.commands.results_table:results_table", argv)
 
 
+def inspect_data(argv: Sequence[str] | None = None) -> int:
+    """Look at a data set before anything is trained on it.
+
+        inspect_data DIR [--out FOLDER]
+        inspect_data [DIR] --table FILE [--out FOLDER]
+        inspect_data YAML | RUN_FOLDER [--data_folder DIR] [--out FOLDER]
+
+    DIR has a folder per class, as for recipes/Custom, and all data options of that recipe can be given: --table,
+    --group_by, --group_pattern, --test_groups, --folds, --split_seed, …; YAML is that of another recipe (its
+    hparams/data.yaml will do), with the options of that one.
+
+    Every clip is decoded once. What needs attention is printed first: clips that cannot be read, are silent, clipped,
+    cut off or not finite; the same sound in two splits or under two labels; labels that look like typing errors;
+    uneven and small classes; what gives a class away, such as its sampling rate. Then lengths, rates, levels, and a
+    table of the classes. A bad clip stops nothing.
+
+    FOLDER gets all of it as one page of HTML with players and spectrograms, which asks for nothing from anywhere
+    (data.html), and every number of every clip as JSON (data.json).
+    """
+    parser = _parser(inspect_data, usage=argparse.SUPPRESS)
+    parser.add_argument("source", type=Path, nargs="?", help="folder of the data, YAML of a recipe, or folder of a run")
+    parser.add_argument("--out", type=Path, help="folder for the page and the numbers; replaced as a whole")
+    parser.add_argument("--examples", type=int, default=3, help="clips of each class that the page plays (default: 3)")
+    return command(parser, "interpretability.commands.inspect_data:inspect_data", argv, others=True)
+
+
 def _add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust_remote_code",

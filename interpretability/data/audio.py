@@ -35,7 +35,7 @@ from interpretability.resampling import DEFAULT_FILTER, FILTERS, resample, sampl
 logger = logging.getLogger(__name__)
 
 # Part of every key of the cache: raise it whenever read_audio gives other samples for the same file.
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 _DIGEST = 16  # bytes of an entry's checksum
 _LARGEST_ENTRY = 2**31  # bytes; a longer clip, of 9 hours at 16 kHz, is decoded each time
 
@@ -271,8 +271,35 @@ def read_recording(
     wav = resample(wav, native_rate, sample_rate, resampling)  # [N]
     if max_seconds is not None:
         wav = wav[: max(1, round(max_seconds * sample_rate))]
-    notes = _note_of_cancelling(power, mean_power, n_channels) if channel == "mean" and n_channels > 1 else ()
+    notes = note_of_cancelling(power, mean_power, n_channels) if channel == "mean" and n_channels > 1 else ()
     return Recording(wav.contiguous(), notes)
+
+
+def stream_audio(path: str | Path, stretch: Stretch | None = None) -> Iterator[np.ndarray]:
+    """Yield a sound as its file has it, in blocks of bounded size: float32 [N', channels] at its own rate.
+
+    Samples may be NaN or infinite; a file that ends early just ends.
+
+    Parameters
+    ----------
+    path : str or Path
+        As of :func:`read_audio`.
+    stretch : Stretch, optional
+        The part to read.
+
+    Raises
+    ------
+    MissingError, UserError
+        If there is no such file, or it is not audio.
+    """
+    path = _existing_file(path)
+    with _opened(path) as stream:
+        if stretch is None:
+            yield from _blocks(stream)
+        else:
+            part = stretch.samples(stream.samplerate)
+            _skip(stream, part.start)
+            yield from _blocks(stream, len(part))
 
 
 class ClipCache:
@@ -408,6 +435,18 @@ def write_wav(path: str | Path, wav: Tensor, sample_rate: int) -> None:
         temporary.write_bytes(struct.pack("<4sI", b"RIFF", len(body)) + body)
 
 
+class _SoundFile(soundfile.SoundFile):
+    """A file that is read on from block to block, as it is.
+
+    After each block, that of soundfile jumps to where it is already, in files that can be jumped in: from there on, MP3
+    is decoded without the frames before it, and its first samples are wrong.
+    """
+
+    def seekable(self) -> bool:
+        """Return whether it can be jumped in without harm."""
+        return self.format != "MP3" and super().seekable()
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile | ffmpeg.DecodedStream]:
     """Open a file, with the true length in its header where that is known."""
@@ -420,7 +459,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile | ffmpeg.DecodedStream]:
                 patch = correction(path)
                 # By the bytes of its name, which need not be UTF-8.
                 source = os.fsencode(path) if patch is None else stack.enter_context(PatchedFile(path, *patch))
-                stream = stack.enter_context(soundfile.SoundFile(source))
+                stream = stack.enter_context(_SoundFile(source))
             if not _RATES[0] <= stream.samplerate <= _RATES[1]:
                 raise UserError(
                     f"{path}: its header has a sampling rate of {stream.samplerate} Hz, expected {_RATES[0]} to "
@@ -447,14 +486,14 @@ def _blocks(stream: soundfile.SoundFile | ffmpeg.DecodedStream, most: int | None
 def _skip(stream: soundfile.SoundFile | ffmpeg.DecodedStream, n_samples: int) -> None:
     """Go to a sample of a file that was just opened: of its end, if it has fewer."""
     # Compressed sounds are decoded from the start: after a jump, the first samples of some are wrong.
-    if stream.format in ("MP3", "OGG") or not stream.seekable():
+    if stream.format == "OGG" or not stream.seekable():
         for _ in _blocks(stream, n_samples):
             pass
     else:
         stream.seek(min(n_samples, stream.frames))
 
 
-def _note_of_cancelling(power: float, mean_power: float, n_channels: int) -> tuple[str, ...]:
+def note_of_cancelling(power: float, mean_power: float, n_channels: int) -> tuple[str, ...]:
     """Return the note that channels cancel, if their mean lies far below them; ``power`` is the mean over channels."""
     if power == 0 or mean_power > power / n_channels * 10 ** (-_CANCELLED_DB / 10):
         return ()

@@ -20,6 +20,8 @@ from typing import BinaryIO
 #: Samples that one byte can stand for: a frame of FLAC takes at least 11 bytes, and holds at most 65,535 samples.
 MOST_PER_BYTE = 8192
 
+#: From so many bytes on, the length of a WAV file stands for one that was not known when the header was written.
+_UNKNOWN_LENGTH = 0x7FFFF000
 _MOST_CHUNKS = 1000  # of a RIFF file
 _LARGEST_FLAC_FRAME = 1 << 21  # bytes that are searched for the last frame
 _BITRATES = {  # kbit/s of layer III, by version: 1, and 2 or 2.5
@@ -94,6 +96,36 @@ def correction(path: str | Path) -> tuple[int, bytes] | None:
         if len(head) == 12 and _mp3_frame(head[:4]) is not None:
             return _of_mp3(stream, start)
     return None
+
+
+def missing_share(path: str | Path) -> float:
+    """Return the share of a sound, in [0, 1), that the header of its file promises beyond the end of the file.
+
+    Of WAV and MP3, which are then read up to the end as if nothing were missing; 0 of other formats.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    with open(path, "rb") as stream:
+        size = stream.seek(0, io.SEEK_END)
+        start = after_id3(stream)
+        stream.seek(start)
+        head = stream.read(12)
+        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+            data = next((chunk for chunk in _chunks(stream, 12, size) if chunk.name == b"data"), None)
+            if data is None or data.length >= _UNKNOWN_LENGTH or data.start + data.length <= size:
+                return 0.0
+            return 1 - (size - data.start) / data.length
+        if len(head) < 12 or _mp3_frame(head[:4]) is None:
+            return 0.0
+        patch = _of_mp3(stream, start)
+        if patch is None:
+            return 0.0
+        stream.seek(patch[0])
+        told, count = int.from_bytes(stream.read(4), "big"), int.from_bytes(patch[1], "big")
+        return max(0.0, 1 - count / told) if told else 0.0
 
 
 def after_id3(stream: BinaryIO) -> int:

@@ -39,14 +39,16 @@ def one_letter_apart(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     list of (str, str)
         The two differ by one letter that is another one, is missing, is too many or has changed places with its
         neighbour; a digit is no letter. The first has one clip, or at most :data:`RARE` of those of the second, and
-        fewer than it. The case of letters does not count; pairs that differ by nothing else are left out.
+        fewer than it. The case of letters does not count: of labels that differ by nothing else, one is compared.
 
     Examples
     --------
     >>> one_letter_apart({"dog": 20, "dgo": 1, "cat": 20, "bat": 20, "take 1": 9, "take 2": 1})
     [('dgo', 'dog')]
     """
-    folded = {label: label.casefold() for label in counts if 1 < len(label) <= LONGEST}
+    # Of labels that differ by case alone, the most frequent one.
+    common = sorted((label for label in counts if 1 < len(label) <= LONGEST), key=lambda label: (counts[label], label))
+    folded = {label: word for word, label in {label.casefold(): label for label in common}.items()}
     by_rest = defaultdict(set)
     for label, word in folded.items():
         by_rest[word].add(label)
@@ -54,9 +56,9 @@ def one_letter_apart(counts: Mapping[str, int]) -> list[tuple[str, str]]:
             by_rest[word[:place] + word[place + 1 :]].add(label)
     pairs = set()
     for members in by_rest.values():
-        common = sorted(members, key=lambda label: (-counts[label], label))
-        for rank, frequent in enumerate(common[:-1]):
-            for rare in common[rank + 1 :]:
+        ranked = sorted(members, key=lambda label: (-counts[label], label))
+        for rank, frequent in enumerate(ranked[:-1]):
+            for rare in ranked[rank + 1 :]:
                 n, most = counts[rare], counts[frequent]
                 if n < most and n <= max(1, RARE * most) and _is_slip(folded[rare], folded[frequent]):
                     pairs.add((rare, frequent))

@@ -73,7 +73,7 @@ class FrequencyAxis:
 
     def rows(self, picture: np.ndarray, reduce: np.ufunc) -> np.ndarray:
         """Return a picture [T, F] in the rows of this axis, by the maximum or the mean of the bins in each."""
-        return _pooled(picture, self._edges, 1, reduce) if self.mel else picture
+        return pooled(picture, self._edges, 1, reduce) if self.mel else picture
 
     def draw(self, axis: Axes) -> None:
         """Set ticks in Hz, limits and the label."""
@@ -143,7 +143,7 @@ def plot_explanation(
     columns = np.arange(0, frames, max(1.0, frames / MOST_COLUMNS)).astype(int)
 
     def picture(values: np.ndarray, reduce: np.ufunc) -> np.ndarray:
-        return _pooled(axis_of_frequency.rows(values, reduce), columns, 0, reduce)
+        return pooled(axis_of_frequency.rows(values, reduce), columns, 0, reduce)
 
     with lettering(title, *notes) as (title, *notes):
         figure = new_figure(width, height)
@@ -153,7 +153,7 @@ def plot_explanation(
             (axes[2], kept, "explanation (what the mask keeps)"),
         ):
             levels = axis.imshow(
-                _decibels(picture(values, np.maximum), reference),
+                decibels(picture(values, np.maximum), reference),
                 origin="lower",
                 aspect="auto",
                 extent=extent,
@@ -332,7 +332,7 @@ def hertz_of(mel: np.ndarray | float) -> np.ndarray | float:
     return 700.0 * (10.0 ** (np.asarray(mel) / 2595.0) - 1.0)
 
 
-def _pooled(values: np.ndarray, starts: np.ndarray, axis: int, reduce: np.ufunc) -> np.ndarray:
+def pooled(values: np.ndarray, starts: np.ndarray, axis: int, reduce: np.ufunc) -> np.ndarray:
     """Join neighbours along an axis, from each start to the next: their maximum, or with ``np.add`` their mean."""
     if len(starts) == values.shape[axis]:
         return values
@@ -349,5 +349,5 @@ def wrapped(text: str, inches: float) -> str:
     return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, int(10 * inches)) or [""])
 
 
-def _decibels(magnitude: np.ndarray, reference: float) -> np.ndarray:
+def decibels(magnitude: np.ndarray, reference: float) -> np.ndarray:
     return 20 * np.log10(np.maximum(magnitude.astype(np.float64) / reference, 10 ** (FLOOR_DB / 20))).T

@@ -119,7 +119,7 @@ MAY_IMPORT = {
         "probabilities",
         "report",
     },
-    "report": {"errors", "files", "frontend", "metrics", "names", "reading", "settings"},
+    "report": {"errors", "files", "frontend", "metrics", "names", "reading", "resampling", "settings"},
     "methods": {
         "budget",
         "classifiers",

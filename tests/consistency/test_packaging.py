@@ -21,6 +21,7 @@ def distribution(tmp_path_factory) -> importlib.metadata.Distribution:
         shutil.copy(REPOSITORY / name, source)
     shutil.copytree(REPOSITORY / "interpretability", source / "interpretability")
     command = [sys.executable, "-c", "import setuptools; setuptools.setup()", "egg_info", "--egg-base", str(out)]
+    command += ["build_py", "--build-lib", str(out)]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return importlib.metadata.Distribution.at(next(out.glob("*.egg-info")))
@@ -29,6 +30,14 @@ def distribution(tmp_path_factory) -> importlib.metadata.Distribution:
 def test_it_brings_what_it_needs(distribution):
     lines = (REPOSITORY / "requirements.txt").read_text("utf-8").splitlines()
     assert sorted(distribution.requires) == sorted(line for line in lines if line and not line.startswith("#"))
+
+
+def test_it_has_every_file_of_the_package(distribution):
+    folder = Path(distribution.locate_file("interpretability"))
+    tracked = [path for path in (REPOSITORY / "interpretability").rglob("*") if path.is_file()]
+    names = {str(path.relative_to(REPOSITORY / "interpretability")) for path in tracked if path.suffix != ".pyc"}
+    assert "report/templates/page.html" in names
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} >= names
 
 
 def test_its_version_is_that_of_the_package(distribution):

@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from interpretability.data.audio import ClipCache, audio_header, read_audio
-from interpretability.data.headers import PatchedFile, correction
+from interpretability.data.headers import PatchedFile, correction, missing_share
 from interpretability.errors import UserError
 
 RATE, N_SAMPLES = 16000, 32000
@@ -176,3 +176,26 @@ def test_a_file_with_other_bytes_at_one_place(tmp_path):
             for count in (1, 2, 7, 30):
                 stream.seek(start)
                 assert stream.read(count) == expected[start : start + count]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.9])
+@pytest.mark.parametrize("name", ["x.wav", "x.mp3"])
+def test_the_share_that_is_missing(tmp_path, name, share):
+    wav = 0.1 * np.random.default_rng(0).standard_normal(4 * 16000)
+    soundfile.write(tmp_path / name, wav, 16000)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: round(len(content) * (1 - share))])
+    # The encoder of MP3 uses some frames more at the start.
+    assert missing_share(tmp_path / name) == pytest.approx(share, abs=0.02 if name == "x.wav" else 0.05)
+
+
+@pytest.mark.parametrize("length", [0, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_nothing_is_missing_where_the_length_was_not_known(tmp_path, length):
+    soundfile.write(tmp_path / "x.wav", np.zeros(800), 16000)
+    content = bytearray((tmp_path / "x.wav").read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = length.to_bytes(4, "little")
+    (tmp_path / "x.wav").write_bytes(content)
+    assert missing_share(tmp_path / "x.wav") == 0
+    (tmp_path / "x.flac").write_bytes(b"fLaC")
+    assert missing_share(tmp_path / "x.flac") == 0
