@@ -82,7 +82,7 @@ def outcomes(recipe) -> dict[str, tiny.Outcome]:
 
 
 def test_every_command_of_the_page_succeeds(outcomes):
-    assert len(outcomes) == 9
+    assert len(outcomes) == 10
     assert {line: outcome.err for line, outcome in outcomes.items() if outcome.code} == {}
 
 
@@ -111,6 +111,19 @@ def test_one_speaker_tests_and_the_rate_and_the_length_are_those_of_the_data(out
         assert "dora" in example.name
         assert soundfile.info(example / "explanation.wav").samplerate == 8000
         assert soundfile.info(example / "explanation.wav").frames == 4000
+
+
+def test_a_look_at_the_data_shows_the_splits_that_are_then_used(outcomes, recipe):
+    text = next(outcome.out for line, outcome in outcomes.items() if "inspect_data.py" in line)
+    assert "speech: 32 clips of 4 classes (train 16, valid 8, test 8); 16 s in all, 0.5 s each, 8000 Hz each." in text
+    assert "valid is the group 'anna'; test is the group 'dora'" in text
+    assert (recipe / "results" / "look" / "data.html").read_text("utf-8").count("<audio") >= 4
+    looked = json.loads((recipe / "results" / "look" / "data.json").read_text("utf-8"))
+    table = recipe / "results" / "classifier_compact" / "1234" / "manifests" / "splits.csv"
+    splits = {
+        Path(row["path"]).parts[-2:]: row["split"] for row in csv.DictReader(table.read_text("utf-8").splitlines())
+    }
+    assert {Path(clip["path"]).parts[-2:]: clip["split"] for clip in looked["clips"]} == splits
 
 
 def test_what_is_heard_of_another_sound(outcomes, recipe):
