@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import re
 from collections import defaultdict
@@ -15,19 +16,21 @@ from typing import Any
 from tqdm import tqdm
 
 from interpretability.data import ffmpeg
+from interpretability.data.annotations import kind_of
 from interpretability.data.audio import SUFFIXES, AudioHeader, audio_header, find_sounds
+from interpretability.data.boxes import ROUNDING, boxes_fault
 from interpretability.data.manifest import DATA_ROOT, SPLITS, BadClips, PreparedData, write_manifests
+from interpretability.data.selections import find_tracks, read_selection_table, read_tracks
 from interpretability.data.splits import thin_classes
 from interpretability.data.splitting import ChosenFolds, choose_splits, group_names, with_folds
-from interpretability.data.tables import NO_GROUPS, SPLIT_NAMES, ListedClip, read_table
+from interpretability.data.tables import NO_GROUPS, SPLIT_NAMES, ListedClip, read_table, table_text
+from interpretability.data.windows import cut_windows
 from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import claim, write_text
 from interpretability.names import printable, safe_name, utf8_name
 
 #: The table of the splits, beside the manifests; it can be given as ``table`` again.
 SPLITS_TABLE = "splits.csv"
-#: How far the end of a clip may lie behind that of its recording, s: others round it.
-_ROUNDING = 0.01
 
 
 def prepare_custom(
@@ -35,6 +38,9 @@ def prepare_custom(
     manifest_folder: str | Path,
     *,
     table: str | Path | None = None,
+    label_folder: str | Path | None = None,
+    label_column: str | None = None,
+    window_seconds: float | str = "auto",
     group_by: str | None = None,
     group_pattern: str | None = None,
     valid_share: float = 0.2,
@@ -52,14 +58,23 @@ def prepare_custom(
     Parameters
     ----------
     data_folder : path, optional
-        Without a table: ``CLASS/…`` or ``{train,valid,test}/CLASS/…``, nested at will. With one, where relative paths
-        start that do not start from the table's own folder, which is also the default.
+        Without a table: ``CLASS/…`` or ``{train,valid,test}/CLASS/…``, nested at will; or recordings, with label
+        tracks of Raven or Audacity beside them (:mod:`.selections`). With one, where relative paths start that do not
+        start from the table's own folder, which is also the default.
     manifest_folder : path
         Where to write; made when needed.
     table : path, optional
         CSV (any of comma, semicolon, tabulator, bar) or JSON lines with ``path`` and ``label`` (:data:`COLUMNS`); and
-        optionally ``split``, ``fold``, ``group``, and ``start`` and ``end`` in seconds, which cut clips from their
+        optionally ``split``, ``fold``, ``group``, ``start`` and ``end`` in seconds, which cut clips from their
+        recordings, and ``low`` and ``high``, the band of the sound in Hz. Or a selection table of Raven that names its
         recordings.
+    label_folder : path, optional
+        Where the label tracks lie, if not beside the recordings.
+    label_column : str, optional
+        The column with the labels, of selection tables or of the table.
+    window_seconds : float or "auto"
+        The selections of label tracks are cut out with what lies around them, so that each clip has so many seconds, or
+        more where the selection is longer (:func:`.cut_windows`). A number does so for a table with times, too.
     group_by : str, optional
         The column whose clips stay together when splits are made: speaker, site … By default ``group`` or, of clips
         that are cut from recordings, the recording. ``none``: each clip by itself.
@@ -88,9 +103,11 @@ def prepare_custom(
         If the folder, the table or paths in it do not exist.
     UserError
         If there are no sounds, fewer than two classes, or too few groups for the splits; if the table is not one, or a
-        row has impossible values; if a clip is bad, or its class has no training clips; if given splits share a group.
+        row has impossible values; if a label track is none; if a clip is bad, or its class has no training clips; if
+        given splits share a group.
     """
-    listing = list_clips(data_folder, table, group_by, group_pattern, skip_bad_clips)
+    marked = {"label_folder": label_folder, "label_column": label_column, "window_seconds": window_seconds}
+    listing = list_clips(data_folder, table, group_by, group_pattern, skip_bad_clips, **marked)
     root, source, bad, notes = listing.root, listing.source, listing.bad, listing.notes
     clips, good = listing.clips, listing.entries
     _refuse_one_class(clips, source, root if table is None else None)
@@ -162,6 +179,9 @@ def list_clips(
     group_by: str | None = None,
     group_pattern: str | None = None,
     skip_bad_clips: bool = False,
+    label_folder: str | Path | None = None,
+    label_column: str | None = None,
+    window_seconds: float | str = "auto",
 ) -> Listing:
     """Return the clips of a folder or a table; parameters and errors as of :func:`prepare_custom`."""
     if data_folder is None and table is None:
@@ -176,36 +196,72 @@ def list_clips(
     if table is None:
         if group_by not in (None, NO_GROUPS):
             raise UserError(f"group_by is {shown(group_by)}, a column, but there is no table: give --group_pattern")
-        clips = _read_folder(root, bad)
+        clips, are_selections = _read_folder(root, label_folder, label_column, bad, notes)
     else:
-        clips = read_table(source, root, group_by, bad, notes)
+        if label_folder is not None:
+            raise UserError("both label_folder and table are given: give the one or the other")
+        text = table_text(source)
+        are_selections = kind_of(text) is not None
+        read = read_selection_table if are_selections else read_table
+        clips = read(source, text, root, group_by, bad, notes, label_column)
+    headers = _Headers()
+    if are_selections or window_seconds != "auto":
+        clips = cut_windows(clips, window_seconds, headers, bad, notes)
     clips = _grouped(clips, source, group_by, group_pattern, notes)
     named = _named(clips, root)
-    good = _good_entries(named, root, bad)
+    good = _good_entries(named, root, headers, bad)
     if not good:
         bad.report(0)
     return Listing(root, source, [named[entry["id"]] for entry in good], good, bad, notes)
 
 
-# ---- A folder per class ----
+# ---- A folder per class, or recordings with label tracks ----
 
 
-def _read_folder(root: Path, bad: BadClips) -> list[ListedClip]:
+def _read_folder(
+    root: Path, label_folder: str | Path | None, label_column: str | None, bad: BadClips, notes: list[str]
+) -> tuple[list[ListedClip], bool]:
+    """Return the sounds in a folder, and whether they are selections, around which clips are to be cut."""
     paths = find_sounds(root)
+    place_of_tracks = root if label_folder is None else Path(label_folder).expanduser().absolute()
+    if not place_of_tracks.is_dir():
+        raise MissingError(f"{place_of_tracks}: no such folder of label tracks: correct --label_folder")
+    tracks = find_tracks(place_of_tracks, paths, root) if paths else None
+    if tracks:
+        splits = _given_splits(root, paths)
+        selections = read_tracks(tracks, paths, root, label_column, bad, notes)
+        return [replace(selection, split=splits.get(selection.path)) for selection in selections], True
+    for option, value in (("label_folder", label_folder), ("label_column", label_column)):
+        if value is not None:
+            raise UserError(
+                f"{option} is {shown(str(value))}, but {place_of_tracks} has no label tracks: expected text files of "
+                "Raven or Audacity, named after the recordings, NAME.txt or NAME.Table.1.selections.txt"
+            )
+    return _read_classes(root, paths, bad), False
+
+
+def _given_splits(root: Path, paths: list[Path]) -> dict[Path, str]:
+    """Return the split of each sound, where all lie in folders of splits; nothing if they do not."""
+    tops = {path: path.relative_to(root).parts[0].lower() for path in paths}
+    kinds = {SPLIT_NAMES.get(top) for top in tops.values()}
+    if None in kinds or "train" not in kinds or len(kinds) < 2:
+        return {}
+    return {path: SPLIT_NAMES[top] for path, top in tops.items()}
+
+
+def _read_classes(root: Path, paths: list[Path], bad: BadClips) -> list[ListedClip]:
     if not paths:
         more = "" if ffmpeg.is_installed() else f"; files such as {', '.join(ffmpeg.SUFFIXES)}: {ffmpeg.ADVICE}"
         raise UserError(f"{root}: holds no sounds ({', '.join(SUFFIXES)}) in folders named after classes{more}")
-    places = {path: path.relative_to(root).parts for path in paths}
-    kinds = {SPLIT_NAMES.get(place[0].lower()) for place in places.values()}
-    has_splits = None not in kinds and "train" in kinds and len(kinds) > 1
-    clips = []
-    for path, place in places.items():
+    splits = _given_splits(root, paths)
+    has_splits, clips = bool(splits), []
+    for path in paths:
+        place = path.relative_to(root).parts
         if len(place) < 2 + has_splits:
             where = "/".join(place[:-1]) or str(root)
             bad.add(safe_name(path.stem), f"lies directly in {where}, expected it in a folder named after its class")
             continue
-        split = SPLIT_NAMES[place[0].lower()] if has_splits else None
-        clips.append(ListedClip(path, utf8_name(place[has_splits]), str(path), split))
+        clips.append(ListedClip(path, utf8_name(place[has_splits]), str(path), splits.get(path)))
     return clips
 
 
@@ -256,16 +312,21 @@ def _named(clips: list[ListedClip], root: Path) -> dict[str, ListedClip]:
     return named
 
 
-def _good_entries(named: dict[str, ListedClip], root: Path, bad: BadClips) -> list[dict]:
+class _Headers(dict):
+    """Path of a sound -> its header, or why it cannot be read; each is opened once."""
+
+    def __missing__(self, path: Path) -> AudioHeader | UserError:
+        try:
+            self[path] = audio_header(path)
+        except UserError as fault:
+            self[path] = fault
+        return self[path]
+
+
+def _good_entries(named: dict[str, ListedClip], root: Path, headers: _Headers, bad: BadClips) -> list[dict]:
     """Return the manifest entries of the clips whose audio is there and long enough; add the others to ``bad``."""
-    headers: dict[Path, AudioHeader | UserError] = {}
     entries = []
     for clip_id, clip in tqdm(named.items(), desc="checking clips", unit="clip", disable=None, leave=False):
-        if clip.path not in headers:
-            try:
-                headers[clip.path] = audio_header(clip.path)
-            except UserError as fault:
-                headers[clip.path] = fault
         header = headers[clip.path]
         if isinstance(header, UserError):
             bad.add(clip_id, str(header))
@@ -280,12 +341,22 @@ def _good_entries(named: dict[str, ListedClip], root: Path, bad: BadClips) -> li
         }
         if clip.is_part:
             start, end = clip.start or 0.0, header.duration if clip.end is None else clip.end
-            if end > header.duration + _ROUNDING or start >= header.duration:
+            if end > header.duration + ROUNDING or start >= header.duration:
                 bad.add(
                     clip_id, f"{clip.where}: {start:g} to {end:g} s lies beyond its recording of {header.duration:g} s"
                 )
                 continue
             entry |= {"start": start, "duration": min(end, header.duration) - start}
+        boxes = clip.boxes
+        if boxes is None and (clip.low, clip.high) != (None, None):
+            band = {name: value for name, value in (("low", clip.low), ("high", clip.high)) if value is not None}
+            boxes = [{"label": clip.label, "start": 0.0, "end": entry["duration"], **band}]
+        if boxes:
+            fault = boxes_fault(boxes, entry["duration"])
+            if fault:
+                bad.add(clip_id, f"{clip.where}: {fault}")
+                continue
+            entry["boxes"] = boxes
         entries.append(entry)
     return entries
 
@@ -305,16 +376,25 @@ def _identity(entries: list[dict]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _end(start: float, duration: float) -> float:
+    """Return the time that lies exactly ``duration`` after ``start``, also when it is subtracted again."""
+    end = start + duration
+    near = (end, math.nextafter(end, math.inf), math.nextafter(end, 0.0))
+    return next((time for time in near if time - start == duration), end)
+
+
 def _write_splits(folder: Path, kept: list[tuple[dict, str]]) -> None:
     """Write the table of the splits: path, label, split, and what else clips have."""
     optional = [name for name in ("fold", "group", "start") if any(name in entry for entry, _ in kept)]
+    further = [name for name, of in (("end", "start"), ("boxes", "boxes")) if any(of in entry for entry, _ in kept)]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["path", "label", "split", *optional, *(["end"] if "start" in optional else [])])
+    writer.writerow(["path", "label", "split", *optional, *further])
     for entry, split in kept:
-        end = [repr(entry["start"] + entry["duration"]) if "start" in entry else ""] if "start" in optional else []
+        values = {**entry, "boxes": json.dumps(entry["boxes"], ensure_ascii=False) if "boxes" in entry else ""}
+        values |= {"end": repr(_end(entry["start"], entry["duration"]))} if "start" in entry else {}
         path = entry["wav"].removeprefix(f"{DATA_ROOT}/")
-        writer.writerow([path, entry["label"], split, *(entry.get(name, "") for name in optional), *end])
+        writer.writerow([path, entry["label"], split, *(values.get(name, "") for name in (*optional, *further))])
     path, text = folder / SPLITS_TABLE, stream.getvalue()
     same = path.is_file() and path.read_bytes() == text.encode("utf-8", "backslashreplace")
     claim(folder, [SPLITS_TABLE], known=[SPLITS_TABLE] if same else [])

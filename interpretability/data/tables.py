@@ -7,7 +7,7 @@ import io
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ SPLIT_NAMES = {
 COLUMNS = {
     "path": ("path", "file", "filename", "file_name", "wav", "audio"),
     "label": ("label", "class", "category", "labels"),
-    **{name: (name,) for name in ("split", "fold", "group", "start", "end")},
+    **{name: (name,) for name in ("split", "fold", "group", "start", "end", "low", "high", "boxes")},
 }
 _DELIMITERS = ",\t;|"
 _MOST_BYTES = 2**28  # of a table: two million clips and more
@@ -39,7 +39,8 @@ NO_GROUPS = "none"
 class ListedClip:
     """A row of a table, or a sound in a folder.
 
-    ``where`` is its place, for messages; what is not given is None.
+    ``where`` is its place, for messages; what is not given is None. ``start`` and ``end`` are in seconds; ``low`` and
+    ``high``, in Hz, are the band of what was marked; ``boxes`` are those of a clip, as of :mod:`.boxes`.
     """
 
     path: Path
@@ -50,19 +51,47 @@ class ListedClip:
     group: str | None = None
     start: float | None = None
     end: float | None = None
+    low: float | None = None
+    high: float | None = None
+    boxes: list[dict[str, Any]] | None = None
 
     @property
     def is_part(self) -> bool:
         return self.start is not None or self.end is not None
 
 
-def read_table(table: Path, root: Path, group_by: str | None, bad: BadClips, notes: list[str]) -> list[ListedClip]:
+def table_text(table: Path) -> str:
+    """Return the text of a table in UTF-8 or, with a byte order mark, in UTF-16.
+
+    Raises
+    ------
+    MissingError
+        If there is no such file.
+    UserError
+        If it is too large, or not text.
+    """
+    content = read_bytes(table, _MOST_BYTES)
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    with user_errors(f"{table}: not text in UTF-8", UnicodeDecodeError, advice=": save it as UTF-8"):
+        return content.decode("utf-16" if wide else "utf-8-sig")
+
+
+def read_table(
+    table: Path,
+    text: str,
+    root: Path,
+    group_by: str | None,
+    bad: BadClips,
+    notes: list[str],
+    label_column: str | None = None,
+) -> list[ListedClip]:
     """Return the clips of a table, each once, in its order.
 
     Parameters
     ----------
     table : Path
-        CSV of any of the separators or JSON lines, in UTF-8 or UTF-16; its columns are :data:`COLUMNS`.
+    text : str
+        What it holds: CSV of any of the separators or JSON lines; its columns are :data:`COLUMNS`.
     root : Path
         Where paths start that do not start from the table's own folder.
     group_by : str, optional
@@ -71,6 +100,8 @@ def read_table(table: Path, root: Path, group_by: str | None, bad: BadClips, not
         Gets the clips whose file does not exist, whose times make no sense, or that have two labels.
     notes : list of str
         Gets a line about rows that say the same again.
+    label_column : str, optional
+        The column with the labels, in place of ``label``.
 
     Returns
     -------
@@ -79,20 +110,18 @@ def read_table(table: Path, root: Path, group_by: str | None, bad: BadClips, not
     Raises
     ------
     MissingError
-        If the table or paths in it do not exist, unless bad clips are skipped.
+        If paths in it do not exist, unless bad clips are skipped.
     UserError
         If it is not a table, lacks a column, or a row has impossible values.
     """
-    content = read_bytes(table, _MOST_BYTES)
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    with user_errors(f"{table}: not text in UTF-8", UnicodeDecodeError, advice=": save it as UTF-8"):
-        text = content.decode("utf-16" if wide else "utf-8-sig")
     is_json = table.suffix.lower() in (".json", ".jsonl", ".ndjson") or text.lstrip().startswith("{")
-    rows = _json_rows(text, table) if is_json else _csv_rows(text, table)
+    head, rows = ([], _json_rows(text, table)) if is_json else csv_rows(text, table)
+    if not rows and not is_json and _n_known(head) < 2:
+        raise _lacking(table, head)
     if not rows:
         raise UserError(f"{table}: lists no clips: add a line for each clip")
-    names = _columns(rows, table, group_by)
-    locate = functools.cache(lambda name: _located(name, table.parent, root))
+    names = _columns(rows, table, group_by, label_column)
+    locate = functools.cache(lambda name: located(name, table.parent, root))
     clips: dict[tuple, ListedClip] = {}
     missing: list[tuple[str, str]] = []
     contradictory: set[tuple] = set()
@@ -106,7 +135,7 @@ def read_table(table: Path, root: Path, group_by: str | None, bad: BadClips, not
             continue
         try:
             clip = _clip(path, value, where)
-        except _BadRow as fault:
+        except BadRow as fault:
             bad.add(safe_name(Path(name).stem), str(fault))
             continue
         known = clips.setdefault((path, clip.start, clip.end), clip)
@@ -118,25 +147,61 @@ def read_table(table: Path, root: Path, group_by: str | None, bad: BadClips, not
                 f"{known.where.removeprefix(f'{table}, ')}: a clip has one label; correct one of them",
             )
         n_again += known is not clip and known.label == clip.label
-    if missing and not bad.skip:
-        first = ", ".join(f"{shown(name)} ({where.removeprefix(f'{table}, ')})" for where, name in missing[:3])
-        raise MissingError(
-            f"{table}: {len(missing)} of {len(rows)} paths do not exist, the first {first}: paths start from "
-            f"{table.parent} or from {root} (--data_folder), or are absolute (to leave them out: --skip_bad_clips True)"
-        )
-    for where, name in missing:
-        bad.add(safe_name(Path(name).stem), f"{where}: {shown(name)}: no such file")
+    leave_out_missing(missing, len(rows), table, root, bad)
     if n_again:
         notes.append(f"{n_again} rows list a clip once more, with the same label; it counts once")
     return [clip for key, clip in clips.items() if key not in contradictory]
 
 
-class _BadRow(UserError):
+def leave_out_missing(missing: list[tuple[str, str]], n_rows: int, table: Path, root: Path, bad: BadClips) -> None:
+    """Add the rows whose files do not exist to the bad clips; if these are not skipped, say how many there are.
+
+    Parameters
+    ----------
+    missing : list of (str, str)
+        Place and path of each.
+    n_rows : int
+        Of the table.
+    table, root, bad
+        As of :func:`read_table`.
+
+    Raises
+    ------
+    MissingError
+        If there are any, and bad clips are not skipped.
+    """
+    if missing and not bad.skip:
+        first = ", ".join(f"{shown(name)} ({where.removeprefix(f'{table}, ')})" for where, name in missing[:3])
+        raise MissingError(
+            f"{table}: {len(missing)} of {n_rows} paths do not exist, the first {first}: paths start from "
+            f"{table.parent} or from {root} (--data_folder), or are absolute (to leave them out: --skip_bad_clips True)"
+        )
+    for where, name in missing:
+        bad.add(safe_name(Path(name).stem), f"{where}: {shown(name)}: no such file")
+
+
+class BadRow(UserError):
     """A row whose clip is left out when bad clips are skipped."""
 
 
-def _csv_rows(text: str, table: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return (place, column -> text) of every row; the delimiter is the one that finds columns in the first line."""
+def csv_rows(
+    text: str, table: Path, columns: Mapping[str, Sequence[str]] = COLUMNS
+) -> tuple[list[str], list[tuple[str, dict[str, Any]]]]:
+    """Return the names in the first line, in small letters, and (place, name -> text) of every row after it.
+
+    Parameters
+    ----------
+    text : str
+    table : Path
+        Where it comes from, for messages.
+    columns : mapping
+        Column -> names that it may have: the separator is the one that finds most of them in the first line.
+
+    Raises
+    ------
+    UserError
+        If it is no table, a column comes twice, or a row has another number of values.
+    """
 
     def read(delimiter: str) -> csv.reader:
         return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -145,7 +210,7 @@ def _csv_rows(text: str, table: Path) -> list[tuple[str, dict[str, Any]]]:
         heads = {}
         for delimiter in _DELIMITERS:
             heads[delimiter] = [name.strip().lower() for name in next(read(delimiter), [])]
-        delimiter = max(_DELIMITERS, key=lambda each: (_n_known(heads[each]), len(heads[each])))
+        delimiter = max(_DELIMITERS, key=lambda each: (_n_known(heads[each], columns), len(heads[each])))
         head = heads[delimiter]
         twice = [name for name, n in Counter(head).items() if n > 1]
         if twice:
@@ -162,9 +227,7 @@ def _csv_rows(text: str, table: Path) -> list[tuple[str, dict[str, Any]]]:
                     "first line: use one separator, and put quotes around a value that holds it"
                 )
             rows.append((where, dict(zip(head, row, strict=True))))
-    if not rows and _n_known(head) < 2:
-        raise _lacking(table, head)
-    return rows
+    return head, rows
 
 
 def _json_rows(text: str, table: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -179,7 +242,9 @@ def _json_rows(text: str, table: Path) -> list[tuple[str, dict[str, Any]]]:
     return rows
 
 
-def _columns(rows: list[tuple[str, dict[str, Any]]], table: Path, group_by: str | None) -> dict[str, str]:
+def _columns(
+    rows: list[tuple[str, dict[str, Any]]], table: Path, group_by: str | None, label_column: str | None
+) -> dict[str, str]:
     """Return which name each of :data:`COLUMNS` has in the table, of those that it has."""
     present = dict.fromkeys(name for _, row in rows for name in row)
     names = {}
@@ -187,21 +252,26 @@ def _columns(rows: list[tuple[str, dict[str, Any]]], table: Path, group_by: str 
         name = next((name for name in known if name in present), None)
         if name is not None:
             names[column] = name
+    if label_column is not None:
+        names["label"] = named_column("label_column", label_column, table, present)
     if not {"path", "label"} <= names.keys():
         raise _lacking(table, present)
     if group_by == NO_GROUPS:
         names.pop("group", None)
     elif group_by is not None:
-        if str(group_by).lower() not in present:
-            raise UserError(
-                f"group_by is {shown(group_by)}, but {table} has no such column; it has {', '.join(present)}"
-            )
-        names["group"] = str(group_by).lower()
+        names["group"] = named_column("group_by", group_by, table, present)
     return names
 
 
-def _n_known(head: Sequence[str]) -> int:
-    return sum(any(name in known for name in head) for known in COLUMNS.values())
+def named_column(option: str, name: Any, table: Path, present: Iterable[str]) -> str:
+    """Return the column that an option names, in small letters; a :class:`UserError` if the table lacks it."""
+    if str(name).strip().lower() not in present:
+        raise UserError(f"{option} is {shown(name)}, but {table} has no such column; it has {', '.join(present)}")
+    return str(name).strip().lower()
+
+
+def _n_known(head: Sequence[str], columns: Mapping[str, Sequence[str]] = COLUMNS) -> int:
+    return sum(any(name in known for name in head) for known in columns.values())
 
 
 def _lacking(table: Path, present: Iterable[str]) -> UserError:
@@ -210,12 +280,12 @@ def _lacking(table: Path, present: Iterable[str]) -> UserError:
     has = ", ".join(shown(name, 40) for name in present[:20]) or "nothing"
     return UserError(
         f"{table}: lacks the column{'s' if len(lacks) > 1 else ''} {' and '.join(lacks)}; its first line has {has}: "
-        "name the columns there: path, label, and if needed split, fold, group, start, end"
+        "name the columns there: path, label, and if needed split, fold, group, start, end, low, high"
     )
 
 
 def _clip(path: Path, value: dict[str, Any], where: str) -> ListedClip:
-    """Return what a row says; a :class:`_BadRow` if its times make no sense."""
+    """Return what a row says; a :class:`BadRow` if its times make no sense."""
     label = _text(_single(value["label"], where), "label", where)
     split = _text(value.get("split"), "split", where, optional=True)
     if split is not None and split.lower() not in SPLIT_NAMES:
@@ -225,11 +295,18 @@ def _clip(path: Path, value: dict[str, Any], where: str) -> ListedClip:
         fold = None if fold is None else int(fold)
     except ValueError as error:
         raise UserError(f"{where}: fold is {shown(fold)}, expected a whole number") from error
-    start, end = (_seconds(value.get(name), name, where) for name in ("start", "end"))
+    start, end = (_number(value.get(name), name, "seconds", where) for name in ("start", "end"))
+    low, high = (_number(value.get(name), name, "Hz", where) for name in ("low", "high"))
     if end is not None and not (start or 0.0) < end:
-        raise _BadRow(f"{where}: start is {start or 0.0:g} s and end {end:g} s, expected start before end")
+        raise BadRow(f"{where}: start is {start or 0.0:g} s and end {end:g} s, expected start before end")
+    if not (low or 0.0) < (math.inf if high is None else high):
+        raise BadRow(f"{where}: low is {low or 0.0:g} Hz and high {high:g} Hz, expected low before high")
     group = _text(value.get("group"), "group", where, optional=True)
-    return ListedClip(path, utf8_name(label), where, split and SPLIT_NAMES[split.lower()], fold, group, start, end)
+    boxes = value.get("boxes") or None
+    if isinstance(boxes, str):
+        boxes = parse_json(boxes, f"{where}: boxes", advice="expected a JSON list")
+    split = split and SPLIT_NAMES[split.lower()]
+    return ListedClip(path, utf8_name(label), where, split, fold, group, start, end, low, high, boxes)
 
 
 def _single(label: Any, where: str) -> Any:
@@ -254,18 +331,18 @@ def _text(value: Any, name: str, where: str, optional: bool = False) -> str | No
     return str(value).strip()
 
 
-def _seconds(value: Any, name: str, where: str) -> float | None:
+def _number(value: Any, name: str, unit: str, where: str) -> float | None:
     text = _text(value, name, where, optional=True)
     try:
-        seconds = None if text is None else float(text)
+        number = None if text is None else float(text)
     except ValueError:
-        seconds = math.nan
-    if seconds is not None and not 0 <= seconds < math.inf:
-        raise _BadRow(f"{where}: {name} is {shown(text)}, expected a number of seconds >= 0, with a decimal point")
-    return seconds
+        number = math.nan
+    if number is not None and not 0 <= number < math.inf:
+        raise BadRow(f"{where}: {name} is {shown(text)}, expected a number of {unit} >= 0, with a decimal point")
+    return number
 
 
-def _located(name: str, *folders: Path) -> Path | None:
+def located(name: str, *folders: Path) -> Path | None:
     """Return the file of a path in a table, which may have the separators of Windows; None if there is none."""
     for text in dict.fromkeys((name, name.replace("\\", "/"))):
         for folder in folders:

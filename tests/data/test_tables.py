@@ -13,11 +13,11 @@ def read(tmp_path):
     for name in ("a.wav", "b.wav"):
         (tmp_path / name).touch()
 
-    def reader(text, group_by=None, skip=False):
+    def reader(text, group_by=None, skip=False, label_column=None):
         table, notes = tmp_path / "t.csv", []
         table.write_text(text)
         bad = BadClips(table, skip)
-        return read_table(table, tmp_path / "elsewhere", group_by, bad, notes), bad.skipped, notes
+        return read_table(table, text, tmp_path / "elsewhere", group_by, bad, notes, label_column), bad.skipped, notes
 
     return reader
 
@@ -50,3 +50,24 @@ def test_rows_that_cannot_be_used_are_left_out_when_asked_for(read):
     assert [name for name, _ in skipped] == ["a", "gone"]
     with pytest.raises(UserError, match="start is 2 s and end 1 s, expected start before end"):
         read(text)
+
+
+def test_bands_and_boxes_of_a_clip(read, tmp_path):
+    boxes = '"[{""label"": ""x"", ""start"": 0, ""end"": 1}]"'
+    clips, _, _ = read(f"path,label,low,high,boxes\na.wav,dog,100,,\nb.wav,cat,,2e3,{boxes}\n")
+    assert [(clip.low, clip.high) for clip in clips] == [(100.0, None), (None, 2000.0)]
+    assert [clip.boxes for clip in clips] == [None, [{"label": "x", "start": 0, "end": 1}]]
+    for row, message in (
+        ("a.wav,dog,200,100,", "low is 200 Hz and high 100 Hz, expected low before high"),
+        ("a.wav,dog,deep,100,", "low is 'deep', expected a number of Hz >= 0"),
+        ("a.wav,dog,,,[", "line 2: boxes: not valid JSON"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read(f"path,label,low,high,boxes\n{row}\n")
+
+
+def test_another_column_may_have_the_labels(read):
+    clips, _, _ = read("path,label,Species\na.wav,x,wren\n", label_column="species ")
+    assert [clip.label for clip in clips] == ["wren"]
+    with pytest.raises(UserError, match=r"label_column is 'bird', but .* has no such column; it has path, label"):
+        read("path,label\na.wav,x\n", label_column="bird")
