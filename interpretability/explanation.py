@@ -105,6 +105,8 @@ class Explanation:
         The classifier's answer to these two, as sounds.
     origins : tuple of Origin
         Where each clip came from.
+    hub : dict
+        "interpreter" and "classifier" -> the model and the commit of a hub that it was read from, if it was.
     """
 
     method: str
@@ -118,6 +120,7 @@ class Explanation:
     pair: MaskedPair
     heard: MaskedLogits
     origins: tuple[Origin, ...]
+    hub: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
@@ -273,6 +276,7 @@ class Explanation:
             "baselines": baselines,
             "sound_sha256": digest,
             "model": self.model,
+            **({"hub": self.hub} if self.hub else {}),
         }
 
     def sentences(self, index: int = 0) -> list[str]:

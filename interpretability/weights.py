@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from interpretability.errors import MissingError, UserError, shown, user_errors
-from interpretability.files import sha256, write_errors
+from interpretability.files import atomic_path, sha256, write_errors
 from interpretability.weight_files import CONVERT, read_tensors, states_in
 
 #: Part of the state of old batch normalisations is not in old files; PyTorch counts from 0 then.
@@ -26,6 +26,18 @@ def save_weights(module: nn.Module, path: str | Path) -> None:
     """Save a module's state as CPU tensors; a :class:`UserError` if the file cannot be written."""
     with write_errors(path):
         torch.save({name: value.detach().cpu() for name, value in module.state_dict().items()}, path)
+
+
+def save_safetensors(module: nn.Module, path: str | Path) -> None:
+    """Save a module's state as a file of safetensors; a :class:`UserError` if it cannot be written.
+
+    Tensors that share their memory are written once for each name.
+    """
+    from safetensors.torch import save_file
+
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+    with write_errors(path), atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -108,6 +120,14 @@ def load_state(module: nn.Module, states: Mapping[str, Mapping[str, Tensor]], wh
     fit = next((fit for fit in fits if fit.perfect), min(fits, key=lambda fit: len(fit.missing)))
     if not fit.perfect:
         raise UserError(f"{where}: weights do not fit {type(module).__name__}: {fit.misfit()}")
+    ours = module.state_dict(keep_vars=True)
+    for name, value in fit.state.items():
+        kept = ours.get(name)
+        if isinstance(kept, Tensor) and kept.is_floating_point() and not value.is_floating_point():
+            raise UserError(
+                f"{where}: the weight {shown(name)} holds values of {value.dtype}, expected floating point such as "
+                f"{kept.dtype}: it is quantised, or of another model"
+            )
     check_finite(fit.state.items(), where, buffers=[name for name, _ in module.named_buffers()])
     with user_errors(f"{where}: weights do not fit {type(module).__name__}"):  # modules may have hooks of their own
         module.load_state_dict(fit.state)

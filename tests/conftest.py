@@ -9,6 +9,7 @@ from pathlib import Path
 # Set before torch is imported; the processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import exported_folders
 import pytest
 import tiny
 
@@ -93,3 +94,14 @@ def tiny_lmac_run(tiny_esc50, tiny_classifier_folder, built_once) -> Path:
     settings = {"number_of_epochs": 2, "classifier_folder": tiny_classifier_folder}
     yaml = tiny.RECIPE / "hparams" / "lmac.yaml"
     return tiny_run(built_once, "tiny_lmac", "interpreter", tiny_esc50, yaml, **settings)
+
+
+@pytest.fixture(scope="session")
+def stock_folder(built_once) -> Path:
+    """A PIQ with SpeechBrain's own networks, published as anna/birds. Read only: copy it to change it."""
+
+    def fill(folder: Path) -> None:
+        source = exported_folders.save_piq_of_speechbrain(folder / "run")
+        exported_folders.publish(source, folder / "anna" / "birds")
+
+    return built_once("stock_folder", fill) / "anna" / "birds"

@@ -18,6 +18,7 @@ from interpretability.data.sounds import LABELS
 from interpretability.data.synthetic import prepare_synthetic
 from interpretability.dictionary import Dictionary
 from interpretability.errors import UserError
+from interpretability.files import sha256
 from interpretability.frontend import FrontendSettings
 from interpretability.methods import load_interpreter, save_interpreter
 from interpretability.methods.piq import PIQ
@@ -157,7 +158,7 @@ def write(path, content):
         return
     if path.name == "classifier.json" and isinstance(content.get("sha256"), str):
         identity = {key: content.get(key) for key in classifier_folder.IDENTITY}
-        content["sha256"] = classifier_folder._digest(path.with_name("weights.pt"), identity)
+        content["sha256"] = classifier_folder.digest_of(sha256(path.with_name("weights.pt")), identity)
     path.write_text(json.dumps(content))
 
 

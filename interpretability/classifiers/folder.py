@@ -18,12 +18,14 @@ from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.trust import check_trusted
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError, placed, user_errors
-from interpretability.files import atomic_folder, expanded, sha256, write_json
+from interpretability.exported import CLASSIFIER_WEIGHTS, CONFIG, read_exported, source_of
+from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.frontend import FrontendSettings
+from interpretability.hub import local_folder
 from interpretability.probabilities import TASKS
-from interpretability.reading import read_description
+from interpretability.reading import checked, read_description
 from interpretability.settings import Settings, setting
-from interpretability.weight_files import file_size
+from interpretability.weight_files import FileSize, file_size
 from interpretability.weights import check_weights, load_weights, save_weights
 
 _ON_SPECTROGRAMS = (CompactClassifier, Conv2dClassifier, Cnn14Classifier, ViTClassifier, FocalNetClassifier)
@@ -52,6 +54,7 @@ class ClassifierDescription(Settings):
         None, "probability of each class from which on a multi-label head is taken to hear it", above=0, below=1
     )
     notes: tuple[str, ...] = setting((), "what a reader of its explanations has to know about it")
+    hub: dict | None = setting(None, "the model and the commit of a hub that it was read from")
 
 
 def save_classifier(classifier: Classifier, folder: str | Path, training: dict | None = None) -> str:
@@ -83,23 +86,32 @@ def save_classifier(classifier: Classifier, folder: str | Path, training: dict |
         }
         if classifier.has_thresholds and THRESHOLDS not in identity["architecture"]:
             identity[THRESHOLDS] = classifier.thresholds.tolist()
-        digest = _digest(temporary / WEIGHTS, identity)
+        digest = digest_of(sha256(temporary / WEIGHTS), identity)
         facts = {"training": training or {}, **({"notes": list(classifier.notes)} if classifier.notes else {})}
+        if "hub" in classifier.description:
+            facts["hub"] = classifier.description["hub"]
         write_json(temporary / DESCRIPTION, {**identity, "sha256": digest, **facts})
     return digest
 
 
-def load_classifier(folder: str | Path, freeze: bool = True, trust_remote_code: bool = False) -> Classifier:
-    """Load a classifier from its folder, or from that of a run which has one; frozen by default.
+def load_classifier(
+    folder: str | Path, freeze: bool = True, trust_remote_code: bool = False, revision: str | None = None
+) -> Classifier:
+    """Load a classifier from its folder, from that of a run which has one, or from a hub; frozen by default.
 
-    Only tensors are read from the weights (no code). The folder's description is kept as ``classifier.description``.
+    Only tensors are read from the weights (no code). The folder's description is kept as ``classifier.description``;
+    of a model from a hub it has ``hub``, its name and commit.
 
     Parameters
     ----------
     folder : path
+        Or ``user/name`` on a hub: see :func:`~interpretability.hub.local_folder`. Of a published interpreter, the
+        classifier that it explains.
     freeze : bool
     trust_remote_code : bool
         Whether a model of the kind ``torch`` may be code of other than installed packages, which is then run.
+    revision : str, optional
+        Branch, tag or commit, of a model on a hub.
 
     Raises
     ------
@@ -108,24 +120,65 @@ def load_classifier(folder: str | Path, freeze: bool = True, trust_remote_code: 
     UserError
         If the kind is unknown, the model is code that is not trusted, or the weights are damaged or do not fit.
     """
-    folder = expanded(folder)
-    if not (folder / DESCRIPTION).is_file():
-        folder = next((folder / name for name in RUN_SUBFOLDERS if (folder / name / DESCRIPTION).is_file()), folder)
-    path, description = folder / DESCRIPTION, check_classifier(folder)
+    folder = local_folder(folder, revision)
+    exported = read_exported(folder, trust_remote_code)
+    if exported is not None:
+        path, weights = folder / CONFIG, folder / CLASSIFIER_WEIGHTS
+        description = check_exported_classifier(exported.classifier, f"{path}: classifier")
+    else:
+        if not (folder / DESCRIPTION).is_file():
+            folder = next((folder / name for name in RUN_SUBFOLDERS if (folder / name / DESCRIPTION).is_file()), folder)
+        path, weights, description = folder / DESCRIPTION, folder / WEIGHTS, check_classifier(folder)
+    classifier = build_classifier(description, str(path), file_size(weights), trust_remote_code)
+    load_weights(classifier, weights)
+    classifier.keep_description(source_of(folder, description))
+    return classifier.freeze() if freeze else classifier
+
+
+def build_classifier(description: dict, where: str, size: FileSize, trust_remote_code: bool = False) -> Classifier:
+    """Build the classifier that a description asks for, with the weights that its class makes.
+
+    Parameters
+    ----------
+    description : dict
+        As :class:`ClassifierDescription` says.
+    where : str
+        Its file, in front of errors.
+    size : FileSize
+        Of its weights, beyond which nothing is built.
+    trust_remote_code : bool
+        As in :func:`load_classifier`.
+
+    Raises
+    ------
+    UserError
+        If the kind is unknown or refuses its settings, the model is code that is not trusted, or a larger network
+        than the weights can fill is asked for.
+    """
     kind, architecture = CLASSIFIERS[description["classifier"]], description["architecture"]
-    frontend = FrontendSettings.of_saved(description["frontend"], f"{path}: frontend")
-    kind.Settings.make(f"{path}: {kind.NAME}", architecture)
+    frontend = FrontendSettings.of_saved(description["frontend"], f"{where}: frontend")
+    kind.Settings.make(f"{where}: {kind.NAME}", architecture)
     if kind is ModuleClassifier:
-        check_trusted(architecture["module"], str(path), trust_remote_code)
-    unbuilt = user_errors(f"{path}: no {kind.NAME} classifier can be built from it")  # its networks raise many types
-    with placed(path), unbuilt, within(file_size(folder / WEIGHTS), str(path)):
+        check_trusted(architecture["module"], where, trust_remote_code)
+    unbuilt = user_errors(f"{where}: no {kind.NAME} classifier can be built from it")  # its networks raise many types
+    with placed(where), unbuilt, within(size, where):
         classifier = kind(description["labels"], frontend, description["task"], **architecture)
         if description.get(THRESHOLDS) is not None:
             classifier.use_thresholds(description[THRESHOLDS])
-    load_weights(classifier, folder / WEIGHTS)
     classifier.add_notes(*description.get("notes", ()))
-    classifier.keep_description(description)
-    return classifier.freeze() if freeze else classifier
+    return classifier
+
+
+def check_exported_classifier(description: dict, where: str) -> dict:
+    """Return the description of a published classifier; a :class:`UserError` if it is not as it was saved."""
+    checked(ClassifierDescription, description, where)
+    weights = description.get("weights_sha256")
+    if digest_of(str(weights), description) != description["sha256"]:
+        raise UserError(
+            f"{where}: the class list, the front end or the architecture was changed since it was saved: not the "
+            "SHA-256 that stands beside them; fetch or copy the folder again"
+        )
+    return description
 
 
 def check_classifier(folder: str | Path) -> dict:
@@ -139,7 +192,7 @@ def check_classifier(folder: str | Path) -> dict:
     folder, advice = Path(folder), "train one with train_classifier.py"
     description = read_description(folder, DESCRIPTION, "classifier", advice, ClassifierDescription)
     check_weights(folder / WEIGHTS)
-    if _digest(folder / WEIGHTS, _identity(description)) != description["sha256"]:
+    if digest_of(sha256(folder / WEIGHTS), description) != description["sha256"]:
         raise UserError(
             f"{folder / WEIGHTS}, or the class list, front end, architecture or thresholds beside it: damaged or "
             f"changed since it was saved: not the SHA-256 in {DESCRIPTION}; copy the folder again"
@@ -147,11 +200,20 @@ def check_classifier(folder: str | Path) -> dict:
     return description
 
 
-def _identity(description: dict) -> dict:
+def identity_of(description: dict) -> dict:
+    """Return the members of a description that make a classifier what it is, besides its weights."""
     return {key: description[key] for key in (*IDENTITY, *({THRESHOLDS} & description.keys()))}
 
 
-def _digest(weights: Path, identity: dict) -> str:
-    """Hash what identifies a classifier: the same weights behind another front end are another classifier."""
-    text = json.dumps(identity, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(f"{sha256(weights)}\n{text}".encode()).hexdigest()
+def digest_of(weights: str, description: dict) -> str:
+    """Return what identifies a classifier: the same weights behind another front end are another one.
+
+    Parameters
+    ----------
+    weights : str
+        SHA-256 of its file of weights.
+    description : dict
+        As :class:`ClassifierDescription` says; only what :func:`identity_of` takes counts.
+    """
+    text = json.dumps(identity_of(description), sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(f"{weights}\n{text}".encode()).hexdigest()

@@ -17,6 +17,7 @@ from interpretability.errors import UserError
 from interpretability.explaining import default_method, how_to_train, interpreter_for
 from interpretability.explanation import COMPONENTS
 from interpretability.files import expanded
+from interpretability.hub import is_name
 from interpretability.methods import METHODS, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
 from interpretability.names import printable
@@ -40,6 +41,7 @@ def interpret(arguments: argparse.Namespace) -> None:
         print(settings_text(arguments.list_settings))
         return
     check_device(arguments.device)
+    arguments = _with_revision(arguments)
     if arguments.list_classes:
         print("\n".join(f"{index}\t{label}" for index, label in enumerate(_classes(arguments))))
         return
@@ -152,6 +154,21 @@ def _open(arguments: argparse.Namespace) -> Classifier:
     settings = parse_settings(arguments.classifier_settings)
     classifier = open_classifier(arguments.classifier, **{"trust_remote_code": arguments.trust_remote_code, **settings})
     return classifier.to(arguments.device)
+
+
+def _with_revision(arguments: argparse.Namespace) -> argparse.Namespace:
+    """Return the arguments with ``--revision`` behind the name of the model that it belongs to."""
+    if arguments.revision is None:
+        return arguments
+    classifier, paths = arguments.classifier, list(arguments.paths)
+    if classifier is not None:
+        named = classifier = f"{classifier}@{arguments.revision}"
+    else:
+        named = f"{paths[0] if paths else ''}@{arguments.revision}"
+        paths[:1] = [Path(named)]
+    if not is_name(named):
+        raise UserError(f"--revision is {arguments.revision!r}, which goes with user/name on a hub: leave it out")
+    return argparse.Namespace(**{**vars(arguments), "classifier": classifier, "paths": paths})
 
 
 def _two_paths(arguments: argparse.Namespace) -> list[Path]:

@@ -22,9 +22,10 @@ def interpret(argv: Sequence[str] | None = None) -> int:
         interpret --classifier SOURCE --list_methods
         interpret RUN_FOLDER --list_classes     (or --classifier SOURCE)
 
-    RUN_FOLDER is the output folder of a finished training run (or its ``interpreter`` folder). SOURCE is any
-    classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``, ``torch:package.module:Class`` or the folder of a saved
-    classifier; it is then explained by a method that needs no training. The sound can be of any rate, mono or
+    RUN_FOLDER is the output folder of a finished training run (or its ``interpreter`` folder), or ``user/name`` on
+    the Hugging Face hub. SOURCE is any classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``,
+    ``torch:package.module:Class``, the folder of a saved classifier or ``user/name`` of one; it is then explained by
+    a method that needs no training. The sound can be of any rate, mono or
     not, from 0.1 s to 60 s. DIR gets the sound as the classifier hears it, the explanation and the residual as wav,
     the mask as numbers (mask.npz), a figure, and a description with all settings and every metric as JSON; and
     for methods that explain by components (L2I, NMF) also the components, drawn and as sounds.
@@ -43,6 +44,7 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--channel", default="mean", help="of several: mean (the default), left or right")
     parser.add_argument("--target", help="class to explain (name or index); the predicted one by default")
+    parser.add_argument("--revision", help="branch, tag or commit of a model on the hub")
     parser.add_argument("--device", default="cpu")
     _add_trust(parser)
     return command(parser, "interpretability.commands.interpret:interpret", argv)
@@ -117,6 +119,34 @@ def import_published(argv: Sequence[str] | None = None) -> int:
     sizes.add_argument("--features", help="cnn14: log1p or db, where no hyperparams.yaml beside the files says it")
     sizes.add_argument("--image_frames", type=int, help="vit, focalnet: frames of an image")
     return command(parser, "interpretability.commands.import_published:import_as_folder", argv)
+
+
+def publish(argv: Sequence[str] | None = None) -> int:
+    """Publish an interpreter or a classifier on a hub, with a card that says what it is and how well it does.
+
+        publish RUN --repo_id USER/NAME [--out FOLDER]
+        publish FOLDER --repo_id USER/NAME
+        publish --all RESULTS --repo_id USER[/PREFIX] [--out FOLDER]
+
+    RUN is the output folder of a training, or the folder of an interpreter or of a classifier. With --out the folder
+    is made and nothing is sent; FOLDER, made so, can be sent later. Otherwise it is made, read again in a fresh
+    process, and sent to the Hugging Face hub if it explains its example as the run does. ``hf auth login`` keeps the
+    token that this needs. --all takes every run below a folder, each classifier once, and the cards name each other.
+    """
+    parser = _parser(publish)
+    parser.add_argument("source", type=Path, nargs="?", metavar="RUN", help="run, interpreter, classifier; or FOLDER")
+    parser.add_argument("--repo_id", help="name on the hub, user/name; with --all user or user/prefix")
+    parser.add_argument("--all", type=Path, metavar="RESULTS", help="folder of runs, all of which are published")
+    parser.add_argument("--out", type=Path, help="folder to make, replaced as a whole; nothing is sent")
+    parser.add_argument("--license", help="of the weights, such as cc-by-4.0 (default: that of the data)")
+    parser.add_argument("--base_model", help="name on the hub of the classifier that an interpreter explains")
+    parser.add_argument("--example", type=Path, help="a sound to publish with it, explained: you need the right to")
+    parser.add_argument("--private", action="store_true", help="make the model private, if it is new")
+    parser.add_argument("--create_pr", action="store_true", help="propose the files as a pull request")
+    parser.add_argument("--revision", help="branch to send to, made if absent (default: the main one)")
+    parser.add_argument("--dry_run", action="store_true", help="make and check all, list the files, send nothing")
+    _add_trust(parser)
+    return command(parser, "interpretability.commands.publish:publish", argv)
 
 
 def results_table(argv: Sequence[str] | None = None) -> int:

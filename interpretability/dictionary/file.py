@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from interpretability.errors import MissingError, UserError, placed, shown
-from interpretability.files import atomic_path, expanded, write_errors
+from interpretability.files import atomic_path, write_errors
 from interpretability.frontend import FrontendSettings
+from interpretability.hub import local_folder
 from interpretability.reading import checked
 from interpretability.settings import Settings, setting
 from interpretability.weight_files import read_tensors
@@ -143,7 +144,7 @@ class Dictionary:
 
     @classmethod
     def load(cls, path: str | Path) -> Dictionary:
-        """Load a dictionary from its file, from the folder of that file, or from the run folder above it.
+        """Load a dictionary from its file, the folder of that, the run folder above it, or ``user/name`` on a hub.
 
         Raises
         ------
@@ -152,7 +153,7 @@ class Dictionary:
         UserError
             If the file is damaged, or does not hold a dictionary.
         """
-        path = expanded(path)
+        path = local_folder(path)
         file = next((f for f in (path, path / FILE, path / RUN_SUBFOLDER / FILE) if f.is_file()), None)
         if file is None:
             raise MissingError(f"no dictionary at {path}: learn one with train_nmf.py, or pass its file or run folder")

@@ -128,6 +128,12 @@ class Interpreter(nn.Module):
         return ()
 
     @property
+    def hub(self) -> dict[str, dict[str, str]]:
+        """ "interpreter" and "classifier" -> the model and the commit of a hub that it was read from, if it was."""
+        parts = {"interpreter": self.description, "classifier": self.classifier.description}
+        return {name: known["hub"] for name, known in parts.items() if known.get("hub")}
+
+    @property
     def classifier(self) -> Classifier:
         """The frozen classifier that is explained."""
         return self._studied[0]
@@ -240,6 +246,7 @@ class Interpreter(nn.Module):
                 pair=pair,
                 heard=self.classifier.classify_pair(pair, "waveform"),
                 origins=tuple(map(self._remarked, taken.origins, batch.clips.lengths.tolist())),
+                hub=self.hub,
             )
         finally:
             self.train(was_training)

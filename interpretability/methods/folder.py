@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interpretability.budget import within
+from interpretability.classifiers.base import Classifier
 from interpretability.classifiers.folder import load_classifier, save_classifier
 from interpretability.errors import MissingError, UserError, placed, user_errors
-from interpretability.files import atomic_folder, expanded, sha256, write_json
+from interpretability.exported import CONFIG, INTERPRETER_WEIGHTS, is_exported, read_exported, source_of
+from interpretability.files import atomic_folder, sha256, write_json
+from interpretability.hub import local_folder
 from interpretability.methods.base import Interpreter
-from interpretability.reading import read_description
+from interpretability.reading import checked, read_description
 from interpretability.settings import Settings, setting
-from interpretability.weight_files import file_size
+from interpretability.weight_files import FileSize, file_size
 from interpretability.weights import check_weights, load_weights, save_weights
 
 #: Every method and baseline: a new one is a line here.
@@ -65,22 +68,32 @@ def save_interpreter(interpreter: Interpreter, folder: str | Path, training: dic
 
 
 def is_interpreter_folder(folder: str | Path) -> bool:
-    """Return whether this is an interpreter's folder, or a run folder that has one: see :func:`load_interpreter`."""
-    return any((expanded(folder) / name / DESCRIPTION).is_file() for name in (".", RUN_SUBFOLDER))
+    """Return whether this is an interpreter's folder, or a run folder that has one: see :func:`load_interpreter`.
+
+    Of ``user/name`` on a hub, whether that is an interpreter; it is fetched for that.
+    """
+    folder = local_folder(folder)
+    if is_exported(folder):
+        return (folder / INTERPRETER_WEIGHTS).is_file()
+    return any((folder / name / DESCRIPTION).is_file() for name in (".", RUN_SUBFOLDER))
 
 
-def load_interpreter(folder: str | Path, trust_remote_code: bool = False) -> Interpreter:
-    """Load an interpreter from its folder, or from a run folder that has one; in eval mode.
+def load_interpreter(folder: str | Path, trust_remote_code: bool = False, revision: str | None = None) -> Interpreter:
+    """Load an interpreter from its folder, from a run folder that has one, or from a hub; in eval mode.
 
     Parameters
     ----------
     folder : path
+        Or ``user/name`` on a hub: see :func:`~interpretability.hub.local_folder`.
     trust_remote_code : bool
         As in :func:`~interpretability.classifiers.folder.load_classifier`.
+    revision : str, optional
+        Branch, tag or commit, of a model on a hub.
 
-    Example
-    -------
+    Examples
+    --------
     ``load_interpreter("results/piq/1234").explain(wavs)``
+    ``load_interpreter("user/name", revision="v1").explain(wavs)``
 
     Raises
     ------
@@ -89,25 +102,61 @@ def load_interpreter(folder: str | Path, trust_remote_code: bool = False) -> Int
     UserError
         If the method is unknown, the classifier is code that is not trusted, or the weights are damaged or do not fit.
     """
-    folder = expanded(folder)
+    folder = local_folder(folder, revision)
     if not folder.is_dir():
         raise MissingError(f"no run folder at {folder}: pass the output folder of a finished training run")
-    if not (folder / DESCRIPTION).is_file() and (folder / RUN_SUBFOLDER / DESCRIPTION).is_file():
-        folder = folder / RUN_SUBFOLDER
-    description = check_interpreter(folder)
-    path, kind = folder / DESCRIPTION, METHODS[description["method"]]
+    exported = read_exported(folder, trust_remote_code)
+    if exported is not None:
+        path, weights, explained = folder / CONFIG, folder / INTERPRETER_WEIGHTS, folder
+        if exported.interpreter is None:
+            raise MissingError(
+                f"{folder} holds a classifier, not an interpreter: explain it with --classifier (in Python "
+                "interpretability.explain), or pass an interpreter"
+            )
+        description = exported.interpreter
+        checked(InterpreterDescription, description, f"{path}: interpreter")
+    else:
+        if not (folder / DESCRIPTION).is_file() and (folder / RUN_SUBFOLDER / DESCRIPTION).is_file():
+            folder = folder / RUN_SUBFOLDER
+        description, explained = check_interpreter(folder), folder / CLASSIFIER
+        path, weights = folder / DESCRIPTION, folder / WEIGHTS
+    kind = METHODS[description["method"]]
     kind.Settings.make(f"{path}: {kind.NAME}", description["settings"])
-    classifier = load_classifier(folder / CLASSIFIER, trust_remote_code=trust_remote_code)
+    classifier = load_classifier(explained, trust_remote_code=trust_remote_code)
+    interpreter = build_interpreter(description, classifier, str(path), file_size(weights))
+    load_weights(interpreter, weights)
+    return interpreter.keep_description(source_of(folder, description)).eval()
+
+
+def build_interpreter(description: dict, classifier: Classifier, where: str, size: FileSize) -> Interpreter:
+    """Build the interpreter that a description asks for, with the weights that its class makes.
+
+    Parameters
+    ----------
+    description : dict
+        As :class:`InterpreterDescription` says.
+    classifier : Classifier
+        The one that it explains, with its description.
+    where : str
+        Its file, in front of errors.
+    size : FileSize
+        Of its weights, beyond which nothing is built.
+
+    Raises
+    ------
+    UserError
+        If it explains another classifier, the method refuses its settings, or a larger network than the weights can
+        fill is asked for.
+    """
+    kind = METHODS[description["method"]]
     if classifier.description["sha256"] != description["classifier_sha256"]:
         raise UserError(
-            f"{folder / CLASSIFIER}: not the classifier that this interpreter explains (another hash); "
+            f"{where}: the classifier beside it is not the classifier that this interpreter explains (another hash); "
             "copy the folder again as a whole"
         )
-    unbuilt = user_errors(f"{path}: no {kind.NAME} can be built from it")  # networks raise many types
-    with placed(path), unbuilt, within(file_size(folder / WEIGHTS), str(path)):
-        interpreter = kind(classifier, **description["settings"])
-    load_weights(interpreter, folder / WEIGHTS)
-    return interpreter.keep_description(description).eval()
+    unbuilt = user_errors(f"{where}: no {kind.NAME} can be built from it")  # networks raise many types
+    with placed(where), unbuilt, within(size, where):
+        return kind(classifier, **description["settings"])
 
 
 def check_interpreter(folder: str | Path) -> dict:

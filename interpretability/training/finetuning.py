@@ -180,6 +180,7 @@ class Start:
             "seconds": known.get("seconds"),
             "kept_classes": transfer.classes,
             "new_classes": transfer.new_classes,
+            **_hub_of(self.classifier.description),
         }
 
 
@@ -220,6 +221,7 @@ def start_interpreter(run: Run, prepared: PreparedData, interpreter: Interpreter
         learned = start.description["training"].get("data", {})
         refuse(learned, prepared.description, f"finetune_from is {source}, which")
     origin = {"sha256": start.description["sha256"], "seconds": start.description["training"].get("seconds")}
+    origin |= _hub_of(start.description)
     misfit = f"finetune_from is {source}, whose network has other sizes"
     advice = ": give the method the settings that run was made with"
     if start.description["classifier_sha256"] == ours.description["sha256"]:
@@ -250,6 +252,11 @@ def start_interpreter(run: Run, prepared: PreparedData, interpreter: Interpreter
         "kept_classes": transfer.classes,
         "new_classes": transfer.new_classes,
     }
+
+
+def _hub_of(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the model and the commit of a hub that a description says it was read from, as a member; or nothing."""
+    return {"hub": description["hub"]} if description.get("hub") else {}
 
 
 def refuse_own_folder(run: Run, subfolder: str) -> None:

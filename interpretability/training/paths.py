@@ -10,12 +10,15 @@ from ruamel.yaml.scalarfloat import ScalarFloat
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from interpretability.errors import UserError, shown
+from interpretability.hub import is_name, local_folder
 from interpretability.training.tree import dump, nodes, parse, replace_nodes, tag_of
 
 #: Dotted names of keys that hold a path.
 _PATHS = re.compile(
     r"(?:.*[._])?folder|finetune_from|method\.dictionary|training\.\w+\.(?:checkpoints_dir|save_file)|(?:prepare\.)?table"
 )
+#: Those that hold a model, which may be on a hub: ``user/name``.
+_MODELS = re.compile(r"classifier_folder|finetune_from|method\.dictionary")
 #: Keys that hold a regular expression, which is no YAML either.
 _PATTERNS = ("group_pattern",)
 #: How an override begins that is YAML after all: a tag, or quotes.
@@ -66,12 +69,14 @@ def typed(name: str, text: str) -> Any:
 
 
 def place_paths(tree: CommentedMap, where: Path) -> None:
-    """Make every path of a tree a text, with the home folder in place of ``~``.
+    """Make every path of a tree a text, with the home folder in place of ``~``; fetch the models of a hub.
+
+    These are the folders in the cache from then on, whose paths say which commit they are.
 
     Raises
     ------
     UserError
-        For a path that cannot be one.
+        For a path that cannot be one; for a model that cannot be had.
     """
     new = {}
     for place, node in nodes(tree):
@@ -81,7 +86,9 @@ def place_paths(tree: CommentedMap, where: Path) -> None:
         unfit = isinstance(text, bool) or not isinstance(text, (str, int, float))
         if unfit or not _IMPOSSIBLE.isdisjoint(str(text)):
             raise UserError(f"{where}: {place} is {shown(text)}, expected a path")
-        if isinstance(node, TaggedScalar):
+        if not tag_of(node) and _MODELS.fullmatch(place) and is_name(str(text)):
+            new[place] = literal(str(local_folder(str(text))))
+        elif isinstance(node, TaggedScalar):
             new[place] = _referring(node, os.path.expanduser(text))
         elif not isinstance(text, str) or text.startswith("~"):
             new[place] = literal(os.path.expanduser(str(text)))

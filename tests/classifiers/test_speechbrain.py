@@ -15,10 +15,11 @@ from speechbrain.inference.classifiers import AudioClassifier, EncoderClassifier
 from tiny import LABELS
 
 from interpretability.classifiers import load_classifier, open_classifier, save_classifier
-from interpretability.classifiers.folder import IDENTITY, _digest
+from interpretability.classifiers.folder import digest_of
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.commands import main
 from interpretability.errors import MissingError, UserError
+from interpretability.files import sha256
 from interpretability.methods import load_interpreter, save_interpreter
 from interpretability.methods.gradients import Gradients
 from interpretability.methods.lmac import LMAC
@@ -432,8 +433,7 @@ class TestNoCodeRuns:
             path = inner / "classifier.json"
             description = json.loads(path.read_text("utf-8"))
             description["architecture"]["hyperparams"] = text(description["architecture"]["hyperparams"])
-            identity = {key: description[key] for key in IDENTITY}
-            description["sha256"] = _digest(inner / "weights.pt", identity)
+            description["sha256"] = digest_of(sha256(inner / "weights.pt"), description)
             path.write_text(json.dumps(description))
             outer = run / "interpreter" / "interpreter.json"
             outer.write_text(json.dumps({**json.loads(outer.read_text()), "classifier_sha256": description["sha256"]}))

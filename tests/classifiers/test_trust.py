@@ -81,7 +81,7 @@ def test_an_installed_class_imports_nothing_for_a_folder(folder, tmp_path, monke
     inner = folder / "interpreter" / "classifier"
     description = json.loads((inner / "classifier.json").read_text())
     evil = description["architecture"]["module"]
-    monkeypatch.setattr("interpretability.classifiers.folder._digest", lambda *_: description["sha256"])
+    monkeypatch.setattr("interpretability.classifiers.folder.digest_of", lambda *_: description["sha256"])
     for kind in (ModuleClassifier, WaveformClassifier, SpeechBrainClassifier, CompactClassifier):
         description["architecture"]["module"] = f"{kind.__module__}:{kind.__name__}"
         description["architecture"]["arguments"] = {"labels": LABELS, "module": evil}

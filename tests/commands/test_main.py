@@ -8,7 +8,8 @@ import tiny
 
 from interpretability.commands import main
 
-COMMANDS = (main.interpret, main.import_classifier, main.import_published, main.results_table, main.inspect_data)
+COMMANDS = (main.interpret, main.import_classifier, main.import_published, main.publish, main.results_table)
+COMMANDS += (main.inspect_data,)
 SLOW_TO_IMPORT = ("torch", "speechbrain", "numpy", "transformers", "matplotlib")
 
 

@@ -14,8 +14,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "interpretability"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-#: Tuples of more than two that a function may return: they are the arguments of another one, whatever their number.
+#: Tuples of more than two that a function may return: they are the arguments of another one, whatever their number, or
+#: what a class of SpeechBrain's returns.
 ARGUMENT_LISTS = {("classifiers/waveform.py", "inputs")}
+ARGUMENT_LISTS |= {("interface.py", name) for name in ("interpret_file", "classify_batch", "forward")}
 #: Attributes that are set on objects of other libraries, which know no other way.
 OF_OTHER_LIBRARIES = {
     ("classifiers/focalnet.py", "configuration.hidden_sizes"),

@@ -69,6 +69,7 @@ def evaluate_interpreter(run: Run) -> None:
         "suite": "clean",
         "apply": apply,
         "training": training,
+        **({"hub": interpreter.hub} if interpreter.hub else {}),
     }
     result = evaluate(
         classifier,

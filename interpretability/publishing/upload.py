@@ -1,0 +1,66 @@
+"""Sending a published folder to a hub, by huggingface_hub: it reads the token, and says how far it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from interpretability.files import LISTING
+from interpretability.hub import hub_errors
+
+#: Files that only this machine needs.
+_NOT_SENT = [LISTING]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a folder goes.
+
+    Attributes
+    ----------
+    repo_id : str
+        ``user/name``; made if absent.
+    private : bool
+        Of a model that is made.
+    create_pr : bool
+        Propose the files, as a pull request.
+    revision : str, optional
+        Branch; made if absent. By default the main one.
+    """
+
+    repo_id: str
+    private: bool = False
+    create_pr: bool = False
+    revision: str | None = None
+
+
+def upload(folder: Path, destination: Destination) -> str:
+    """Send a folder in one commit; return the address of the commit, or of the pull request.
+
+    Raises
+    ------
+    MissingError, UserError
+        If the hub cannot be reached or refuses it: what is there stays as it was, since a commit is whole or is not.
+    """
+    from huggingface_hub import HfApi
+
+    api, name = HfApi(), destination.repo_id
+    with hub_errors(name, "the model on the hub is as it was; run it again, and what was sent is not sent twice"):
+        api.create_repo(name, private=destination.private or None, exist_ok=True)
+        if destination.revision is not None and not destination.create_pr:
+            api.create_branch(name, branch=destination.revision, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=name,
+            folder_path=folder,
+            commit_message=f"Publish {name.partition('/')[2]}",
+            revision=destination.revision,
+            create_pr=destination.create_pr,
+            ignore_patterns=_NOT_SENT,
+        )
+    return str(commit.pr_url if destination.create_pr else commit.commit_url)
+
+
+def contents(folder: Path) -> list[tuple[str, int]]:
+    """Return the names and the sizes in bytes of the files that are sent."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in _NOT_SENT]
+    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths]
