@@ -12,6 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 #: Module -> distribution, where the names differ.
 DISTRIBUTIONS = {
     "hyperpyyaml": "HyperPyYAML",
+    "markdown_it": "markdown-it-py",
     "ruamel": "ruamel.yaml",
     "sklearn": "scikit-learn",
     "yaml": "PyYAML",
