@@ -13,15 +13,11 @@ from speechbrain.processing.features import STFT, Filterbank, spectral_magnitude
 from transformers import FocalNetBackbone, FocalNetConfig, ViTConfig, ViTModel
 
 from interpretability.classifiers import load_classifier
+from interpretability.classifiers.published import FOCALNET_BASE, PUBLISHED, VIT_BASE
 from interpretability.commands import main
 from interpretability.errors import MissingError, UserError
 from interpretability.methods import load_interpreter
-from interpretability.published import (
-    FOCALNET_BASE,
-    PUBLISHED,
-    VIT_BASE,
-    import_published,
-)
+from interpretability.published import import_published
 
 PIQ_ESC50, CNN14_ESC50 = PUBLISHED["piq"].paths, PUBLISHED["cnn14"].paths
 LABELS = ["rain", "dog", "cat"]  # not in alphabetical order: the encoder's order counts

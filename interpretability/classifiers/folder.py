@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.classifiers.module import ModuleClassifier
+from interpretability.classifiers.published import load_layout, read_layout
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.trust import check_trusted
 from interpretability.classifiers.vit import ViTClassifier
@@ -77,21 +79,32 @@ def save_classifier(classifier: Classifier, folder: str | Path, training: dict |
     """
     with atomic_folder(folder) as temporary:
         save_weights(classifier, temporary / WEIGHTS)
-        identity = {
-            "classifier": classifier.NAME,
-            "labels": classifier.labels,
-            "task": classifier.task,
-            "frontend": classifier.frontend.settings.to_dict(),
-            "architecture": classifier.architecture(),
-        }
-        if classifier.has_thresholds and THRESHOLDS not in identity["architecture"]:
-            identity[THRESHOLDS] = classifier.thresholds.tolist()
-        digest = digest_of(sha256(temporary / WEIGHTS), identity)
-        facts = {"training": training or {}, **({"notes": list(classifier.notes)} if classifier.notes else {})}
-        if "hub" in classifier.description:
-            facts["hub"] = classifier.description["hub"]
-        write_json(temporary / DESCRIPTION, {**identity, "sha256": digest, **facts})
-    return digest
+        description = _described(classifier, temporary / WEIGHTS, training)
+        write_json(temporary / DESCRIPTION, description)
+    return description["sha256"]
+
+
+def describe(classifier: Classifier, training: dict | None = None) -> dict:
+    """Return what the description of a classifier's folder would hold; ``training`` as in :func:`save_classifier`."""
+    with tempfile.TemporaryDirectory() as temporary:
+        save_weights(classifier, Path(temporary) / WEIGHTS)
+        return _described(classifier, Path(temporary) / WEIGHTS, training)
+
+
+def _described(classifier: Classifier, weights: Path, training: dict | None) -> dict:
+    identity = {
+        "classifier": classifier.NAME,
+        "labels": classifier.labels,
+        "task": classifier.task,
+        "frontend": classifier.frontend.settings.to_dict(),
+        "architecture": classifier.architecture(),
+    }
+    if classifier.has_thresholds and THRESHOLDS not in identity["architecture"]:
+        identity[THRESHOLDS] = classifier.thresholds.tolist()
+    facts = {"training": training or {}, **({"notes": list(classifier.notes)} if classifier.notes else {})}
+    if "hub" in classifier.description:
+        facts["hub"] = classifier.description["hub"]
+    return {**identity, "sha256": digest_of(sha256(weights), identity), **facts}
 
 
 def load_classifier(
@@ -106,7 +119,8 @@ def load_classifier(
     ----------
     folder : path
         Or ``user/name`` on a hub: see :func:`~interpretability.hub.local_folder`. Of a published interpreter, the
-        classifier that it explains.
+        classifier that it explains. A folder laid out like SpeechBrain's ``cnn14-esc50``, ``vit-base-esc50``,
+        ``focalnet-base-esc50`` or ``PIQ-ESC50`` is one, too.
     freeze : bool
     trust_remote_code : bool
         Whether a model of the kind ``torch`` may be code of other than installed packages, which is then run.
@@ -122,15 +136,20 @@ def load_classifier(
     """
     folder = local_folder(folder, revision)
     exported = read_exported(folder, trust_remote_code)
-    if exported is not None:
-        path, weights = folder / CONFIG, folder / CLASSIFIER_WEIGHTS
-        description = check_exported_classifier(exported.classifier, f"{path}: classifier")
+    if not (folder / DESCRIPTION).is_file() and exported is None:
+        folder = next((folder / name for name in RUN_SUBFOLDERS if (folder / name / DESCRIPTION).is_file()), folder)
+    layout = None if exported is not None or (folder / DESCRIPTION).is_file() else read_layout(folder)
+    if layout is not None:
+        classifier = load_layout(layout, folder)
+        description = describe(classifier, layout.training)
     else:
-        if not (folder / DESCRIPTION).is_file():
-            folder = next((folder / name for name in RUN_SUBFOLDERS if (folder / name / DESCRIPTION).is_file()), folder)
-        path, weights, description = folder / DESCRIPTION, folder / WEIGHTS, check_classifier(folder)
-    classifier = build_classifier(description, str(path), file_size(weights), trust_remote_code)
-    load_weights(classifier, weights)
+        if exported is not None:
+            path, weights = folder / CONFIG, folder / CLASSIFIER_WEIGHTS
+            description = check_exported_classifier(exported.classifier, f"{path}: classifier")
+        else:
+            path, weights, description = folder / DESCRIPTION, folder / WEIGHTS, check_classifier(folder)
+        classifier = build_classifier(description, str(path), file_size(weights), trust_remote_code)
+        load_weights(classifier, weights)
     classifier.keep_description(source_of(folder, description))
     return classifier.freeze() if freeze else classifier
 

@@ -45,14 +45,15 @@ from interpretability.classifiers.importing import fetches
 from interpretability.classifiers.layers import DEFAULT_LAYERS, FeatureLayer, Layout, evenly_spaced
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
 from interpretability.errors import MissingError, UserError, shown, user_errors
+from interpretability.exported import HYPERPARAMS
 from interpretability.frontend import FrontendSettings
+from interpretability.hub import is_inside
 from interpretability.reading import read_bytes
 from interpretability.safe_yaml import MAX_BYTES, Document, Node, build, dump, parse
 from interpretability.settings import setting
 from interpretability.weight_files import FileSize, file_size, read_tensors
 from interpretability.weights import load_state, read_weights
 
-HYPERPARAMS = "hyperparams.yaml"
 #: Modules that the two classes of SpeechBrain call, in their order.
 ENCODER = ("compute_features", "mean_var_norm", "embedding_model", "classifier")
 AUDIO = ("compute_stft", "compute_fbank", "embedding_model", "classifier")
@@ -367,13 +368,32 @@ def _check_statistics(model: nn.ModuleDict, name: str, shape: Any) -> None:
 # -------------------------------------------------------------------------------------------------------- the files
 
 
+def files_of(document: Document, parts: Mapping[str, Node], folder: Path) -> dict[str, Path]:
+    """Return the files that the pretrainer of a YAML loads into parts of it, by the names of the parts.
+
+    Raises
+    ------
+    MissingError, UserError
+        If there is no pretrainer, it loads nothing into one of them, or the file is not in the folder.
+    """
+    loadables, files = _pretrainer_of(document, list(parts.values()))
+    names = {id(node): name for name, node in loadables.items()}
+    lacking = [part for part, node in parts.items() if id(node) not in names]
+    if lacking:
+        raise UserError(
+            f"{document.where}: its pretrainer loads no file into {lacking[0]}: name it among its loadables"
+        )
+    return {part: _found(names[id(node)], files[names[id(node)]], folder) for part, node in parts.items()}
+
+
 def _found(name: str, given: str, folder: Path) -> Path:
-    """Return where a file is that the pretrainer names: in the folder, or else where it says."""
-    places = [folder / given.replace("\\", "/").rsplit("/", 1)[-1], Path(given)]
+    """Return where a file is that the pretrainer names: in the folder, whatever path stands in front of its name."""
+    place = folder / given.replace("\\", "/").rsplit("/", 1)[-1]
     with user_errors(f"{folder}: {shown(given)} is no file", OSError):  # such as a name that is too long
-        place = next((place for place in places if place.is_file()), None)
-    if place is None:
-        raise MissingError(f"no {places[0].name} in {folder}, which {HYPERPARAMS} loads as {name}: copy it there")
+        if not place.is_file():
+            raise MissingError(f"no {place.name} in {folder}, which {HYPERPARAMS} loads as {name}: copy it there")
+    if not is_inside(place, folder):
+        raise UserError(f"{place} leads out of its folder: put the file itself there")
     return place
 
 

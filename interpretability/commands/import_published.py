@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from interpretability.classifiers.published import PUBLISHED
 from interpretability.errors import UserError
 from interpretability.files import check_replaceable, expanded
-from interpretability.published import PUBLISHED, import_published
+from interpretability.published import import_published
 
 
 def import_as_folder(options: argparse.Namespace) -> None:

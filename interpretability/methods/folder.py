@@ -2,17 +2,20 @@
 
 import dataclasses
 import pkgutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from interpretability.budget import within
 from interpretability.classifiers.base import Classifier
-from interpretability.classifiers.folder import load_classifier, save_classifier
+from interpretability.classifiers.folder import describe, load_classifier, save_classifier
+from interpretability.classifiers.published import Layout, read_layout
 from interpretability.errors import MissingError, UserError, placed, user_errors
 from interpretability.exported import CONFIG, INTERPRETER_WEIGHTS, is_exported, read_exported, source_of
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.hub import local_folder
 from interpretability.methods.base import Interpreter
+from interpretability.methods.published import load_piq
 from interpretability.reading import checked, read_description
 from interpretability.settings import Settings, setting
 from interpretability.weight_files import FileSize, file_size
@@ -62,9 +65,8 @@ def save_interpreter(interpreter: Interpreter, folder: str | Path, training: dic
         known = classifier.description.get("training", {})
         classifier_hash = save_classifier(classifier, temporary / CLASSIFIER, known)
         save_weights(interpreter, temporary / WEIGHTS)
-        hashes = {"sha256": sha256(temporary / WEIGHTS), "classifier_sha256": classifier_hash}
-        identity = {"method": interpreter.NAME, "settings": interpreter.settings.to_dict()}
-        write_json(temporary / DESCRIPTION, {**identity, **hashes, "training": training or {}})
+        weights_hash = sha256(temporary / WEIGHTS)
+        write_json(temporary / DESCRIPTION, _described(interpreter, weights_hash, classifier_hash, training))
 
 
 def is_interpreter_folder(folder: str | Path) -> bool:
@@ -75,7 +77,10 @@ def is_interpreter_folder(folder: str | Path) -> bool:
     folder = local_folder(folder)
     if is_exported(folder):
         return (folder / INTERPRETER_WEIGHTS).is_file()
-    return any((folder / name / DESCRIPTION).is_file() for name in (".", RUN_SUBFOLDER))
+    if any((folder / name / DESCRIPTION).is_file() for name in (".", RUN_SUBFOLDER)):
+        return True
+    layout = read_layout(folder)
+    return layout is not None and layout.interpreter is not None
 
 
 def load_interpreter(folder: str | Path, trust_remote_code: bool = False, revision: str | None = None) -> Interpreter:
@@ -84,7 +89,8 @@ def load_interpreter(folder: str | Path, trust_remote_code: bool = False, revisi
     Parameters
     ----------
     folder : path
-        Or ``user/name`` on a hub: see :func:`~interpretability.hub.local_folder`.
+        Or ``user/name`` on a hub: see :func:`~interpretability.hub.local_folder`. A folder laid out like SpeechBrain's
+        ``PIQ-ESC50`` is one, too.
     trust_remote_code : bool
         As in :func:`~interpretability.classifiers.folder.load_classifier`.
     revision : str, optional
@@ -118,6 +124,9 @@ def load_interpreter(folder: str | Path, trust_remote_code: bool = False, revisi
     else:
         if not (folder / DESCRIPTION).is_file() and (folder / RUN_SUBFOLDER / DESCRIPTION).is_file():
             folder = folder / RUN_SUBFOLDER
+        layout = None if (folder / DESCRIPTION).is_file() else read_layout(folder)
+        if layout is not None and layout.interpreter is not None:
+            return _of_speechbrain(layout, folder)
         description, explained = check_interpreter(folder), folder / CLASSIFIER
         path, weights = folder / DESCRIPTION, folder / WEIGHTS
     kind = METHODS[description["method"]]
@@ -126,6 +135,23 @@ def load_interpreter(folder: str | Path, trust_remote_code: bool = False, revisi
     interpreter = build_interpreter(description, classifier, str(path), file_size(weights))
     load_weights(interpreter, weights)
     return interpreter.keep_description(source_of(folder, description)).eval()
+
+
+def _of_speechbrain(layout: Layout, folder: Path) -> Interpreter:
+    """Return the interpreter of a folder laid out like a published one of SpeechBrain's, described as a saved one."""
+    interpreter = load_piq(layout, folder)
+    classifier = interpreter.classifier
+    classifier.keep_description(source_of(folder, describe(classifier, layout.training)))
+    with tempfile.TemporaryDirectory() as temporary:
+        save_weights(interpreter, Path(temporary) / WEIGHTS)
+        digest = sha256(Path(temporary) / WEIGHTS)
+    description = _described(interpreter, digest, classifier.description["sha256"], layout.training)
+    return interpreter.keep_description(source_of(folder, description)).eval()
+
+
+def _described(interpreter: Interpreter, weights: str, classifier: str, training: dict | None) -> dict:
+    identity = {"method": interpreter.NAME, "settings": interpreter.settings.to_dict()}
+    return {**identity, "sha256": weights, "classifier_sha256": classifier, "training": training or {}}
 
 
 def build_interpreter(description: dict, classifier: Classifier, where: str, size: FileSize) -> Interpreter:

@@ -200,6 +200,7 @@ MAY_IMPORT = {
         "budget",
         "classifiers",
         "errors",
+        "exported",
         "files",
         "methods",
         "reading",
@@ -260,7 +261,7 @@ EXCEPTIONS = {
 #: Modules of methods/ that hold what methods share; each may import those before it.
 SHARED_BY_METHODS = ("base", "objectives", "baselines")
 #: The registry: it knows every method, and no method knows it.
-REGISTRY_OF_METHODS = ("folder", "__init__")
+REGISTRY_OF_METHODS = ("published", "folder", "__init__")
 
 #: Modules of classifiers/ that hold what classifiers share; each may import those before it.
 SHARED_BY_CLASSIFIERS = (
@@ -279,7 +280,7 @@ SHARED_BY_CLASSIFIERS = (
     "families",
 )
 #: Those that know every classifier, and that no classifier knows.
-REGISTRY_OF_CLASSIFIERS = ("folder", "sources", "__init__")
+REGISTRY_OF_CLASSIFIERS = ("published", "folder", "sources", "__init__")
 
 
 def imports_of(path: Path, top_level_only: bool = False) -> set[str]:
