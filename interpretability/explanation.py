@@ -24,7 +24,7 @@ from interpretability.metrics.suite import MetricSuite, clip_values
 from interpretability.names import printable, safe_name
 from interpretability.probabilities import MaskedLogits, probabilities
 from interpretability.report.destination import DESCRIPTION, check_destination, check_same
-from interpretability.report.words import Findings, Remainder, locate, percent, sentences
+from interpretability.report.words import Findings, Region, Remainder, locate, percent, sentences
 
 COMPONENTS = "components"
 #: Masks that explain nothing, which an explanation is shown beside: the loudest bins, and random ones.
@@ -284,10 +284,8 @@ class Explanation:
 
         See :mod:`interpretability.report.words`.
         """
-        clip, frontend = self[index], self.frontend
-        magnitude, rate = _array(clip.pair.inside), frontend.sample_rate
-        seconds = clip.sound.shape[1] / rate
-        region = locate(magnitude, frontend.hop_length / rate, rate / frontend.n_fft, seconds)
+        clip = self[index]
+        region = clip.region()
         findings = Findings(
             self.labels,
             int(clip.target[0]),
@@ -301,6 +299,13 @@ class Explanation:
             baselines=clip._remainders() if region is not None else {},
         )
         return sentences(findings)
+
+    def region(self, index: int = 0) -> Region | None:
+        """Return when and in which band most of what the mask of a clip keeps lies; None if that is nothing."""
+        clip, frontend = self[index], self.frontend
+        rate = frontend.sample_rate
+        seconds = clip.sound.shape[1] / rate
+        return locate(_array(clip.pair.inside), frontend.hop_length / rate, rate / frontend.n_fft, seconds)
 
     def measure(self, index: int = 0) -> dict[str, dict[str, dict[str, float | None]]]:
         """Measure a clip's explanation, and beside it the masks of :data:`BASELINES`.

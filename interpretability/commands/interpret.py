@@ -9,21 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from interpretability.classifiers import Classifier, open_classifier
+from interpretability.classifiers import Classifier, load_classifier, open_classifier
 from interpretability.classifiers.check import ModelCheck, check_classifier
+from interpretability.classifiers.folder import DESCRIPTION, RUN_SUBFOLDERS
 from interpretability.command_line import check_device
 from interpretability.data.inputs import read_sounds
-from interpretability.errors import UserError
+from interpretability.errors import UserError, placed
 from interpretability.explaining import default_method, how_to_train, interpreter_for
 from interpretability.explanation import COMPONENTS
 from interpretability.files import expanded
 from interpretability.hub import is_name
-from interpretability.methods import METHODS, load_interpreter
+from interpretability.methods import METHODS, Interpreter, is_interpreter_folder, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
 from interpretability.names import printable
 from interpretability.report.destination import check_destination
 from interpretability.report.tables import clip_table
+from interpretability.training.run_data import read_run_data
 from interpretability.training.usage import settings_text
+from interpretability.training.workspace import MANIFESTS
 
 
 def interpret(arguments: argparse.Namespace) -> None:
@@ -45,24 +48,31 @@ def interpret(arguments: argparse.Namespace) -> None:
     if arguments.list_classes:
         print("\n".join(f"{index}\t{label}" for index, label in enumerate(_classes(arguments))))
         return
-    training: dict[str, Any] = {}
-    if arguments.classifier is None:
-        run_folder, sound = _two_paths(arguments)
-        check_destination(arguments.out, [sound])
-        interpreter = load_interpreter(run_folder, arguments.trust_remote_code).to(arguments.device)
-        source = str(run_folder)
-        sounds = read_sounds(sound, interpreter.frontend.settings, channel=arguments.channel)
+    source, settings = str(arguments.classifier or _run(arguments)), parse_settings(arguments.settings)
+    check, clip, true_label = None, None, None
+    if arguments.classifier is None and is_interpreter_folder(source):
+        model: Interpreter | Classifier = load_interpreter(source, arguments.trust_remote_code).to(arguments.device)
     else:
-        classifier, source = _open(arguments), arguments.classifier
-        check = check_classifier(classifier)
+        model = _classifier(arguments)
+        check = check_classifier(model)
         if arguments.list_methods:
-            print(list_methods(classifier, check))
+            print(list_methods(model, check))
             return
-        sound = _one_path(arguments)
+    sound = _sound(arguments)
+    if isinstance(sound, str):
+        data = read_run_data(source, arguments.data_folder, arguments.trust_remote_code)
+        with placed("" if arguments.clip is not None else f"{sound}: no such file"):
+            clip = data.clip(sound, model if isinstance(model, Classifier) else model.classifier)
+        true_label, sounds = clip.label, clip.sounds
+        check_destination(arguments.out, [clip.path])
+    else:
         check_destination(arguments.out, [sound])
-        sounds = read_sounds(sound, classifier.frontend.settings, channel=arguments.channel)
-        settings = parse_settings(arguments.settings)
-        interpreter = interpreter_for(classifier, sounds, arguments.method, settings, check)
+        sounds = read_sounds(sound, model.frontend.settings, channel=arguments.channel)
+    training: dict[str, Any] = {}
+    if isinstance(model, Interpreter):
+        interpreter = model
+    else:
+        interpreter = interpreter_for(model, sounds, arguments.method, settings, check)
         training = interpreter.description.get("training", {})
         if "dictionary_training" in training:
             n_components = interpreter.settings.dictionary["n_components"]
@@ -75,8 +85,10 @@ def interpret(arguments: argparse.Namespace) -> None:
         "metrics": measured["explanation"],
         "baseline_metrics": {kind: values for kind, values in measured.items() if kind != "explanation"},
     }
-    paths = explanation.save(arguments.out, extra=extra)
+    paths = explanation.save(arguments.out, true_label=true_label, extra=extra)
     description = explanation.describe()
+    if true_label is not None:
+        print(f"The clip {printable(str(sound))} of the {clip.split} split, which is {printable(true_label)}:")
     print(*description["sentences"], sep="\n")
     for note in description["notes"]:
         print(f"note: {note}")
@@ -143,17 +155,24 @@ def _value(text: str) -> Any:
 
 def _classes(arguments: argparse.Namespace) -> list[str]:
     """Return the classes of the classifier that the command line names."""
-    if arguments.classifier is not None:
-        return _open(arguments).labels
-    if len(arguments.paths) != 1:
+    if arguments.classifier is None and len(arguments.paths) != 1:
         raise UserError(f"got {_paths(arguments)} with --list_classes, expected RUN_FOLDER; or --classifier")
-    return load_interpreter(arguments.paths[0], arguments.trust_remote_code).classifier.labels
+    if arguments.classifier is None and is_interpreter_folder(arguments.paths[0]):
+        return load_interpreter(arguments.paths[0], arguments.trust_remote_code).classifier.labels
+    return _classifier(arguments).labels
 
 
-def _open(arguments: argparse.Namespace) -> Classifier:
-    settings = parse_settings(arguments.classifier_settings)
-    classifier = open_classifier(arguments.classifier, **{"trust_remote_code": arguments.trust_remote_code, **settings})
-    return classifier.to(arguments.device)
+def _classifier(arguments: argparse.Namespace) -> Classifier:
+    """Return the classifier that is named, or that of a run."""
+    settings = {"trust_remote_code": arguments.trust_remote_code}
+    if arguments.classifier is not None:
+        settings |= parse_settings(arguments.classifier_settings)
+        return open_classifier(arguments.classifier, **settings).to(arguments.device)
+    _refuse(arguments, ("classifier_settings",))
+    run = _run(arguments)
+    if not any((run / name / DESCRIPTION).is_file() for name in (".", *RUN_SUBFOLDERS)):
+        load_interpreter(run)  # which says what is missing
+    return load_classifier(run, **settings).to(arguments.device)
 
 
 def _with_revision(arguments: argparse.Namespace) -> argparse.Namespace:
@@ -171,36 +190,50 @@ def _with_revision(arguments: argparse.Namespace) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(arguments), "classifier": classifier, "paths": paths})
 
 
-def _two_paths(arguments: argparse.Namespace) -> list[Path]:
-    for option, given in (
-        ("--method", arguments.method is not None),
-        ("--settings", bool(arguments.settings)),
-        ("--classifier_settings", bool(arguments.classifier_settings)),
-        ("--list_methods", arguments.list_methods),
-    ):
-        if given:
-            raise UserError(f"{option} goes with --classifier: a run folder has its own method and settings")
-    if len(arguments.paths) != 2:
+def _run(arguments: argparse.Namespace) -> Path:
+    """Return the run folder that is named."""
+    if arguments.paths and is_interpreter_folder(arguments.paths[0]):
+        _refuse(arguments, ("method", "settings", "classifier_settings", "list_methods"))
+    expected = (1,) if arguments.clip is not None or arguments.list_methods else (2,)
+    if len(arguments.paths) not in expected:
         raise UserError(
-            f"got {_paths(arguments)}, expected RUN_FOLDER SOUND; or --classifier SOURCE SOUND, to explain "
-            "with no training"
+            f"got {_paths(arguments)}, expected RUN_FOLDER SOUND, or RUN_FOLDER --clip ID; or --classifier SOURCE "
+            "SOUND, to explain with no training"
         )
-    _check_out(arguments)
-    return arguments.paths
-
-
-def _one_path(arguments: argparse.Namespace) -> Path:
-    if len(arguments.paths) != 1:
-        raise UserError(f"got {_paths(arguments)} with --classifier, expected one: SOUND")
-    _check_out(arguments)
     return arguments.paths[0]
+
+
+def _sound(arguments: argparse.Namespace) -> Path | str:
+    """Return the path of the sound that is named, or the id of a clip of the run's own data."""
+    if arguments.classifier is not None:
+        _refuse(arguments, ("clip", "data_folder"))
+        if len(arguments.paths) != 1:
+            raise UserError(f"got {_paths(arguments)} with --classifier, expected one: SOUND")
+    if arguments.out is None:
+        raise UserError("no --out: name the folder for the results")
+    path = arguments.paths[-1]
+    is_clip = arguments.clip is not None
+    if arguments.classifier is None and not is_clip:
+        # A name that is no file may be that of a clip.
+        is_clip = not path.exists() and path.name == str(path) and (arguments.paths[0] / MANIFESTS).is_dir()
+    if not is_clip:
+        _refuse(arguments, ("data_folder",))
+        return path
+    if arguments.channel != "mean":
+        raise UserError(f"--channel is {arguments.channel!r}, but a clip of a run is heard as the run heard it")
+    return str(path) if arguments.clip is None else arguments.clip
+
+
+def _refuse(arguments: argparse.Namespace, names: Sequence[str]) -> None:
+    """Refuse options that do not go with what is explained."""
+    goes_with = {"clip": "RUN_FOLDER", "data_folder": "a clip of a run"}
+    for name in names:
+        if getattr(arguments, name):
+            what = goes_with.get(name, "--classifier")
+            reason = ": a run folder has its own method and settings" if what == "--classifier" else ""
+            raise UserError(f"--{name} goes with {what}{reason}")
 
 
 def _paths(arguments: argparse.Namespace) -> str:
     count = len(arguments.paths)
     return f"{count} path{'s' * (count != 1)}"
-
-
-def _check_out(arguments: argparse.Namespace) -> None:
-    if arguments.out is None:
-        raise UserError("no --out: name the folder for the results")

@@ -18,22 +18,27 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     """Explain one sound, by a trained method or with no training at all.
 
         interpret RUN_FOLDER SOUND --out DIR [--target CLASS]
+        interpret RUN_FOLDER --clip ID --out DIR
         interpret --classifier SOURCE SOUND --out DIR [--method NAME] [--settings KEY=VALUE …]
         interpret --classifier SOURCE --list_methods
         interpret RUN_FOLDER --list_classes     (or --classifier SOURCE)
 
-    RUN_FOLDER is the output folder of a finished training run (or its ``interpreter`` folder), or ``user/name`` on
-    the Hugging Face hub. SOURCE is any classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``,
-    ``torch:package.module:Class``, the folder of a saved classifier or ``user/name`` of one; it is then explained by
-    a method that needs no training. The sound can be of any rate, mono or
-    not, from 0.1 s to 60 s. DIR gets the sound as the classifier hears it, the explanation and the residual as wav,
-    the mask as numbers (mask.npz), a figure, and a description with all settings and every metric as JSON; and
-    for methods that explain by components (L2I, NMF) also the components, drawn and as sounds.
+    RUN_FOLDER is the output folder of a finished run (or its ``interpreter`` folder): of a method, or of a classifier,
+    which is explained by a method that needs no training; or ``user/name`` of a method on the Hugging Face hub. ID is
+    the id of a clip of the run's own data, which are where the run had them, or in ``--data_folder``; it may also stand
+    in place of SOUND. SOURCE is any classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``, ``torch:package.module:Class``,
+    the folder of a saved classifier or ``user/name`` of one; it is then explained by a method that needs no training.
+    The sound can be of any rate, mono or not, from 0.1 s to 60 s. DIR gets the sound as the classifier hears it, the
+    explanation and the residual as wav, the mask as numbers (mask.npz), a figure, and a description with all settings
+    and every metric as JSON; and for methods that explain by components (L2I, NMF) also the components, drawn and as
+    sounds.
     """
     parser = _parser(interpret, usage=argparse.SUPPRESS)
     parser.add_argument("paths", type=Path, nargs="*", help="[RUN_FOLDER] SOUND: any file that soundfile reads")
+    parser.add_argument("--clip", metavar="ID", help="a clip of the run's own data, in place of SOUND")
+    parser.add_argument("--data_folder", type=Path, help="where these data are now, if they were moved")
     parser.add_argument("--classifier", help="any classifier, explained with no training, instead of RUN_FOLDER")
-    parser.add_argument("--method", help="of --classifier; --list_methods names the default")
+    parser.add_argument("--method", help="of a classifier; --list_methods names the default")
     parser.add_argument("--settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the method")
     parser.add_argument(
         "--classifier_settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the source: layers, labels, …"
@@ -195,6 +200,36 @@ def inspect_data(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for the page and the numbers; replaced as a whole")
     parser.add_argument("--examples", type=int, default=3, help="clips of each class that the page plays (default: 3)")
     return command(parser, "interpretability.commands.inspect_data:inspect_data", argv, others=True)
+
+
+def wrong_predictions(argv: Sequence[str] | None = None) -> int:
+    """Explain what a classifier gets wrong: the wrongly classified clips of a run, the most confident first.
+
+        wrong_predictions RUN [--n 10] [--split test] [--out DIR]
+        wrong_predictions RUN --method NAME [--settings KEY=VALUE …]
+        wrong_predictions RUN --interpreter RUN2
+
+    RUN is the output folder of a run that trained a classifier, or of one that explains one; the data, their splits
+    and the classifier are those of its record. A classifier's clips are explained by a method that needs no training,
+    or by the trained one of RUN2; a run of a method is explained by that method. DIR (RUN/wrong_predictions by
+    default) gets a folder for each clip, with the sound, what speaks for the class that is heard and what speaks for
+    the true one, as sounds and side by side in a figure; and a table of all, as Markdown and as CSV. Clips that are
+    finished are not explained again.
+    """
+    parser = _parser(wrong_predictions)
+    parser.add_argument("run", type=Path, metavar="RUN", help="output folder of a run")
+    parser.add_argument("--n", type=int, default=10, help="at most so many clips (10)")
+    parser.add_argument("--split", default="test", help="train, valid or test (the default)")
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    parser.add_argument("--method", help="of a classifier's run: a method that needs no training")
+    parser.add_argument("--settings", nargs="+", default=[], metavar="KEY=VALUE", help="of that method")
+    parser.add_argument(
+        "--interpreter", type=Path, metavar="RUN2", help="of a classifier's run: a run that explains it"
+    )
+    parser.add_argument("--data_folder", type=Path, help="where the data are now, if they were moved")
+    parser.add_argument("--device", default="cpu")
+    _add_trust(parser)
+    return command(parser, "interpretability.commands.wrong_predictions:wrong_predictions", argv)
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:

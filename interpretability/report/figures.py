@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from interpretability.files import atomic_path
 from interpretability.frontend import FrontendSettings
@@ -133,60 +134,75 @@ def plot_explanation(
         each other and get wider with the clip. What is too fine for the picture shows the loudest of its bins, and the
         mean of the mask.
     """
-    reference = float(magnitude.max()) or 1.0
-    axis_of_frequency = FrequencyAxis.of(magnitude, frontend)
-    # Frame i is centred on i hops: cells reach half a hop to both sides.
-    hop, frames = frontend.hop_length / frontend.sample_rate, magnitude.shape[0]
-    extent = (-hop / 2, (frames - 0.5) * hop, *axis_of_frequency.extent)
-    beside = seconds <= SIDE_BY_SIDE
-    width, height = (13.0, 4.2) if beside else (min(13.0 + (seconds - SIDE_BY_SIDE) / 4, 24.0), 9.5)  # inches
-    columns = np.arange(0, frames, max(1.0, frames / MOST_COLUMNS)).astype(int)
-
-    def picture(values: np.ndarray, reduce: np.ufunc) -> np.ndarray:
-        return pooled(axis_of_frequency.rows(values, reduce), columns, 0, reduce)
-
+    pictures, beside = Pictures(magnitude, frontend, seconds), seconds <= SIDE_BY_SIDE
+    width, height = (13.0, 4.2) if beside else (pictures.long_width, 9.5)  # inches
     with lettering(title, *notes) as (title, *notes):
         figure = new_figure(width, height)
         axes = figure.subplots(*((1, 3) if beside else (3, 1)), sharex=True, sharey=True)
-        for axis, values, name in (
-            (axes[0], magnitude, "input"),
-            (axes[2], kept, "explanation (what the mask keeps)"),
-        ):
-            levels = axis.imshow(
-                decibels(picture(values, np.maximum), reference),
-                origin="lower",
-                aspect="auto",
-                extent=extent,
-                cmap="magma",
-                vmin=FLOOR_DB,
-                vmax=0,
-            )
-            axis.set_title(name)
+        levels = pictures.draw_levels(axes[0], magnitude, "input")
+        pictures.draw_levels(axes[2], kept, "explanation (what the mask keeps)")
         bar = {} if beside else {"fraction": 0.02, "pad": 0.01}
         figure.colorbar(levels, ax=axes[2], label="level (dB)", **bar)
-        shown = axes[1].imshow(
-            picture(mask, np.add).T, origin="lower", aspect="auto", extent=extent, cmap="viridis", vmin=0, vmax=1
-        )
         area = percent(mask.mean(dtype=np.float64))
-        axes[1].set_title(
-            f"mask ({'undefined: there is no explanation' if undefined else f'keeps {area} of the area'})"
-        )
-        figure.colorbar(shown, ax=axes[1], label="mask", **bar)
+        keeps = "undefined: there is no explanation" if undefined else f"keeps {area} of the area"
+        figure.colorbar(pictures.draw_mask(axes[1], mask, f"mask ({keeps})"), ax=axes[1], label="mask", **bar)
         if not beside:
             # The colour bars make the pictures narrower: one beside each keeps them above each other.
             figure.colorbar(levels, ax=axes[0], label="level (dB)", **bar)
             axes[0].xaxis.get_major_locator().set_params(nbins=int(width))
-        axis_of_frequency.draw(axes[0])
-        axes[0].set_xlim(0, max(seconds, hop))
-        for axis in axes if beside else axes[-1:]:
-            axis.set_xlabel("time (s)")
-        if not beside:
-            for axis in axes:
-                axis.set_ylabel(axes[0].get_ylabel())
+        pictures.draw_axes(axes[:1] if beside else axes, axes if beside else axes[-1:])
         figure.suptitle(wrapped(title, width))
         if notes:
             figure.supxlabel(wrapped("; ".join(notes), 1.25 * width), fontsize="small")
     return figure
+
+
+class Pictures:
+    """Pictures of one clip, drawn to one scale: its spectrogram, masks, and what they keep.
+
+    Parameters
+    ----------
+    magnitude : array [T, F]
+        Linear magnitude of the input; levels are in dB below its loudest bin.
+    frontend : FrontendSettings
+        Of the spectrogram.
+    seconds : float
+        Length of the clip.
+    """
+
+    def __init__(self, magnitude: np.ndarray, frontend: FrontendSettings, seconds: float):
+        self.reference = float(magnitude.max()) or 1.0
+        self.axis = FrequencyAxis.of(magnitude, frontend)
+        # Frame i is centred on i hops: cells reach half a hop to both sides.
+        hop, frames = frontend.hop_length / frontend.sample_rate, magnitude.shape[0]
+        self.columns = np.arange(0, frames, max(1.0, frames / MOST_COLUMNS)).astype(int)
+        self.duration = max(seconds, hop)
+        self.long_width = min(13.0 + (seconds - SIDE_BY_SIDE) / 4, 24.0)  # inches
+        extent = (-hop / 2, (frames - 0.5) * hop, *self.axis.extent)
+        self._image = {"origin": "lower", "aspect": "auto", "extent": extent}
+
+    def draw_levels(self, axis: Axes, magnitude: np.ndarray, title: str) -> AxesImage:
+        """Draw a magnitude [T, F]; what is too fine for the picture shows the loudest of its bins."""
+        levels = decibels(self._pooled(magnitude, np.maximum), self.reference)
+        axis.set_title(title)
+        return axis.imshow(levels, cmap="magma", vmin=FLOOR_DB, vmax=0, **self._image)
+
+    def draw_mask(self, axis: Axes, mask: np.ndarray, title: str) -> AxesImage:
+        """Draw a mask [T, F]; what is too fine for the picture shows its mean."""
+        axis.set_title(title)
+        return axis.imshow(self._pooled(mask, np.add).T, cmap="viridis", vmin=0, vmax=1, **self._image)
+
+    def draw_axes(self, with_frequency: Sequence[Axes], with_time: Sequence[Axes]) -> None:
+        """Set limits, ticks in s and Hz, and labels where they are wanted; all axes are shared."""
+        self.axis.draw(with_frequency[0])
+        with_frequency[0].set_xlim(0, self.duration)
+        for axis in with_frequency:
+            axis.set_ylabel(with_frequency[0].get_ylabel())
+        for axis in with_time:
+            axis.set_xlabel("time (s)")
+
+    def _pooled(self, values: np.ndarray, reduce: np.ufunc) -> np.ndarray:
+        return pooled(self.axis.rows(values, reduce), self.columns, 0, reduce)
 
 
 def plot_components(

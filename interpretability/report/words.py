@@ -128,10 +128,19 @@ def sentences(findings: Findings) -> list[str]:
         lines.append(f"Warning: the classifier does not recognise {label} in what this explanation keeps.")
     if findings.baselines:
         lines.append(_compared(findings))
-    region = findings.region
-    when, band = _span(region.start, region.stop, "s"), _span(region.low, region.high, "Hz")
-    lines.append(f"Most of the explanation lies at {when}, {band}.")
+    lines.append(f"Most of the explanation lies at {placed_at(findings.region)}.")
     return lines
+
+
+def placed_at(region: Region) -> str:
+    """Return an interval of time and a band in words.
+
+    Example
+    -------
+    >>> placed_at(Region(0.5, 0.9, 300, 2300))
+    '0.50–0.90 s, 300–2300 Hz'
+    """
+    return f"{_span(region.start, region.stop, 's')}, {_span(region.low, region.high, 'Hz')}"
 
 
 def locate(

@@ -30,6 +30,8 @@ def prepare(run: Run) -> PreparedData:
     check_arguments("prepare", make)
     prepared = _main_process_first(make)
     lines = [f"data: {line}" for line in (summary_line(prepared), *prepared.notes)]
+    if run.data_of is not None:
+        lines.insert(0, f"data: those of the classifier's run, {run.data_of} (--data_folder names others)")
     if is_automatic("clip_seconds", run["clip_seconds"]):
         choice = usual_seconds(prepared)
         run.hparams["clip_seconds"] = choice.value

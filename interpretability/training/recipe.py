@@ -32,6 +32,7 @@ from interpretability.training.composition import compose
 from interpretability.training.options import parse_options, split_arguments
 from interpretability.training.paths import anchored, fill_references
 from interpretability.training.provenance import environment
+from interpretability.training.remembered import Archive, data_of_classifier, moved_table
 
 RUN_RECORD = "run.json"
 #: What a run archives, beside the script: the whole YAML, and the environment.
@@ -146,6 +147,8 @@ class Run:
         Of a trial (``--debug``), the output folder that was asked for; ``output_folder`` is then one beside it.
     keeps_trial : bool
         Whether the trial's folder is kept (``--debug_persistently``).
+    data_of : Path, optional
+        The run whose data are taken, as the command names none.
     """
 
     hparams: dict[str, Any]
@@ -157,6 +160,7 @@ class Run:
     script: Path | None = None
     tries: Path | None = None
     keeps_trial: bool = False
+    data_of: Path | None = None
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.hparams:
@@ -229,6 +233,16 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     options = parse_options(run_options)
     trusts = overrides.get(FLAG, "").lower() == "true"
     path, known = find_yaml(expanded(argv[0]), OWN_FOLDER.values(), trusts)
+    data_of, parts = None, tuple(OWN_FOLDER.values())
+    if known:
+        archive = Archive.of_run(expanded(argv[0]), parts, trusts)
+        if "data_folder" in overrides:
+            known |= moved_table(archive, overrides["data_folder"])
+        elif "table" not in overrides:
+            archive.check_data()
+    elif job != "classifier":
+        taken, data_of = data_of_classifier(path, overrides, parts, trusts)
+        known |= taken
     text = compose(path, {**known, **overrides})
     hparams = load(text, path)
     if hparams.get("output_folder") is None:
@@ -247,7 +261,16 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     archive_folder = folder / OWN_FOLDER.get(job, "")
     script_path = None if script is None else Path(script)
     run = Run(
-        hparams, options, folder, archive_folder, path, anchored(text, Path.cwd()), script_path, tries, keeps_trial
+        hparams,
+        options,
+        folder,
+        archive_folder,
+        path,
+        anchored(text, Path.cwd()),
+        script_path,
+        tries,
+        keeps_trial,
+        data_of,
     )
     with _of_yaml(path):
         RunSettings.checked({key: hparams[key] for key in hparams if not is_automatic(key, hparams[key])})
@@ -354,6 +377,8 @@ def _check_job(run: Run, job: str) -> None:
     stray = [name for name in hparams if name not in KNOWN and name not in referred]
     missing = [name for name in needed if name not in hparams]
     missing += [name for name in ("data_folder", "classifier_folder") if hparams.get(name, "") is None]
+    if hparams.get("table") is not None and "data_folder" in missing:
+        missing.remove("data_folder")  # the paths of a table start where it lies
     if "training" in hparams:
         stray += [f"training.{name}" for name in within if name not in TRAINING]
         missing += [f"training.{name}" for name in TRAINING if name not in within]

@@ -668,6 +668,40 @@ def test_commands_with_a_run_folder(interpret, tiny_piq_run, sound, out, argumen
     refuse(interpret(tiny_piq_run, sound, *arguments, "--out", out), out, *words)
 
 
+@pytest.mark.slow
+def test_a_clip_of_the_run_is_explained_by_its_id(interpret, tiny_piq_run, tiny_classifier_folder, out, tmp_path):
+    """By the method of the run, or by one without training on the classifier of a run; the same as its file."""
+    given = (["middle-2"], ["--clip", "middle-2"])
+    saliency = ["--method", "saliency"]
+    for run, more in ((tiny_piq_run, []), (tiny_classifier_folder.parent, saliency)):
+        for k, words in enumerate(given[: 1 + (run == tiny_piq_run)]):
+            outcome = interpret(run, *words, *more, "--out", out / f"{run.name}{k}{len(more)}")
+            assert outcome.code == 0, outcome.err
+            assert outcome.out.startswith("The clip middle-2 of the test split, which is middle:\nHeard as ")
+        path = tiny.make_data(tmp_path / f"data{len(more)}") / "audio" / "middle-2.wav"
+        of_file = interpret(run, path, *more, "--out", tmp_path / f"of_file{len(more)}")
+        assert of_file.code == 0, of_file.err
+        assert outcome.out.splitlines()[1:-1] == of_file.out.splitlines()[:-1]
+    description = json.loads((out / "run00" / "explanation.json").read_text("utf-8"))
+    assert (description["name"], description["true"]) == ("middle-2", "middle")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["low-9"], ["low-9: no such file", "has no clip 'low-9' among its 18: did you mean low-"]),
+        (["--clip", "low-9"], ["has no clip 'low-9'"]),
+        (["a.wav", "--clip", "low-2"], ["got 2 paths, expected RUN_FOLDER SOUND, or RUN_FOLDER --clip ID"]),
+        (["low-2", "--channel", "left"], ["--channel is 'left', but a clip of a run is heard as the run heard it"]),
+        (["low-2", "--data_folder", "/nowhere"], ["/nowhere: no such data folder"]),
+        (["x/low-2.wav", "--data_folder", "/nowhere"], ["--data_folder goes with a clip of a run"]),
+    ],
+    ids=range(6),
+)
+def test_what_is_no_clip_of_the_run(interpret, tiny_piq_run, out, arguments, words):
+    refuse(interpret(tiny_piq_run, *arguments, "--out", out), out, *words)
+
+
 def test_nowhere_to_write(interpret, tiny_piq_run, tiny_classifier_folder, sound):
     for arguments in ([tiny_piq_run, sound], ["--classifier", tiny_classifier_folder, sound]):
         outcome = interpret(*arguments)

@@ -9,7 +9,7 @@ import tiny
 from interpretability.commands import main
 
 COMMANDS = (main.interpret, main.import_classifier, main.import_published, main.publish, main.results_table)
-COMMANDS += (main.inspect_data,)
+COMMANDS += (main.inspect_data, main.wrong_predictions)
 SLOW_TO_IMPORT = ("torch", "speechbrain", "numpy", "transformers", "matplotlib")
 
 

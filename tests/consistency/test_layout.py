@@ -222,6 +222,7 @@ MAY_IMPORT = {
         "methods",
         "metrics",
         "names",
+        "predictions",
         "published",
         "publishing",
         "reading",

@@ -72,8 +72,13 @@ def load_explained_classifier(run: Run, prepared: PreparedData) -> Classifier:
             f"{', '.join(unknown)}; it knows {', '.join(classifier.labels)}: train a classifier on this data set, or "
             "use sounds of the classes that it knows"
         )
-    learned = classifier.description.get("training", {}).get("data", {})
-    refuse_other_splits(learned, prepared.description, f"the classifier in {run['classifier_folder']}")
+    learned, here = classifier.description.get("training", {}).get("data", {}), prepared.description
+    if run.data_of is not None and learned.get("content", here.get("content")) != here.get("content"):
+        raise UserError(
+            f"the data of {run.data_of} were changed after the classifier was trained, so that its splits cannot be "
+            "made again: restore them, or name the data and their splits by options (--data_folder …)"
+        )
+    refuse_other_splits(learned, here, f"the classifier in {run['classifier_folder']}")
     return classifier
 
 
