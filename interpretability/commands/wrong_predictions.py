@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ def wrong_predictions(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"{data.folder}: its clips may have several labels each, and none is simply wrong: see {REPORT}/"
         )
-    classifier, make, method = _explainer(arguments, data.folder)
+    explainer = _explainer(arguments, data.folder)
+    classifier = explainer.classifier
     dataset = data.dataset(arguments.split, classifier)
     predictions = _predictions(data, classifier, dataset, arguments)
     wrong = predictions.wrong()
@@ -70,14 +71,14 @@ def wrong_predictions(arguments: argparse.Namespace) -> None:
     out = data.folder / FOLDER if arguments.out is None else arguments.out
     out.mkdir(parents=True, exist_ok=True)
     claim(out, [TABLE, PAGE])
-    identity = {"classifier": classifier.description["sha256"], **method}
+    identity = {"classifier": classifier.description["sha256"], **explainer.method}
     mistakes = []
     for k in tqdm(chosen, desc="explaining", unit="clip", disable=None):
         folder = out / safe_name(predictions.ids[k])
         mistake = _finished(folder, {**identity, "clip": predictions.ids[k]})
         if mistake is None:
             item = dataset[list(dataset.data_ids).index(predictions.ids[k])]
-            mistake = _explain(folder, item, predictions, k, arguments.split, make, identity)
+            mistake = _explain(folder, item, predictions, k, arguments.split, explainer.make, identity)
         mistakes.append(mistake)
     title = f"{len(wrong)} of {len(predictions)} {arguments.split} clips {'is' if len(wrong) == 1 else 'are'} "
     title += "heard as another class"
@@ -90,10 +91,17 @@ def wrong_predictions(arguments: argparse.Namespace) -> None:
     print(f"\nfor each clip a folder with sounds and {FIGURE}, and a table of all ({PAGE}, {TABLE}), in {out}")
 
 
-def _explainer(
-    arguments: argparse.Namespace, run: Path
-) -> tuple[Classifier, Callable[[Sounds], Interpreter], dict[str, Any]]:
-    """Return the classifier, what makes a method for a sound, and what identifies that method."""
+@dataclass(frozen=True)
+class _Explainer:
+    """A ``classifier``, what makes (``make``) a method for a sound of it, and what identifies that ``method``."""
+
+    classifier: Classifier
+    make: Callable[[Sounds], Interpreter]
+    method: dict[str, Any]
+
+
+def _explainer(arguments: argparse.Namespace, run: Path) -> _Explainer:
+    """Return the classifier of a run and the method that was asked for."""
     source = arguments.interpreter or (run if is_interpreter_folder(run) else None)
     if source is not None:
         if arguments.method or arguments.settings:
@@ -104,7 +112,7 @@ def _explainer(
             if interpreter.description["classifier_sha256"] != known:
                 raise UserError(f"{source} explains another classifier than that of {run}: give a run that explains it")
         method = {"method": interpreter.NAME, "interpreter": interpreter.description["sha256"]}
-        return interpreter.classifier, lambda sounds: interpreter, method
+        return _Explainer(interpreter.classifier, lambda sounds: interpreter, method)
     classifier = load_classifier(run, trust_remote_code=arguments.trust_remote_code).to(arguments.device)
     check, settings = check_classifier(classifier), parse_settings(arguments.settings)
     name = arguments.method or default_method(check)
@@ -113,7 +121,7 @@ def _explainer(
     def make(sounds: Sounds) -> Interpreter:
         return interpreter_for(classifier, sounds, name, settings, check)
 
-    return classifier, make, {"method": name, "settings": json.loads(json.dumps(settings))}
+    return _Explainer(classifier, make, {"method": name, "settings": json.loads(json.dumps(settings))})
 
 
 def _predictions(

@@ -64,8 +64,8 @@ class Archive:
 
     def check_data(self) -> None:
         """Refuse data that are not there any more, in a line that says what to do."""
-        made = tag_of(self.filled.get("prepare")).endswith(_MADE_IF_ABSENT)
-        if not made and not self.data_root.is_dir():
+        is_generated = tag_of(self.filled.get("prepare")).endswith(_MADE_IF_ABSENT)
+        if not is_generated and not self.data_root.is_dir():
             raise moved_data(self.folder, self.data_root)
 
 

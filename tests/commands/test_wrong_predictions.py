@@ -62,8 +62,8 @@ def test_the_most_confident_clips_are_explained_for_both_classes_and_only_once(r
         for name, known in (("without_predicted", ("predicted", "without")), ("true", ("true", "alone"))):
             wav = torch.from_numpy(soundfile.read(folder / f"{name}.wav", dtype="float32")[0])
             logits = classifier.classify_sound(classifier.frontend.clips(wav[None])).logits
-            said = content["mistake"][known[0]][known[1]]
-            assert torch.softmax(logits.double(), 1)[0].tolist() == pytest.approx(list(said.values()), abs=1e-4)
+            claimed = content["mistake"][known[0]][known[1]]
+            assert torch.softmax(logits.double(), 1)[0].tolist() == pytest.approx(list(claimed.values()), abs=1e-4)
 
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
     again = explain(run, n=1, method="saliency")

@@ -27,6 +27,7 @@ SETTINGS = {
     "train_piq.py": {**RUN, "method.channels": 8, "method.decoder_channels": "[8, 4]", "method.codebook_size": 16},
     "train_lmac.py": {**RUN, "method.channels": 8, "method.decoder_channels": "[4]"},
     "evaluate.py": EXPLAINED,
+    "../../tools/wrong_predictions.py": {"n": 1, "method": "saliency"},
 }
 GRADIENTS = {"method.n_steps": 2}
 
@@ -82,7 +83,7 @@ def outcomes(recipe) -> dict[str, tiny.Outcome]:
 
 
 def test_every_command_of_the_page_succeeds(outcomes):
-    assert len(outcomes) == 10
+    assert len(outcomes) == 12
     assert {line: outcome.err for line, outcome in outcomes.items() if outcome.code} == {}
 
 
@@ -126,9 +127,20 @@ def test_a_look_at_the_data_shows_the_splits_that_are_then_used(outcomes, recipe
     assert {Path(clip["path"]).parts[-2:]: clip["split"] for clip in looked["clips"]} == splits
 
 
-def test_what_is_heard_of_another_sound(outcomes, recipe):
-    text = next(outcome.out for line, outcome in outcomes.items() if "interpret.py" in line)
-    assert "Heard as" in text
+def test_the_data_are_named_once(outcomes):
+    """Later commands take them, and their splits, from the run of the classifier."""
+    later = [line for line in outcomes if line.startswith("python train_") or "hparams/gradients.yaml" in line][1:]
+    assert len(later) == 3
+    for line in later:
+        assert "data" not in line
+        assert outcomes[line].out.startswith("data: those of the classifier's run, ")
+        assert "test is the group 'dora'" in outcomes[line].out
+
+
+def test_what_is_heard_of_a_clip_and_of_another_sound(outcomes, recipe):
+    of_clip, of_file = (outcome.out for line, outcome in outcomes.items() if "interpret.py" in line)
+    assert of_clip.startswith("The clip ya_dora-1 of the test split, which is ya:\nHeard as")
+    assert of_file.startswith("Heard as")
     assert soundfile.info(recipe / "results" / "ya" / "explanation.wav").frames == 4000
 
 
@@ -141,6 +153,8 @@ def test_other_splits_of_the_same_clips_are_refused(outcomes, recipe, monkeypatc
     assert "was trained on other splits of these clips" in outcome.line
     assert "splits.csv" in outcome.line
     assert run(f'{line} --group_pattern "^([a-z]+)-" --test_groups dora').code == 0
+    table = "results/classifier_compact/1234/manifests/splits.csv"
+    assert run(f"{line.replace('other', 'table')} --table {table}").code == 0
 
 
 def test_a_rate_and_a_length_that_are_given_are_taken(outcomes, recipe, monkeypatch):
