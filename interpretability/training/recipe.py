@@ -32,7 +32,7 @@ from interpretability.training.composition import compose
 from interpretability.training.options import parse_options, split_arguments
 from interpretability.training.paths import anchored, fill_references
 from interpretability.training.provenance import environment
-from interpretability.training.remembered import Archive, data_of_classifier, moved_table
+from interpretability.training.remembered import Archive, data_of_classifier, moved_paths
 
 RUN_RECORD = "run.json"
 #: What a run archives, beside the script: the whole YAML, and the environment.
@@ -237,7 +237,7 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     if known:
         archive = Archive.of_run(expanded(argv[0]), parts, trusts)
         if "data_folder" in overrides:
-            known |= moved_table(archive, overrides["data_folder"])
+            known |= moved_paths(archive, overrides["data_folder"])
         elif "table" not in overrides:
             archive.check_data()
     elif job != "classifier":

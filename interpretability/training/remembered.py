@@ -20,6 +20,8 @@ from interpretability.training.tree import parse, tag_of
 
 #: Keys beside those of ``prepare`` that decide what is heard of a clip, whatever is done with it.
 _OF_CLIPS = ("clip_seconds", "channel")
+#: Options of ``prepare`` that name files, which may lie among the data.
+_BESIDE_DATA = ("table", "label_folder")
 #: Of data sets that are made where they are absent.
 _MADE_IF_ABSENT = ("prepare_synthetic",)
 
@@ -77,8 +79,8 @@ def moved_data(run: Path, place: Path) -> MissingError:
     )
 
 
-def moved_table(archive: Archive, data_folder: str) -> dict[str, Path]:
-    """Return where the table of a run lies now, as an override, if it was moved together with the data.
+def moved_paths(archive: Archive, data_folder: str) -> dict[str, Path]:
+    """Return where the table and the labels of a run lie now, as overrides, if they were moved together with the data.
 
     Parameters
     ----------
@@ -86,12 +88,13 @@ def moved_table(archive: Archive, data_folder: str) -> dict[str, Path]:
     data_folder : str
         The new one.
     """
-    table = (archive.filled.get("prepare") or {}).get("table")
-    if not isinstance(table, str) or expanded(table).is_file():
-        return {}
-    root = archive.data_root
-    now = expanded(data_folder) / expanded(table).relative_to(root) if expanded(table).is_relative_to(root) else None
-    return {"table": now} if now is not None and now.is_file() else {}
+    root, prepare, places = archive.data_root, archive.filled.get("prepare") or {}, {}
+    for name in _BESIDE_DATA:
+        before = prepare.get(name)
+        if isinstance(before, str) and not expanded(before).exists() and expanded(before).is_relative_to(root):
+            now = expanded(data_folder) / expanded(before).relative_to(root)
+            places |= {name: now} if now.exists() else {}
+    return places
 
 
 def data_of_classifier(
@@ -134,7 +137,7 @@ def data_of_classifier(
     if given and (archive.data_root.is_dir() or any(name in overrides for name in values if name != "data_folder")):
         return {}, None
     if given:
-        values |= moved_table(archive, str(overrides["data_folder"]))
+        values |= moved_paths(archive, str(overrides["data_folder"]))
     else:
         archive.check_data()
     known = {name: value for name, value in values.items() if name.startswith("prepare.") or name in tree}

@@ -1,11 +1,19 @@
 """Means, intervals, and what happens to undefined clips."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
 
-from interpretability.metrics.statistics import Interval, bootstrap_mean, paired_difference, summarise
+from interpretability.metrics.statistics import (
+    Interval,
+    bootstrap_mean,
+    mean_of_runs,
+    paired_difference,
+    student_t,
+    summarise,
+)
 
 
 def test_against_a_plain_loop():
@@ -148,3 +156,28 @@ def test_callers_array_is_left_alone():
     before = values.copy()
     bootstrap_mean(values)
     np.testing.assert_array_equal(values, before)
+
+
+# ---- A few runs ----
+
+
+@pytest.mark.parametrize(
+    ("freedom", "t"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (999, 1.9623)]
+)
+def test_student_t_is_that_of_the_tables(freedom, t):
+    assert student_t(0.95, freedom) == pytest.approx(t, abs=6e-5)
+
+
+def test_the_interval_of_a_few_runs():
+    values = [0.8, 0.9, 0.85, 0.7, 0.95]
+    interval = mean_of_runs(values)
+    half = 2.7764 * statistics.stdev(values) / math.sqrt(5)
+    assert (interval.low, interval.mean, interval.high) == pytest.approx((0.84 - half, 0.84, 0.84 + half), abs=1e-4)
+    assert mean_of_runs([0.5]) == Interval(0.5, 0.5, 0.5, 1, 0)
+    assert mean_of_runs([0.5, 0.5]).high == 0.5
+
+
+@pytest.mark.parametrize("values", [[], [math.nan, 1.0], [[1.0]]])
+def test_runs_without_a_mean(values):
+    with pytest.raises(ValueError, match="expected a finite number for each run"):
+        mean_of_runs(values)

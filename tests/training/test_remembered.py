@@ -8,7 +8,7 @@ import tiny
 from ruamel.yaml import YAML
 
 from interpretability.training.recipe import OWN_FOLDER
-from interpretability.training.remembered import Archive, data_of_classifier, moved_table
+from interpretability.training.remembered import Archive, data_of_classifier, moved_paths
 
 PARTS = tuple(OWN_FOLDER.values())
 PIQ = tiny.RECIPE / "hparams" / "piq.yaml"
@@ -80,8 +80,8 @@ def test_data_that_were_moved_together_with_their_table(tmp_path):
     (new / "lists" / "x.csv").write_text("path,label\n", "utf-8")
     old = tmp_path / "old"
     run = custom_run(tmp_path / "run", data_folder=str(old), table=str(old / "lists" / "x.csv"), split_seed="7")
-    assert moved_table(Archive.of_run(run, PARTS), str(new)) == {"table": new / "lists" / "x.csv"}
-    assert moved_table(Archive.of_run(run, PARTS), str(tmp_path)) == {}
+    assert moved_paths(Archive.of_run(run, PARTS), str(new)) == {"table": new / "lists" / "x.csv"}
+    assert moved_paths(Archive.of_run(run, PARTS), str(tmp_path)) == {}
     given = {"classifier_folder": str(run), "data_folder": str(new)}
     known, source = data_of_classifier(CUSTOM, given, PARTS, False)
     assert (source, known["split_seed"], known["table"]) == (run, 7, new / "lists" / "x.csv")
