@@ -4,6 +4,7 @@ A voiced sound is the sum of the harmonics of a gliding pitch, each as strong as
 (formants) make it; a word glides from one vowel to another. Speakers differ in pitch and in the length of the tract.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,12 @@ _WIDTHS = (70.0, 100.0, 140.0)  # of the formants, Hz
 
 
 def make_speech(
-    folder: str | Path, takes: int = 8, seed: int = 0, sample_rate: int = 8000, seconds: float = 0.5
+    folder: str | Path,
+    takes: int = 8,
+    seed: int = 0,
+    sample_rate: int = 8000,
+    seconds: float = 0.5,
+    words: Mapping[str, str] = WORDS,
 ) -> Path:
     """Write each word by each speaker: ``WORD/SPEAKER-TAKE.wav``.
 
@@ -37,6 +43,8 @@ def make_speech(
         Hz.
     seconds : float
         Length of each.
+    words : mapping of str to str
+        Word -> the two of :data:`VOWELS` that it glides through.
 
     Returns
     -------
@@ -46,29 +54,36 @@ def make_speech(
     Raises
     ------
     UserError
-        If the folder holds anything.
+        If the folder holds anything, or a word is none of two vowels.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: holds other files, expected a new folder for the words")
-    for word in WORDS:
+    bad = [word for word, vowels in words.items() if len(vowels) != 2 or set(vowels) - set(VOWELS)]
+    if bad:
+        raise UserError(
+            f"the word {bad[0]!r} is {words[bad[0]]!r}, expected two of the vowels {', '.join(VOWELS)}: 'ai'"
+        )
+    for word, vowels in words.items():
         for speaker in SPEAKERS:
             for take in range(takes):
                 # Of each clip, so that it does not depend on how many there are.
-                seeds = (seed, list(WORDS).index(word), list(SPEAKERS).index(speaker), take)
-                wav = say(word, speaker, np.random.default_rng(seeds), sample_rate, seconds)
+                seeds = (seed, list(words).index(word), list(SPEAKERS).index(speaker), take)
+                wav = say(vowels, speaker, np.random.default_rng(seeds), sample_rate, seconds)
                 write_wav(folder / word / f"{speaker}-{take}.wav", torch.from_numpy(wav), sample_rate)
     return folder
 
 
-def say(word: str, speaker: str, rng: np.random.Generator, sample_rate: int = 8000, seconds: float = 0.5) -> np.ndarray:
-    """Return one take of a word, [N] float32 with a peak of 0.5, in a faint noise."""
+def say(
+    vowels: str, speaker: str, rng: np.random.Generator, sample_rate: int = 8000, seconds: float = 0.5
+) -> np.ndarray:
+    """Return one take of a word of two vowels, [N] float32 with a peak of 0.5, in a faint noise."""
     n_samples = round(seconds * sample_rate)
     place = np.linspace(0, 1, n_samples)
     pitch, tract = SPEAKERS[speaker]
     pitch = pitch * rng.uniform(0.94, 1.06) * (1.1 - 0.25 * place)  # falls, [N]
     glide = 1 / (1 + np.exp(-(place - rng.uniform(0.4, 0.6)) * rng.uniform(10, 20)))  # [N], 0 to 1
-    first, second = (np.array(VOWELS[vowel]) * tract * rng.uniform(0.97, 1.03, 3) for vowel in WORDS[word])
+    first, second = (np.array(VOWELS[vowel]) * tract * rng.uniform(0.97, 1.03, 3) for vowel in vowels)
     formants = first[:, None] * (1 - glide) + second[:, None] * glide  # [3, N]
     phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
     wav = np.zeros(n_samples)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import wave
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def prepare_synthetic(
     shortcut_fraction: float = 0.95,
     shortcut_in_test: bool = False,
     max_targets: int | None = None,
+    classes: Sequence[str] | None = None,
     sample_rate: int = 16000,
     seconds: float = 2.0,
     skip_bad_clips: bool = False,
@@ -99,6 +101,9 @@ def prepare_synthetic(
         Add the hum to half of the test clips of every class, to audit a classifier that was trained on the variant.
     max_targets : int, optional
         1 to 10: make the many-label variant, whose clips have up to so many targets. Not with ``shortcut_class``.
+    classes : sequence of str, optional
+        At least two of :data:`.sounds.LABELS`: leave out the clips of the others. The folder has them all, and
+        ``n_train`` and the others count them. Not with ``max_targets``.
     sample_rate : int
         In hertz, >= 16000.
     seconds : float
@@ -148,14 +153,33 @@ def prepare_synthetic(
         # Not named where it is not used: folders of one target look as they always did.
         **({} if max_targets is None else {"max_targets": max_targets}),
     }
+    labels = _chosen(classes, max_targets)
     clips = _existing_clips(root, settings) or _make_folder(root, settings, counts)
     bad = BadClips(root / _SETTINGS_FILE, skip_bad_clips)
     entries = {split: _good_entries(clips[split], root, bad) for split in SPLITS}
     bad.report(sum(len(members) for members in entries.values()))
+    if labels != list(LABELS):
+        entries = {split: [entry for entry in entries[split] if entry["label"] in labels] for split in SPLITS}
+        settings["classes"] = labels
     name = "Synthetic" if shortcut_class is None else "Synthetic, shortcut"
     name = name if max_targets is None else "Synthetic, many labels"
     description = {"name": name, "settings": settings}
-    return write_manifests(manifest_folder, root, list(LABELS), entries, description, bad.skipped)
+    return write_manifests(manifest_folder, root, labels, entries, description, bad.skipped)
+
+
+def _chosen(classes: Sequence[str] | None, max_targets: int | None) -> list[str]:
+    """Return the classes that are asked for, in the order of all of them; refuse those that cannot be chosen."""
+    if classes is None:
+        return list(LABELS)
+    names = [classes] if isinstance(classes, str) else list(classes)
+    for name in names:
+        check_label(name, "classes")
+    labels = [label for label in LABELS if label in names]
+    if len(labels) < 2:
+        raise UserError(f"classes is {shown(classes)}, expected at least two of {', '.join(LABELS)}.")
+    if max_targets is not None:
+        raise UserError("classes is for clips of one target: give it or max_targets, not both.")
+    return labels
 
 
 def _good_entries(clips: list[dict[str, Any]], root: Path, bad: BadClips) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ def envelope(wav, pitch):
 @pytest.mark.parametrize("speaker", SPEAKERS)
 def test_words_glide_from_vowel_to_vowel_at_the_pitch_of_the_speaker(speaker):
     pitch, tract = SPEAKERS[speaker]
-    wav = say("aye", speaker, np.random.default_rng(0), RATE, 1.0)
+    wav = say("ai", speaker, np.random.default_rng(0), RATE, 1.0)
     assert wav.dtype == np.float32
     assert wav.shape == (RATE,)
     assert np.abs(wav).max() == pytest.approx(0.5, abs=0.02)
@@ -45,3 +45,12 @@ def test_a_folder_of_words(tmp_path):
     assert (again / "ya" / "ben-0.wav").read_bytes() == (folder / "ya" / "ben-0.wav").read_bytes()
     with pytest.raises(UserError, match="expected a new folder"):
         make_speech(folder)
+
+
+def test_other_words(tmp_path):
+    folder = make_speech(tmp_path / "words", takes=1, words={"ow": "au", "you": "iu"})
+    assert sorted(path.name for path in folder.iterdir()) == ["ow", "you"]
+    for word in ("ae", "aia", ""):
+        with pytest.raises(UserError, match=f"the word 'x' is '{word}', expected two of the vowels a, i, u"):
+            make_speech(tmp_path / "bad", words={"x": word})
+    assert not (tmp_path / "bad").exists()

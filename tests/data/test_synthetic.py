@@ -235,6 +235,29 @@ def test_data_of_one_label_are_what_they_were(small):
         assert sound[16000:28000:4000] == pytest.approx(samples, abs=2e-6)
 
 
+def test_some_classes_alone(small, tmp_path):
+    """The folder is that of all ten, and the clips are the same."""
+    before = (small.data_root / "synthetic.json").stat().st_mtime_ns
+    some = prepare_synthetic(small.data_root, tmp_path, classes=["siren", "chirp_up"], **SMALL)
+    assert (small.data_root / "synthetic.json").stat().st_mtime_ns == before
+    assert some.labels == ["chirp_up", "siren"]
+    for split in ("train", "valid", "test"):
+        whole, part = (read_manifest(data.manifests[split], data.data_root).entries for data in (small, some))
+        assert part == {clip: entry for clip, entry in whole.items() if entry["label"] in some.labels}
+        assert part
+    assert some.description["settings"] == {**small.description["settings"], "classes": ["chirp_up", "siren"]}
+    every = prepare_synthetic(small.data_root, small.manifests["train"].parent, classes=LABELS, **SMALL)
+    assert every == small
+    for wrong, message in [
+        ({"classes": ["siren", "sirens"]}, "classes 'sirens' is not a class of the Synthetic data"),
+        ({"classes": "siren"}, "classes is 'siren', expected at least two"),
+        ({"classes": ["siren", "fm_trill"], "max_targets": 2}, "classes is for clips of one target"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            prepare_synthetic(tmp_path / "data", tmp_path / "m", **{**SMALL, **wrong})
+    assert not (tmp_path / "data").exists()
+
+
 def test_many_labels_need_a_folder_of_their_own(many, small, tmp_path):
     before = (small.data_root / "synthetic.json").stat().st_mtime_ns
     with pytest.raises(UserError, match=r"max_targets=None instead of 3: give another data folder") as caught:

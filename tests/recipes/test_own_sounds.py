@@ -8,13 +8,14 @@ import runpy
 import shlex
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import soundfile
 import tiny
 
-from interpretability.data.speech import make_speech
+from interpretability.data import speech
 
 pytestmark = pytest.mark.slow
 
@@ -42,8 +43,9 @@ def run(line: str) -> tiny.Outcome:
     """Run a command of the page in this process, inside the recipe's folder."""
     words = shlex.split(line)[1:]
     if words[0] == "-c":
-        assert "make_speech('data/speech')" in words[1]
-        make_speech("data/speech", takes=2)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(speech, "make_speech", partial(speech.make_speech, takes=2))
+            exec(words[1], {})
         return tiny.Outcome(0, "", "")
     given = SETTINGS.get(words[0], {}) | (GRADIENTS if "hparams/gradients.yaml" in words else {})
     for name, value in given.items():
@@ -83,7 +85,7 @@ def outcomes(recipe) -> dict[str, tiny.Outcome]:
 
 
 def test_every_command_of_the_page_succeeds(outcomes):
-    assert len(outcomes) == 12
+    assert len(outcomes) == 15
     assert {line: outcome.err for line, outcome in outcomes.items() if outcome.code} == {}
 
 
@@ -130,11 +132,21 @@ def test_a_look_at_the_data_shows_the_splits_that_are_then_used(outcomes, recipe
 def test_the_data_are_named_once(outcomes):
     """Later commands take them, and their splits, from the run of the classifier."""
     later = [line for line in outcomes if line.startswith("python train_") or "hparams/gradients.yaml" in line][1:]
-    assert len(later) == 3
+    later = [line for line in later if "data/more" not in line]
+    assert len(later) == 4
     for line in later:
         assert "data" not in line
         assert outcomes[line].out.startswith("data: those of the classifier's run, ")
         assert "test is the group 'dora'" in outcomes[line].out
+
+
+def test_what_fine_tuning_keeps_and_makes_new(outcomes, recipe):
+    (text,) = (outcome.out for line, outcome in outcomes.items() if "--finetune_from results/classifier" in line)
+    assert "starts from results/classifier_compact/1234 (compact, 4 classes, " in text
+    assert "  kept: the encoder, and the head rows of wa\n  made new: the head's rows of ow, you\n" in text
+    assert "sample_rate 8000: that of the classifier that training starts from\n" in text
+    (text,) = (outcome.out for line, outcome in outcomes.items() if "--finetune_from results/piq" in line)
+    assert "  by class: psi.codebook\n  classes kept: wa; new: ow, you\n" in text
 
 
 def test_what_is_heard_of_a_clip_and_of_another_sound(outcomes, recipe):
