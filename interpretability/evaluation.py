@@ -19,8 +19,8 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from torch import Tensor
 from tqdm import tqdm
 
+from interpretability.cases import Case, Cases, choose_cases, labels_of_item
 from interpretability.classifiers.base import Classifier
-from interpretability.errors import UserError
 from interpretability.files import json_text, without_negative_zeros, write_text, write_together
 from interpretability.frontend import PLACES
 from interpretability.matched import MatchedBaseline
@@ -36,7 +36,7 @@ from interpretability.metrics.suite import (
     summarise_clips,
 )
 from interpretability.report.tables import evaluation_document
-from interpretability.truth import known_truth
+from interpretability.truth import SOURCES, known_truth
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +53,15 @@ class Evaluation:
     Attributes
     ----------
     folder : Path
-        Holds ``clips.jsonl`` (one line per clip, method and place), ``summary.json`` and ``table.md``.
+        Holds ``clips.jsonl`` (one line per clip, explained class, method and place), ``summary.json`` and
+        ``table.md``.
     summary : dict
         Provenance; means with intervals by place and method, those that the method's settings decide named under
         ``fixed``; ``companions``: the names of the rows made from the first method's masks; ``paired``: differences
         between the first method and each other one over the same clips, with intervals; ``notes``: by row, what a
-        reader has to know; ``truth``: "boxes", where those were the truth.
+        reader has to know; ``truth``: "boxes", where those were the truth. Where several classes of a clip may be
+        explained also ``several``, what was explained and how well the classifier hears it, and ``classes``, the means
+        of each class by place.
     table : str
         Markdown.
     """
@@ -80,8 +83,13 @@ def evaluate(
     device: str = "cpu",
     progress: bool = True,
     companions: Mapping[str, MatchedBaseline] | None = None,
+    explain: str | None = None,
 ) -> Evaluation:
     """Measure methods on every clip of a data set, in one pass.
+
+    Of a clip that may have several labels, each active one is explained and measured by itself
+    (:mod:`interpretability.cases`). Means are then over these explanations, and intervals over clips: a clip's
+    explanations are drawn together.
 
     Each batch is analysed and classified once; each method and place then costs one batched pass over In and Out.
     A clip for which a method has no explanation is undefined in every metric: counted, not dropped, and not 0. Where
@@ -97,7 +105,8 @@ def evaluate(
     methods : dict of str to Interpreter
         Row name -> method.
     dataset : DynamicItemDataset
-        With ``id``, ``signal`` and ``label``; with ``target_signal`` or ``boxes`` too, the truth is known.
+        With ``id``, ``signal`` and ``label``, or ``labels``; with ``target_signal``, ``target_signals`` or ``boxes``
+        too, the truth is known.
     folder : path
     provenance : dict
         What each result row carries: commit, seed, classifier hash, data and fold, suite, method settings.
@@ -108,6 +117,8 @@ def evaluate(
         Show a progress bar.
     companions : dict of str to MatchedBaseline, optional
         Row name -> what makes a mask from the first method's mask of the same clips. Their rows follow that method's.
+    explain : {"top", "predicted", "true"}, optional
+        Which classes of each clip are explained: see :func:`.cases.choose_cases`.
 
     Returns
     -------
@@ -116,14 +127,14 @@ def evaluate(
     Raises
     ------
     UserError
-        If there are no clips; if a clip and its target differ in length.
+        If there are no clips, or no labels to explain; if a clip and its target differ in length.
     ValueError
         If there is no method, or two rows have one name.
     """
     folder, places = Path(folder), tuple(places)
-    ids = list(dataset.data_ids)
-    if not ids:
-        raise UserError("nothing to evaluate: the split has no clips; choose other folds")
+    classifier.to(device)
+    chosen = choose_cases(classifier, dataset, explain, batch_size, device, progress)
+    ids, cases = list(dataset.data_ids), chosen.cases
     companions = dict(companions or {})
     if not methods or methods.keys() & companions.keys():
         raise ValueError(
@@ -134,6 +145,7 @@ def evaluate(
     # The first method decides what they keep, and in which domain.
     shared = {"apply": methods[first].settings.apply, "same_as": first}
     settings |= {name: {**companion.settings, **shared} for name, companion in companions.items()}
+    known = set(dataset[0])
     header = {
         "provenance": provenance,
         "methods": [first, *companions, *others],
@@ -142,21 +154,22 @@ def evaluate(
         "places": list(places),
         "notes": {name: notes for name, interpreter in methods.items() if (notes := _notes(interpreter))},
         "fixed": {name: fixed for name, m in methods.items() if (fixed := list(m.fixed_metrics))},
-        "truth": "target_signal" in dataset[0] or "boxes" in dataset[0],
+        "truth": bool(known & {*SOURCES, "boxes"}),
         "n": len(ids),
     }
-    if "boxes" in dataset[0] and "target_signal" not in dataset[0]:
+    if "boxes" in known and not known & {*SOURCES}:
         header["boxes"] = True
+    if chosen.several:
+        header["several"] = chosen.as_dict()
     partial = folder / "clips.partial.jsonl"
-    identity = hashlib.sha256(json.dumps([header, ids]).encode()).hexdigest()
+    identity = hashlib.sha256(json.dumps([header, cases if chosen.several else ids]).encode()).hexdigest()
     # A batch is measured as a whole: in other company, the numbers of a clip differ in their last digits.
-    batches = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+    batches = [cases[start : start + batch_size] for start in range(0, len(cases), batch_size)]
     rows = _resume(partial, identity, header, batches)
-    done = {row["clip"] for row in rows}
-    waiting = [names for names in batches if names[0] not in done]
+    done = {_case(row, cases) for row in rows}
+    waiting = [members for members in batches if members[0] not in done]
     if done:
-        logger.info("evaluation: %d of %d clips were measured before", len(done), len(ids))
-    classifier.to(device)
+        logger.info("evaluation: %d of %d explanations were measured before", len(done), len(cases))
     for interpreter in methods.values():
         interpreter.to(device).eval()
     seconds = dict.fromkeys(header["methods"], 0.0)
@@ -164,16 +177,16 @@ def evaluate(
     silent = None if progress else True  # None: on anything but a terminal
     with (
         open(partial, "a", encoding="utf-8") as stream,
-        tqdm(total=len(ids), initial=len(done), desc="evaluating", unit="clip", disable=silent) as bar,
+        tqdm(total=len(cases), initial=len(done), desc="evaluating", unit="clip", disable=silent) as bar,
     ):
-        for names in waiting:
-            batch = PaddedBatch([dataset[index[name]] for name in names])
-            new = _measure(classifier, methods, companions, batch, places, device, seconds)
+        for members in waiting:
+            batch = PaddedBatch([dataset[index[clip]] for clip, _ in members])
+            new = _measure(classifier, methods, companions, batch, members, chosen, places, device, seconds)
             stream.write("".join(_line(row, identity) for row in new))
             stream.flush()
             rows += new
-            bar.update(len(names))
-    return _finish(folder, partial, header, rows, ids, seconds, sum(map(len, waiting)))
+            bar.update(len(members))
+    return _finish(folder, partial, header, rows, cases, classifier.labels, seconds, sum(map(len, waiting)))
 
 
 def _measure(
@@ -181,13 +194,17 @@ def _measure(
     methods: dict[str, Interpreter],
     companions: dict[str, MatchedBaseline],
     batch: PaddedBatch,
+    members: list[Case],
+    chosen: Cases,
     places: tuple[str, ...],
     device: str,
     seconds: dict[str, float],
 ) -> list[dict]:
-    """Measure one batch of clips: a row for each method, place and clip."""
+    """Measure one batch of clips: a row for each method, place and clip, of the class that is explained."""
     wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
-    analysed = classifier.analyse(wavs, lengths)
+    named = [label for _, label in members if label is not None]
+    target = [classifier.label_index(label) for label in named] or None
+    analysed = classifier.analyse(wavs, lengths, target)
     explained = [classifier.labels[int(index)] for index in analysed.target]
     truth = known_truth(classifier.frontend, batch, wavs, analysed.spectrogram, explained)
     first = next(iter(methods))
@@ -204,8 +221,10 @@ def _measure(
             if taken:
                 raise ValueError(f"{row_name} gives scores named {', '.join(sorted(taken))}: these names are taken")
             for position, name in enumerate(batch.id):
-                predicted = classifier.labels[int(analysed.output.predicted[position])]
-                known = (name, row_name, place, apply, batch.label[position], predicted, explained[position])
+                true, predicted = labels_of_item(batch, position), chosen.heard.get(name)
+                if predicted is None:
+                    (true,), predicted = true, classifier.labels[int(analysed.output.predicted[position])]
+                known = (name, row_name, place, apply, true, predicted, explained[position])
                 row = dict(zip(ROW_KEYS, known, strict=True)) | clip_values(values | scores, position)
                 rows.append(without_negative_zeros(row))
 
@@ -240,32 +259,46 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
+def _case(row: dict, cases: list[Case]) -> Case:
+    """Return which of the cases a row is of; whether cases name their class is the same for all."""
+    return row["clip"], None if cases[0][1] is None else row["explained"]
+
+
 def _finish(
-    folder: Path, partial: Path, header: dict, rows: list[dict], ids: list[str], seconds: dict[str, float], n_timed: int
+    folder: Path,
+    partial: Path,
+    header: dict,
+    rows: list[dict],
+    cases: list[Case],
+    labels: list[str],
+    seconds: dict[str, float],
+    n_timed: int,
 ) -> Evaluation:
-    order = {name: place for place, name in enumerate(ids)}
+    order = {case: place for place, case in enumerate(cases)}
     method_order = {name: place for place, name in enumerate(header["methods"])}
-    rows.sort(key=lambda row: (method_order[row["method"]], row["place"], order[row["clip"]]))
+    rows.sort(key=lambda row: (method_order[row["method"]], row["place"], order[_case(row, cases)]))
+    # Whether a clip's one label is heard; of several there is no such question.
+    correct = {row["clip"]: row["true"] == row["predicted"] for row in rows if isinstance(row["true"], str)}
     summary = {
         "provenance": header["provenance"],
-        "n": len(ids),
+        "n": header["n"],
         "companions": header["companions"],
         "notes": header["notes"],
-        "accuracy": sum(row["true"] == row["predicted"] for row in rows) / len(rows),
+        "accuracy": sum(correct.values()) / len(correct) if correct else None,
         "seconds_per_clip": {name: total / n_timed if n_timed else None for name, total in seconds.items()},
         "places": {},
         "paired": {},
     }
+    if "several" in header:
+        summary |= {"several": header["several"], "classes": {}}
     for place in header["places"]:
-        results = {}
-        for name in header["methods"]:
-            measured = [row for row in rows if row["method"] == name and row["place"] == place]
-            seed = header["provenance"].get("seed", 0)
-            results[name] = summarise_clips(measured, seed=seed, names=_names(header, measured))
-            if name in header["fixed"]:
-                results[name]["fixed"] = header["fixed"][name]
-        summary["places"][place] = results
+        here = [row for row in rows if row["place"] == place]
+        summary["places"][place] = _means(here, header, header["methods"])
         summary["paired"][place] = _paired(rows, header, place)
+        if "several" in header:
+            shown = header["methods"][: 1 + len(header["companions"])]
+            of = {label: [row for row in here if row["explained"] == label] for label in labels}
+            summary["classes"][place] = {label: _means(those, header, shown) for label, those in of.items() if those}
     if header.get("boxes"):
         summary["truth"] = "boxes"
     summary = without_negative_zeros(summary)
@@ -275,6 +308,17 @@ def _finish(
     write_together({folder / name: text for name, text in zip(RESULTS, texts, strict=True)})
     partial.unlink()
     return Evaluation(folder, summary, table)
+
+
+def _means(rows: list[dict], header: dict, methods: list[str]) -> dict[str, dict]:
+    """Return the means of each of these methods over the rows of one place, with intervals over clips."""
+    results, seed = {}, header["provenance"].get("seed", 0)
+    for name in methods:
+        measured = [row for row in rows if row["method"] == name]
+        results[name] = summarise_clips(measured, seed=seed, names=_names(header, measured), by_clip=True)
+        if name in header["fixed"]:
+            results[name]["fixed"] = header["fixed"][name]
+    return results
 
 
 def _names(header: dict, rows: list[dict]) -> list[str]:
@@ -294,13 +338,16 @@ def _paired(rows: list[dict], header: dict, place: str) -> dict[str, dict]:
     fixed = header["fixed"]
     names = {m: [name for name in _names(header, of[m]) if name not in fixed.get(m, ())] for m in of}
 
-    def values(method: str, name: str) -> np.ndarray:
-        heard = (row[name] for row in of[method] if row["place"] == place and not row["silent"])
-        return np.array(list(heard), dtype=float)
+    def column(method: str, name: str) -> list:
+        return [row[name] for row in of[method] if row["place"] == place and not row["silent"]]
 
+    def values(method: str, name: str) -> np.ndarray:
+        return np.array(column(method, name), dtype=float)
+
+    clips = column(first, "clip")
     return {
         f"{first} - {other}": {
-            name: paired_difference(values(first, name), values(other, name), seed=seed).as_dict()
+            name: paired_difference(values(first, name), values(other, name), seed=seed, clips=clips).as_dict()
             for name in names[first]
             if name in names[other]
         }
@@ -345,22 +392,22 @@ def _row_digest(text: bytes, identity: str) -> str:
     return hashlib.sha256(identity.encode() + text).hexdigest()[:16]
 
 
-def _resume(partial: Path, identity: str, header: dict, batches: list[list[str]]) -> list[dict]:
+def _resume(partial: Path, identity: str, header: dict, batches: list[list[Case]]) -> list[dict]:
     """Return the rows of the batches that were measured whole by an interrupted evaluation; put its file in order.
 
     A line that is cut off, damaged, or of another evaluation does not count: its batch is measured again.
     """
-    known: dict[tuple[str, str, str], dict] = {}
+    known: dict[tuple[Case, str, str], dict] = {}
     if partial.is_file():
         *whole, _ = partial.read_bytes().split(b"\n")  # a line without an end was cut off
         for line in whole:
             match = _ROW.fullmatch(line)
             if match and match[1].decode() == _row_digest(match[2], identity):
                 row = json.loads(match[2])
-                known[row["clip"], row["method"], row["place"]] = row
+                known[_case(row, batches[0]), row["method"], row["place"]] = row
     rows = []
-    for names in batches:
-        keys = [(clip, method, place) for clip in names for method in header["methods"] for place in header["places"]]
+    for members in batches:
+        keys = [(case, method, place) for case in members for method in header["methods"] for place in header["places"]]
         if known.keys() >= set(keys):
             rows += [known[key] for key in keys]
     write_text(partial, "".join(_line(row, identity) for row in rows))

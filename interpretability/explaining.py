@@ -36,6 +36,7 @@ def explain(
     settings: Mapping[str, Any] | None = None,
     channel: str = "mean",
     trust_remote_code: bool = False,
+    every_label: bool = False,
 ) -> Explanation:
     """Explain sounds by a trained method, or a classifier by a method that needs no training.
 
@@ -58,6 +59,9 @@ def explain(
         What is heard of a file of several channels.
     trust_remote_code : bool
         Of a folder: see :func:`~interpretability.classifiers.folder.load_classifier`.
+    every_label : bool
+        Explain each class that is heard in a sound, which of a multi-label classifier may be several: see
+        :meth:`.Interpreter.explain`.
 
     Returns
     -------
@@ -85,14 +89,14 @@ def explain(
                     f"{name} goes with a classifier, and this is the trained method {model.NAME!r} with settings of "
                     "its own: leave it out, or pass the classifier (its attribute classifier)"
                 )
-        return model.explain(sounds, target=target, sample_rate=sample_rate, channel=channel)
+        return model.explain(sounds, target=target, sample_rate=sample_rate, channel=channel, every_label=every_label)
     if not isinstance(model, Classifier):
         raise UserError(
             f"the model is of type {type(model).__name__}, expected an interpreter, a classifier, or what they are "
             "loaded from: a module of PyTorch becomes a classifier by WaveformClassifier"
         )
     taken = read_sounds(sounds, model.frontend.settings, sample_rate=sample_rate, channel=channel)
-    return interpreter_for(model, taken, method, settings).explain(taken, target=target)
+    return interpreter_for(model, taken, method, settings).explain(taken, target=target, every_label=every_label)
 
 
 def interpreter_for(

@@ -107,6 +107,8 @@ class Explanation:
         Where each clip came from.
     hub : dict
         "interpreter" and "classifier" -> the model and the commit of a hub that it was read from, if it was.
+    every_label : bool
+        Whether each class that is heard in a sound is explained, so that several clips here may be of one sound.
     """
 
     method: str
@@ -121,6 +123,7 @@ class Explanation:
     heard: MaskedLogits
     origins: tuple[Origin, ...]
     hub: dict[str, dict[str, str]] = field(default_factory=dict)
+    every_label: bool = False
 
     @property
     def labels(self) -> list[str]:
@@ -402,11 +405,16 @@ class Explanation:
         return written
 
     def clip_names(self) -> list[str]:
-        """Return a name for each clip's folder: the name of its file without suffix, or ``clip-0``; all different."""
+        """Return a name for each clip's folder: the name of its file without suffix, or ``clip-0``; all different.
+
+        With ``every_label`` the explained class follows.
+        """
         names: list[str] = []
         for position, origin in enumerate(self.origins):
             stem = "" if origin.path is None else origin.path.stem.lstrip(".")
             name = safe_name(stem) if stem else f"clip-{position}"
+            if self.every_label:
+                name = f"{name}-{safe_name(self.labels[int(self.target[position])])}"
             # Also where the file system does not distinguish upper and lower case.
             while name.casefold() in map(str.casefold, names):
                 name = f"{name}-{position}"

@@ -1,7 +1,7 @@
 """Where the explained sound is known to be, for the measures of localisation: its source alone, or boxes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 from interpretability.errors import UserError
 from interpretability.frontend import Frontend, Spectrogram
 from interpretability.metrics.localisation import box_mask, true_mask
+
+#: Members of an item or a batch with the sounds of sources: of the one label of a clip, or of each of several.
+SOURCES = ("target_signal", "target_signals")
 
 
 @dataclass
@@ -37,9 +40,10 @@ def known_truth(
     ----------
     frontend : Frontend
     batch : PaddedBatch
-        With ``target_signal``, the sound of the labelled source alone: true are the bins in which it dominates. Or with
-        ``boxes``, those of each clip (:mod:`.data.boxes`): true are the bins in those of the explained label; a clip
-        without one, or whose boxes the front end does not hear, is not known.
+        With ``target_signal``, the sound of the labelled source alone, or ``target_signals``, that of each label: true
+        are the bins in which it dominates; a clip without the explained label is not known. Or with ``boxes``, those
+        of each clip (:mod:`.data.boxes`): true are the bins in those of the explained label; a clip without one, or
+        whose boxes the front end does not hear, is not known.
     wavs : Tensor [B, N]
         The clips.
     spectrogram : Spectrogram
@@ -53,7 +57,18 @@ def known_truth(
         If a clip and its target differ in length.
     """
     if hasattr(batch, "target_signal"):
-        return _of_sources(frontend, batch, wavs)
+        targets = batch.target_signal.data.to(wavs)
+        same = targets.shape == wavs.shape and torch.equal(batch.target_signal.lengths, batch.signal.lengths)
+        return _of_sources(frontend, batch, wavs, targets if same else None)
+    if hasattr(batch, "target_signals"):
+        sources = [sounds.get(label) for sounds, label in zip(batch.target_signals, explained, strict=True)]
+        counts, targets = spectrogram.lengths.tolist(), torch.zeros_like(wavs)
+        for position, (source, count) in enumerate(zip(sources, counts, strict=True)):
+            if source is not None and len(source) == count:
+                targets[position, :count] = source.to(wavs)
+        same = all(source is None or len(source) == count for source, count in zip(sources, counts, strict=True))
+        known = torch.tensor([source is not None for source in sources], device=wavs.device)
+        return replace(_of_sources(frontend, batch, wavs, targets if same else None), known=known)
     if hasattr(batch, "boxes"):
         matching = [
             [box for box in boxes if box["label"] == label] for boxes, label in zip(batch.boxes, explained, strict=True)
@@ -72,15 +87,15 @@ def boxed(frontend: Frontend, boxes: Sequence[Sequence[Mapping[str, Any]]], spec
     return Truth(bins, bins.flatten(1).any(dim=1))
 
 
-def _of_sources(frontend: Frontend, batch: PaddedBatch, wavs: Tensor) -> Truth:
-    lengths = batch.signal.lengths.to(wavs.device)
-    target = batch.target_signal.data.to(wavs)
-    if target.shape != wavs.shape or not torch.equal(batch.target_signal.lengths, batch.signal.lengths):
+def _of_sources(frontend: Frontend, batch: PaddedBatch, wavs: Tensor, targets: Tensor | None) -> Truth:
+    """Return the bins in which the sources ``targets`` [B, N] dominate; None: they are of other lengths."""
+    if targets is None:
         raise UserError(
             f"among the clips {', '.join(batch.id)} a target has another length than its mixture: "
             "make the targets as long as their clips"
         )
     # The rest is exactly the mixture on disk less the target; target, rest and mixture get the same gain.
+    lengths = batch.signal.lengths.to(wavs.device)
     gain = frontend.clips(wavs, lengths).gain  # [B, 1]
-    parts = [frontend.analyse(part / gain, lengths).magnitude for part in (target, wavs - target)]
+    parts = [frontend.analyse(part / gain, lengths).magnitude for part in (targets, wavs - targets)]
     return Truth(true_mask(*parts), torch.ones(len(wavs), dtype=torch.bool, device=wavs.device))

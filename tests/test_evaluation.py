@@ -22,7 +22,8 @@ from interpretability.frontend import PLACES
 from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import ConstantMask, EnergyMask, RandomMask, matched_baselines
 from interpretability.metrics.localisation import energy_precision
-from interpretability.metrics.suite import LOCALISATION, METRICS
+from interpretability.metrics.statistics import bootstrap_mean
+from interpretability.metrics.suite import LOCALISATION, METRICS, MetricSuite
 
 PROVENANCE = {
     "commit": "0123456789abcdef",
@@ -715,3 +716,161 @@ def test_a_target_of_another_length_is_an_error(classifier, tmp_path):
     rows = {"energy": EnergyMask(classifier, area=0.1)}
     with pytest.raises(UserError, match="c0, c1 a target has another length than its mixture"):
         evaluate(classifier, rows, clips, tmp_path, PROVENANCE, progress=False)
+
+
+# ---- Several labels for each clip ----
+
+
+SEVERAL = {"a": ["dog"], "b": [], "c": ["rain", "cat"], "d": ["cat", "dog", "rain"], "e": ["rain"]}
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    """A classifier that hears each of its classes in three of the five clips."""
+    classifier = tiny.listening_classifier(LABELS, task="multi")
+    answers = torch.cat([classifier.analyse(item["signal"][None]).output.logits for item in tagged()])
+    ranked = answers.double().sigmoid().sort(dim=0, descending=True).values
+    return classifier.use_thresholds(((ranked[2] + ranked[3]) / 2).tolist())
+
+
+def tagged(labels=SEVERAL, form="labels", sources=None):
+    generator = torch.Generator().manual_seed(0)
+    wavs = {
+        clip: torch.randn(3000 + 700 * k, generator=generator) * torch.linspace(0, 1, 3000 + 700 * k) ** k
+        for k, clip in enumerate(labels)
+    }
+    clips = {clip: {form: names if form == "labels" else names[0]} for clip, names in labels.items()}
+    data = DynamicItemDataset(clips)
+    data.add_dynamic_item(lambda name: wavs[name], takes="id", provides="signal")
+    if sources is not None:
+        data.add_dynamic_item(lambda name: sources(name, wavs[name]), takes="id", provides="target_signals")
+    data.set_output_keys(["id", "signal", form, *(["target_signals"] if sources else [])])
+    return data
+
+
+def run_several(tagger, folder, data=None, **settings):
+    settings = {"batch_size": 3, "progress": False, "companions": matched_baselines(seed=7), **settings}
+    rows = {"energy": EnergyMask(tagger, area=0.2), "half": ConstantMask(tagger, value=0.5)}
+    return evaluate(tagger, rows, data or tagged(), folder, PROVENANCE, **settings)
+
+
+def test_each_label_has_a_row_of_its_own_measured_for_its_class(tagger, tmp_path):
+    data = tagged()
+    result = run_several(tagger, tmp_path, data)
+    rows = lines(tmp_path)
+    cases = {(row["clip"], row["explained"]) for row in rows}
+    assert len({clip for clip, _ in cases}) == 5
+    assert len(cases) >= 9
+    assert len({(r["clip"], r["explained"], r["method"], r["place"]) for r in rows}) == len(rows) == len(cases) * 5 * 2
+    for row in rows:
+        if row["method"] != "half":
+            continue
+        item = data[list(SEVERAL).index(row["clip"])]
+        target = LABELS.index(row["explained"])
+        batch = tagger.analyse(item["signal"][None], target=target)
+        suite = MetricSuite(tagger, "log")
+        alone = suite(batch, torch.full_like(batch.spectrogram.magnitude, 0.5) * batch.spectrogram.valid[..., None])
+        assert row["true"] == SEVERAL[row["clip"]]
+        heard = [name for name, is_heard in zip(LABELS, tagger.heard(batch.output.logits)[0], strict=True) if is_heard]
+        assert row["predicted"] == heard
+        assert row["explained"] in heard or not heard
+        assert row["p"] == pytest.approx(float(batch.output.logits[0, target].sigmoid()), abs=1e-5)
+        if row["place"] == "spectrogram":
+            for name in ("o", "q", "fid_in", "ff", "ad"):
+                assert row[name] == pytest.approx(float(alone["spectrogram"][name]), abs=2e-3), name
+    several = result.summary["several"]
+    assert (several["explain"], several["explanations"]) == ("predicted", len(cases))
+    assert result.summary["accuracy"] is None
+    assert "accuracy" not in result.table
+    assert f"n: 5 clips, {len(cases)} explanations, one of each class that is heard" in result.table
+    for words in ("classifier's mAP on these clips", "bootstrap intervals over clips", "energy by explained class"):
+        assert words in result.table
+
+
+def test_means_are_over_explanations_and_intervals_and_differences_over_clips(tagger, tmp_path):
+    summary = run_several(tagger, tmp_path).summary
+    rows = [row for row in lines(tmp_path) if row["place"] == "waveform"]
+    of = {name: [row for row in rows if row["method"] == name] for name in ("energy", "half")}
+    clips = [row["clip"] for row in of["energy"]]
+    assert len(set(clips)) < len(clips)
+    for name, members in of.items():
+        expected = bootstrap_mean([row["ff"] for row in members], seed=7, clips=clips).as_dict()
+        assert summary["places"]["waveform"][name]["ff"] == pytest.approx(expected)
+        assert summary["places"]["waveform"][name]["clips"] == len(clips)
+    difference = [a["ff"] - b["ff"] for a, b in zip(of["energy"], of["half"], strict=True)]
+    expected = bootstrap_mean(difference, seed=7, clips=clips).as_dict()
+    assert summary["paired"]["waveform"]["energy - half"]["ff"] == pytest.approx(expected)
+    each = bootstrap_mean(difference, seed=7)
+    assert (each.low, each.high) != (expected["low"], expected["high"])
+    classes = summary["classes"]["waveform"]
+    assert list(classes) == [label for label in LABELS if any(row["explained"] == label for row in rows)]
+    for label, by_row in classes.items():
+        assert list(by_row) == ["energy", *matched_baselines(seed=7)]
+        values = [row["ff"] for row in of["energy"] if row["explained"] == label]
+        assert by_row["energy"]["ff"]["mean"] == pytest.approx(sum(values) / len(values))
+        assert by_row["energy"]["ff"]["n"] == len(values)
+
+
+def test_one_label_in_the_form_of_several_gives_the_same_numbers(tagger, tmp_path):
+    labels = {clip: names[:1] or ["cat"] for clip, names in SEVERAL.items()}
+    for form in ("label", "labels"):
+        run_several(tagger, tmp_path / form, tagged(labels, form), explain="true")
+    one, several = lines(tmp_path / "label"), lines(tmp_path / "labels")
+    assert len(one) == 5 * 5 * 2
+    for first, second in zip(one, several, strict=True):
+        assert [first["true"]] == second["true"]
+        assert {**first, "true": 0, "predicted": 0} == {**second, "true": 0, "predicted": 0}
+    plain = [json.loads((tmp_path / form / "summary.json").read_text()) for form in ("label", "labels")]
+    assert plain[0]["places"] == plain[1]["places"]
+    assert plain[0]["accuracy"] is not None
+    # By default the most probable class of clips of one label is explained, and of such a clip there is one row.
+    run_several(tagger, tmp_path / "default", tagged(labels, "label"))
+    assert "several" not in json.loads((tmp_path / "default" / "summary.json").read_text())
+    assert all(row["explained"] == row["predicted"] for row in lines(tmp_path / "default"))
+
+
+def test_explanations_of_several_labels_are_the_same_in_any_batch_and_when_interrupted(tagger, tmp_path, monkeypatch):
+    run_several(tagger, tmp_path / "whole")
+    run_several(tagger, tmp_path / "one", batch_size=1)
+    for first, second in zip(lines(tmp_path / "whole"), lines(tmp_path / "one"), strict=True):
+        assert all(second[key] == first[key] for key in ("clip", "method", "place", "true", "predicted", "explained"))
+        assert second["o"] == pytest.approx(first["o"], abs=2e-3)
+    import interpretability.evaluation as module
+
+    original, calls = module._measure, []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "_measure", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run_several(tagger, tmp_path / "cut")
+    run_several(tagger, tmp_path / "cut")
+    n_batches = -(-len({(row["clip"], row["explained"]) for row in lines(tmp_path / "cut")}) // 3)
+    assert len(calls) == 1 + n_batches  # the first one is not measured twice
+    assert same_results(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_label_without_a_known_source_is_undefined_where_places_are_compared(tagger, tmp_path):
+    def sources(clip, wav):
+        return {label: wav * (0.2 + 0.2 * LABELS.index(label)) for label in SEVERAL[clip]}
+
+    result = run_several(tagger, tmp_path, tagged(sources=sources), explain="predicted")
+    kinds = set()
+    for row in lines(tmp_path):
+        known = row["explained"] in SEVERAL[row["clip"]]
+        kinds.add(known)
+        # rain is 0.6 of the mixture in each bin, and dominates; cat and dog dominate nowhere.
+        expected = pytest.approx(1.0 if row["explained"] == "rain" else 0.0) if known else None
+        if row["method"] == "energy":
+            assert row["energy_precision"] == expected
+    assert kinds == {True, False}
+    mean = result.summary["places"]["waveform"]["energy"]["energy_precision"]
+    assert mean["n"] + mean["undefined"] == result.summary["several"]["explanations"]
+    assert mean["undefined"] > 0
+    short = tagged(sources=lambda clip, wav: dict.fromkeys(SEVERAL[clip], wav[:-1]))
+    with pytest.raises(UserError, match="a target has another length than its mixture"):
+        run_several(tagger, tmp_path / "short", short, explain="true")

@@ -22,6 +22,7 @@ from interpretability.frontend import apply_mask
 from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import EnergyMask, RandomMask
 from interpretability.methods.gradients import Gradients
+from interpretability.names import safe_name
 from interpretability.report import figures
 
 RATE = 16000
@@ -383,6 +384,35 @@ def test_of_several_clips_each_is_saved_in_a_folder_of_its_own(interpreter, soun
     for one, settings in ((interpreter.explain([sounds[0]]), {}), (explanation, {"index": 0})):
         with pytest.raises(UserError, match="holds folders of explanations, this is one"):
             one.save(tmp_path / "out", **settings)
+
+
+def test_every_class_that_is_heard_is_explained_for_itself(sounds, tmp_path, quick_figures):
+    classifier = CompactClassifier(["a/b", "dog", "rain"], n_mels=16, channels=(4, 4, 8, 8), task="multi")
+    interpreter = EnergyMask(classifier.freeze(), area=0.2)
+    probabilities = interpreter.explain(sounds[:2]).probabilities.double()
+    classifier.use_thresholds([*probabilities.mean(0)[:2].tolist(), float(probabilities[:, 2].max()) + 1e-3])
+    explanation = interpreter.explain(sounds[:2], every_label=True)
+    expected = [
+        (position, target)
+        for position, active in enumerate(classifier.active(interpreter.explain(sounds[:2]).output.logits).tolist())
+        for target, is_active in enumerate(active)
+        if is_active
+    ]
+    assert len(expected) >= 3
+    assert explanation.target.tolist() == [target for _, target in expected]
+    for k, (position, target) in enumerate(expected):
+        alone = interpreter.explain(sounds[position], target=target)
+        assert torch.equal(alone.mask, explanation[k].mask)
+        assert explanation[k].describe()["explained"] == classifier.labels[target]
+        assert explanation[k].origins[0].path == sounds[position]
+    explanation.save(tmp_path / "out")
+    stems = [sounds[position].stem for position, _ in expected]
+    names = [
+        f"{stem}-{safe_name(classifier.labels[target])}" for stem, (_, target) in zip(stems, expected, strict=True)
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    with pytest.raises(UserError, match="target is 'dog' and every_label is True"):
+        interpreter.explain(sounds[0], target="dog", every_label=True)
 
 
 # ---- What is never replaced ----

@@ -107,6 +107,7 @@ def conditions(run: Measured) -> dict[str, Any]:
         "clip_seconds": run.provenance.get("clip_seconds"),
         "fixed_length": run.provenance.get("fixed_length"),
         "places": list(run.summary["places"]),
+        "explained": {key: (run.summary.get("several") or {}).get(key) for key in ("explain", "explanations")},
     }
 
 
@@ -144,7 +145,10 @@ def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
     # The commit may differ between runs, and is in the last table.
     left_out = {"commit", "classifier"} if any_classifier else {"commit"}
     shared = {key: value for key, value in first.provenance.items() if key not in left_out}
-    parts = [caption(shared, first.summary["n"], None if any_classifier else first.summary["accuracy"])]
+    accuracy, several = first.summary["accuracy"], first.summary.get("several")
+    if any_classifier and several:
+        several = {key: several[key] for key in ("explain", "explanations", "without")}
+    parts = [caption(shared, first.summary["n"], None if any_classifier else accuracy, several)]
     if any_classifier:
         parts.append(f"{_classifiers(runs)}\n")
     parts += [section(place, _rows(runs, place, baselines=not any_classifier)) for place in first.summary["places"]]
@@ -157,15 +161,19 @@ def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
 
 
 def _classifiers(runs: Sequence[Measured]) -> str:
-    """Return the table of the classifiers that are explained: their accuracy on the clips, and by which runs."""
+    """Return the table of the classifiers that are explained: how well they hear the clips, and by which runs."""
     by_hash: dict[str, list[Measured]] = {}
     for run in runs:
         by_hash.setdefault(run.provenance.get("classifier") or MISSING, []).append(run)
-    rows = [
-        [digest[:12], f"{group[0].summary['accuracy']:.3f}", ", ".join(run.name for run in group)]
-        for digest, group in by_hash.items()
-    ]
-    return markdown_table(["classifier", "accuracy on these clips", "explained by"], rows, left=(0, 2))
+    several = runs[0].summary.get("several")
+
+    def score(run: Measured) -> str:
+        value = run.summary["several"].get("mean_ap") if several else run.summary["accuracy"]
+        return _cell(value, lambda number: f"{number:.3f}")
+
+    rows = [[digest[:12], score(group[0]), ", ".join(run.name for run in group)] for digest, group in by_hash.items()]
+    measure = "mAP" if several else "accuracy"
+    return markdown_table(["classifier", f"{measure} on these clips", "explained by"], rows, left=(0, 2))
 
 
 def _rows(runs: Sequence[Measured], place: str, baselines: bool = True) -> list[tuple[str, dict]]:

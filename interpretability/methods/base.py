@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier, Target
 from interpretability.data.inputs import Origin, Sound, Sounds, read_sounds
-from interpretability.errors import UserError
+from interpretability.errors import UserError, shown
 from interpretability.explanation import Explanation, Interpretation
 from interpretability.frontend import APPLY_DOMAINS, MaskedPair, Spectrogram
 from interpretability.probabilities import MaskedLogits
@@ -193,6 +193,7 @@ class Interpreter(nn.Module):
         target: Target | None = None,
         sample_rate: int | None = None,
         channel: str = "mean",
+        every_label: bool = False,
     ) -> Explanation:
         """Explain sounds: the same verb for every method.
 
@@ -210,6 +211,9 @@ class Interpreter(nn.Module):
             Of samples, in Hz; that of the front end if not given.
         channel : {"mean", "left", "right"}
             What is heard of a file of several channels.
+        every_label : bool
+            Explain each class that is heard in a sound (:meth:`.Classifier.active`), in place of one. The explanations
+            of a sound follow each other, in the order of the classes.
 
         Returns
         -------
@@ -225,11 +229,16 @@ class Interpreter(nn.Module):
             If lengths or target do not fit; if the mask has another shape than the magnitude, or values outside
             [0, 1]; if it keeps something of a clip whose explanation is undefined.
         """
+        if every_label and target is not None:
+            raise UserError(f"target is {shown(target)} and every_label is True: name a class, or ask for every one")
         was_training = self.training
         self.eval()
         try:
             taken = read_sounds(sounds, self.frontend.settings, lengths, sample_rate, channel)
-            batch = self.classifier.analyse(taken.wavs.to(self._device), taken.lengths, target)
+            batch, origins = self.classifier.analyse(taken.wavs.to(self._device), taken.lengths, target), taken.origins
+            if every_label:
+                clips, classes = self.classifier.active(batch.output.logits).nonzero(as_tuple=True)
+                batch, origins = replace(batch[clips], target=classes), tuple(origins[k] for k in clips.tolist())
             # Methods that need gradients switch them on themselves.
             interpretation = self.interpret(batch)
             _check(interpretation, batch.spectrogram)
@@ -245,8 +254,9 @@ class Interpreter(nn.Module):
                 interpretation=interpretation,
                 pair=pair,
                 heard=self.classifier.classify_pair(pair, "waveform"),
-                origins=tuple(map(self._remarked, taken.origins, batch.clips.lengths.tolist())),
                 hub=self.hub,
+                origins=tuple(map(self._remarked, origins, batch.clips.lengths.tolist())),
+                every_label=every_label,
             )
         finally:
             self.train(was_training)

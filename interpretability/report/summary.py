@@ -25,8 +25,22 @@ class SummaryFile(Settings):
     accuracy: float | None = setting(None, "of the classifier on these clips", least=0, most=1)
     companions: tuple[str, ...] = setting((), "rows that were made from the masks of the first one")
     notes: dict = setting({}, "row -> what a reader has to know")
+    several: dict | None = setting(None, "which classes of clips were explained, where there may be several")
+    classes: dict = setting({}, "place of measurement -> class -> row -> means over its explanations")
     truth: str = setting("sources", "what localisation is measured by, where it is", choices=("sources", "boxes"))
     seconds_per_clip: dict = setting({}, "row -> what explaining a clip takes")
+
+
+@dataclass(frozen=True)
+class Several(Settings):
+    """The members of ``several``: what was explained of clips that may have several labels."""
+
+    explain: str = setting(dataclasses.MISSING, "which classes", choices=("top", "predicted", "true"))
+    explanations: int = setting(dataclasses.MISSING, "how many there are", least=1)
+    without: int = setting(dataclasses.MISSING, "clips without such a class", least=0)
+    mean_ap: float | None = setting(None, "mean average precision of the classifier on these clips", least=0, most=1)
+    macro_f1: float | None = setting(None, "its mean F1 over classes", least=0, most=1)
+    micro_f1: float | None = setting(None, "its F1 over all decisions", least=0, most=1)
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,8 @@ def read_summary(path: str | Path) -> dict[str, Any]:
     """
     content = read_object(path)
     known = checked(SummaryFile, content, path, ADVICE)
+    if known.several is not None:
+        checked(Several, known.several, f"{path}: several", ADVICE)
     where = f"{path}: provenance"
     origin = checked(Provenance, known.provenance, where, ADVICE)
     data = checked(DataDescription, origin.data or {}, f"{where}: data", ADVICE)

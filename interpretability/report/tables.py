@@ -11,6 +11,7 @@ from typing import Any
 
 from interpretability.metrics.registry import MetricInfo
 from interpretability.metrics.suite import LOCALISATION, METRICS, metric_info
+from interpretability.names import printable
 
 #: The places of measurement in words.
 PLACES = {"spectrogram": "masked spectrogram", "waveform": "masked sound, analysed again (what is heard)"}
@@ -98,7 +99,9 @@ def columns(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
     return [*METRICS, *located, *(name for name in means if name not in METRICS and name not in LOCALISATION)]
 
 
-def metrics_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterable[str] | None = None) -> str:
+def metrics_table(
+    rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterable[str] | None = None, head: str = "method"
+) -> str:
     """Return a Markdown table of metrics, one row per method.
 
     Parameters
@@ -107,6 +110,8 @@ def metrics_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterab
         Name of the method and its summary.
     metrics : iterable of str, optional
         Columns, by default those of :func:`columns`.
+    head : str
+        Of the first column.
 
     Returns
     -------
@@ -138,12 +143,31 @@ def metrics_table(rows: Sequence[tuple[str, Mapping[str, Any]]], metrics: Iterab
     for method, summary in rows:
         count = f"{summary['clips']} (+{summary['silent']} silent)" if summary.get("silent") else f"{summary['clips']}"
         lines.append([method, count, *(_cell(name, summary) for name in names)])
-    return markdown_table(["method", "n", *(_head(metric_info(name)) for name in names)], lines)
+    return markdown_table([head, "n", *(_head(metric_info(name)) for name in names)], lines)
 
 
 def section(place: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """Return the table of one place of measurement under its title."""
     return titled(f"Measured on the {PLACES.get(place, place)}", metrics_table(rows))
+
+
+def class_section(place: str, classes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Return the table of the explanations of each class at one place: the method, and its baselines beneath it.
+
+    Parameters
+    ----------
+    place : str
+    classes : mapping
+        Class -> row -> summary, as in the ``classes`` of a summary.
+    """
+    rows = [
+        (printable(label) if position == 0 else f"↳ {name}", summary)
+        for label, members in classes.items()
+        for position, (name, summary) in enumerate(members.items())
+    ]
+    method = next(iter(next(iter(classes.values()))))
+    where = PLACES.get(place, place)
+    return titled(f"{method} by explained class, measured on the {where}", metrics_table(rows, head="class"))
 
 
 def titled(title: str, text: str) -> str:
@@ -164,20 +188,46 @@ def notes_list(notes: Mapping[str, Iterable[str]]) -> str:
     return titled("Notes", "\n".join(f"- {name}: {'; '.join(remarks)}." for name, remarks in notes.items()))
 
 
-def caption(provenance: Mapping[str, Any], n: int, accuracy: float | None) -> str:
-    """Return the line above a table: data, fold, n, seed, classifier, commit."""
-    data = provenance.get("data", {})
+def caption(
+    provenance: Mapping[str, Any], n: int, accuracy: float | None, several: Mapping[str, Any] | None = None
+) -> str:
+    """Return the line above a table: data, fold, n, seed, classifier, commit; ``several`` as in a summary."""
+    data, several = provenance.get("data", {}), several or {}
     known = {
         "data": data.get("name"),
         "test folds": ", ".join(map(str, data.get("folds", {}).get("test", []))) or None,
-        "n": n,
+        "n": f"{n} clips, {_explanations(several)}" if several else n,
         "seed": provenance.get("seed"),
         "classifier": (provenance.get("classifier") or "")[:12] or None,
         "classifier's accuracy on these clips": None if accuracy is None else f"{accuracy:.3f}",
+        "classifier's mAP on these clips": _three(several.get("mean_ap")),
+        "macro F1": _three(several.get("macro_f1")),
+        "micro F1": _three(several.get("micro_f1")),
         "commit": provenance.get("commit", "")[:12] or None,
     }
     text = "; ".join(f"{name}: {value}" for name, value in known.items() if value is not None)
+    if several:
+        return f"{text}. Means over explanations with 95 % bootstrap intervals over clips.\n"
     return f"{text}. Means over clips with 95 % bootstrap intervals.\n"
+
+
+def _three(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
+
+
+def _explanations(several: Mapping[str, Any]) -> str:
+    """Return in words which classes of the clips are explained, and how many they are."""
+    count, without = several["explanations"], several["without"]
+    of = {
+        "top": "of the most probable class of each",
+        "predicted": "one of each class that is heard",
+        "true": "one of each label",
+    }
+    rest = {
+        "predicted": f", and of the most probable one in {without} without any",
+        "true": f"; {without} clips have no label",
+    }
+    return f"{count} explanations, {of[several['explain']]}{rest.get(several['explain'], '') if without else ''}"
 
 
 def evaluation_document(summary: Mapping[str, Any]) -> str:
@@ -188,8 +238,9 @@ def evaluation_document(summary: Mapping[str, Any]) -> str:
     summary : mapping
         Of the evaluation, as in its ``summary.json``.
     """
-    parts = [caption(summary["provenance"], summary["n"], summary["accuracy"])]
+    parts = [caption(summary["provenance"], summary["n"], summary["accuracy"], summary.get("several"))]
     parts += [section(place, list(rows.items())) for place, rows in summary["places"].items()]
+    parts += [class_section(place, classes) for place, classes in list(summary.get("classes", {}).items())[-1:]]
     parts += truth_note(summary)
     if summary["notes"]:
         parts.append(notes_list(summary["notes"]))
@@ -210,8 +261,9 @@ def short_table(summary: Mapping[str, Any]) -> str:
         Of an evaluation, as in its ``summary.json``. Without baselines of the same area, every row is shown.
     """
     names = [next(iter(next(iter(summary["places"].values())))), *summary["companions"]]
+    of = f"explanations of {summary['n']} clips" if summary.get("several") else "clips"
     sections = [
-        short_section(place, [(name, rows[name]) for name in (names if summary["companions"] else rows)])
+        short_section(place, [(name, rows[name]) for name in (names if summary["companions"] else rows)], of)
         for place, rows in summary["places"].items()
     ]
     if summary.get("truth") == "boxes":
@@ -219,13 +271,15 @@ def short_table(summary: Mapping[str, Any]) -> str:
     return "\n".join(sections)
 
 
-def short_section(place: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+def short_section(place: str, rows: Sequence[tuple[str, Mapping[str, Any]]], of: str = "clips") -> str:
     """Return the means of one place that matter most, for the terminal.
 
     Parameters
     ----------
     place : str
     rows : sequence of (str, summary)
+    of : str
+        What was measured, in the plural.
 
     Returns
     -------
@@ -241,7 +295,7 @@ def short_section(place: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> 
     table += [[method, *(_cell(name, row, with_interval=False) for name in names)] for method, row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     widths[0] = min(widths[0], TERMINAL_WIDTH - sum(width + 2 for width in widths[1:]))
-    lines = [f"Means over {rows[0][1]['clips']} clips, {PLACES.get(place, place)}:"]
+    lines = [f"Means over {rows[0][1]['clips']} {of}, {PLACES.get(place, place)}:"]
     for method, *cells in table:
         label = method if len(method) <= widths[0] else f"{method[: widths[0] - 1]}…"
         numbers = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))

@@ -17,6 +17,7 @@ from speechbrain.utils.distributed import ddp_init_group, if_main_process
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import TrainLogger
 
+from interpretability.cases import EXPLAIN
 from interpretability.classifiers import Classifier
 from interpretability.classifiers.trust import FLAG
 from interpretability.data.audio import CHANNELS
@@ -54,7 +55,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 #: Keys that a job reads if they are given.
 OPTIONAL = (
     "noise", "crop_seconds", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary", "trust_remote_code",
-    "sample_rate",
+    "sample_rate", "explain",
 )  # fmt: skip
 #: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
 AUTO = "auto"
@@ -119,6 +120,12 @@ class RunSettings(Settings):
         unit="Hz",
         least=1,
         most=10_000_000,
+    )
+    explain: str | None = setting(
+        None,
+        "which classes of each test clip are explained: top, the most probable one; predicted, each that is heard; "
+        "true, its labels; null: predicted where clips may have several labels, else top",
+        choices=(None, *EXPLAIN),
     )
     crop_seconds: float | None = setting(
         None, "stretch of a clip that a training step gets", unit="s", least=0.01, most=86_400

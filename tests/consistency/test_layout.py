@@ -147,7 +147,9 @@ MAY_IMPORT = {
         "weight_files",
         "weights",
     },
+    "cases": {"classifiers", "errors", "metrics", "probabilities"},
     "evaluation": {
+        "cases",
         "classifiers",
         "data",
         "errors",
@@ -230,6 +232,7 @@ MAY_IMPORT = {
         "training",
     },
     "training": {
+        "cases",
         "classifiers",
         "command_line",
         "data",

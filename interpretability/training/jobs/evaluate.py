@@ -6,6 +6,7 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.distributed import if_main_process
 
+from interpretability.cases import labels_of_item
 from interpretability.data.inputs import Origin, Sounds
 from interpretability.evaluation import evaluate
 from interpretability.files import atomic_folder, check_replaceable
@@ -81,6 +82,7 @@ def evaluate_interpreter(run: Run) -> None:
         device=device_of(run),
         progress=shows_progress(run),
         companions=matched_baselines(run["seed"]),
+        explain=run.hparams.get("explain"),
     )
     digest = classifier.description["sha256"]
     if prepared.task == "single" and not has_predictions(run, prepared, digest, ("test",)):
@@ -101,6 +103,13 @@ def _save_examples(interpreter: Interpreter, dataset: DynamicItemDataset, folder
         for position in [round(k * (len(dataset) - 1) / max(count - 1, 1)) for k in range(count)]:
             item = dataset[position]
             sound = Sounds(item["signal"][None], None, (Origin(label=item["id"]),))
-            explanation = interpreter.explain(sound)
-            explanation.save(temporary / safe_name(item["id"]), true_label=item["label"])
-    print(f"{count} examples (input, explanation and residual as wav, figure) in {folder}")
+            place, true = temporary / safe_name(item["id"]), ", ".join(labels_of_item(item)) or "no label"
+            if "label" in item:
+                interpreter.explain(sound).save(place, true_label=true)
+                continue
+            place.mkdir()
+            explanation = interpreter.explain(sound, every_label=True)
+            for index, target in enumerate(explanation.target.tolist()):
+                explanation.save(place / safe_name(explanation.labels[target]), index, true_label=true)
+    each = "" if "label" in item else ", of each class that is heard"
+    print(f"{count} examples{each} (input, explanation and residual as wav, figure) in {folder}")

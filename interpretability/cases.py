@@ -1,0 +1,150 @@
+"""What an evaluation explains: the predicted class of each clip, or each label of clips that may have several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from tqdm import tqdm
+
+from interpretability.classifiers.base import Classifier
+from interpretability.errors import UserError
+from interpretability.metrics.detection import detection
+from interpretability.probabilities import probabilities
+
+#: Which classes of a clip are explained: the most probable one, each that is heard, or those that the data name.
+EXPLAIN = ("top", "predicted", "true")
+#: A clip's id and the class that is explained of it; None: the most probable one.
+Case = tuple[str, str | None]
+
+
+@dataclass
+class Cases:
+    """What is explained of a split.
+
+    Attributes
+    ----------
+    explain : str
+        One of :data:`EXPLAIN`.
+    cases : list of (str, str or None)
+        In the order of the clips, and of the classifier's classes.
+    several : bool
+        Whether clips may have several labels, or several classes are explained of one.
+    heard : dict of str to list of str
+        Clip -> the classes that are heard in it, where ``several``.
+    without : int
+        Of ``predicted``: clips in which no class is heard, so that the most probable one is explained. Of ``true``:
+        clips that have no label, and are not explained.
+    detection : dict
+        How well the classifier hears the labels of these clips, of data with several labels: ``mean_ap``, ``macro_f1``
+        and ``micro_f1``.
+    """
+
+    explain: str
+    cases: list[Case]
+    several: bool = False
+    heard: dict[str, list[str]] = field(default_factory=dict)
+    without: int = 0
+    detection: dict[str, float | None] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a summary records about it."""
+        return {"explain": self.explain, "explanations": len(self.cases), "without": self.without, **self.detection}
+
+
+def labels_of_item(item: Mapping[str, Any] | PaddedBatch, position: int | None = None) -> list[str]:
+    """Return the labels of a data set's item, or of one clip of a batch."""
+    name = "label" if (hasattr(item, "label") if position is not None else "label" in item) else "labels"
+    value = item[name] if position is None else item[name][position]
+    return [value] if name == "label" else list(value)
+
+
+@torch.no_grad()
+def choose_cases(
+    classifier: Classifier,
+    dataset: DynamicItemDataset,
+    explain: str | None = None,
+    batch_size: int = 16,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Cases:
+    """Choose which classes of which clips are explained.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Frozen, on the device.
+    dataset : DynamicItemDataset
+        With ``id``, ``signal`` and ``label`` or ``labels``.
+    explain : {"top", "predicted", "true"}, optional
+        ``top``: of each clip the most probable class. ``predicted``: each class that is heard, of a multi-label
+        classifier those whose probability is at least their threshold; where none is, the most probable one. ``true``:
+        the labels that the data name. If not given, ``predicted`` where the data have several labels for each clip, and
+        ``top`` where they have one.
+    batch_size, device, progress
+        Of the pass over all clips that finds out what is heard; there is none for clips of one label with ``top``.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to explain; if the data have several labels for each clip, and the classifier has one.
+    """
+    ids = list(dataset.data_ids)
+    if not ids:
+        raise UserError("nothing to evaluate: the split has no clips; choose other folds")
+    if explain not in (None, *EXPLAIN):
+        raise UserError(f"explain is {explain!r}, expected one of {', '.join(EXPLAIN)}")
+    tagged = "labels" in dataset[0]
+    explain = explain or ("predicted" if tagged else "top")
+    if explain == "top" and not tagged:
+        return Cases(explain, [(clip, None) for clip in ids])
+    if tagged and classifier.task == "single":
+        raise UserError(
+            f"{classifier.title} has one label for each clip, and the data have several: explain a classifier that was "
+            "trained on such data"
+        )
+    answers, truth, heard, active = _heard(classifier, dataset, ids, batch_size, device, progress)
+    names = np.array(classifier.labels, dtype=object)
+    if explain == "top":
+        cases, without = [(clip, None) for clip in ids], 0
+    else:
+        chosen = active if explain == "predicted" else truth
+        cases = [(clip, label) for clip, row in zip(ids, chosen, strict=True) for label in names[row]]
+        without = int((~(heard if explain == "predicted" else truth).any(axis=1)).sum())
+    if not cases:
+        raise UserError(f"nothing to explain: none of the {len(ids)} clips has a label; give explain=predicted")
+    measured = {}
+    if tagged:
+        hearing = detection(classifier.labels, truth, answers, classifier.thresholds.tolist())
+        measured = {name: getattr(hearing, name) for name in ("mean_ap", "macro_f1", "micro_f1")}
+    by_clip = {clip: list(names[row]) for clip, row in zip(ids, heard, strict=True)} if tagged else {}
+    return Cases(explain, cases, True, by_clip, without, measured)
+
+
+def _heard(
+    classifier: Classifier, dataset: DynamicItemDataset, ids: list[str], batch_size: int, device: str, progress: bool
+) -> tuple[np.ndarray, ...]:
+    """Return of all N clips, each [N, C]: probabilities, which classes they have, which are heard, which are active."""
+    parts: list[tuple[np.ndarray, ...]] = []
+    truth = np.zeros((len(ids), len(classifier.labels)), dtype=bool)
+    with tqdm(total=len(ids), desc="classifying", unit="clip", disable=None if progress else True) as bar:
+        for start in range(0, len(ids), batch_size):
+            places = range(start, min(start + batch_size, len(ids)))
+            batch = PaddedBatch([dataset[place] for place in places])
+            wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
+            logits = classifier.analyse(wavs, lengths).output.logits
+            answered = probabilities(logits.double(), classifier.task)
+            parts.append(
+                tuple(x.cpu().numpy() for x in (answered, classifier.heard(logits), classifier.active(logits)))
+            )
+            for position, place in enumerate(places):
+                for label in labels_of_item(batch, position):
+                    truth[place, classifier.label_index(label)] = True
+            bar.update(len(places))
+    answers, heard, active = (np.concatenate(members) for members in zip(*parts, strict=True))
+    return answers, truth, heard, active

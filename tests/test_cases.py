@@ -1,0 +1,118 @@
+"""Which classes of which clips are explained: of one label and of several, heard or named, and where there is none."""
+
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+from sklearn.metrics import average_precision_score, f1_score
+from speechbrain.dataio.dataset import DynamicItemDataset
+from tiny import LABELS
+
+from interpretability.cases import choose_cases
+from interpretability.errors import UserError
+
+TRUE = {"a": ["dog"], "b": [], "c": ["rain", "cat"], "d": ["cat", "dog", "rain"], "e": ["rain"]}
+
+
+def tagged(labels=TRUE, **members):
+    """A data set of clips of noise, of several labels each."""
+    generator = torch.Generator().manual_seed(1)
+    wavs = {
+        clip: torch.randn(4000, generator=generator) * torch.linspace(0, 1, 4000) ** k for k, clip in enumerate(labels)
+    }
+    clips = {clip: {"labels": names, **members} for clip, names in labels.items()}
+    data = DynamicItemDataset(clips)
+    data.add_dynamic_item(lambda name: wavs[name], takes="id", provides="signal")
+    data.set_output_keys(["id", "signal", "labels", *members])
+    return data
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """Logits of the clips."""
+    return logits_of(tiny.listening_classifier(LABELS, task="multi"))
+
+
+def logits_of(classifier):
+    return torch.cat([classifier.analyse(item["signal"][None]).output.logits for item in tagged()])
+
+
+def hearing(answers):
+    """A classifier that hears each class in the two clips in which it is most probable, and no class in one clip."""
+    classifier = tiny.listening_classifier(LABELS, task="multi")
+    second = answers.double().sigmoid().sort(dim=0, descending=True).values[:3]
+    return classifier.use_thresholds(((second[1] + second[2]) / 2).tolist())
+
+
+def test_of_one_label_the_most_probable_class_is_explained_and_nothing_is_looked_at():
+    data = DynamicItemDataset({"x": {"label": "dog"}, "y": {"label": "cat"}})
+    data.set_output_keys(["id", "label"])
+    cases = choose_cases(None, data)
+    assert (cases.cases, cases.several, cases.explain) == ([("x", None), ("y", None)], False, "top")
+
+
+def test_of_several_labels_each_that_is_heard_is_explained_and_else_the_most_probable(answers):
+    classifier = hearing(answers)
+    chosen = choose_cases(classifier, tagged(), batch_size=2, progress=False)
+    heard = answers.double().sigmoid() >= classifier.thresholds
+    assert heard.sum(0).tolist() == [2, 2, 2]
+    expected, silent = [], 0
+    for clip, row, logits in zip(TRUE, heard, answers, strict=True):
+        names = [label for label, is_heard in zip(LABELS, row, strict=True) if is_heard]
+        assert chosen.heard[clip] == names
+        silent += not names
+        expected += [(clip, label) for label in names or [LABELS[int(logits.argmax())]]]
+    assert silent > 0
+    assert (chosen.cases, chosen.without, chosen.several) == (expected, silent, True)
+
+
+def test_the_numbers_of_the_classifier_are_those_of_scikit_learn(answers):
+    classifier = hearing(answers)
+    measured = choose_cases(classifier, tagged(), progress=False).as_dict()
+    truth = [[label in names for label in LABELS] for names in TRUE.values()]
+    answered = answers.double().sigmoid().numpy()
+    heard = answered >= classifier.thresholds.numpy()
+    assert measured["mean_ap"] == pytest.approx(average_precision_score(truth, answered, average="macro"))
+    assert measured["macro_f1"] == pytest.approx(f1_score(truth, heard, average="macro"))
+    assert measured["micro_f1"] == pytest.approx(f1_score(truth, heard, average="micro"))
+
+
+def test_the_labels_of_the_data_can_be_explained_in_the_order_of_the_classes(answers):
+    chosen = choose_cases(hearing(answers), tagged(), "true", progress=False)
+    assert chosen.cases == [
+        ("a", "dog"),
+        *(("c", label) for label in ("cat", "rain")),
+        *(("d", label) for label in ("cat", "dog", "rain")),
+        ("e", "rain"),
+    ]
+    assert chosen.without == 1
+    assert chosen.as_dict()["explanations"] == 7
+    with pytest.raises(UserError, match="none of the 2 clips has a label"):
+        choose_cases(hearing(answers), tagged({"x": [], "y": []}), "true", progress=False)
+
+
+def test_the_most_probable_class_of_clips_with_several_labels(answers):
+    chosen = choose_cases(hearing(answers), tagged(), "top", progress=False)
+    assert chosen.cases == [(clip, None) for clip in TRUE]
+    assert (chosen.several, chosen.without) == (True, 0)
+
+
+def test_several_classes_of_clips_of_one_label(answers):
+    single = tiny.listening_classifier(LABELS)
+    data = DynamicItemDataset({"x": {"label": "dog"}, "y": {"label": "cat"}})
+    data.add_dynamic_item(lambda name: torch.linspace(-1, 1, 4000), takes="id", provides="signal")
+    data.set_output_keys(["id", "signal", "label"])
+    assert choose_cases(single, data, "true", progress=False).cases == [("x", "dog"), ("y", "cat")]
+    chosen = choose_cases(single, data, "predicted", progress=False)
+    assert [clip for clip, _ in chosen.cases] == ["x", "y"]  # of one label one is heard
+    assert (chosen.without, chosen.detection, chosen.heard) == (0, {}, {})
+
+
+def test_what_cannot_be_explained_is_refused(answers):
+    with pytest.raises(UserError, match="has one label for each clip, and the data have several"):
+        choose_cases(tiny.listening_classifier(LABELS), tagged(), progress=False)
+    with pytest.raises(UserError, match="explain is 'all', expected one of top, predicted, true"):
+        choose_cases(hearing(answers), tagged(), "all", progress=False)
+    with pytest.raises(UserError, match="the split has no clips"):
+        choose_cases(hearing(answers), SimpleNamespace(data_ids=[]), progress=False)
