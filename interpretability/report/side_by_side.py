@@ -19,6 +19,8 @@ from interpretability.report.words import percent
 #: Classes whose probabilities are drawn, the most probable ones.
 MOST_CLASSES = 5
 LONGEST_LABEL = 24
+#: Characters of a line above a picture.
+LINE = 34
 WHOLE, REST = "tab:gray", "tab:orange"
 
 
@@ -81,12 +83,12 @@ def plot_side_by_side(
         views = ((predicted, f"for {heard} (heard)"), (true, f"for {right} (true)"))
         levels = pictures.draw_levels(axes[0], magnitude, "input")
         for axis, (view, words) in zip(axes[1:], views, strict=True):
-            pictures.draw_levels(axis, view.kept, textwrap.fill(f"what speaks {words}", 42))
+            pictures.draw_levels(axis, view.kept, textwrap.fill(f"what speaks {words}", LINE))
         for axis in axes[2:] if beside else axes:
             figure.colorbar(levels, ax=axis, label="level (dB)", **bar)
         for axis, (view, words) in zip(masks, views, strict=False):
             area = percent(view.mask.mean(dtype=np.float64))
-            shown = pictures.draw_mask(axis, view.mask, textwrap.fill(f"mask {words}: {area} of the area", 42))
+            shown = pictures.draw_mask(axis, view.mask, textwrap.fill(f"mask {words}: keeps {area}", LINE))
         if beside:
             figure.colorbar(shown, ax=masks[-1], label="mask")
             bars = figure.add_subplot(grid[1, 0])
@@ -106,14 +108,15 @@ def _draw_bars(axis: Axes, names: Sequence[str], pairs: Sequence[tuple[float, fl
     before, after = zip(*pairs, strict=True)
     for values, shift, colour, label in (
         (before, -0.2, WHOLE, "the sound"),
-        (after, 0.2, REST, f"without what speaks for {heard}"),
+        (after, 0.2, REST, textwrap.fill(f"without what speaks for {heard}", LINE)),
     ):
         bars = axis.barh(places + shift, values, height=0.38, color=colour, label=label)
         axis.bar_label(bars, [f"{value:.2f}" for value in values], padding=2, fontsize="small")
     axis.set_yticks(places, names)
     axis.invert_yaxis()
     axis.set(xlim=(0, 1.12), xlabel="probability", title="heard as")
-    axis.legend(loc="lower right", fontsize="small")
+    # Below the bars: beside them there may be no room.
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize="small", frameon=False)
 
 
 def _shortened(name: str) -> str:

@@ -35,7 +35,7 @@ def test_both_explanations_stand_beside_the_input_with_what_is_left(tmp_path):
     kept = [axes[f"what speaks for {name}"].images[0].get_array() for name in ("cow (heard)", "dog (true)")]
     assert kept[0][:, :200].mean() > -20 > -80 == kept[0][:, 260:].max()
     assert kept[1][:, 260:].mean() > -20 > -80 == kept[1][:, :200].max()
-    assert axes["mask for cow (heard)"].get_title().endswith("50% of the area")
+    assert axes["mask for cow (heard)"].get_title().endswith("keeps 50%")
     bars = axes["heard as"]
     names = [tick.get_text() for tick in bars.get_yticklabels()]
     # The true class is among them, though five others are more probable.
@@ -50,5 +50,5 @@ def test_any_length_and_any_name(seconds, tmp_path):
     figure = drawn(seconds, "$_{\\ " + "long " * 20, "犬\n")
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     assert len(titles) == (6 if seconds < 10 else 3)
-    assert max(len(line) for title in titles for line in title.splitlines()) <= 42
+    assert max(len(line) for title in titles for line in title.splitlines()) <= 34
     save_figure(figure, tmp_path / "figure.png")
