@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,3 +106,17 @@ def stock_folder(built_once) -> Path:
         exported_folders.publish(source, folder / "anna" / "birds")
 
     return built_once("stock_folder", fill) / "anna" / "birds"
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """A machine on which nothing can be connected to; returns the list of what was tried."""
+    tried = []
+
+    def refuse(*arguments, **_):
+        tried.append(arguments)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    return tried

@@ -81,3 +81,13 @@ def save_piq_of_speechbrain(folder: Path) -> Path:
 def publish(source: Path, folder: Path, choices: Choices = CHOICES) -> Path:
     """Make the folder that is published."""
     return export(source, folder, choices)
+
+
+def put_in_cache(root: Path, repo_id: str, folder: Path, commit: str = "0" * 40) -> Path:
+    """Put a published folder into a cache of huggingface_hub, as its main branch; return its folder there."""
+    model = root / f"models--{repo_id.replace('/', '--')}"
+    snapshot = model / "snapshots" / commit
+    shutil.copytree(folder, snapshot)
+    (model / "refs").mkdir(exist_ok=True)
+    (model / "refs" / "main").write_text(commit)
+    return snapshot

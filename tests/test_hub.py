@@ -1,7 +1,5 @@
 """Names of models on a hub, and their folders in the cache: read without a request, known by their commit."""
 
-import socket
-
 import pytest
 from huggingface_hub import constants
 
@@ -9,20 +7,6 @@ from interpretability.errors import MissingError, UserError
 from interpretability.hub import is_inside, is_name, local_folder, origin_of
 
 COMMIT, OTHER = f"{'0' * 39}1", f"{'0' * 39}2"
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    """A machine on which nothing can be connected to; returns the list of what was tried."""
-    tried = []
-
-    def refuse(*arguments, **_):
-        tried.append(arguments)
-        raise OSError("no network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    return tried
 
 
 @pytest.fixture
