@@ -8,6 +8,7 @@ run code is refused as a whole.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from interpretability.errors import MissingError, UserError, placed, shown
 from interpretability.files import sha256
 from interpretability.hub import is_inside, origin_of
 from interpretability.names import printable
-from interpretability.reading import checked, read_bytes, read_json, read_text
+from interpretability.reading import as_object, checked, read_bytes, read_json, read_text
 from interpretability.safe_yaml import MAX_BYTES, parse
 from interpretability.settings import Settings, setting
 from interpretability.weight_files import check_plain, file_size
@@ -58,8 +59,15 @@ class ExportedFolder(Settings):
 
 
 def is_exported(folder: Path) -> bool:
-    """Return whether a folder says that it was published by this library."""
-    return folder.is_dir() and _library(folder) == LIBRARY
+    """Return whether a folder was published by this library: it says so, or has its files of weights."""
+    if (folder / CLASSIFIER_WEIGHTS).exists():
+        return True
+    if not (folder / CONFIG).is_file():
+        return False
+    with contextlib.suppress(UserError):
+        content = _read(folder / CONFIG)
+        return isinstance(content, dict) and content.get("library") == LIBRARY
+    return False
 
 
 def read_exported(folder: Path, trust_remote_code: bool = False) -> ExportedFolder | None:
@@ -81,7 +89,7 @@ def read_exported(folder: Path, trust_remote_code: bool = False) -> ExportedFold
         return None
     path = folder / CONFIG
     with placed(path, ADVICE):
-        members = _read(path)
+        members = as_object(_read(path), path)
         if "auto_map" in members or "custom_pipelines" in members:
             raise UserError("names code for another library to run (auto_map), which a published folder never needs")
         content = checked(ExportedFolder, members, path)
@@ -96,15 +104,6 @@ def source_of(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
     """Return a description with ``hub``: the model and the commit that were read, if the folder is of a hub."""
     origin = origin_of(folder)
     return description if origin is None else {**description, "hub": origin}
-
-
-def _library(folder: Path) -> Any:
-    try:
-        content = _read(folder / CONFIG) if (folder / CONFIG).is_file() else None
-    except UserError:
-        # Ours if the weights are, so that the damage is said.
-        return LIBRARY if (folder / CLASSIFIER_WEIGHTS).exists() else None
-    return content.get("library") if isinstance(content, dict) else None
 
 
 def _read(path: Path) -> Any:

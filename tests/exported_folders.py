@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from tiny import noise
 
@@ -15,6 +16,7 @@ from interpretability.methods import save_interpreter
 from interpretability.methods.piq import PIQ
 from interpretability.publishing.export import Choices, export
 from interpretability.reading import read_object
+from interpretability.report import figures
 
 LABELS = ["rain", "yes", "(dog)"]  # what YAML takes for something else
 CHOICES = Choices("anna/birds", "mit")
@@ -78,16 +80,21 @@ def save_piq_of_speechbrain(folder: Path) -> Path:
     return folder
 
 
-def publish(source: Path, folder: Path, choices: Choices = CHOICES) -> Path:
-    """Make the folder that is published."""
-    return export(source, folder, choices)
+def publish(source: Path, folder: Path, choices: Choices = CHOICES, figure: bool = False) -> Path:
+    """Make the folder that is published; the figure of its example is drawn only if asked for."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not figure:
+            patch.setattr(figures, "save_figure", lambda _, path: path.write_bytes(b""))
+            patch.setattr(figures, "plot_explanation", lambda *_: None)
+            patch.setattr(figures, "plot_components", lambda *_: None)
+        return export(source, folder, choices)
 
 
-def put_in_cache(root: Path, repo_id: str, folder: Path, commit: str = "0" * 40) -> Path:
-    """Put a published folder into a cache of huggingface_hub, as its main branch; return its folder there."""
+def put_in_cache(root: Path, repo_id: str, folder: Path, commit: str, branch: str = "main") -> Path:
+    """Put a published folder into a cache of huggingface_hub, as the end of a branch; return its folder there."""
     model = root / f"models--{repo_id.replace('/', '--')}"
     snapshot = model / "snapshots" / commit
     shutil.copytree(folder, snapshot)
     (model / "refs").mkdir(exist_ok=True)
-    (model / "refs" / "main").write_text(commit)
+    (model / "refs" / branch).write_text(commit)
     return snapshot

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from interpretability import explain, load_interpreter, open_classifier
 from interpretability.classifiers import load_classifier
 from interpretability.classifiers.folder import digest_of
+from interpretability.command_line import guarded
 from interpretability.commands import main
 from interpretability.dictionary import Dictionary
 from interpretability.errors import UserError
@@ -112,11 +113,11 @@ def link_out(name):
 
 
 def zip_bomb(folder, mark):
-    """Zeros that unfold to a gigabyte, in a checkpoint that says it is one of PyTorch's."""
+    """Zeros that unfold to a thousand times their size, in a checkpoint that says it is one of PyTorch's."""
     with zipfile.ZipFile(folder / "psi.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("psi/data.pkl", b"\x80\x02}.")
         with archive.open("psi/data/0", "w") as stream:
-            for _ in range(64):
+            for _ in range(8):
                 stream.write(bytes(2**20))
     sign(folder)
 
@@ -150,7 +151,7 @@ def set_shape(content):
 
 
 def set_labels(labels):
-    return lambda config: config["classifier"].update(labels=labels)
+    return lambda config: config["classifier"].update(labels=list(labels))
 
 
 def set_kernel(config):
@@ -188,6 +189,7 @@ HOSTILE = {
     ),
     "an absolute path": (config(lambda c: c["files"].update({"/etc/passwd": "0"})), "'/etc/passwd' is no file of"),
     "a listing without the weights": (config(lambda c: c.update(files={})), "lacks classifier.safetensors"),
+    "no description": (lambda folder, mark: (folder / "config.json").unlink(), "no such file"),
     "weights that are not there": (lambda folder, mark: (folder / WEIGHTS[0]).unlink(), "is not there"),
     "a zip bomb": (zip_bomb, "a compressed archive"),
     "a header of 10 GB": (header(size=10_000_000_000), "its header is damaged"),
@@ -199,8 +201,8 @@ HOSTILE = {
         config(set_labels(["\u202egpj", "b", "c"])),
         "holds control characters",
     ),
-    "a million classes": (config(set_labels([f"c{n}" for n in range(10**6)])), "bytes, expected at most 4194304"),
-    "a hundred thousand classes": (config(set_labels([f"{n}" for n in range(10**5)])), "expected at most 20000"),
+    "a million classes": (config(set_labels(map(str, range(10**6)))), "bytes, expected at most 4194304"),
+    "a hundred thousand classes": (config(set_labels(map(str, range(10**5)))), "expected at most 20000"),
     "classes that are no text": (config(set_labels([1, {}, None])), "labels"),
     "other classes than the hash knows": (
         config(set_labels(["x", "y", "z"]), rehash=False),
@@ -209,10 +211,7 @@ HOSTILE = {
     "JSON 100,000 deep": (raw_config(b'{"library": ' + b"[" * 10**5 + b"]" * 10**5 + b"}"), "nested deeper than"),
     "JSON that is cut off": (raw_config(b'{"library": "audio-interpretability", '), "not valid JSON"),
     "JSON that is not UTF-8": (raw_config(b'{"library": "\xff"}'), "not text in UTF-8"),
-    "a list in place of an object": (
-        raw_config(b'["audio-interpretability"]'),
-        "no (trained interpreter|classifier) in",
-    ),
+    "a list in place of an object": (raw_config(b'["audio-interpretability"]'), "expected a JSON object"),
     "NaN weights": (state(WEIGHTS[0], set_nan), "NaN or infinite"),
     "whole numbers as weights": (state(WEIGHTS[0], set_integers), "torch.int32, expected floating point"),
     "weights of another shape": (state(WEIGHTS[0], set_shape), "weights do not fit"),
@@ -279,13 +278,11 @@ def test_a_hostile_folder_is_one_line(name, place):
     folder, mark = place
     make, words = HOSTILE[name]
     make(folder, mark)
-    doors = [lambda: load_interpreter(folder), lambda: explain(str(folder), torch.zeros(16000))]
-    if name not in OF_THE_INTERPRETER:
-        doors += [lambda: load_classifier(folder), lambda: open_classifier(folder), lambda: explain_example(folder)]
+    doors = [load_interpreter] if name in OF_THE_INTERPRETER else [load_interpreter, load_classifier]
     began = time.perf_counter()
     for door in doors:
         with pytest.raises(UserError, match=words) as caught:
-            door()
+            door(folder)
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 1100
     assert time.perf_counter() - began < 20
@@ -298,13 +295,16 @@ def test_an_odd_folder_harms_no_one(name, place):
     assert load_interpreter(folder).classifier.labels == open_classifier(folder).labels
 
 
-@pytest.mark.parametrize("name", RUNNING)
-def test_no_value_of_a_yaml_is_handed_on(name, place):
+def test_no_value_of_a_yaml_is_handed_on(place):
     """Neither HyperPyYAML nor SpeechBrain is to meet it: the folder is refused as a whole."""
     folder, mark = place
-    yaml(RUNNING[name])(folder, mark)
-    with pytest.raises(UserError):
-        read_exported(folder)
+    whole = (folder / "hyperparams.yaml").read_bytes()
+    for line in RUNNING.values():
+        yaml(line)(folder, mark)
+        with pytest.raises(UserError):
+            read_exported(folder)
+        assert not mark.exists(), line
+        (folder / "hyperparams.yaml").write_bytes(whole)
 
 
 @pytest.mark.slow
@@ -320,6 +320,9 @@ def test_every_command_and_recipe_refuses_such_folders(place, tiny_esc50, tmp_pa
         tiny.call(main.interpret, [str(folder), "--list_classes"]),
         tiny.call(main.interpret, ["--classifier", str(folder), sound, *out]),
         tiny.call(main.interpret, ["--classifier", str(folder), "--list_methods"]),
+        tiny.call(guarded, (lambda: explain(str(folder), torch.zeros(16000)))),
+        tiny.call(guarded, (lambda: open_classifier(folder))),
+        tiny.call(guarded, (lambda: explain_example(folder))),
         tiny.call(main.import_classifier, [str(folder), *out]),
         tiny.call(main.publish, [str(folder), "--repo_id", "anna/birds", "--dry_run"]),
         tiny.run("interpreter", tiny_esc50, tmp_path / "new", lmac, classifier_folder=folder),

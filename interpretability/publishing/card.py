@@ -24,6 +24,14 @@ FLOORS = {"energy, same area": "loudest bins, same area", "random, same area": "
 #: Class names that are written out.
 MOST_LABELS = 60
 _IN_WORDS = {"spectrogram": "masked spectrogram", "waveform": "as heard"}
+_MEANINGS = {
+    "fid_in": "share of clips whose class is still predicted from what the mask keeps alone",
+    "ff": "probability of the class that is lost without what the mask keeps",
+    "ad": "share of that probability that is lost when only what the mask keeps is heard",
+    "ai": "share of clips for which it rises then",
+    "kept_area": "share of the bins that the mask keeps",
+    "energy_precision": "share of what is kept that belongs to the labelled source, where that is known",
+}
 _TASKS = {"single": "one label per clip", "multi": "any number of labels per clip"}
 _PLAIN = re.compile(r"[\w .,;()%/'?…–-]")
 
@@ -267,6 +275,7 @@ def _results(card: Card) -> Iterator[str]:
         f"Means over {count} test clips with 95 % bootstrap intervals. A method has to beat the rows beneath it, which "
         "explain nothing: masks of the same area, clip by clip, that keep the loudest bins, or random ones."
     )
+    yield "\n".join(f"- {metric_info(name).label}: {_MEANINGS[name]}" for name in SHORT_METRICS)
     for place, rows in card.summary["places"].items():
         names = [metric for metric in SHORT_METRICS if any(_has_mean(row.get(metric)) for row in rows.values())]
         shown = [(title, rows[row]) for row, title in _rows(card, rows).items()]
@@ -353,10 +362,11 @@ def _provenance(card: Card) -> Iterator[str]:
         "classifier": classifier["sha256"],
         "classifier read from": _hub(classifier.get("hub")),
         "interpreter": card.described["sha256"] if card.is_interpreter else None,
+        "published with": card.config.get("made_with"),
         "fine-tuned from": (training.get("finetuned_from") or {}).get("sha256"),
     }
     rows = [(name, f"`{printable(str(value))}`") for name, value in facts.items() if value is not None]
-    yield markdown_table(["", ""], rows, left=(0, 1))
+    yield markdown_table(["what", "value"], rows, left=(0, 1))
     yield "`config.json` has all settings, and the SHA-256 of every file."
 
 

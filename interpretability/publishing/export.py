@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import interpretability
 from interpretability.classifiers import Classifier, load_classifier
 from interpretability.classifiers.folder import WEIGHTS as CLASSIFIER_FILE
 from interpretability.classifiers.folder import digest_of, identity_of
@@ -154,6 +156,7 @@ def export(source: str | Path, folder: str | Path, choices: Choices) -> Path:
             "library": LIBRARY,
             "form": FORM,
             "repo_id": choices.repo_id,
+            "made_with": _versions(),
             **descriptions,
             "files": {name: sha256(temporary / name) for name in names},
         }
@@ -176,6 +179,12 @@ def export(source: str | Path, folder: str | Path, choices: Choices) -> Path:
         )
         write_text(temporary / CARD, card_text(card))
     return folder
+
+
+def _versions() -> str:
+    packages = ("torch", "speechbrain", "transformers")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return f"{LIBRARY} {interpretability.__version__}, {versions}"
 
 
 def _check_labels(labels: list[str]) -> None:

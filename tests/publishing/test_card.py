@@ -1,11 +1,9 @@
 """The card: what the hub reads of it, what a person reads, and that class names are nothing but text."""
 
 import dataclasses
-import subprocess
-import sys
+import shutil
 
 import pytest
-import soundfile
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
@@ -84,7 +82,7 @@ def test_floors_stand_beside_the_numbers_and_where_they_are_better_is_said(card)
     rows = [line for line in text.splitlines() if line.startswith(("| piq", "| loudest", "| random"))]
     assert [row.split("|")[1].strip() for row in rows] == ["piq", "loudest bins, same area", "random bins, same area"]
     assert "- AD (as heard): loudest bins, same area" in text
-    assert "- FF" not in text
+    assert "- FF (" not in text
 
 
 def test_it_says_where_all_of_it_comes_from(card):
@@ -133,17 +131,15 @@ def test_no_character_of_a_name_means_anything(label):
     assert not set(escaped(label)) & set("<>[]`*|~\\!:@$\n\x1b\u202e")
 
 
-@pytest.mark.slow
-def test_the_code_of_the_card_works_when_it_is_pasted(stock_folder, tmp_path):
-    """In a fresh process, in a folder that holds a sound and, in place of the hub, the published folder."""
+def test_the_code_of_the_card_works_when_it_is_pasted(stock_folder, tmp_path, monkeypatch, capsys):
+    """In a folder that holds a sound and, in place of the hub, the published folder."""
     text = (stock_folder / "README.md").read_text("utf-8")
     blocks = [part.split("\n```")[0] for part in text.split("```python\n")[1:]]
     assert len(blocks) == 2
-    samples, rate = soundfile.read(stock_folder / "example" / "input.wav")
-    soundfile.write(tmp_path / "sound.wav", samples, rate)
+    shutil.copy(stock_folder / "example" / "input.wav", tmp_path / "sound.wav")
     (tmp_path / "anna").symlink_to(stock_folder.parent)
-    code = "\n".join(blocks)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Heard as" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(block, {})
+    assert "Heard as" in capsys.readouterr().out
     assert (tmp_path / "explained" / "explanation.wav").is_file()

@@ -25,7 +25,6 @@ from interpretability.dictionary import Dictionary
 from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings
 from interpretability.methods import METHODS, load_interpreter, save_interpreter
-from interpretability.report import figures
 
 VIT = {"image_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 WAV2VEC2 = {
@@ -88,12 +87,6 @@ SETTINGS = {
     "random": dict,
     "energy": dict,
 }
-
-
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    """Figures are drawn in other tests."""
-    monkeypatch.setattr(figures, "save_figure", lambda figure, path: path.write_bytes(b""))
 
 
 @pytest.fixture

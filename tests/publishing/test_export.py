@@ -27,7 +27,7 @@ from interpretability.reading import read_object
 def published(tiny_piq_run, tmp_path_factory):
     """The folder of a run, published; the run is one of ESC-50, whose licence is known."""
     choices = dataclasses.replace(CHOICES, repo_id="anna/tiny", licence=None)
-    return publish(tiny_piq_run, tmp_path_factory.mktemp("published") / "anna" / "tiny", choices)
+    return publish(tiny_piq_run, tmp_path_factory.mktemp("published") / "anna" / "tiny", choices, figure=True)
 
 
 def test_the_folder_holds_all_there_is(published):
@@ -35,6 +35,7 @@ def test_the_folder_holds_all_there_is(published):
     assert {"README.md", "config.json", "hyperparams.yaml", "label_encoder.txt", "custom.py", "model.ckpt"} <= names
     assert {"interpreter.safetensors", "classifier.safetensors"} <= names
     assert {f"example/{name}" for name in ("input.wav", "explanation.wav", "figure.png", "explanation.json")} <= names
+    assert (published / "example" / "figure.png").stat().st_size > 10_000
     config = read_object(published / CONFIG)
     assert config["speechbrain_interface"] == "CustomInterface"
     assert config["interpreter"]["method"] == "piq"
