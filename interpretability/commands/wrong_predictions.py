@@ -102,12 +102,14 @@ class _Explainer:
 
 def _explainer(arguments: argparse.Namespace, run: Path) -> _Explainer:
     """Return the classifier of a run and the method that was asked for."""
+    if arguments.interpreter is not None and is_interpreter_folder(run):
+        raise UserError(f"--interpreter goes with the run of a classifier, and {run} has a method of its own")
     source = arguments.interpreter or (run if is_interpreter_folder(run) else None)
     if source is not None:
         if arguments.method or arguments.settings:
             raise UserError("--method and --settings go with the run of a classifier: a trained method has its own")
         interpreter = load_interpreter(source, arguments.trust_remote_code).to(arguments.device)
-        if arguments.interpreter is not None and not is_interpreter_folder(run):
+        if arguments.interpreter is not None:
             known = load_classifier(run, trust_remote_code=arguments.trust_remote_code).description["sha256"]
             if interpreter.description["classifier_sha256"] != known:
                 raise UserError(f"{source} explains another classifier than that of {run}: give a run that explains it")

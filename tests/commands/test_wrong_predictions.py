@@ -11,7 +11,7 @@ import soundfile
 import tiny
 import torch
 
-from interpretability.classifiers import load_classifier
+from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.commands import main
 from interpretability.commands import wrong_predictions as command
 from interpretability.commands.wrong_predictions import CLIP, FIGURE, FOLDER, PAGE, TABLE
@@ -90,6 +90,12 @@ def test_a_trained_method_explains_its_own_run_and_that_of_its_classifier(run, w
         assert known["identity"]["method"] == "piq"
     assert pages[0] == pages[1]
     assert explain(piq, method="saliency").line.endswith("a trained method has its own")
+    assert explain(piq, interpreter=piq).line.endswith("has a method of its own")
+    classifier = load_classifier(run)
+    classifier.head.weight.data *= 2
+    shutil.rmtree(run / "classifier")
+    save_classifier(classifier, run / "classifier")
+    assert "explains another classifier than that of" in explain(run, interpreter=piq).line
 
 
 def test_no_wrong_clip_is_said(run, tmp_path):
