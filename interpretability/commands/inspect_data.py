@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import inspect
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -163,7 +164,7 @@ def _source(named: Path | None, others: Sequence[str]) -> Source:
         raise
     except UserError as error:
         reason = str(error)
-    kept = {name: values[name] for name in ("table", "group_by", "group_pattern") if name in values}
+    kept = {name: value for name, value in values.items() if name in inspect.signature(list_clips).parameters}
     listing = list_clips(folder, **kept, skip_bad_clips=True)
     if not listing.clips and not listing.bad.skipped:
         raise UserError(reason)

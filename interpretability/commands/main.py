@@ -34,7 +34,9 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     sounds.
     """
     parser = _parser(interpret, usage=argparse.SUPPRESS)
-    parser.add_argument("paths", type=Path, nargs="*", help="[RUN_FOLDER] SOUND: any file that soundfile reads")
+    parser.add_argument(
+        "paths", type=Path, nargs="*", help="[RUN_FOLDER] SOUND: any audio file (m4a, webm, … with ffmpeg)"
+    )
     parser.add_argument("--clip", metavar="ID", help="a clip of the run's own data, in place of SOUND")
     parser.add_argument("--data_folder", type=Path, help="where these data are now, if they were moved")
     parser.add_argument("--classifier", help="any classifier, explained with no training, instead of RUN_FOLDER")

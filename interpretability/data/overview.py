@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,11 +50,14 @@ def overview(
     reasons = [{"id": clip.id, "reason": clip.fault} for clip in clips if clip.fault is not None]
     reasons += [{"id": clip, "reason": reason} for clip, reason in unusable]
     splits = {split: n for split in SPLITS if (n := sum(clip.split == split for clip in good))}
-    labels = sorted({label for clip in clips for label in _labels(clip)})
+    members: dict[str, list[ClipFacts]] = defaultdict(list)
+    for clip in clips:
+        for label in clip.labels or (UNLABELLED,):
+            members[label].append(clip)
     counts = {
         "clips": len(clips) + len(unusable),
         "usable": len(good),
-        "classes": len([label for label in labels if label != UNLABELLED]),
+        "classes": len(members.keys() - {UNLABELLED}),
         "seconds": round(sum(clip.seconds for clip in good), 3),
         "splits": splits,
     }
@@ -70,15 +73,11 @@ def overview(
             "channels": _numbers(clip.channels for clip in good),
             "format": _numbers(Path(clip.path).suffix.lower().lstrip(".") for clip in good),
         },
-        "classes": [_class(label, [clip for clip in clips if label in _labels(clip)]) for label in labels],
+        "classes": [_class(label, members[label]) for label in sorted(members)],
         "unusable": reasons,
         "notes": list(notes),
         "clips": [{**asdict(clip), "usable": clip.usable, "silent": clip.silent} for clip in clips],
     }
-
-
-def _labels(clip: ClipFacts) -> tuple[str, ...]:
-    return clip.labels or (UNLABELLED,)
 
 
 def _class(label: str, clips: Sequence[ClipFacts]) -> dict[str, Any]:
