@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +23,8 @@ from interpretability.reading import as_object, checked, read_bytes, read_json, 
 from interpretability.safe_yaml import MAX_BYTES, parse
 from interpretability.settings import Settings, setting
 from interpretability.weight_files import check_plain, file_size
+
+logger = logging.getLogger(__name__)
 
 CONFIG, HYPERPARAMS = "config.json", "hyperparams.yaml"
 #: The label encoder, under its own name, and under the one that a pretrainer without paths looks for: text, both.
@@ -77,7 +80,7 @@ def read_exported(folder: Path, trust_remote_code: bool = False) -> ExportedFold
     ----------
     folder : Path
     trust_remote_code : bool
-        Do not look at files that only SpeechBrain would read, and in which code may hide.
+        Whether files that only SpeechBrain would read, and in which code may hide, are warned of and not refused.
 
     Raises
     ------
@@ -95,8 +98,12 @@ def read_exported(folder: Path, trust_remote_code: bool = False) -> ExportedFold
         content = checked(ExportedFolder, members, path)
         _check_files(folder, content.files)
         _check_labels(content.classifier.get("labels"))
-    if not trust_remote_code:
+    try:
         _refuse_code(folder)
+    except UserError as error:
+        if not trust_remote_code:
+            raise
+        logger.warning("%s (not run here; loaded all the same, as trust_remote_code says)", error)
     return content
 
 

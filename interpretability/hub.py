@@ -101,7 +101,7 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def hub_errors(name: str, advice: str = "") -> Iterator[None]:
+def hub_errors(name: str, advice: str, where: str = "the hub") -> Iterator[None]:
     """Turn what huggingface_hub raises in the block into one line, which says what to do.
 
     Parameters
@@ -110,6 +110,8 @@ def hub_errors(name: str, advice: str = "") -> Iterator[None]:
         ``user/name``, in front of the line.
     advice : str
         Behind the line if the connection fails: what is lost, and what is not.
+    where : str
+        In front of what failed then: where else nothing was found.
 
     Raises
     ------
@@ -133,28 +135,28 @@ def hub_errors(name: str, advice: str = "") -> Iterator[None]:
     except (errors.HFValidationError, errors.EntryNotFoundError) as error:
         if not isinstance(error, errors.LocalEntryNotFoundError):
             raise MissingError(f"{name}: {first_line(error)}: check the name") from error
-        raise _unreachable(name, error, advice) from error
+        raise _unreachable(name, error, advice, where) from error
     except errors.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status in (401, 403):
             line = f"{name}: the hub refuses this ({status}): {login} do it: {first_line(error)}"
             raise UserError(line) from error
-        raise _unreachable(name, error, advice) from error
+        raise _unreachable(name, error, advice, where) from error
     except UserError:
         raise
     except Exception as error:  # of the network, and of half a dozen libraries between it and us
-        raise _unreachable(name, error, advice) from error
+        raise _unreachable(name, error, advice, where) from error
 
 
-def _unreachable(name: str, error: BaseException, advice: str) -> MissingError:
-    advice = advice or "run it again when the network is there, or pass a local folder"
-    return MissingError(f"{name}: the hub cannot be reached, or broke off ({first_line(error)}): {advice}")
+def _unreachable(name: str, error: BaseException, advice: str, where: str) -> MissingError:
+    return MissingError(f"{name}: {where} cannot be reached, or broke off ({first_line(error)}): {advice}")
 
 
 def _fetched(repo_id: str, revision: str | None) -> Path:
     """Return the folder of a model in the cache, with all its files that are needed."""
     name = repo_id if revision is None else f"{repo_id}@{revision}"
-    with hub_errors(name, "what was fetched is kept; run it again when the network is there, or pass a local folder"):
+    advice = "run it again when the network is there (what was fetched is kept), or pass a local folder"
+    with hub_errors(name, advice, "there is no such folder here, it is not whole in the cache, and the hub"):
         folder = _snapshot(repo_id, revision, FILES)
         if not any(folder.rglob("*.safetensors")):
             # Of the same commit, whatever has happened to the branch since.

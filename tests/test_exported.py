@@ -333,6 +333,17 @@ def test_every_command_and_recipe_refuses_such_folders(place, tiny_esc50, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_who_trusts_a_folder_is_told_and_runs_nothing(place, caplog):
+    """What loads is tensors and settings, whatever the YAML holds; only what SpeechBrain would run is let pass."""
+    folder, mark = place
+    yaml("!apply:os.system ['touch MARK']")(folder, mark)
+    assert load_interpreter(folder, trust_remote_code=True).classifier.labels
+    assert "as trust_remote_code says" in caplog.text
+    bomb(WEIGHTS[0])(folder, mark)
+    with pytest.raises(UserError, match="not opened: it calls"):
+        load_interpreter(folder, trust_remote_code=True)
+
+
 def test_a_pickle_as_dictionary_is_refused_where_it_is_given(place):
     folder, mark = place
     bomb("dictionary.pt")(folder, mark)

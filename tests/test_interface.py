@@ -1,5 +1,7 @@
 """The interface that SpeechBrain's ``foreign_class`` loads: as its own classes are called, and the same answers."""
 
+import os
+
 import exported_folders
 import pytest
 import torch
@@ -53,6 +55,24 @@ def test_it_classifies(model, folder):
     torch.testing.assert_close(shares, wanted)
     assert torch.equal(highest, shares.amax(1))
     assert labels == [[LABELS[one] for one in index]]
+
+
+class Bomb:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+def test_a_pickle_that_runs_code_is_not_opened(folder, tmp_path):
+    whole = torch.load(folder / "model.ckpt", weights_only=True)
+    torch.save({**whole, "more": Bomb(tmp_path / "mark")}, tmp_path / "model.ckpt")
+    with pytest.raises(UserError, match="not opened: it calls"):
+        Model().transfer(tmp_path / "model.ckpt")
+    assert not (tmp_path / "mark").exists()
 
 
 def test_a_file_that_is_no_model_is_one_line(folder, tmp_path):

@@ -20,7 +20,7 @@ from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.trust import check_trusted
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError, placed, user_errors
-from interpretability.exported import CLASSIFIER_WEIGHTS, CONFIG, read_exported, source_of
+from interpretability.exported import CLASSIFIER_WEIGHTS, CONFIG, ExportedFolder, read_exported, source_of
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.frontend import FrontendSettings
 from interpretability.hub import local_folder
@@ -138,20 +138,26 @@ def load_classifier(
     exported = read_exported(folder, trust_remote_code)
     if not (folder / DESCRIPTION).is_file() and exported is None:
         folder = next((folder / name for name in RUN_SUBFOLDERS if (folder / name / DESCRIPTION).is_file()), folder)
-    layout = None if exported is not None or (folder / DESCRIPTION).is_file() else read_layout(folder)
-    if layout is not None:
+    if exported is not None:
+        classifier = load_exported_classifier(folder, exported, trust_remote_code)
+    elif not (folder / DESCRIPTION).is_file() and (layout := read_layout(folder)) is not None:
         classifier = load_layout(layout, folder)
-        description = describe(classifier, layout.training)
+        classifier.keep_description(source_of(folder, describe(classifier, layout.training)))
     else:
-        if exported is not None:
-            path, weights = folder / CONFIG, folder / CLASSIFIER_WEIGHTS
-            description = check_exported_classifier(exported.classifier, f"{path}: classifier")
-        else:
-            path, weights, description = folder / DESCRIPTION, folder / WEIGHTS, check_classifier(folder)
+        description, path, weights = check_classifier(folder), folder / DESCRIPTION, folder / WEIGHTS
         classifier = build_classifier(description, str(path), file_size(weights), trust_remote_code)
         load_weights(classifier, weights)
-    classifier.keep_description(source_of(folder, description))
+        classifier.keep_description(source_of(folder, description))
     return classifier.freeze() if freeze else classifier
+
+
+def load_exported_classifier(folder: Path, exported: ExportedFolder, trust_remote_code: bool = False) -> Classifier:
+    """Load the classifier of a published folder that was read and checked; errors as of :func:`load_classifier`."""
+    path, weights = folder / CONFIG, folder / CLASSIFIER_WEIGHTS
+    description = check_exported_classifier(exported.classifier, f"{path}: classifier")
+    classifier = build_classifier(description, str(path), file_size(weights), trust_remote_code)
+    load_weights(classifier, weights)
+    return classifier.keep_description(source_of(folder, description))
 
 
 def build_classifier(description: dict, where: str, size: FileSize, trust_remote_code: bool = False) -> Classifier:

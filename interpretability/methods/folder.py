@@ -8,10 +8,17 @@ from pathlib import Path
 
 from interpretability.budget import within
 from interpretability.classifiers.base import Classifier
-from interpretability.classifiers.folder import describe, load_classifier, save_classifier
+from interpretability.classifiers.folder import describe, load_classifier, load_exported_classifier, save_classifier
 from interpretability.classifiers.published import Layout, read_layout
 from interpretability.errors import MissingError, UserError, placed, user_errors
-from interpretability.exported import CONFIG, INTERPRETER_WEIGHTS, is_exported, read_exported, source_of
+from interpretability.exported import (
+    CONFIG,
+    INTERPRETER_WEIGHTS,
+    ExportedFolder,
+    is_exported,
+    read_exported,
+    source_of,
+)
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.hub import local_folder
 from interpretability.methods.base import Interpreter
@@ -113,25 +120,39 @@ def load_interpreter(folder: str | Path, trust_remote_code: bool = False, revisi
         raise MissingError(f"no run folder at {folder}: pass the output folder of a finished training run")
     exported = read_exported(folder, trust_remote_code)
     if exported is not None:
-        path, weights, explained = folder / CONFIG, folder / INTERPRETER_WEIGHTS, folder
-        if exported.interpreter is None:
-            raise MissingError(
-                f"{folder} holds a classifier, not an interpreter: explain it with --classifier (in Python "
-                "interpretability.explain), or pass an interpreter"
-            )
-        description = exported.interpreter
-        checked(InterpreterDescription, description, f"{path}: interpreter")
-    else:
-        if not (folder / DESCRIPTION).is_file() and (folder / RUN_SUBFOLDER / DESCRIPTION).is_file():
-            folder = folder / RUN_SUBFOLDER
-        layout = None if (folder / DESCRIPTION).is_file() else read_layout(folder)
-        if layout is not None and layout.interpreter is not None:
-            return _of_speechbrain(layout, folder)
-        description, explained = check_interpreter(folder), folder / CLASSIFIER
-        path, weights = folder / DESCRIPTION, folder / WEIGHTS
+        return _of_exported(folder, exported, trust_remote_code)
+    if not (folder / DESCRIPTION).is_file() and (folder / RUN_SUBFOLDER / DESCRIPTION).is_file():
+        folder = folder / RUN_SUBFOLDER
+    layout = None if (folder / DESCRIPTION).is_file() else read_layout(folder)
+    if layout is not None and layout.interpreter is not None:
+        return _of_speechbrain(layout, folder)
+    description = check_interpreter(folder)
+    _check_settings(description, folder / DESCRIPTION)
+    classifier = load_classifier(folder / CLASSIFIER, trust_remote_code=trust_remote_code)
+    return _loaded(folder, description, classifier, folder / DESCRIPTION, folder / WEIGHTS)
+
+
+def _of_exported(folder: Path, exported: ExportedFolder, trust_remote_code: bool) -> Interpreter:
+    """Return the interpreter of a published folder that was read and checked."""
+    path, description = folder / CONFIG, exported.interpreter
+    if description is None:
+        raise MissingError(
+            f"{folder} holds a classifier, not an interpreter: explain it with --classifier (in Python "
+            "interpretability.explain), or pass an interpreter"
+        )
+    checked(InterpreterDescription, description, f"{path}: interpreter")
+    _check_settings(description, path)
+    classifier = load_exported_classifier(folder, exported, trust_remote_code).freeze()
+    return _loaded(folder, description, classifier, path, folder / INTERPRETER_WEIGHTS)
+
+
+def _check_settings(description: dict, path: Path) -> None:
+    """Refuse settings that the method does not have or take, before anything is built."""
     kind = METHODS[description["method"]]
     kind.Settings.make(f"{path}: {kind.NAME}", description["settings"])
-    classifier = load_classifier(explained, trust_remote_code=trust_remote_code)
+
+
+def _loaded(folder: Path, description: dict, classifier: Classifier, path: Path, weights: Path) -> Interpreter:
     interpreter = build_interpreter(description, classifier, str(path), file_size(weights))
     load_weights(interpreter, weights)
     return interpreter.keep_description(source_of(folder, description)).eval()

@@ -1,5 +1,7 @@
 """Folders laid out like SpeechBrain's published ones open as they are, and are what importing makes of them."""
 
+import os
+
 import published_layouts
 import pytest
 import torch
@@ -7,7 +9,7 @@ from payloads import HELPERS, RUNNING
 from published_layouts import LABELS
 from tiny import noise
 
-from interpretability import explain, open_classifier
+from interpretability import explain, load_interpreter, open_classifier
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.classifiers.published import PUBLISHED, read_layout
 from interpretability.errors import MissingError, UserError
@@ -102,6 +104,31 @@ def test_a_yaml_that_would_run_code_runs_nothing(tmp_path):
     change(folder, whole, whole.replace("emb_dim: 4", "emb_dim: !apply:torch.hub.load [x]"))
     with pytest.raises(UserError):
         load_classifier(folder)
+
+
+class Bomb:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.mark.parametrize("kind", published_layouts.NAMES)
+def test_a_pickle_that_runs_code_is_not_opened(kind, tmp_path):
+    """In each file of weights, and as label encoder."""
+    folder, mark = published_layouts.make(tmp_path / "published", kind), tmp_path / "mark"
+    for path in [*folder.glob("*.ckpt"), folder / "label_encoder.txt"]:
+        whole = path.read_bytes()
+        for content in (Bomb(mark), {"weight": Bomb(mark)}):
+            torch.save(content, path)
+            with pytest.raises(UserError, match=path.name) as caught:
+                load_interpreter(folder) if kind == "piq" else load_classifier(folder)
+            assert str(caught.value).isprintable()
+        path.write_bytes(whole)
+    assert not mark.exists()
 
 
 def test_a_run_and_other_folders_are_none(tmp_path, tiny_piq_run):
