@@ -207,7 +207,7 @@ def list_clips(
     headers = _Headers()
     if are_selections or window_seconds != "auto":
         clips = cut_windows(clips, window_seconds, headers, bad, notes)
-    clips = _grouped(clips, source, group_by, group_pattern, notes)
+    clips = _grouped(clips, source, root, group_by, group_pattern, notes)
     named = _named(clips, root)
     good = _good_entries(named, root, headers, bad)
     if not good:
@@ -269,7 +269,12 @@ def _read_classes(root: Path, paths: list[Path], bad: BadClips) -> list[ListedCl
 
 
 def _grouped(
-    clips: list[ListedClip], source: Path, group_by: str | None, group_pattern: str | None, notes: list[str]
+    clips: list[ListedClip],
+    source: Path,
+    root: Path,
+    group_by: str | None,
+    group_pattern: str | None,
+    notes: list[str],
 ) -> list[ListedClip]:
     """Return the clips with the groups that were asked for; those cut from recordings stay together by default."""
     if group_pattern is None:
@@ -279,7 +284,7 @@ def _grouped(
                 raise UserError(f"{lacking[0].where}: {group_by} is empty, expected the group of every clip")
         elif group_by is None and any(clip.is_part for clip in clips):
             notes.append("the clips of one recording stay together in one split (--group_by none: they need not)")
-            return [replace(clip, group=str(clip.path)) for clip in clips]
+            return [replace(clip, group=utf8_name(_place(clip.path, root))) for clip in clips]
         return clips
     if group_by is not None:
         raise UserError("both group_by and group_pattern are given: give one of them")
@@ -294,6 +299,11 @@ def _grouped(
         )
     groups = [(match[1] or "") if pattern.groups else match[0] for match in matches]
     return [replace(clip, group=utf8_name(group)) for clip, group in zip(clips, groups, strict=True)]
+
+
+def _place(path: Path, root: Path) -> str:
+    """Return where a file is: its path in the folder of the data, so that it stays the same when these are moved."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _named(clips: list[ListedClip], root: Path) -> dict[str, ListedClip]:
@@ -334,7 +344,7 @@ def _good_entries(named: dict[str, ListedClip], root: Path, headers: _Headers, b
         within = clip.path.is_relative_to(root)
         entry = {
             "id": clip_id,
-            "wav": f"{DATA_ROOT}/{clip.path.relative_to(root).as_posix()}" if within else str(clip.path),
+            "wav": f"{DATA_ROOT}/{_place(clip.path, root)}" if within else str(clip.path),
             "duration": header.duration,
             "sample_rate": header.sample_rate,
             "label": clip.label,

@@ -164,8 +164,10 @@ def _windows(
 
 def _window(selection: ListedClip, seconds: float, duration: float) -> tuple[float, float]:
     """Return when the clip around a selection starts and ends, in seconds, to a microsecond."""
-    margin = max(seconds - (selection.end - selection.start), 0.0) / 2
-    return round(max(selection.start - margin, 0.0), 6), min(round(selection.end + margin, 6), duration)
+    length = max(seconds, selection.end - selection.start)
+    start = round((selection.start + selection.end - length) / 2, 6)
+    # Rounded apart, the ends would make some windows a microsecond longer than others.
+    return max(start, 0.0), min(round(start + length, 6), duration)
 
 
 def _box(selection: ListedClip, start: float, end: float) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import tiny
 
-from interpretability.data import speech
+from interpretability.data import calls, speech
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +45,7 @@ def run(line: str) -> tiny.Outcome:
     if words[0] == "-c":
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(speech, "make_speech", partial(speech.make_speech, takes=2))
+            patch.setattr(calls, "make_nights", partial(calls.make_nights, recordings=6, seconds=8.0))
             exec(words[1], {})
         return tiny.Outcome(0, "", "")
     given = SETTINGS.get(words[0], {}) | (GRADIENTS if "hparams/gradients.yaml" in words else {})
@@ -85,7 +86,7 @@ def outcomes(recipe) -> dict[str, tiny.Outcome]:
 
 
 def test_every_command_of_the_page_succeeds(outcomes):
-    assert len(outcomes) == 15
+    assert len(outcomes) == 19
     assert {line: outcome.err for line, outcome in outcomes.items() if outcome.code} == {}
 
 
@@ -132,7 +133,7 @@ def test_a_look_at_the_data_shows_the_splits_that_are_then_used(outcomes, recipe
 def test_the_data_are_named_once(outcomes):
     """Later commands take them, and their splits, from the run of the classifier."""
     later = [line for line in outcomes if line.startswith("python train_") or "hparams/gradients.yaml" in line][1:]
-    later = [line for line in later if "data/more" not in line]
+    later = [line for line in later if "data/more" not in line and "nights" not in line]
     assert len(later) == 4
     for line in later:
         assert "data" not in line
@@ -184,3 +185,14 @@ def test_a_rate_and_a_length_that_are_given_are_taken(outcomes, recipe, monkeypa
     assert "both sample_rate and frontend.sample_rate are given: leave one out" in outcome.line
     outcome = run(f"{line.replace('0.25', 'often')} --output_folder results/often")
     assert "clip_seconds is 'often', expected a number" in outcome.line
+
+
+def test_explanations_of_clips_from_recordings_are_measured_by_the_boxes_of_their_label_tracks(outcomes, recipe):
+    text = next(outcome.out for line, outcome in outcomes.items() if "--data_folder data/nights" in line)
+    assert "label tracks: 3 of Raven, 3 of Audacity; 24 selections in 6 recordings" in text
+    folder = recipe / "results" / "piq_nights" / "1234" / "evaluation"
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    assert summary["truth"] == "boxes"
+    for row in summary["places"]["waveform"].values():
+        assert row["energy_precision"]["n"] + row["energy_precision"]["undefined"] == summary["n"]
+    assert "boxes that people drew" in (folder / "table.md").read_text("utf-8")
