@@ -35,7 +35,7 @@ from tqdm import tqdm
 from interpretability.data.audio import Stretch, audio_header
 from interpretability.data.boxes import boxes_fault, utf8_boxes
 from interpretability.errors import MissingError, UserError, shown, user_errors
-from interpretability.files import claim, holds_json, write_json_if_changed
+from interpretability.files import claim, holds_json, without_negative_zeros, write_json_if_changed
 from interpretability.names import name_fault, printable, utf8_name
 from interpretability.reading import read_json
 
@@ -363,7 +363,7 @@ def content_identity(
         lines = []
         for clip in clips:
             files = [sampled(path.replace(DATA_ROOT, str(data_root), 1)) for _, path in paths_of(clip)]
-            lines.append(json.dumps([clip, files], sort_keys=True))
+            lines.append(json.dumps(without_negative_zeros([clip, files]), sort_keys=True))  # as a file has them
         digest.update("\n".join([split, *sorted(lines)]).encode())
     return digest.hexdigest()
 

@@ -195,6 +195,15 @@ CHANGES = {
 }
 
 
+def test_a_zero_is_a_zero_whatever_its_sign(tmp_path, root):
+    """A manifest holds 0.0 for -0.0: what was drawn, and what is read again, are the same data."""
+    drawn, read = (
+        prepared_copy(root, tmp_path / name, lambda _, split, zero=zero: split["train"][0].update(snr_db=zero))
+        for name, zero in (("drawn", -0.0), ("read", 0.0))
+    )
+    assert drawn == read
+
+
 @pytest.mark.parametrize("change", [*CHANGES, "the order of the classes"])
 def test_data_that_differ_are_told_apart_although_names_and_numbers_are_the_same(tmp_path, root, change):
     before = prepared_copy(root, tmp_path / "before")
