@@ -88,14 +88,16 @@ class AmortisedFactorisation(nn.Module):
         self.losses: list[float] = []
 
     @torch.no_grad()
-    def start_from(self, spectra: Tensor, seed: int = 0) -> None:
-        """Set every column of W to a frame of the data, drawn at random.
+    def start_from(self, spectra: Tensor, seed: int = 0, given: Tensor | None = None) -> None:
+        """Set every column of W to a frame of the data, drawn at random, or the first ones to columns that are given.
 
         Parameters
         ----------
         spectra : Tensor [n, F]
             As of :func:`~interpretability.dictionary.collect_frames`.
         seed : int
+        given : Tensor [F, K'], optional
+            Of unit norm.
 
         Raises
         ------
@@ -105,6 +107,8 @@ class AmortisedFactorisation(nn.Module):
         check_spectra(spectra, self.frontend.settings, self.settings.n_components)
         order = torch.randperm(len(spectra), generator=torch.Generator().manual_seed(seed))
         columns = functional.normalize(spectra[order[: self.settings.n_components]].float().T, dim=0)
+        if given is not None:
+            columns = torch.cat([given.to(columns), columns[:, given.shape[1] :]], dim=1)[:, : columns.shape[1]]
         # Of mean square 1, and no bin at zero, whose softplus would be infinitely far.
         columns = columns * columns.shape[0] ** 0.5 + 0.05
         self.raw_matrix.copy_((columns + torch.log(-torch.expm1(-columns))) / SPEED)

@@ -149,6 +149,7 @@ def learn_dictionary(
     state_file: str | Path | None = None,
     training: dict | None = None,
     progress: bool = True,
+    start: Dictionary | None = None,
 ) -> Dictionary:
     """Learn a dictionary by multiplicative updates, or with scikit-learn's ``MiniBatchNMF``.
 
@@ -171,6 +172,8 @@ def learn_dictionary(
         What else to record, such as data, folds and commit. Plain values.
     progress : bool
         Show a progress bar, on a terminal.
+    start : Dictionary, optional
+        Learned behind the same front end: the components start from its, as many as there are, the others from frames.
 
     Returns
     -------
@@ -190,8 +193,8 @@ def learn_dictionary(
     check_spectra(spectra, frontend, settings.n_components)
     spectra = spectra.float().contiguous()
     kind = _MiniBatch if settings.algorithm == "minibatch" else _Updates
-    learner = kind(spectra, settings, seed)
-    made_with = {**settings.of_algorithm(), "seed": seed}
+    learner = kind(spectra, settings, seed, None if start is None else start.matrix)
+    made_with = {**settings.of_algorithm(), "seed": seed, **({} if start is None else {"start": start.describe()})}
     state = None if state_file is None else _StateFile(Path(state_file), {**made_with, "spectra": _digest(spectra)})
     losses = [] if state is None else state.resume(learner, settings.n_iterations)
     with tqdm(
@@ -284,20 +287,32 @@ def objective(
     return total / len(spectra)
 
 
+def first_columns(spectra: Tensor, n_components: int, seed: int, given: Tensor | None = None) -> Tensor:
+    """Return the columns [F, K] of unit norm that learning starts from.
+
+    Frames of the data, and a little of everything, so that no bin is zero for good; the first ones are those that were
+    ``given`` [F, K'], as many as there are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(spectra), generator=generator)[:n_components]
+    noise = torch.rand(spectra.shape[1], n_components, generator=generator).to(spectra)
+    columns = spectra[chosen.to(spectra.device)].T
+    if given is not None:
+        kept = min(n_components, given.shape[1])
+        level = columns.norm(dim=0).mean()  # a frame's
+        columns = torch.cat([level * given[:, :kept].to(spectra), columns[:, kept:]], dim=1)
+    columns = columns + spectra.mean() * (noise + 0.1)
+    return columns / columns.norm(dim=0)
+
+
 class _Updates:
     """Multiplicative updates, one iteration at a time."""
 
     UNIT = "iteration"
 
-    def __init__(self, spectra: Tensor, settings: DictionarySettings, seed: int):
+    def __init__(self, spectra: Tensor, settings: DictionarySettings, seed: int, given: Tensor | None = None):
         self.spectra, self.settings = spectra, settings
-        generator = torch.Generator().manual_seed(seed)
-        n_components = settings.n_components
-        # Frames of the data, and a little of everything, so that no bin is zero for good.
-        chosen = torch.randperm(len(spectra), generator=generator)[:n_components]
-        noise = torch.rand(spectra.shape[1], n_components, generator=generator).to(spectra)
-        start = spectra[chosen.to(spectra.device)].T + spectra.mean() * (noise + 0.1)
-        self._matrix = start / start.norm(dim=0)
+        self._matrix = first_columns(spectra, settings.n_components, seed, given)
         self._activations = decompose(spectra[None], self._matrix, 0)[0].T.contiguous()  # [n, K]
 
     def iterate(self, number: int) -> float:
@@ -328,7 +343,7 @@ class _MiniBatch:
     UNIT = "pass"
     _STATE = ("components_", "_components_numerator", "_components_denominator")
 
-    def __init__(self, spectra: Tensor, settings: DictionarySettings, seed: int):
+    def __init__(self, spectra: Tensor, settings: DictionarySettings, seed: int, given: Tensor | None = None):
         from sklearn.decomposition import MiniBatchNMF  # slow to import, and seldom needed
 
         self.seed = seed
@@ -337,6 +352,7 @@ class _MiniBatch:
         self._batch_size = min(settings.batch_size, n_frames)
         self._model = MiniBatchNMF(
             settings.n_components,
+            init=None if given is None else "custom",
             batch_size=self._batch_size,
             alpha_W=settings.sparsity / n_bins,  # scikit-learn multiplies it by F again
             l1_ratio=1.0,
@@ -345,10 +361,11 @@ class _MiniBatch:
             random_state=seed,
         )
         self._evaluated = spectra[:: -(-n_frames // EVALUATED_FRAMES)]
+        self._start = None if given is None else first_columns(spectra, settings.n_components, seed, given)
 
     def iterate(self, number: int) -> float:
         for batch in self._batches(number):
-            self._model.partial_fit(batch)
+            self._fit(batch)
         matrix = self.matrix()
         return objective(self._evaluated, matrix, decompose(self._evaluated[None], matrix, 50)[0].T)
 
@@ -366,9 +383,18 @@ class _MiniBatch:
         return {name: torch.from_numpy(getattr(self._model, name).copy()) for name in self._STATE}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        self._model.partial_fit(next(self._batches(0)))  # sets up all that is not in the state
+        self._fit(next(self._batches(0)))  # sets up all that is not in the state
         for name in self._STATE:
             setattr(self._model, name, state[name].numpy().copy())
+
+    def _fit(self, batch: np.ndarray) -> None:
+        """Fit to a batch; the first time from the columns that were given, if there are any."""
+        if self._start is None or hasattr(self._model, "components_"):
+            self._model.partial_fit(batch)
+            return
+        frames = torch.from_numpy(batch).to(self._start)
+        activations = decompose(frames[None], self._start, 0)[0].T.contiguous()  # [n, K]
+        self._model.partial_fit(batch, W=activations.cpu().numpy(), H=self._start.T.contiguous().cpu().numpy())
 
     def _batches(self, number: int) -> Iterator[np.ndarray]:
         """Yield the batches of a pass, all of one size or one more, in the pass's own order."""

@@ -12,11 +12,12 @@ from interpretability.classifiers import Classifier, open_classifier
 from interpretability.classifiers.base import FEW_CLASSES
 from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.data.manifest import PreparedData
+from interpretability.dictionary import Dictionary
 from interpretability.errors import UserError, shown, user_errors
 from interpretability.files import expanded
 from interpretability.methods import Interpreter, load_interpreter
 from interpretability.methods.folder import RUN_SUBFOLDER
-from interpretability.training.recipe import Run, build, is_automatic, unwrap
+from interpretability.training.recipe import OWN_FOLDER, Run, build, is_automatic, unwrap
 from interpretability.transfer import take_over
 from interpretability.weights import fingerprint
 
@@ -257,6 +258,32 @@ def start_interpreter(run: Run, prepared: PreparedData, interpreter: Interpreter
 def _hub_of(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return the model and the commit of a hub that a description says it was read from, as a member; or nothing."""
     return {"hub": description["hub"]} if description.get("hub") else {}
+
+
+def start_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) -> Dictionary | None:
+    """Return the dictionary that ``finetune_from`` names, whose components a new one starts from; None without it.
+
+    Raises
+    ------
+    MissingError, UserError
+        If there is none, it was learned behind another front end or on clips that select or test here, or it lies in
+        the folder of this very run.
+    """
+    source = run.hparams.get("finetune_from")
+    if source is None:
+        return None
+    refuse_own_folder(run, OWN_FOLDER["dictionary"])
+    start = Dictionary.load(source)
+    start.check(classifier.frontend.settings, f"finetune_from is {source}")
+    for refuse in (refuse_other_splits, refuse_seen_folds):
+        refuse(start.training.get("data", {}), prepared.description, f"finetune_from is {source}, which")
+    wanted, kept = run["dictionary"].n_components, min(run["dictionary"].n_components, start.n_components)
+    if if_main_process():
+        print(
+            f"starts from {source} ({start.algorithm}, learned on {len(start.labels)} classes)\n"
+            f"  kept as a start: {kept} of its {start.n_components} components; frames of the clips: {wanted - kept}"
+        )
+    return start
 
 
 def refuse_own_folder(run: Run, subfolder: str) -> None:

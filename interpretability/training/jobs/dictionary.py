@@ -23,6 +23,7 @@ from interpretability.training.assembly import (
     shows_progress,
 )
 from interpretability.training.brain import DictionaryBrain, seed_step
+from interpretability.training.finetuning import start_dictionary
 from interpretability.training.recipe import OWN_FOLDER, Run
 from interpretability.training.record import ALWAYS, SELECTION, STEPS, has_checkpoints, keep_record, origin, values_of
 
@@ -32,11 +33,18 @@ STATE = "state.pt"
 
 def train_dictionary(run: Run) -> None:
     """Learn a dictionary of spectra from the training clips, behind the classifier's front end."""
-    learn_own_dictionary(run, prepare(run), load_classifier(run["classifier_folder"], trust_remote_code=run.trusts))
+    prepared = prepare(run)
+    classifier = load_classifier(run["classifier_folder"], trust_remote_code=run.trusts)
+    learn_own_dictionary(run, prepared, classifier, start_dictionary(run, prepared, classifier))
 
 
-def learn_own_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) -> None:
-    """Learn the dictionary that the YAML describes, in its folder inside the run's, unless that exists."""
+def learn_own_dictionary(
+    run: Run, prepared: PreparedData, classifier: Classifier, start: Dictionary | None = None
+) -> None:
+    """Learn the dictionary that the YAML describes, in its folder inside the run's, unless that exists.
+
+    ``start``: another dictionary, whose components it starts from.
+    """
     folder, settings = run.output_folder / OWN_FOLDER["dictionary"], run["dictionary"]
     epochs = int(run["number_of_epochs"]) if settings.in_epochs else None
     frontend = classifier.frontend
@@ -47,6 +55,7 @@ def learn_own_dictionary(run: Run, prepared: PreparedData, classifier: Classifie
         "frontend": frontend.settings.to_dict(),
         "data": prepared.description,
         **values_of(run, *ALWAYS, *((*SELECTION, *STEPS) if settings.in_epochs else ())),
+        "finetuned_from": None if start is None else start.describe(),
     }
     path = folder / FILE
     began = has_checkpoints(run) if settings.in_epochs else path.with_name(STATE).exists()
@@ -58,11 +67,13 @@ def learn_own_dictionary(run: Run, prepared: PreparedData, classifier: Classifie
         return
     datasets = load_datasets(run, prepared, classifier, ("train", "valid") if settings.in_epochs else ("train",))
     training = {"data": describe_data(prepared, datasets), **origin(run), "epochs": epochs}
+    if start is not None:
+        training["finetuned_from"] = start.describe()
     if settings.in_epochs:
-        _train_factorisation(run, prepared.labels, datasets, frontend, path, training)
+        _train_factorisation(run, prepared.labels, datasets, frontend, path, training, start)
     else:
         # One process learns; the others find the file.
-        run_on_main(lambda: _factorise(run, prepared.labels, datasets["train"], frontend, path, training))
+        run_on_main(lambda: _factorise(run, prepared.labels, datasets["train"], frontend, path, training, start))
 
 
 def _train_factorisation(
@@ -72,12 +83,14 @@ def _train_factorisation(
     frontend: Frontend,
     path: Path,
     training: dict[str, Any],
+    start: Dictionary | None = None,
 ) -> None:
     """Train an amortised factorisation in epochs; save the dictionary of the best one."""
     seed_step(run["seed"], "init")
     network = AmortisedFactorisation(frontend.settings, run["dictionary"])
     # Start from frames of the data; a checkpoint, if there is one, replaces them.
-    network.start_from(_collect_frames(run, datasets["train"], frontend), run["seed"])
+    given = None if start is None else start.matrix
+    network.start_from(_collect_frames(run, datasets["train"], frontend), run["seed"], given)
     brain = make_brain(DictionaryBrain, run, {"dictionary": network}, "dictionary")
     fit(brain, run, datasets)
     meta, (_, seconds) = brain.load_best(), brain.progress()
@@ -87,7 +100,13 @@ def _train_factorisation(
 
 
 def _factorise(
-    run: Run, labels: list[str], dataset: DynamicItemDataset, frontend: Frontend, path: Path, training: dict[str, Any]
+    run: Run,
+    labels: list[str],
+    dataset: DynamicItemDataset,
+    frontend: Frontend,
+    path: Path,
+    training: dict[str, Any],
+    start: Dictionary | None = None,
 ) -> None:
     """Collect frames and factorise them; save the dictionary."""
     state = path.with_name(STATE)
@@ -95,7 +114,7 @@ def _factorise(
     frames = _collect_frames(run, dataset, frontend).to(device_of(run))
     progress = shows_progress(run)
     learned = learn_dictionary(
-        frames, frontend.settings, labels, run["dictionary"], run["seed"], state, training, progress
+        frames, frontend.settings, labels, run["dictionary"], run["seed"], state, training, progress, start
     )
     seconds = time.monotonic() - began  # of this call: an interrupted one is not counted
     learned = replace(learned, training={**learned.training, "seconds": seconds})

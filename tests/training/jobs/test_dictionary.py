@@ -75,3 +75,32 @@ def test_the_algorithms(tiny_esc50, tiny_classifier_folder, tmp_path):
     more = tiny.run("dictionary", tiny_esc50, run, **{**settings, "number_of_epochs": 3})
     assert more.code == 0, more.err
     assert Dictionary.load(run).training["epochs"] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["euclidean", "minibatch", "amortised"])
+def test_learning_starts_from_another_dictionary(algorithm, tiny_esc50, tiny_classifier_folder, tmp_path):
+    settings = {"classifier_folder": tiny_classifier_folder, "number_of_epochs": 1}
+    frontend = load_classifier(tiny_classifier_folder).frontend.settings
+    # Components that no frame of these clips has: a quarter of the bins each.
+    matrix = torch.eye(4).repeat_interleave(-(-frontend.n_bins // 4), 0)[: frontend.n_bins]
+    Dictionary(matrix / matrix.norm(dim=0), frontend, ["wind", "rain"], "kl").save(tmp_path / "start.pt")
+    settings |= {"dictionary__algorithm": algorithm, "dictionary__n_iterations": 1, "lr": 1e-9}
+    run = tmp_path / "run"
+    outcome = tiny.run("dictionary", tiny_esc50, run, **settings, finetune_from=tmp_path / "start.pt")
+    assert outcome.code == 0, outcome.err
+    assert "learned on 2 classes)\n  kept as a start: 4 of its 4 components; frames of the clips: 2\n" in outcome.out
+    learned = Dictionary.load(run)
+    assert learned.training["finetuned_from"] == Dictionary.load(tmp_path / "start.pt").describe()
+    likeness = (matrix / matrix.norm(dim=0)).T @ learned.matrix
+    assert likeness.diagonal().mean() > 0.8  # where it started
+    assert tiny.run("dictionary", tiny_esc50, tmp_path / "plain", **settings).code == 0
+    plain = (matrix / matrix.norm(dim=0)).T @ Dictionary.load(tmp_path / "plain").matrix
+    assert plain.diagonal().mean() < 0.6
+    if algorithm == "euclidean":
+        line = tiny.run("dictionary", tiny_esc50, run, **settings).line
+        assert "differs in finetuned_from" in line
+        line = tiny.run("dictionary", tiny_esc50, run, **settings, finetune_from=run).line
+        assert "output_folder of its own" in line
+        line = tiny.run("dictionary", tiny_esc50, tmp_path / "x", **settings, finetune_from=tmp_path / "absent").line
+        assert "no dictionary at" in line
