@@ -33,7 +33,11 @@ _MEANINGS = {
     "energy_precision": "share of what is kept that belongs to the labelled source, where that is known",
 }
 _TASKS = {"single": "one label per clip", "multi": "any number of labels per clip"}
-_PLAIN = re.compile(r"[\w .,;()%/'?…–-]")
+_PLAIN = re.compile(r"[\w .,:;()%/'?…–-]")
+#: What hubs make a link of by themselves.
+_LINKS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+#: What may stand between backticks.
+_CODE = re.compile(r"[\w .,:@/+-]+")
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def escaped(text: Any) -> str:
     """
     text = printable(str(text))
     shown = "".join(char if _PLAIN.fullmatch(char) else f"&#{ord(char)};" for char in text)
+    shown = _LINKS.sub(lambda match: f"&#{ord(match[0])};", shown)
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", "&#95;", shown)
 
 
@@ -121,6 +126,7 @@ def card_text(card: Card) -> str:
 def metadata(card: Card) -> ModelCardData:
     """Return the metadata of the card, with every measured mean as an entry of the hub's ``model-index``."""
     known = DATA_SETS.get(str(card.data.get("name")))
+    results = list(_eval_results(card)) or None
     return ModelCardData(
         license=card.licence,
         library_name="speechbrain",
@@ -128,8 +134,8 @@ def metadata(card: Card) -> ModelCardData:
         tags=["speechbrain", "audio", "interpretability", "explainability", card.name, card.config["library"]],
         datasets=[known.hub] if known is not None and known.hub else None,
         base_model=card.base_model,
-        model_name=card.repo_id.partition("/")[2],
-        eval_results=list(_eval_results(card)) or None,
+        model_name=card.repo_id.partition("/")[2] if results else None,
+        eval_results=results,
     )
 
 
@@ -175,7 +181,9 @@ def _rows(card: Card, rows: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _accuracy(card: Card) -> Interval | None:
-    """Return the classifier's accuracy on its test clips."""
+    """Return the classifier's accuracy on its test clips; None where clips have several labels, or it is not known."""
+    if card.config["classifier"]["task"] != "single":
+        return None
     training = card.config["classifier"].get("training") or {}
     share, count = training.get("test_accuracy"), training.get("n_test")
     if not isinstance(share, (int, float)) or not isinstance(count, int) or count < 1:
@@ -264,6 +272,12 @@ def _results(card: Card) -> Iterator[str]:
         yield (
             f"{whose} is right on {accuracy.mean:.1%} of {accuracy.n} test clips of {escaped(card.data.get('name'))} "
             f"(95 % interval {accuracy.low:.1%} to {accuracy.high:.1%})."
+        )
+    several = (card.summary or {}).get("several") or {}
+    if isinstance(several.get("mean_ap"), (int, float)):
+        yield (
+            "The explained classifier has a mean average precision of "
+            f"{several['mean_ap']:.3f} on the {card.summary['n']} test clips."
         )
     if not card.is_interpreter:
         return
@@ -365,9 +379,13 @@ def _provenance(card: Card) -> Iterator[str]:
         "published with": card.config.get("made_with"),
         "fine-tuned from": (training.get("finetuned_from") or {}).get("sha256"),
     }
-    rows = [(name, f"`{printable(str(value))}`") for name, value in facts.items() if value is not None]
+    rows = [(name, _as_code(str(value))) for name, value in facts.items() if value is not None]
     yield markdown_table(["what", "value"], rows, left=(0, 1))
     yield "`config.json` has all settings, and the SHA-256 of every file."
+
+
+def _as_code(text: str) -> str:
+    return f"`{text}`" if _CODE.fullmatch(text) else escaped(text)
 
 
 def _hub(origin: Mapping[str, str] | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -129,6 +130,12 @@ def export(source: str | Path, folder: str | Path, choices: Choices) -> Path:
     """
     if not is_name(f"{choices.repo_id}@main"):
         raise UserError(f"--repo_id is {choices.repo_id!r}, expected user/name: letters, digits, '-', '_' and '.'")
+    if choices.base_model is not None and not is_name(f"{choices.base_model}@main"):
+        raise UserError(
+            f"--base_model is {choices.base_model!r}, expected the name of a classifier on the hub, user/name"
+        )
+    if choices.licence is not None and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", choices.licence) is None:
+        raise UserError(f"--license is {choices.licence!r}, expected one as the hub abbreviates them: cc-by-4.0")
     if is_exported(expanded(source)):
         raise UserError(f"{source} is a published folder already: leave out --out to send it, or pass a run")
     published = Published.of(source, choices.trust_remote_code)
@@ -136,8 +143,9 @@ def export(source: str | Path, folder: str | Path, choices: Choices) -> Path:
     _check_labels(classifier.labels)
     data = _data_of(published)
     choices = dataclasses.replace(choices, licence=choices.licence or licence_of(data))
-    if choices.base_model is None and interpreter is not None and "hub" in classifier.description:
-        choices = dataclasses.replace(choices, base_model=classifier.description["hub"]["repo_id"])
+    origin = classifier.description.get("hub") or {}
+    if choices.base_model is None and interpreter is not None and is_name(f"{origin.get('repo_id')}@main"):
+        choices = dataclasses.replace(choices, base_model=origin["repo_id"])
     folder = expanded(folder)
     with atomic_folder(folder) as temporary:
         descriptions = _descriptions(published, temporary)

@@ -109,6 +109,14 @@ def test_what_was_not_measured_is_said(card):
     assert metadata(dataclasses.replace(card, summary=None)).eval_results is None
 
 
+def test_of_several_labels_it_says_the_precision_and_not_the_accuracy(card):
+    config = {**CONFIG, "classifier": {**CONFIG["classifier"], "task": "multi"}}
+    text = card_text(dataclasses.replace(card, config=config, summary={**SUMMARY, "several": {"mean_ap": 0.8125}}))
+    assert "mean average precision of 0.812 on the 40 test clips" in text
+    assert "75.0%" not in text
+    assert "any number of labels per clip" in text
+
+
 def test_class_names_are_text(card):
     """Rendered by a parser of Markdown, they show as they are, and make nothing."""
     classifier = {**CONFIG["classifier"], "labels": HOSTILE}
@@ -126,9 +134,20 @@ def test_class_names_are_text(card):
     assert len([t for t in renderer.parse(text) if t.type == "heading_open"]) == text.count("\n## ") + 1
 
 
-@pytest.mark.parametrize("label", [*HOSTILE, "a\nb", "x\x1b[31m", "\u202eabc", "a|b", "www.x.y", "a@b"])
+def test_facts_are_text_too(card):
+    training = {**CONFIG["interpreter"]["training"], "commit": "`<u>x</u>`|\n# y"}
+    config = {**CONFIG, "interpreter": {**CONFIG["interpreter"], "training": training}}
+    data = {"name": "<b>evil</b>\n# y", "n_clips": {"<i>": 3}, "content": "</td>"}
+    text = card_text(dataclasses.replace(card, config=config, data=data)).split("\n---\n", 1)[1]
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    assert not [tag for tag in ("<u>", "<b>", "<i>", "</td></td>", "<h1>y") if tag in html]
+
+
+@pytest.mark.parametrize("label", [*HOSTILE, "a\nb", "x\x1b[31m", "\u202eabc", "a|b", "www.x.y", "a@b", "http://x"])
 def test_no_character_of_a_name_means_anything(label):
-    assert not set(escaped(label)) & set("<>[]`*|~\\!:@$\n\x1b\u202e")
+    assert not set(escaped(label)) & set("<>[]`*|~\\!@$\n\x1b\u202e")
+    assert "://" not in escaped(label)
+    assert "www." not in escaped(label)
 
 
 def test_the_code_of_the_card_works_when_it_is_pasted(stock_folder, tmp_path, monkeypatch, capsys):

@@ -101,6 +101,9 @@ def test_what_cannot_be_published_is_one_line(published, tiny_piq_run, tmp_path)
     for repo_id in ("birds", "a/b/c", "anna/bi rds", "../anna", ""):
         with pytest.raises(UserError, match="expected user/name"):
             publish(tiny_piq_run, tmp_path / "no", dataclasses.replace(CHOICES, repo_id=repo_id))
+    for wrong in ({"base_model": "evil](x)/y"}, {"licence": "`x`"}):
+        with pytest.raises(UserError, match=r"--base_model is|--license is"):
+            publish(tiny_piq_run, tmp_path / "no", dataclasses.replace(CHOICES, **wrong))
     with pytest.raises(UserError, match="is a published folder already"):
         publish(published, tmp_path / "no")
     save_classifier(exported_folders.settled_conv2d(["a\x1b[31m", "b", "c"]), tmp_path / "classifier")
