@@ -162,7 +162,7 @@ def _fetched(repo_id: str, revision: str | None) -> Path:
             # Of the same commit, whatever has happened to the branch since.
             folder = _snapshot(repo_id, folder.name, (*FILES, *OTHER_WEIGHTS))
     if not folder.is_dir():
-        raise MissingError(f"{name}: the hub has no weights or descriptions under this name: check it, and the revision")
+        raise MissingError(f"{name}: the hub has no weights or descriptions of that name: check it, and the revision")
     return folder
 
 

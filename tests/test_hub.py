@@ -81,6 +81,12 @@ def test_what_is_nowhere_is_one_line(cache, no_network):
         local_folder("anna/birds", "v7")
 
 
+def test_a_model_without_files_is_said_to_be_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / COMMIT))
+    with pytest.raises(MissingError, match=r"^anna/birds: the hub has no weights or descriptions of that name"):
+        local_folder("anna/birds")
+
+
 def test_a_folder_of_a_cache_that_is_gone_is_fetched_again(cache, no_network, tmp_path):
     """The archived YAML of a run names the folder in the cache that it read."""
     gone = tmp_path / "elsewhere" / "models--anna--birds" / "snapshots" / COMMIT

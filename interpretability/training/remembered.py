@@ -166,7 +166,13 @@ def _run_of(classifier_folder: Any) -> Path | None:
         return None
     folder = expanded(classifier_folder)
     places = [folder, *(folder.parents[name.count("/")] for name in RUN_SUBFOLDERS if folder.match(name))]
-    return next((place for place in places if (place / ARCHIVED).is_file()), None)
+    return next(filter(_is_run, places), None)
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder has the YAML of a run, and not that of a model that SpeechBrain loads."""
+    path = folder / ARCHIVED
+    return path.is_file() and re.search(r"^pretrainer:", read_text(path), re.MULTILINE) is None
 
 
 def _has_its_data(run: Path | None) -> bool:
