@@ -5,7 +5,9 @@ neither printed nor written.
 """
 
 import hashlib
+import json
 import re
+from collections.abc import Sequence
 
 #: Of a clip's name, in characters.
 LONGEST_NAME = 1000
@@ -31,6 +33,18 @@ def utf8_name(text: str) -> str:
     'ch%E8vre'
     """
     return _SURROGATE.sub(lambda match: f"%{ord(match[0]) & 0xFF:02X}", text)
+
+
+def join_labels(labels: Sequence[str]) -> str:
+    """Return several labels as one text, as tables of clips have them: ``a;b``, or else a JSON list.
+
+    >>> join_labels(["dog", "rain"]), join_labels([]), join_labels(["a;b", "犬"])
+    ('dog;rain', '', '["a;b", "犬"]')
+    """
+    plain = all(";" not in label and label == label.strip() for label in labels)
+    if plain and not (labels and labels[0].startswith("[")):
+        return ";".join(labels)
+    return json.dumps(list(labels), ensure_ascii=False)
 
 
 def name_fault(name: object) -> str | None:

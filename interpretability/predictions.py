@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,13 @@ from tqdm import tqdm
 from interpretability.classifiers import Classifier
 from interpretability.errors import UserError, shown, user_errors
 from interpretability.files import write_text
+from interpretability.names import join_labels
 from interpretability.probabilities import predicted_class, probabilities
 from interpretability.reading import read_bytes
 
 PREDICTIONS = "predictions.csv"
 _HEAD = ("id", "path", "split", "true", "predicted", "confidence")
+_HEAD_OF_SEVERAL = ("id", "path", "split", "true labels", "heard labels", "confidence")
 _MOST_BYTES = 2**32
 
 
@@ -36,8 +38,8 @@ class Predictions:
     ids : tuple of str [N]
     paths : tuple of str [N]
         Relative to the root of the data; absolute for a file that lies elsewhere.
-    truth, predicted : array [N] of int
-        Indices of classes.
+    truth, predicted : array [N] of int, or [N, C] of bool
+        Indices of classes. Of clips that may have several labels: which classes each has, and which are heard in it.
     probabilities : array [N, C] of float64
     """
 
@@ -52,8 +54,19 @@ class Predictions:
         return len(self.ids)
 
     @property
+    def several(self) -> bool:
+        """Whether clips may have several labels."""
+        return self.truth.ndim == 2
+
+    def heard_at(self, thresholds: Sequence[float]) -> Predictions:
+        """Return the same of a multi-label classifier with other thresholds, one for each class."""
+        return replace(self, predicted=self.probabilities >= np.asarray(thresholds, dtype=np.float64))
+
+    @property
     def confidence(self) -> np.ndarray:
-        """Probability of the predicted class, [N]."""
+        """Probability of the predicted class, [N]; where several may be heard, of the most probable one."""
+        if self.several:
+            return self.probabilities.max(axis=1)
         return self.probabilities[np.arange(len(self)), self.predicted]
 
     def wrong(self) -> list[int]:
@@ -78,7 +91,7 @@ def predict(
     classifier : Classifier
         Moved to the device.
     dataset : DynamicItemDataset
-        With ``id``, ``signal`` and ``label``, which the classifier knows.
+        With ``id``, ``signal`` and ``label`` or ``labels``, which the classifier knows.
     data_root : Path
         What paths are relative to.
     batch_size : int
@@ -99,15 +112,20 @@ def predict(
             batch = PaddedBatch([dataset[k] for k in range(start, min(start + batch_size, len(ids)))])
             signal = batch.signal
             logits = classifier.analyse(signal.data.to(device).float(), signal.lengths.to(device)).output.logits
-            truth += [classifier.label_index(label) for label in batch.label]
-            predicted.append(predicted_class(logits).cpu().numpy())
+            several = hasattr(batch, "labels")
+            if several:
+                named = [{classifier.label_index(label) for label in labels} for labels in batch.labels]
+                truth += [[k in indices for k in range(len(classifier.labels))] for indices in named]
+            else:
+                truth += [classifier.label_index(label) for label in batch.label]
+            predicted.append((classifier.heard(logits) if several else predicted_class(logits)).cpu().numpy())
             rows.append(probabilities(logits.double(), classifier.task).cpu().numpy())
-            bar.update(len(batch.label))
+            bar.update(len(batch.id))
     return Predictions(
         labels=tuple(classifier.labels),
         ids=tuple(ids),
         paths=tuple(_relative(dataset.data[clip]["wav"], data_root) for clip in ids),
-        truth=np.array(truth, dtype=np.int64),
+        truth=np.array(truth, dtype=bool if several else np.int64),
         predicted=np.concatenate(predicted),
         probabilities=np.concatenate(rows),
     )
@@ -118,15 +136,21 @@ def write_predictions(path: str | Path, by_split: Mapping[str, Predictions]) -> 
 
     The columns are the clip's id, its path, its split, the true and the predicted class, the probability of that
     (``confidence``), and then that of each class, ``p(LABEL)``, with six significant digits. Names that hold a comma, a
-    quote or an end of line are quoted.
+    quote or an end of line are quoted. Of clips that may have several labels, the columns ``true labels`` and ``heard
+    labels`` have them as :func:`.names.join_labels` does, and ``confidence`` is the highest probability.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    labels = next(iter(by_split.values())).labels
-    writer.writerow([*_HEAD, *(f"p({label})" for label in labels)])
+    first = next(iter(by_split.values()))
+    labels = first.labels
+    writer.writerow([*(_HEAD_OF_SEVERAL if first.several else _HEAD), *(f"p({label})" for label in labels)])
     for split, predictions in by_split.items():
         for k in range(len(predictions)):
-            names = (labels[index] for index in (predictions.truth[k], predictions.predicted[k]))
+            classes = (predictions.truth[k], predictions.predicted[k])
+            if first.several:
+                names = (join_labels([labels[index] for index in np.flatnonzero(each)]) for each in classes)
+            else:
+                names = (labels[index] for index in classes)
             values = (f"{value:.6g}" for value in (predictions.confidence[k], *predictions.probabilities[k]))
             writer.writerow([predictions.ids[k], predictions.paths[k], split, *names, *values])
     write_text(path, stream.getvalue())
@@ -154,7 +178,13 @@ def read_predictions(path: str | Path, labels: Sequence[str]) -> dict[str, Predi
     rows: dict[str, list[tuple]] = {}
     with user_errors(f"{path}: is not a table of predictions", csv.Error, ValueError, KeyError, advice=advice):
         reader = csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
-        if next(reader, None) != [*_HEAD, *(f"p({label})" for label in labels)]:
+        head = next(reader, None)
+        if head and tuple(head[: len(_HEAD)]) == _HEAD_OF_SEVERAL:
+            raise UserError(
+                f"{path}: is of clips with several labels each, in which no class stands against another: see the "
+                "report beside it"
+            )
+        if head != [*_HEAD, *(f"p({label})" for label in labels)]:
             raise UserError(f"{path}: its columns are not those of the classes {shown(list(labels))}{advice}")
         for clip, place, split, true, predicted, _, *values in reader:
             if len(values) != len(labels):

@@ -19,7 +19,7 @@ from interpretability.data import ffmpeg
 from interpretability.data.annotations import kind_of
 from interpretability.data.audio import SUFFIXES, AudioHeader, audio_header, find_sounds
 from interpretability.data.boxes import ROUNDING, boxes_fault
-from interpretability.data.manifest import DATA_ROOT, SPLITS, BadClips, PreparedData, write_manifests
+from interpretability.data.manifest import DATA_ROOT, SPLITS, BadClips, PreparedData, labels_of, write_manifests
 from interpretability.data.selections import find_tracks, read_selection_table, read_tracks
 from interpretability.data.splits import thin_classes
 from interpretability.data.splitting import ChosenFolds, choose_splits, group_names, with_folds
@@ -27,7 +27,7 @@ from interpretability.data.tables import NO_GROUPS, SPLIT_NAMES, ListedClip, rea
 from interpretability.data.windows import cut_windows
 from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import claim, write_text
-from interpretability.names import printable, safe_name, utf8_name
+from interpretability.names import join_labels, printable, safe_name, utf8_name
 
 #: The table of the splits, beside the manifests; it can be given as ``table`` again.
 SPLITS_TABLE = "splits.csv"
@@ -125,16 +125,18 @@ def prepare_custom(
     for entry, clip in zip(good, clips, strict=True):
         entry |= {} if clip.fold is None else {"fold": clip.fold}
         entry |= {} if clip.group is None else {"group": clip.group}
-    trained = {clip.label for clip, split in zip(clips, splits, strict=True) if split == "train"}
+    trained = {label for clip, split in zip(clips, splits, strict=True) if split == "train" for label in clip.names}
     for entry, split in zip(good, splits, strict=True):
-        if split != "train" and entry["label"] not in trained:
-            bad.add(entry["id"], f"its label {shown(entry['label'])} has no clip in train, but is in {split}")
-    bad.report(sum(entry["label"] in trained for entry in good))
-    kept = [(entry, split) for entry, split in zip(good, splits, strict=True) if entry["label"] in trained]
+        unknown = [label for label in labels_of(entry) if label not in trained]
+        if unknown:
+            bad.add(entry["id"], f"its label {shown(unknown[0])} has no clip in train, but is in {split}")
+    known = [trained.issuperset(labels_of(entry)) for entry in good]
+    bad.report(sum(known))
+    kept = [(entry, split) for entry, split, is_known in zip(good, splits, known, strict=True) if is_known]
     by_split: dict[str, list[dict]] = {
         split: [entry for entry, chosen_split in kept if chosen_split == split] for split in SPLITS
     }
-    thin = thin_classes([entry["label"] for entry, _ in kept], [split for _, split in kept], SPLITS)
+    thin = thin_classes([labels_of(entry) for entry, _ in kept], [split for _, split in kept], SPLITS)
     if thin:
         notes.append(f"{thin}; they are trained on, and measured where they can be")
     description = {"name": "Custom", "clips": _identity([entry for entry, _ in kept]), "splits": origin}
@@ -347,7 +349,7 @@ def _good_entries(named: dict[str, ListedClip], root: Path, headers: _Headers, b
             "wav": f"{DATA_ROOT}/{_place(clip.path, root)}" if within else str(clip.path),
             "duration": header.duration,
             "sample_rate": header.sample_rate,
-            "label": clip.label,
+            **({"label": clip.label} if clip.labels is None else {"labels": list(clip.labels)}),
         }
         if clip.is_part:
             start, end = clip.start or 0.0, header.duration if clip.end is None else clip.end
@@ -360,7 +362,7 @@ def _good_entries(named: dict[str, ListedClip], root: Path, headers: _Headers, b
         boxes = clip.boxes
         if boxes is None and (clip.low, clip.high) != (None, None):
             band = {name: value for name, value in (("low", clip.low), ("high", clip.high)) if value is not None}
-            boxes = [{"label": clip.label, "start": 0.0, "end": entry["duration"], **band}]
+            boxes = [{"label": label, "start": 0.0, "end": entry["duration"], **band} for label in clip.names]
         if boxes:
             fault = boxes_fault(boxes, entry["duration"])
             if fault:
@@ -372,8 +374,11 @@ def _good_entries(named: dict[str, ListedClip], root: Path, headers: _Headers, b
 
 
 def _refuse_one_class(clips: list[ListedClip], source: Path, folder: Path | None) -> None:
-    labels = sorted({clip.label for clip in clips})
-    if len(labels) < 2:
+    labels = sorted({label for clip in clips for label in clip.names})
+    if not labels:
+        raise UserError(f"{source}: no clip has a label: fill the column labels, with a;b for a clip of two")
+    # Of clips that may have none, one class is there or not.
+    if len(labels) < 2 and clips[0].labels is None:
         inner = folder is not None and any(len(clip.path.relative_to(folder).parts) > 2 for clip in clips)
         hint = f" (if its folders are the classes, give {folder / labels[0]})" if inner else ""
         raise UserError(f"{source}: has only one class, {shown(labels[0])}, expected at least two{hint}")
@@ -381,7 +386,7 @@ def _refuse_one_class(clips: list[ListedClip], source: Path, folder: Path | None
 
 def _identity(entries: list[dict]) -> str:
     """Return what tells sets of clips apart, however they are split."""
-    keys = ("wav", "start", "duration", "label")
+    keys = ("wav", "start", "duration", "labels" if any("labels" in entry for entry in entries) else "label")
     lines = sorted(json.dumps([entry.get(key) for key in keys]) for entry in entries)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -399,12 +404,14 @@ def _write_splits(folder: Path, kept: list[tuple[dict, str]]) -> None:
     further = [name for name, of in (("end", "start"), ("boxes", "boxes")) if any(of in entry for entry, _ in kept)]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["path", "label", "split", *optional, *further])
+    column = "labels" if any("labels" in entry for entry, _ in kept) else "label"
+    writer.writerow(["path", column, "split", *optional, *further])
     for entry, split in kept:
         values = {**entry, "boxes": json.dumps(entry["boxes"], ensure_ascii=False) if "boxes" in entry else ""}
         values |= {"end": repr(_end(entry["start"], entry["duration"]))} if "start" in entry else {}
         path = entry["wav"].removeprefix(f"{DATA_ROOT}/")
-        writer.writerow([path, entry["label"], split, *(values.get(name, "") for name in (*optional, *further))])
+        label = entry["label"] if column == "label" else join_labels(entry["labels"])
+        writer.writerow([path, label, split, *(values.get(name, "") for name in (*optional, *further))])
     path, text = folder / SPLITS_TABLE, stream.getvalue()
     same = path.is_file() and path.read_bytes() == text.encode("utf-8", "backslashreplace")
     claim(folder, [SPLITS_TABLE], known=[SPLITS_TABLE] if same else [])

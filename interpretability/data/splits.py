@@ -13,7 +13,7 @@ from interpretability.errors import UserError, shown
 
 def assign(
     groups: Sequence[str],
-    labels: Sequence[str],
+    labels: Sequence[str | Sequence[str]],
     shares: Mapping[str, float],
     seed: int,
     fixed: Mapping[str, str] | None = None,
@@ -27,8 +27,10 @@ def assign(
 
     Parameters
     ----------
-    groups, labels : sequence of str
+    groups : sequence of str
         One per clip; the order of the clips does not count.
+    labels : sequence of str, or of sequences of str
+        One per clip, or several; those without any are spread over the parts as if they were a class.
     shares : dict
         Part -> its share of the clips, > 0.
     seed : int
@@ -44,9 +46,10 @@ def assign(
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)  # of the classes in each group
     holders: dict[str, set[str]] = defaultdict(set)
-    for group, label in zip(groups, labels, strict=True):
-        counts[group][label] += 1
-        holders[label].add(group)
+    for group, named in zip(groups, labels, strict=True):
+        for label in each_label(named) or ("",):
+            counts[group][label] += 1
+            holders[label].add(group)
     part_of = dict(fixed or {})
     if home is not None:
         alone = {next(iter(members)) for members in holders.values() if len(members) == 1}
@@ -107,11 +110,17 @@ def refuse_shared_groups(groups: Sequence[str], splits: Sequence[str], what: str
         )
 
 
-def thin_classes(labels: Sequence[str], splits: Sequence[str], wanted: Sequence[str]) -> str | None:
+def each_label(named: str | Sequence[str]) -> Sequence[str]:
+    """Return the labels of a clip of which one or several are given."""
+    return (named,) if isinstance(named, str) else named
+
+
+def thin_classes(labels: Sequence[str | Sequence[str]], splits: Sequence[str], wanted: Sequence[str]) -> str | None:
     """Return in words which classes are not in all of the splits, and where their clips are; None if all are."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for label, split in zip(labels, splits, strict=True):
-        counts[label][split] += 1
+    for named, split in zip(labels, splits, strict=True):
+        for label in each_label(named):
+            counts[label][split] += 1
     thin = {label: places for label, places in sorted(counts.items()) if any(split not in places for split in wanted)}
     if not thin:
         return None

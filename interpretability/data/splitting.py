@@ -44,7 +44,7 @@ def choose_splits(
         there are too few groups.
     """
     groups = _groups(clips)
-    labels = [clip.label for clip in clips]
+    labels = [clip.names for clip in clips]
     shares = {"test": settings["test_share"], "valid": settings["valid_share"]}
     for split, share in shares.items():
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
@@ -108,7 +108,7 @@ def _given_splits(
     absent = [split for split in ("valid", "test") if split not in splits]
     if absent:
         places = [place for place, split in enumerate(splits) if split == "train"]
-        chosen_groups, labels = [groups[place] for place in places], [clips[place].label for place in places]
+        chosen_groups, labels = [groups[place] for place in places], [clips[place].names for place in places]
         few = {split: shares[split] for split in (*absent, "train")}
         with placed(source):
             parts = assign(chosen_groups, labels, few, seed, home="train")
@@ -154,7 +154,7 @@ def with_folds(clips: list[ListedClip], source: Path, number: int, seed: int) ->
         raise UserError(f"folds is {shown(number)}, expected a whole number from 3 to 1000")
     names = {str(fold): 1.0 for fold in range(1, number + 1)}
     with placed(source):
-        folds = assign(_groups(clips), [clip.label for clip in clips], names, seed)
+        folds = assign(_groups(clips), [clip.names for clip in clips], names, seed)
     return [replace(clip, fold=int(fold)) for clip, fold in zip(clips, folds, strict=True)]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from interpretability.data.manifest import BadClips
 from interpretability.errors import MissingError, UserError, shown, user_errors
-from interpretability.names import safe_name, utf8_name
+from interpretability.names import join_labels, safe_name, utf8_name
 from interpretability.reading import parse_json, read_bytes
 
 #: What a split may be called.
@@ -26,7 +26,8 @@ SPLIT_NAMES = {
 #: Column -> the names that it may have, in any case.
 COLUMNS = {
     "path": ("path", "file", "filename", "file_name", "wav", "audio"),
-    "label": ("label", "class", "category", "labels"),
+    "label": ("label", "class", "category"),
+    "labels": ("labels",),
     **{name: (name,) for name in ("split", "fold", "group", "start", "end", "low", "high", "boxes")},
 }
 _DELIMITERS = ",\t;|"
@@ -39,7 +40,8 @@ NO_GROUPS = "none"
 class ListedClip:
     """A row of a table, or a sound in a folder.
 
-    ``where`` is its place, for messages; what is not given is None. ``start`` and ``end`` are in seconds; ``low`` and
+    ``where`` is its place, for messages; what is not given is None. ``labels`` are those of a clip that may have
+    several, of which ``label`` is then the text. ``start`` and ``end`` are in seconds; ``low`` and
     ``high``, in Hz, are the band of what was marked; ``boxes`` are those of a clip, as of :mod:`.boxes`.
     """
 
@@ -54,6 +56,12 @@ class ListedClip:
     low: float | None = None
     high: float | None = None
     boxes: list[dict[str, Any]] | None = None
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its labels, whether it may have several or not."""
+        return (self.label,) if self.labels is None else self.labels
 
     @property
     def is_part(self) -> bool:
@@ -144,7 +152,9 @@ def read_table(
             bad.add(
                 safe_name(Path(name).stem),
                 f"{where}: {shown(name)} is {shown(clip.label)} here and {shown(known.label)} in "
-                f"{known.where.removeprefix(f'{table}, ')}: a clip has one label; correct one of them",
+                f"{known.where.removeprefix(f'{table}, ')}: "
+                + ("a clip has one label" if clip.labels is None else "give all labels of a clip in one row")
+                + "; correct one of them",
             )
         n_again += known is not clip and known.label == clip.label
     leave_out_missing(missing, len(rows), table, root, bad)
@@ -253,9 +263,13 @@ def _columns(
         if name is not None:
             names[column] = name
     if label_column is not None:
-        names["label"] = named_column("label_column", label_column, table, present)
-    if not {"path", "label"} <= names.keys():
+        named = named_column("label_column", label_column, table, present)
+        names.pop("labels", None)
+        names["labels" if named in COLUMNS["labels"] else "label"] = named
+    if "path" not in names or not {"label", "labels"} & names.keys():
         raise _lacking(table, present)
+    if "labels" in names:
+        names.pop("label", None)
     if group_by == NO_GROUPS:
         names.pop("group", None)
     elif group_by is not None:
@@ -276,17 +290,20 @@ def _n_known(head: Sequence[str], columns: Mapping[str, Sequence[str]] = COLUMNS
 
 def _lacking(table: Path, present: Iterable[str]) -> UserError:
     present = list(present)
-    lacks = [column for column in ("path", "label") if not any(name in present for name in COLUMNS[column])]
+    known = {"path": COLUMNS["path"], "label": (*COLUMNS["label"], *COLUMNS["labels"])}
+    lacks = [column for column, names in known.items() if not any(name in present for name in names)]
     has = ", ".join(shown(name, 40) for name in present[:20]) or "nothing"
     return UserError(
         f"{table}: lacks the column{'s' if len(lacks) > 1 else ''} {' and '.join(lacks)}; its first line has {has}: "
-        "name the columns there: path, label, and if needed split, fold, group, start, end, low, high"
+        "name the columns there: path, label (or labels, several a clip), and if needed split, fold, group, start, "
+        "end, low, high"
     )
 
 
 def _clip(path: Path, value: dict[str, Any], where: str) -> ListedClip:
     """Return what a row says; a :class:`BadRow` if its times make no sense."""
-    label = _text(_single(value["label"], where), "label", where)
+    labels = _several(value["labels"], where) if "labels" in value else None
+    label = _text(_single(value["label"], where), "label", where) if labels is None else join_labels(labels)
     split = _text(value.get("split"), "split", where, optional=True)
     if split is not None and split.lower() not in SPLIT_NAMES:
         raise UserError(f"{where}: split is {shown(split)}, expected train, valid or test")
@@ -306,7 +323,7 @@ def _clip(path: Path, value: dict[str, Any], where: str) -> ListedClip:
     if isinstance(boxes, str):
         boxes = parse_json(boxes, f"{where}: boxes", advice="expected a JSON list")
     split = split and SPLIT_NAMES[split.lower()]
-    return ListedClip(path, utf8_name(label), where, split, fold, group, start, end, low, high, boxes)
+    return ListedClip(path, utf8_name(label), where, split, fold, group, start, end, low, high, boxes, labels)
 
 
 def _single(label: Any, where: str) -> Any:
@@ -314,10 +331,19 @@ def _single(label: Any, where: str) -> Any:
     several = [part for part in several if not isinstance(part, str) or part.strip()]
     if len(several) > 1:
         raise UserError(
-            f"{where}: the clip has {len(several)} labels, {shown(label)}: classifiers are trained on one label per "
-            "clip so far; give each clip its main one (a label must not hold a semicolon)"
+            f"{where}: the clip has {len(several)} labels, {shown(label)}, and the column is of one label a clip: call "
+            "it labels if clips may have several, or give each clip its main one (it must not hold a semicolon)"
         )
     return several[0] if several else ""
+
+
+def _several(labels: Any, where: str) -> tuple[str, ...]:
+    """Return the labels of a clip that may have several, or none, in the order of their names: ``a;b``, or a list."""
+    if isinstance(labels, str) and labels.lstrip().startswith("["):
+        labels = parse_json(labels, f"{where}: labels", advice="expected a JSON list, or a;b")
+    members = labels if isinstance(labels, list) else str(labels).split(";") if labels is not None else []
+    texts = [_text(member, "a label", where, optional=True) for member in members]
+    return tuple(sorted({utf8_name(text) for text in texts if text is not None}))
 
 
 def _text(value: Any, name: str, where: str, optional: bool = False) -> str | None:

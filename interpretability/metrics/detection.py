@@ -29,6 +29,10 @@ class ClassDetection:
         Clips that have it.
     heard : int
         Clips in which it is heard.
+    missed : int
+        Clips that have it, in which it is not heard.
+    false : int
+        Clips that do not have it, in which it is heard.
     ap : float or None
         Average precision; it does not depend on the threshold.
     precision, recall, f1 : float or None
@@ -39,6 +43,8 @@ class ClassDetection:
     threshold: float
     n: int
     heard: int
+    missed: int
+    false: int
     ap: float | None
     precision: float | None
     recall: float | None
@@ -53,6 +59,8 @@ class Detection:
     ----------
     n : int
         Clips.
+    exact : int
+        Clips in which exactly the classes that they have are heard.
     mean_ap : float or None
         Mean average precision (mAP): the mean over classes that some clip has.
     macro_f1 : float or None
@@ -63,6 +71,7 @@ class Detection:
     """
 
     n: int
+    exact: int
     mean_ap: float | None
     macro_f1: float | None
     micro_f1: float | None
@@ -116,11 +125,13 @@ def detection(
         numbers = precision_recall_fscore_support(truth[:, k], heard[:, k], average="binary", **options)[:3]
         precision, recall, f1 = map(_defined, numbers)
         ap = average_precision(truth[:, k], probabilities[:, k])
-        count, n_heard = int(truth[:, k].sum()), int(heard[:, k].sum())
-        members.append(ClassDetection(label, float(thresholds[k]), count, n_heard, ap, precision, recall, f1))
+        missed, false = truth[:, k] & ~heard[:, k], heard[:, k] & ~truth[:, k]
+        counts = [int(which.sum()) for which in (truth[:, k], heard[:, k], missed, false)]
+        members.append(ClassDetection(label, float(thresholds[k]), *counts, ap, precision, recall, f1))
     f1s = [member.f1 for member in members if member.f1 is not None]
     return Detection(
         n=len(truth),
+        exact=int((truth == heard).all(axis=1).sum()),
         mean_ap=mean_average_precision(truth, probabilities),
         macro_f1=float(np.mean(f1s)) if f1s else None,
         micro_f1=_defined(f1_score(truth.ravel(), heard.ravel(), **options)),

@@ -9,9 +9,12 @@ from interpretability.data.manifest import PreparedData
 from interpretability.errors import UserError
 from interpretability.files import atomic_folder
 from interpretability.metrics.classification import ClassificationReport, classification_report
+from interpretability.metrics.detection import Detection, detection
 from interpretability.predictions import PREDICTIONS, Predictions, predict, write_predictions
 from interpretability.reading import read_object
-from interpretability.report.classification import NUMBERS, sentences, write_report
+from interpretability.report import classification as of_one_label
+from interpretability.report import detection as of_several_labels
+from interpretability.report.classification import NUMBERS
 from interpretability.training.assembly import device_of, shows_progress
 from interpretability.training.recipe import Run
 from interpretability.training.record import ALWAYS, values_of
@@ -41,7 +44,7 @@ def predict_splits(
 def save_predictions(
     run: Run, prepared: PreparedData, classifier: Classifier, digest: str, by_split: dict[str, Predictions]
 ) -> None:
-    """Write what is heard in the clips of some splits, and say which classes are confused most.
+    """Write what is heard in the clips of some splits, and say which classes are confused, or missed, most.
 
     Parameters
     ----------
@@ -55,19 +58,23 @@ def save_predictions(
     """
     folder = run.output_folder
     write_predictions(folder / PREDICTIONS, by_split)
-    reports = {split: report_on(predictions) for split, predictions in by_split.items()}
+    reports = {split: report_on(predictions, classifier) for split, predictions in by_split.items()}
+    page = of_several_labels if next(iter(by_split.values())).several else of_one_label
     with atomic_folder(folder / REPORT) as temporary:
         for split, report in reports.items():
             (temporary / split).mkdir()
             title = f"{classifier.NAME} on the {split} clips of {prepared.description['name']}"
-            write_report(temporary / split, report, split, title, _identity(run, prepared, digest))
+            page.write_report(temporary / split, report, split, title, _identity(run, prepared, digest))
     split, report = next(iter(reports.items()))
-    print(*sentences(report, split), sep="\n")
+    print(*page.sentences(report, split), sep="\n")
     print(f"every clip: {folder / PREDICTIONS}; every class: {folder / REPORT}")
 
 
-def report_on(predictions: Predictions) -> ClassificationReport:
-    """Return the report on what is heard in the clips of a split."""
+def report_on(predictions: Predictions, classifier: Classifier) -> ClassificationReport | Detection:
+    """Return the report on what is heard in the clips of a split, of one label each or of several."""
+    if predictions.several:
+        thresholds = classifier.thresholds.tolist()
+        return detection(predictions.labels, predictions.truth, predictions.probabilities, thresholds)
     return classification_report(predictions.labels, predictions.truth, predictions.predicted)
 
 

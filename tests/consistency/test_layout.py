@@ -162,7 +162,7 @@ MAY_IMPORT = {
         "report",
         "truth",
     },
-    "predictions": {"classifiers", "errors", "files", "probabilities", "reading"},
+    "predictions": {"classifiers", "errors", "files", "names", "probabilities", "reading"},
     "explaining": {"classifiers", "data", "dictionary", "errors", "explanation", "frontend", "methods"},
     "interface": {
         "classifiers",

@@ -392,9 +392,9 @@ BAD = {
     "a label that is no text": (text_of('{"path": "0.wav", "label": true}\n', "t.jsonl"), "label is True, expected"),
     "an empty label": (table_of(("0.wav", " ")), "line 8: label is empty"),
     "an empty path": (table_of(("", "a")), "line 8: path is empty"),
-    "several labels": (table_of(("0.wav", "a;b")), "line 8: the clip has 2 labels, 'a;b'", "one label per clip so far"),
+    "several labels": (table_of(("0.wav", "a;b")), "line 8: the clip has 2 labels, 'a;b'", "call it labels"),
     "several labels in JSON": (
-        text_of('{"path": "0.wav", "labels": ["a", "b"]}\n', "t.jsonl"),
+        text_of('{"path": "0.wav", "label": ["a", "b"]}\n', "t.jsonl"),
         "line 1: the clip has 2 labels, ['a', 'b']",
     ),
     "paths that do not exist": (

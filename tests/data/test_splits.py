@@ -111,3 +111,26 @@ def test_classes_that_are_not_in_all_splits_are_listed():
     )
     many = [f"class{i}" for i in range(1000)]
     assert thin_classes(many, ["train"] * 1000, ["train", "test"]).endswith("'class101' (1 in train), … 995 more")
+
+
+def test_every_part_has_its_share_of_each_label_also_where_clips_have_several():
+    rng = random.Random(0)
+    frequency = {"common": 0.5, "usual": 0.2, "rare": 0.05}
+    labels = [[name for name, share in frequency.items() if rng.random() < share] for _ in range(400)]
+    shares = {"train": 0.6, "valid": 0.2, "test": 0.2}
+    parts = assign([str(k) for k in range(400)], labels, shares, seed=1)
+    for name in (*frequency, None):  # None: clips without a label
+        has = [name in members if name else not members for members in labels]
+        for part, share in shares.items():
+            count = sum(is_in and chosen == part for is_in, chosen in zip(has, parts, strict=True))
+            assert abs(count - share * sum(has)) <= max(2, 0.03 * sum(has)), (name, part)
+
+
+def test_one_label_in_the_form_of_several_is_split_the_same():
+    labels = [("a", "b", "b", "c")[k % 4] for k in range(40)]
+    groups = [str(k // 2) for k in range(40)]
+    shares = {"train": 0.6, "valid": 0.2, "test": 0.2}
+    assert assign(groups, labels, shares, 3) == assign(groups, [[label] for label in labels], shares, 3)
+    assert thin_classes([["a", "b"], ["b"], []], ["train", "test", "test"], ["train", "test"]) == (
+        "1 of 2 classes have too few clips or groups for all splits: 'a' (1 in train)"
+    )

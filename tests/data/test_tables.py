@@ -71,3 +71,31 @@ def test_another_column_may_have_the_labels(read):
     assert [clip.label for clip in clips] == ["wren"]
     with pytest.raises(UserError, match=r"label_column is 'bird', but .* has no such column; it has path, label"):
         read("path,label\na.wav,x\n", label_column="bird")
+
+
+@pytest.mark.parametrize(
+    ("cell", "labels"),
+    [
+        ("rain;dog", ("dog", "rain")),
+        (" dog ; dog;", ("dog",)),
+        ("", ()),
+        ('"[""a;b"", ""犬""]"', ("a;b", "犬")),
+        ("[]", ()),
+        ("5", ("5",)),
+    ],
+)
+def test_a_column_named_labels_has_several_for_each_clip(read, cell, labels):
+    (clip,), _, _ = read(f"path,labels\na.wav,{cell}\n")
+    assert (clip.labels, clip.names) == (labels, labels)
+
+
+def test_lists_of_json_lines_and_both_columns(read):
+    text = '{"path": "a.wav", "label": "main", "labels": ["rain", "dog"]}\n{"path": "b.wav", "labels": null}\n'
+    assert [clip.names for clip in read(text)[0]] == [("dog", "rain"), ()]
+    with pytest.raises(UserError, match="a label is"):
+        read('{"path": "a.wav", "labels": [["dog"]]}\n')
+    with pytest.raises(UserError, match="expected a JSON list, or a;b"):
+        read("path,labels\na.wav,[dog\n")
+    with pytest.raises(UserError, match="give all labels of a clip in one row"):
+        read("path,labels\na.wav,dog\na.wav,dog;rain\n")
+    assert len(read("path,labels\na.wav,dog;rain\na.wav,rain;dog\n")[0]) == 1

@@ -1,19 +1,25 @@
 """The job behind ``train_classifier.py``."""
 
 from dataclasses import asdict
+from typing import Any
 
+from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.distributed import if_main_process
 
 from interpretability.classifiers import Classifier, load_classifier, save_classifier
 from interpretability.classifiers.folder import check_classifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.data.manifest import PreparedData
+from interpretability.errors import UserError, shown
 from interpretability.files import atomic_folder, check_replaceable
+from interpretability.metrics.detection import Detection, choose_thresholds
+from interpretability.predictions import Predictions
+from interpretability.report.detection import headline
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import ClassifierBrain, seed_step
 from interpretability.training.finetuning import Start, stages_of
 from interpretability.training.predictions import has_predictions, predict_splits, report_on, save_predictions
-from interpretability.training.recipe import Run, build
+from interpretability.training.recipe import AUTO, Run, build
 from interpretability.training.record import (
     ALWAYS,
     SELECTION,
@@ -26,6 +32,8 @@ from interpretability.training.record import (
 )
 from interpretability.training.workspace import CLASSIFIER, REPORT, TRANSFORMERS
 
+#: Task -> the validation scalar that chooses the best epoch, unless another one is named.
+SELECTED_BY = {"single": "accuracy", "multi": "mAP"}
 #: Splits whose predictions a run leaves; what is said is about the first one.
 MEASURED = ("test", "valid")
 
@@ -36,11 +44,14 @@ def train_classifier(run: Run) -> None:
     epochs = int(run["number_of_epochs"])
     start = Start.find(run)
     prepared = prepare(run)
+    if run["selection_key"] == AUTO:
+        run.hparams["selection_key"] = SELECTED_BY[prepared.task]
     seed_step(run["seed"], "init")
     stages = finetuned_from = None
     if start is None:
+        several = {"task": prepared.task} if prepared.task == "multi" else {}
         classifier: Classifier = build(
-            "classifier", run["classifier"], labels=prepared.labels, frontend=run["frontend"]
+            "classifier", run["classifier"], labels=prepared.labels, frontend=run["frontend"], **several
         )
     else:
         stages = stages_of(run)
@@ -70,6 +81,8 @@ def train_classifier(run: Run) -> None:
     check_replaceable(folder)
     check_replaceable(run.output_folder / TRANSFORMERS)
     datasets = load_datasets(run, prepared, classifier)
+    if prepared.task == "multi":
+        _check_labelled(datasets)
     brain = make_brain(
         ClassifierBrain, run, {"classifier": classifier}, "classifier", augmentation=augmentation, stages=stages
     )
@@ -78,7 +91,9 @@ def train_classifier(run: Run) -> None:
     if if_main_process():
         classifier = brain.bare("classifier")
         predictions = predict_splits(run, prepared, classifier, {name: datasets[name] for name in MEASURED})
-        accuracies = {name: report_on(heard).accuracy.mean for name, heard in predictions.items()}
+        if prepared.task == "multi":
+            predictions = _with_thresholds(classifier, predictions)
+        facts, words = _measured(classifier, predictions)
         digest = save_classifier(
             classifier,
             folder,
@@ -87,8 +102,7 @@ def train_classifier(run: Run) -> None:
                 **origin(run),
                 "epochs": epochs,
                 "best_epoch": int(meta["epoch"]),
-                "valid_accuracy": accuracies["valid"],
-                "test_accuracy": accuracies["test"],
+                **facts,
                 "n_test": len(datasets["test"]),
                 "seconds": seconds,
                 **({} if finetuned_from is None else {"finetuned_from": finetuned_from}),
@@ -99,10 +113,47 @@ def train_classifier(run: Run) -> None:
             with atomic_folder(run.output_folder / TRANSFORMERS) as temporary:
                 classifier.save_pretrained(temporary)
         print(
-            f"classifier {classifier.NAME}: test accuracy {accuracies['test']:.3f} (n = {len(datasets['test'])}), "
-            f"validation {accuracies['valid']:.3f}, best epoch {int(meta['epoch'])} of {epochs}, "
+            f"classifier {classifier.NAME}: test {words['test']} (n = {len(datasets['test'])}), "
+            f"validation {words['valid']}, best epoch {int(meta['epoch'])} of {epochs}, "
             f"{seconds:.0f} s, seed {run['seed']}\nsaved in {folder}"
         )
+
+
+def _check_labelled(datasets: dict[str, DynamicItemDataset]) -> None:
+    """Refuse splits of which nothing can be learned, chosen or measured."""
+    for split, dataset in datasets.items():
+        if not any(members["labels"] for members in dataset.data.values()):
+            raise UserError(
+                f"no clip of {split} has a label, expected some in train, valid and test: give other splits, or more "
+                "clips with labels"
+            )
+
+
+def _with_thresholds(classifier: Classifier, predictions: dict[str, Predictions]) -> dict[str, Predictions]:
+    """Give the classifier the thresholds with the highest F1 of each class on validation; return what it then hears."""
+    valid = predictions["valid"]
+    thresholds = choose_thresholds(valid.truth, valid.probabilities)
+    classifier.use_thresholds(thresholds)
+    absent = [label for label, has in zip(valid.labels, valid.truth.any(axis=0), strict=True) if not has]
+    if absent:
+        names = ", ".join(map(shown, absent[:5])) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        classifier.add_notes(f"no validation clip has {names}: the threshold stays 0.5")
+    return {split: heard.heard_at(thresholds) for split, heard in predictions.items()}
+
+
+def _measured(classifier: Classifier, predictions: dict[str, Predictions]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what a saved classifier records of the splits, and the same of each split in a few words."""
+    facts: dict[str, Any] = {}
+    words = {}
+    for split in ("valid", "test"):
+        report = report_on(predictions[split], classifier)
+        if isinstance(report, Detection):
+            facts[split] = report.as_dict()
+            words[split] = headline(report)
+        else:
+            facts[f"{split}_accuracy"] = report.accuracy.mean
+            words[split] = f"{'accuracy ' if split == 'test' else ''}{report.accuracy.mean:.3f}"
+    return facts, words
 
 
 def _predict_again(run: Run, prepared: PreparedData) -> None:

@@ -85,7 +85,7 @@ def evaluate_interpreter(run: Run) -> None:
         explain=run.hparams.get("explain"),
     )
     digest = classifier.description["sha256"]
-    if prepared.task == "single" and not has_predictions(run, prepared, digest, ("test",)):
+    if not has_predictions(run, prepared, digest, ("test",)):
         save_predictions(run, prepared, classifier, digest, predict_splits(run, prepared, classifier, datasets))
     if brain is None:
         # Not before it was measured: a method that cannot be does not keep the folder from another one.
