@@ -95,3 +95,21 @@ def test_a_classifier_goes_on_from_a_published_one(tiny_esc50, tmp_path):
     assert done.code == 0, done.err
     described = json.loads((tmp_path / "run" / "classifier" / "classifier.json").read_text("utf-8"))
     assert described["training"]["finetuned_from"]["hub"] == {"repo_id": "anna/compact", "revision": COMMIT}
+
+
+@pytest.mark.slow
+def test_a_method_with_a_dictionary_goes_on_with_that(tiny_esc50, tmp_path, cache):
+    """L2I is trained, published and fine-tuned by its name; the dictionary comes with it."""
+    yaml = tiny.RECIPE / "hparams" / "l2i.yaml"
+    first = tiny.run("interpreter", tiny_esc50, tmp_path / "first", yaml, classifier_folder="anna/compact")
+    assert first.code == 0, first.err
+    choices = dataclasses.replace(CHOICES, repo_id="anna/l2i")
+    folder = exported_folders.publish(tmp_path / "first", tmp_path / "published", choices)
+    snapshot = exported_folders.put_in_cache(tmp_path / "cache", "anna/l2i", folder, COMMIT)
+    start = {"classifier_folder": "anna/compact", "finetune_from": snapshot, "dictionary__n_iterations": 2}
+    done = tiny.run("interpreter", tiny_esc50, tmp_path / "second", yaml, **start)
+    assert done.code == 0, done.err
+    saved = [json.loads((tmp_path / n / "interpreter" / "interpreter.json").read_text()) for n in ("first", "second")]
+    assert saved[0]["settings"]["dictionary"] == saved[1]["settings"]["dictionary"]
+    assert saved[1]["training"]["finetuned_from"]["sha256"] == saved[0]["sha256"]
+    assert saved[1]["training"]["finetuned_from"]["hub"] == {"repo_id": "anna/l2i", "revision": COMMIT}

@@ -116,3 +116,23 @@ def test_a_pattern_is_taken_as_it_is(yaml, pattern):
     assert loaded["again"] == loaded["group_pattern"]
     assert loaded["group_pattern"].removeprefix(".{0}") == pattern
     assert load(compose(yaml, {"group_pattern": "null", "data_folder": "x"}), yaml)["again"] is None
+
+
+def test_models_of_a_hub_become_their_folders_in_the_cache(tmp_path, monkeypatch, no_network):
+    """Whose paths say which commit they are; all else is a path, whatever it looks like."""
+    commit = "7" * 40
+    snapshot = tmp_path / "cache" / "models--anna--birds" / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (snapshot / "classifier.safetensors").touch()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    yaml = tmp_path / "main.yaml"
+    keys = "classifier_folder: null\nfinetune_from: null\nmethod:\n  dictionary: null\ndata_folder: null\n"
+    yaml.write_text(keys + "same: !ref <classifier_folder>\n", "utf-8")
+    name = f"anna/birds@{commit}"
+    given = {"classifier_folder": name, "finetune_from": name, "method.dictionary": name, "data_folder": "anna/birds"}
+    loaded = load(compose(yaml, given), yaml)
+    assert loaded["classifier_folder"] == loaded["finetune_from"] == loaded["same"] == str(snapshot)
+    assert loaded["method"]["dictionary"] == str(snapshot)
+    assert loaded["data_folder"] == "anna/birds"
+    assert no_network == []

@@ -197,8 +197,10 @@ def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, l
     if source is None and run.trainable and not learn:
         return read_record(run.output_folder)["settings"]["dictionary"]
     start = run.hparams.get("finetune_from")
-    if source is None and start is not None and (expanded(start) / OWN_FOLDER["dictionary"]).is_dir():
-        source = expanded(start)
+    if source is None and start is not None:
+        # A run that learned one has it in a folder of its own, a published interpreter beside its weights.
+        places = (expanded(start) / OWN_FOLDER["dictionary"], expanded(start) / DICTIONARY_FILE)
+        source = expanded(start) if any(place.exists() for place in places) else None
     if source is None:
         source = run.output_folder / OWN_FOLDER["dictionary"]
         if learn and "dictionary" in run.hparams:
