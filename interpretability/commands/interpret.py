@@ -16,12 +16,12 @@ from interpretability.command_line import check_device
 from interpretability.data.inputs import read_sounds
 from interpretability.errors import UserError, placed
 from interpretability.explaining import default_method, how_to_train, interpreter_for
-from interpretability.explanation import COMPONENTS
+from interpretability.explanation import COMPONENTS, Explanation
 from interpretability.files import expanded
 from interpretability.hub import is_name
 from interpretability.methods import METHODS, Interpreter, is_interpreter_folder, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
-from interpretability.names import printable
+from interpretability.names import printable, safe_name
 from interpretability.report.destination import check_destination
 from interpretability.report.tables import clip_table
 from interpretability.training.run_data import read_run_data
@@ -64,9 +64,11 @@ def interpret(arguments: argparse.Namespace) -> None:
         with placed("" if arguments.clip is not None else f"{sound}: no such file"):
             clip = data.clip(sound, model if isinstance(model, Classifier) else model.classifier)
         true_label, sounds = clip.label, clip.sounds
-        check_destination(arguments.out, [clip.path])
+        if not arguments.every_label:
+            check_destination(arguments.out, [clip.path])
     else:
-        check_destination(arguments.out, [sound])
+        if not arguments.every_label:
+            check_destination(arguments.out, [sound])
         sounds = read_sounds(sound, model.frontend.settings, channel=arguments.channel)
     training: dict[str, Any] = {}
     if isinstance(model, Interpreter):
@@ -77,29 +79,48 @@ def interpret(arguments: argparse.Namespace) -> None:
         if "dictionary_training" in training:
             n_components = interpreter.settings.dictionary["n_components"]
             print(f"no dictionary given: {n_components} components were learned from the sound itself")
-    explanation = interpreter.explain(sounds, target=arguments.target)
-    measured = explanation.measure()
-    extra = {
+    explanation = interpreter.explain(sounds, target=arguments.target, every_label=arguments.every_label)
+    if true_label is not None:
+        print(f"The clip {printable(str(sound))} of the {clip.split} split, which is {printable(true_label)}:")
+    facts = {
         "settings": interpreter.settings.to_dict() | training,
         "classifier": describe_classifier(interpreter.classifier, source),
+    }
+    for index in range(len(explanation)):
+        one, folder = explanation[index], arguments.out
+        if arguments.every_label:
+            folder = folder / safe_name(one.labels[int(one.target)])
+            print(f"{printable(one.labels[int(one.target)])}:")
+        _save(one, folder, true_label, facts)
+    heard = interpreter.classifier.heard(explanation.output.logits)[0]
+    if explanation.task == "multi" and arguments.target is None and not arguments.every_label and int(heard.sum()) > 1:
+        print(
+            f"explained is the most probable of the {int(heard.sum())} classes that are heard; another one: --target "
+            "NAME; each of them: --every_label"
+        )
+
+
+def _save(explanation: Explanation, folder: Path, true_label: str | None, facts: dict[str, Any]) -> None:
+    """Save one explanation, and say what it says, what was measured of it and where it is."""
+    measured = explanation.measure()
+    extra = {
+        **facts,
         "metrics": measured["explanation"],
         "baseline_metrics": {kind: values for kind, values in measured.items() if kind != "explanation"},
     }
-    paths = explanation.save(arguments.out, true_label=true_label, extra=extra)
+    paths = explanation.save(folder, true_label=true_label, extra=extra)
     description = explanation.describe()
-    if true_label is not None:
-        print(f"The clip {printable(str(sound))} of the {clip.split} split, which is {printable(true_label)}:")
     print(*description["sentences"], sep="\n")
     for note in description["notes"]:
         print(f"note: {note}")
     as_heard = {name: places["waveform"] for name, places in measured.items()}
-    print(f"\n{clip_table(as_heard, interpreter.classifier.task)}")
-    names = [str(path.relative_to(expanded(arguments.out))) for path in paths.values()]
+    print(f"\n{clip_table(as_heard, explanation.task)}")
+    names = [str(path.relative_to(expanded(folder))) for path in paths.values()]
     sounds_of_components = [name for name in names if name.startswith(f"{COMPONENTS}/")]
     count = len(sounds_of_components)
     more = f", and {count} sound{'s' * (count != 1)} in {COMPONENTS}/" if count else ""
     names = [name for name in names if name not in sounds_of_components]
-    print(f"\nwritten to {printable(str(arguments.out))}: {', '.join(names)}{more}")
+    print(f"\nwritten to {printable(str(folder))}: {', '.join(names)}{more}")
 
 
 def list_methods(classifier: Classifier, check: ModelCheck) -> str:

@@ -50,7 +50,10 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--list_settings", metavar="METHOD", help="list what a method or classifier can be set to")
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--channel", default="mean", help="of several: mean (the default), left or right")
-    parser.add_argument("--target", help="class to explain (name or index); the predicted one by default")
+    parser.add_argument("--target", help="class to explain (name or index); the most probable one by default")
+    parser.add_argument(
+        "--every_label", action="store_true", help="explain each class that is heard, in a folder of its own in DIR"
+    )
     parser.add_argument("--revision", help="branch, tag or commit of a model on the hub")
     parser.add_argument("--device", default="cpu")
     _add_trust(parser)

@@ -738,3 +738,22 @@ def test_the_tool_says_one_line_and_gives_its_status(tiny_piq_run, tmp_path, out
     assert "no such audio file" in outcome.line
     assert str(missing) in outcome.line
     assert not out.exists()
+
+
+@pytest.mark.slow
+def test_every_class_that_is_heard_has_a_folder_of_its_own(interpret, sound, tmp_path, out):
+    classifier = CompactClassifier(
+        ["a/b", "dog", "rain"], {"sample_rate": tiny.RATE}, "multi", n_mels=16, channels=(4, 4, 8, 8)
+    )
+    save_classifier(classifier.use_thresholds([1e-6, 1e-6, 1 - 1e-6]), tmp_path / "model")
+    given = ("--classifier", tmp_path / "model", sound, "--out", out)
+    outcome = interpret(*given, "--every_label")
+    assert outcome.code == 0, outcome.err
+    explained = [json.loads(path.read_text("utf-8"))["explained"] for path in sorted(out.glob("*/explanation.json"))]
+    assert sorted(explained) == ["a/b", "dog"]
+    assert len(list(out.iterdir())) == 2
+    assert interpret(*given, "--every_label").code == 0  # the same again is replaced
+    assert "target is 'dog' and every_label is True" in interpret(*given, "--every_label", "--target", "dog").line
+    one = interpret(*given[:-1], tmp_path / "one")
+    assert "explained is the most probable of the 2 classes that are heard" in one.out
+    assert (tmp_path / "one" / "explanation.json").is_file()

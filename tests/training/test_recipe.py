@@ -249,7 +249,7 @@ def test_odd_but_good_clips_go_through_the_whole_job(data, tmp_path):
         ("!new:interpretability.training.augmentation.AugmentationSettings ", "", ["augmentation is", "!new:"]),
         ("train_logger: !new", "train_loger: !new", ["no 'training.train_logger'", "it has 'training.train_loger'"]),
         ("selection_mode: max", "selection_mode: most", ["selection_mode is 'most', expected one of min, max"]),
-        ("selection_key: accuracy", "selection_key: acuracy", ["'acuracy'", "it reports accuracy, loss"]),
+        ("selection_key: auto", "selection_key: acuracy", ["'acuracy'", "it reports accuracy, loss"]),
         ("lr: 0.002", "learning_rate: 0.002", ["the YAML has no 'lr'"]),
     ],
 )
