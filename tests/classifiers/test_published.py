@@ -1,6 +1,7 @@
 """Folders laid out like SpeechBrain's published ones open as they are, and are what importing makes of them."""
 
 import os
+import shutil
 
 import published_layouts
 import pytest
@@ -40,9 +41,21 @@ def test_it_opens_as_importing_makes_it(kind, tmp_path):
     assert load_classifier(tmp_path / "saved").description["sha256"] == opened.description["sha256"]
 
 
+@pytest.fixture(scope="module")
+def cnn14(tmp_path_factory):
+    return published_layouts.make(tmp_path_factory.mktemp("cnn14") / "published", "cnn14")
+
+
+@pytest.fixture
+def folder(cnn14, tmp_path):
+    """A CNN14, which is large: its files are those of another folder, and only the YAML may be changed."""
+    return shutil.copytree(cnn14, tmp_path / "published", copy_function=os.link)
+
+
 def change(folder, old, new):
     text = (folder / "hyperparams.yaml").read_text("utf-8")
     assert old in text
+    (folder / "hyperparams.yaml").unlink()
     (folder / "hyperparams.yaml").write_text(text.replace(old, new), "utf-8")
 
 
@@ -67,17 +80,15 @@ def test_the_published_sizes_are_those_without_a_description(tmp_path):
         ("mel_bins: 80", "mel_bins: 2000", "weights do not fit|larger than the weights"),
     ],
 )
-def test_what_cannot_be_followed_is_one_line(old, new, words, tmp_path):
-    folder = published_layouts.make(tmp_path / "published", "cnn14")
+def test_what_cannot_be_followed_is_one_line(old, new, words, folder):
     change(folder, old, new)
     with pytest.raises(UserError, match=words) as caught:
         load_classifier(folder)
     assert str(caught.value).isprintable()
 
 
-def test_files_outside_of_the_folder_are_not_read(tmp_path):
+def test_files_outside_of_the_folder_are_not_read(folder, tmp_path):
     """Whatever path stands in the YAML, the file is the one of that name in the folder, and no link out of it."""
-    folder = published_layouts.make(tmp_path / "published", "cnn14")
     change(folder, "pretrained_path: speechbrain/cnn14-esc50", "pretrained_path: ../elsewhere")
     load_classifier(folder)
     (tmp_path / "elsewhere").mkdir()
@@ -89,9 +100,11 @@ def test_files_outside_of_the_folder_are_not_read(tmp_path):
         load_classifier(folder)
 
 
-def test_a_yaml_that_would_run_code_runs_nothing(tmp_path):
+def test_a_yaml_that_would_run_code_runs_nothing(folder, tmp_path):
     """What is refused is refused when it is read, and what is left is never built."""
-    folder, mark = published_layouts.make(tmp_path / "published", "cnn14"), tmp_path / "mark"
+    mark = tmp_path / "mark"
+    (folder / "hyperparams.yaml").unlink()
+    (folder / "hyperparams.yaml").write_text(published_layouts.yaml_of("cnn14"), "utf-8")
     whole, refused = (folder / "hyperparams.yaml").read_text("utf-8"), 0
     for line in RUNNING.values():
         (folder / "hyperparams.yaml").write_text(f"{whole}{HELPERS}evil: {line}\n".replace("MARK", str(mark)), "utf-8")
