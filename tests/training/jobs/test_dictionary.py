@@ -94,10 +94,10 @@ def test_learning_starts_from_another_dictionary(algorithm, tiny_esc50, tiny_cla
     assert learned.training["finetuned_from"] == Dictionary.load(tmp_path / "start.pt").describe()
     likeness = (matrix / matrix.norm(dim=0)).T @ learned.matrix
     assert likeness.diagonal().mean() > 0.8  # where it started
-    assert tiny.run("dictionary", tiny_esc50, tmp_path / "plain", **settings).code == 0
-    plain = (matrix / matrix.norm(dim=0)).T @ Dictionary.load(tmp_path / "plain").matrix
-    assert plain.diagonal().mean() < 0.6
     if algorithm == "euclidean":
+        assert tiny.run("dictionary", tiny_esc50, tmp_path / "plain", **settings).code == 0
+        plain = (matrix / matrix.norm(dim=0)).T @ Dictionary.load(tmp_path / "plain").matrix
+        assert plain.diagonal().mean() < 0.6
         line = tiny.run("dictionary", tiny_esc50, run, **settings).line
         assert "differs in finetuned_from" in line
         line = tiny.run("dictionary", tiny_esc50, run, **settings, finetune_from=run).line
