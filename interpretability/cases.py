@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +20,7 @@ from interpretability.metrics.detection import detection
 from interpretability.probabilities import probabilities
 
 #: Which classes of a clip are explained: the most probable one, each that is heard, or those that the data name.
-EXPLAIN = ("top", "predicted", "true")
+EXPLAIN = ("top", "predicted", "labels")
 #: A clip's id and the class that is explained of it; None: the most probable one.
 Case = tuple[str, str | None]
 
@@ -38,7 +40,7 @@ class Cases:
     heard : dict of str to list of str
         Clip -> the classes that are heard in it, where ``several``.
     without : int
-        Of ``predicted``: clips in which no class is heard, so that the most probable one is explained. Of ``true``:
+        Of ``predicted``: clips in which no class is heard, so that the most probable one is explained. Of ``labels``:
         clips that have no label, and are not explained.
     detection : dict
         How well the classifier hears the labels of these clips, of data with several labels: ``mean_ap``, ``macro_f1``
@@ -51,6 +53,21 @@ class Cases:
     heard: dict[str, list[str]] = field(default_factory=dict)
     without: int = 0
     detection: dict[str, float | None] = field(default_factory=dict)
+
+    def batches(self, size: int) -> list[list[Case]]:
+        """Return the cases in batches of ``size``; those of one clip stay together, however many they are."""
+        batches: list[list[Case]] = []
+        for _, cases in itertools.groupby(self.cases, key=operator.itemgetter(0)):
+            members = list(cases)
+            if not batches or len(batches[-1]) + len(members) > size:
+                batches.append([])
+            batches[-1] += members
+        return batches
+
+    @property
+    def share_clips(self) -> bool:
+        """Whether several classes are explained of some clip."""
+        return len({clip for clip, _ in self.cases}) < len(self.cases)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a summary records about it."""
@@ -81,11 +98,11 @@ def choose_cases(
         Frozen, on the device.
     dataset : DynamicItemDataset
         With ``id``, ``signal`` and ``label`` or ``labels``.
-    explain : {"top", "predicted", "true"}, optional
+    explain : {"top", "predicted", "labels"}, optional
         ``top``: of each clip the most probable class. ``predicted``: each class that is heard, of a multi-label
-        classifier those whose probability is at least their threshold; where none is, the most probable one. ``true``:
-        the labels that the data name. If not given, ``predicted`` where the data have several labels for each clip, and
-        ``top`` where they have one.
+        classifier those whose probability is at least their threshold; where none is, the most probable one.
+        ``labels``: those that the data name. If not given, ``predicted`` where the data have several labels for each
+        clip, and ``top`` where they have one.
     batch_size, device, progress
         Of the pass over all clips that finds out what is heard; there is none for clips of one label with ``top``.
 

@@ -23,7 +23,7 @@ from interpretability.cases import Case, Cases, choose_cases, labels_of_item
 from interpretability.classifiers.base import Classifier
 from interpretability.files import json_text, without_negative_zeros, write_text, write_together
 from interpretability.frontend import PLACES
-from interpretability.matched import MatchedBaseline
+from interpretability.matched import ANOTHER_LABEL, MatchedBaseline, of_another_label
 from interpretability.methods.base import Interpreter
 from interpretability.metrics.statistics import paired_difference
 from interpretability.metrics.suite import (
@@ -89,7 +89,8 @@ def evaluate(
 
     Of a clip that may have several labels, each active one is explained and measured by itself
     (:mod:`interpretability.cases`). Means are then over these explanations, and intervals over clips: a clip's
-    explanations are drawn together.
+    explanations are drawn together. One more row says what the first method's mask of *another* label of the same clip
+    is worth: a label's own mask has to beat it. It is undefined for clips of which one class is explained.
 
     Each batch is analysed and classified once; each method and place then costs one batched pass over In and Out.
     A clip for which a method has no explanation is undefined in every metric: counted, not dropped, and not 0. Where
@@ -117,7 +118,7 @@ def evaluate(
         Show a progress bar.
     companions : dict of str to MatchedBaseline, optional
         Row name -> what makes a mask from the first method's mask of the same clips. Their rows follow that method's.
-    explain : {"top", "predicted", "true"}, optional
+    explain : {"top", "predicted", "labels"}, optional
         Which classes of each clip are explained: see :func:`.cases.choose_cases`.
 
     Returns
@@ -136,20 +137,20 @@ def evaluate(
     chosen = choose_cases(classifier, dataset, explain, batch_size, device, progress)
     ids, cases = list(dataset.data_ids), chosen.cases
     companions = dict(companions or {})
-    if not methods or methods.keys() & companions.keys():
-        raise ValueError(
-            f"methods {list(methods)}, companions {list(companions)}: expected a method, and distinct names"
-        )
+    derived = [*companions, *([ANOTHER_LABEL] if chosen.share_clips else [])]
+    if not methods or methods.keys() & {*derived}:
+        raise ValueError(f"methods {list(methods)}, companions {derived}: expected a method, and distinct names")
     first, *others = methods
     settings = {name: {"method": m.NAME, **m.settings.to_dict()} for name, m in methods.items()}
     # The first method decides what they keep, and in which domain.
     shared = {"apply": methods[first].settings.apply, "same_as": first}
     settings |= {name: {**companion.settings, **shared} for name, companion in companions.items()}
+    settings |= {ANOTHER_LABEL: {"method": "another label", **shared}} if chosen.share_clips else {}
     known = set(dataset[0])
     header = {
         "provenance": provenance,
-        "methods": [first, *companions, *others],
-        "companions": list(companions),
+        "methods": [first, *derived, *others],
+        "companions": derived,
         "settings": settings,
         "places": list(places),
         "notes": {name: notes for name, interpreter in methods.items() if (notes := _notes(interpreter))},
@@ -164,7 +165,7 @@ def evaluate(
     partial = folder / "clips.partial.jsonl"
     identity = hashlib.sha256(json.dumps([header, cases if chosen.several else ids]).encode()).hexdigest()
     # A batch is measured as a whole: in other company, the numbers of a clip differ in their last digits.
-    batches = [cases[start : start + batch_size] for start in range(0, len(cases), batch_size)]
+    batches = chosen.batches(batch_size)
     rows = _resume(partial, identity, header, batches)
     done = {_case(row, cases) for row in rows}
     waiting = [members for members in batches if members[0] not in done]
@@ -240,6 +241,11 @@ def _measure(
                 mask = companion(analysed.spectrogram, interpretation.mask)
             # Without a mask there is no area to match.
             add(companion_name, mask, apply, {}, undefined)
+        if chosen.share_clips:
+            other = of_another_label(batch.id).to(device)
+            absent = other == torch.arange(len(other), device=device)
+            absent = absent if undefined is None else absent | undefined[other]
+            add(ANOTHER_LABEL, interpretation.mask[other], apply, {}, absent)
     return rows
 
 

@@ -1,6 +1,7 @@
-"""Baselines of the area of another mask, clip by clip: what that mask has to beat."""
+"""Baselines that are made from the masks of a method, clip by clip: what those masks have to beat."""
 
 import zlib
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from interpretability.metrics.areas import keep_top
 from interpretability.metrics.sparsity import kept_area
 
 MATCHED_KINDS = ("energy", "random", "constant")
+#: Row of the masks that explain another label of the same clip.
+ANOTHER_LABEL = "another label's mask"
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,30 @@ def random_scores(spectrogram: Spectrogram, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(fingerprint)
         scores[clip, :count] = torch.rand(magnitude.shape, generator=generator).to(scores)
     return scores
+
+
+def of_another_label(clips: Sequence[Hashable]) -> Tensor:
+    """Return which mask of a batch explains another label of the same clip: what each label's own mask has to beat.
+
+    Parameters
+    ----------
+    clips : sequence [B]
+        The clip of each row of the batch, which explains one of its labels.
+
+    Returns
+    -------
+    Tensor [B], int64
+        The row of the clip's next label, of its last label that of the first one; its own row where there is no other.
+
+    Examples
+    --------
+    >>> of_another_label(["a", "a", "b", "c", "c", "c"]).tolist()
+    [1, 0, 2, 4, 5, 3]
+    """
+    rows: dict[Hashable, list[int]] = {}
+    for row, clip in enumerate(clips):
+        rows.setdefault(clip, []).append(row)
+    other = torch.empty(len(clips), dtype=torch.int64)
+    for same in rows.values():
+        other[same] = torch.tensor(same[1:] + same[:1])
+    return other

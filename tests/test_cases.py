@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from speechbrain.dataio.dataset import DynamicItemDataset
 from tiny import LABELS
 
-from interpretability.cases import choose_cases
+from interpretability.cases import Cases, choose_cases
 from interpretability.errors import UserError
 
 TRUE = {"a": ["dog"], "b": [], "c": ["rain", "cat"], "d": ["cat", "dog", "rain"], "e": ["rain"]}
@@ -43,6 +43,19 @@ def hearing(answers):
     classifier = tiny.listening_classifier(LABELS, task="multi")
     second = answers.double().sigmoid().sort(dim=0, descending=True).values[:3]
     return classifier.use_thresholds(((second[1] + second[2]) / 2).tolist())
+
+
+def test_the_cases_of_a_clip_stay_in_one_batch():
+    clips = {"a": 1, "b": 3, "c": 2, "d": 5, "e": 1}
+    cases = [(clip, f"{k}") for clip, count in clips.items() for k in range(count)]
+    expected = {1: ["a", "bbb", "cc", "ddddd", "e"], 4: ["abbb", "cc", "ddddd", "e"], 99: ["abbbccddddde"]}
+    for size, names in expected.items():
+        batches = Cases("labels", cases).batches(size)
+        assert ["".join(clip for clip, _ in batch) for batch in batches] == names
+        assert [case for batch in batches for case in batch] == cases
+    single = Cases("top", [(clip, None) for clip in "abcde"])
+    assert [len(batch) for batch in single.batches(2)] == [2, 2, 1]
+    assert (single.share_clips, Cases("labels", cases).share_clips) == (False, True)
 
 
 def test_of_one_label_the_most_probable_class_is_explained_and_nothing_is_looked_at():
@@ -79,7 +92,7 @@ def test_the_numbers_of_the_classifier_are_those_of_scikit_learn(answers):
 
 
 def test_the_labels_of_the_data_can_be_explained_in_the_order_of_the_classes(answers):
-    chosen = choose_cases(hearing(answers), tagged(), "true", progress=False)
+    chosen = choose_cases(hearing(answers), tagged(), "labels", progress=False)
     assert chosen.cases == [
         ("a", "dog"),
         *(("c", label) for label in ("cat", "rain")),
@@ -89,7 +102,7 @@ def test_the_labels_of_the_data_can_be_explained_in_the_order_of_the_classes(ans
     assert chosen.without == 1
     assert chosen.as_dict()["explanations"] == 7
     with pytest.raises(UserError, match="none of the 2 clips has a label"):
-        choose_cases(hearing(answers), tagged({"x": [], "y": []}), "true", progress=False)
+        choose_cases(hearing(answers), tagged({"x": [], "y": []}), "labels", progress=False)
 
 
 def test_the_most_probable_class_of_clips_with_several_labels(answers):
@@ -103,7 +116,7 @@ def test_several_classes_of_clips_of_one_label(answers):
     data = DynamicItemDataset({"x": {"label": "dog"}, "y": {"label": "cat"}})
     data.add_dynamic_item(lambda name: torch.linspace(-1, 1, 4000), takes="id", provides="signal")
     data.set_output_keys(["id", "signal", "label"])
-    assert choose_cases(single, data, "true", progress=False).cases == [("x", "dog"), ("y", "cat")]
+    assert choose_cases(single, data, "labels", progress=False).cases == [("x", "dog"), ("y", "cat")]
     chosen = choose_cases(single, data, "predicted", progress=False)
     assert [clip for clip, _ in chosen.cases] == ["x", "y"]  # of one label one is heard
     assert (chosen.without, chosen.detection, chosen.heard) == (0, {}, {})
@@ -112,7 +125,7 @@ def test_several_classes_of_clips_of_one_label(answers):
 def test_what_cannot_be_explained_is_refused(answers):
     with pytest.raises(UserError, match="has one label for each clip, and the data have several"):
         choose_cases(tiny.listening_classifier(LABELS), tagged(), progress=False)
-    with pytest.raises(UserError, match="explain is 'all', expected one of top, predicted, true"):
+    with pytest.raises(UserError, match="explain is 'all', expected one of top, predicted, labels"):
         choose_cases(hearing(answers), tagged(), "all", progress=False)
     with pytest.raises(UserError, match="the split has no clips"):
         choose_cases(hearing(answers), SimpleNamespace(data_ids=[]), progress=False)

@@ -12,13 +12,16 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from tiny import LABELS
 
+from interpretability.cases import choose_cases
 from interpretability.data.batches import make_datasets
+from interpretability.data.scenes import make_scene
 from interpretability.data.sounds import LABELS as SYNTHETIC_LABELS
 from interpretability.data.sounds import make_clip
 from interpretability.data.synthetic import prepare_synthetic
 from interpretability.errors import UserError
 from interpretability.evaluation import evaluate
 from interpretability.frontend import PLACES
+from interpretability.matched import ANOTHER_LABEL
 from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import ConstantMask, EnergyMask, RandomMask, matched_baselines
 from interpretability.metrics.localisation import energy_precision
@@ -761,7 +764,7 @@ def test_each_label_has_a_row_of_its_own_measured_for_its_class(tagger, tmp_path
     cases = {(row["clip"], row["explained"]) for row in rows}
     assert len({clip for clip, _ in cases}) == 5
     assert len(cases) >= 9
-    assert len({(r["clip"], r["explained"], r["method"], r["place"]) for r in rows}) == len(rows) == len(cases) * 5 * 2
+    assert len({(r["clip"], r["explained"], r["method"], r["place"]) for r in rows}) == len(rows) == len(cases) * 6 * 2
     for row in rows:
         if row["method"] != "half":
             continue
@@ -805,7 +808,7 @@ def test_means_are_over_explanations_and_intervals_and_differences_over_clips(ta
     classes = summary["classes"]["waveform"]
     assert list(classes) == [label for label in LABELS if any(row["explained"] == label for row in rows)]
     for label, by_row in classes.items():
-        assert list(by_row) == ["energy", *matched_baselines(seed=7)]
+        assert list(by_row) == ["energy", *matched_baselines(seed=7), ANOTHER_LABEL]
         values = [row["ff"] for row in of["energy"] if row["explained"] == label]
         assert by_row["energy"]["ff"]["mean"] == pytest.approx(sum(values) / len(values))
         assert by_row["energy"]["ff"]["n"] == len(values)
@@ -814,7 +817,7 @@ def test_means_are_over_explanations_and_intervals_and_differences_over_clips(ta
 def test_one_label_in_the_form_of_several_gives_the_same_numbers(tagger, tmp_path):
     labels = {clip: names[:1] or ["cat"] for clip, names in SEVERAL.items()}
     for form in ("label", "labels"):
-        run_several(tagger, tmp_path / form, tagged(labels, form), explain="true")
+        run_several(tagger, tmp_path / form, tagged(labels, form), explain="labels")
     one, several = lines(tmp_path / "label"), lines(tmp_path / "labels")
     assert len(one) == 5 * 5 * 2
     for first, second in zip(one, several, strict=True):
@@ -849,9 +852,85 @@ def test_explanations_of_several_labels_are_the_same_in_any_batch_and_when_inter
     with pytest.raises(KeyboardInterrupt):
         run_several(tagger, tmp_path / "cut")
     run_several(tagger, tmp_path / "cut")
-    n_batches = -(-len({(row["clip"], row["explained"]) for row in lines(tmp_path / "cut")}) // 3)
+    n_batches = len(choose_cases(tagger, tagged(), progress=False).batches(3))
     assert len(calls) == 1 + n_batches  # the first one is not measured twice
     assert same_results(tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Test clips of the Synthetic data with one, two and three targets, each known; and the clips as they were made."""
+    folder, sizes = tmp_path_factory.mktemp("scenes"), {"n_train": 10, "n_valid": 10, "n_test": 30}
+    prepared = prepare_synthetic(folder / "data", folder, seed=1234, max_targets=3, seconds=1.0, **sizes)
+    data = make_datasets(prepared, list(SYNTHETIC_LABELS), 16000, splits=("test",), with_targets=True)["test"]
+    by_id = {f"test-{i:05d}": make_scene(1234, "test", i, seconds=1.0) for i in (3, 8, *range(10, 14), *range(24, 28))}
+    return data.filtered_sorted(key_test={"id": by_id.__contains__}), by_id
+
+
+class OracleOfLabels(Oracle):
+    """The true bins of each label of a clip, which is known by the peak of its magnitude: (peak, label) -> truth."""
+
+    def mask(self, batch):
+        masks = []
+        for magnitude, target in zip(batch.spectrogram.magnitude, batch.target.tolist(), strict=True):
+            alone = {peak: truth for (peak, label), truth in self.truths.items() if label == target}
+            masks.append(alone[min(alone, key=lambda peak: abs(peak - float(magnitude.max())))])
+        return torch.stack(masks).float()
+
+
+def test_each_label_is_compared_with_its_own_source_and_with_the_mask_of_another_label(scenes, tmp_path):
+    data, by_id = scenes
+    classifier = tiny.listening_classifier(list(SYNTHETIC_LABELS), task="multi")
+    truths, magnitudes = {}, {}
+    for clip, scene in by_id.items():
+        # By hand, from the parts as they were made, at any level.
+        top = abs(scene.mixture).max()
+        parts = {label: torch.from_numpy(target)[None] / top for label, target in scene.targets.items()}
+        mixture = torch.from_numpy(scene.mixture)[None] / top
+        magnitudes[clip] = classifier.frontend.analyse(mixture).magnitude[0]
+        for label, part in parts.items():
+            alone, rest = (classifier.frontend.analyse(x).magnitude[0] for x in (part, mixture - part))
+            truths[clip, label] = alone > rest
+    known = {
+        (float(magnitudes[clip].max()), SYNTHETIC_LABELS.index(label)): bins for (clip, label), bins in truths.items()
+    }
+    rows = {"oracle": OracleOfLabels(classifier, known)}
+    settings = {"places": ("spectrogram",), "explain": "labels"}
+    result = evaluate(classifier, rows, data, tmp_path, PROVENANCE, batch_size=7, progress=False, **settings)
+    measured = {(row["method"], row["clip"], row["explained"]): row for row in lines(tmp_path)}
+    assert len(measured) == 22 * 2
+    for clip, scene in by_id.items():
+        labels = list(scene.targets)
+        for label in labels:
+            oracle, other = measured["oracle", clip, label], measured[ANOTHER_LABEL, clip, label]
+            assert oracle["true"] == labels
+            assert [oracle[name] for name in LOCALISATION] == pytest.approx([1.0] * 4, abs=1e-12)
+            if len(labels) == 1:
+                assert [other[name] for name in (*LOCALISATION, "ff")] == [None] * 5
+                continue
+            mask = truths[clip, labels[(labels.index(label) + 1) % len(labels)]]
+            share = energy_precision((magnitudes[clip] * mask)[None], truths[clip, label][None]).item()
+            assert other["energy_precision"] == pytest.approx(share, abs=1e-4)
+            assert other["kept_area"] == pytest.approx(mask.double().mean().item(), abs=1e-6)
+    means, paired = result.summary["places"]["spectrogram"], result.summary["paired"]["spectrogram"]
+    # Where two sources meet, both can be louder than all else in no bin but those in which they nearly cancel.
+    assert means[ANOTHER_LABEL]["energy_precision"]["mean"] < 0.05
+    assert means[ANOTHER_LABEL]["energy_precision"]["n"] == paired[f"oracle - {ANOTHER_LABEL}"]["auroc"]["n"] == 20
+    assert means[ANOTHER_LABEL]["energy_precision"]["undefined"] == 2
+    assert paired[f"oracle - {ANOTHER_LABEL}"]["energy_precision"]["low"] > 0.9
+    assert result.summary["companions"] == [ANOTHER_LABEL]
+    assert (
+        "**What oracle is better by, explanation by explanation, measured on the masked spectrogram**" in result.table
+    )
+    assert f"| oracle - {ANOTHER_LABEL} | 20 |" in result.table
+
+
+def test_of_clips_of_which_one_class_is_explained_there_is_no_other_label(scenes, tmp_path):
+    classifier = tiny.listening_classifier(list(SYNTHETIC_LABELS), task="multi")
+    rows, settings = {"whole": ConstantMask(classifier, value=1.0)}, {"places": ("spectrogram",), "explain": "top"}
+    result = evaluate(classifier, rows, scenes[0], tmp_path, PROVENANCE, progress=False, **settings)
+    assert result.summary["companions"] == []
+    assert {row["method"] for row in lines(tmp_path)} == {"whole"}
 
 
 def test_a_label_without_a_known_source_is_undefined_where_places_are_compared(tagger, tmp_path):
@@ -873,4 +952,4 @@ def test_a_label_without_a_known_source_is_undefined_where_places_are_compared(t
     assert mean["undefined"] > 0
     short = tagged(sources=lambda clip, wav: dict.fromkeys(SEVERAL[clip], wav[:-1]))
     with pytest.raises(UserError, match="a target has another length than its mixture"):
-        run_several(tagger, tmp_path / "short", short, explain="true")
+        run_several(tagger, tmp_path / "short", short, explain="labels")

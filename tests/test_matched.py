@@ -7,7 +7,7 @@ import torch
 
 from interpretability.errors import UserError
 from interpretability.frontend import Frontend
-from interpretability.matched import MATCHED_KINDS, MatchedBaseline
+from interpretability.matched import MATCHED_KINDS, MatchedBaseline, of_another_label
 from interpretability.metrics.sparsity import kept_area
 
 
@@ -63,3 +63,13 @@ def test_settings_of_matched_baselines():
     ]
     with pytest.raises(UserError, match="kind is 'loud', expected one of energy, random, constant"):
         MatchedBaseline("loud")
+
+
+def test_another_label_is_of_the_same_clip_and_each_mask_is_used_once():
+    clips = ["a", "b", "a", "c", "b", "a"]
+    other = of_another_label(clips)
+    assert [clips[row] for row in other] == clips
+    assert sorted(other.tolist()) == list(range(6))
+    assert [row for row in range(6) if other[row] == row] == [3]
+    assert other.tolist() == [2, 4, 5, 3, 1, 0]
+    assert of_another_label([]).shape == (0,)

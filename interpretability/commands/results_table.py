@@ -13,6 +13,7 @@ from typing import Any
 
 from interpretability.errors import MissingError, UserError
 from interpretability.files import write_text
+from interpretability.matched import ANOTHER_LABEL
 from interpretability.methods.baselines import matched_baselines
 from interpretability.reading import read_text
 from interpretability.report.summary import read_summary
@@ -30,8 +31,8 @@ from interpretability.report.tables import (
 SUMMARY = Path("evaluation") / "summary.json"
 #: Of the last table, by which a document of this command is known.
 LAST_TITLE = "What each method took"
-#: The row of an evaluation that stands beneath its method.
-BENEATH = next(iter(matched_baselines(seed=0)))
+#: The rows of an evaluation that stand beneath its method.
+BENEATH = (next(iter(matched_baselines(seed=0))), ANOTHER_LABEL)
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,7 @@ def _rows(runs: Sequence[Measured], place: str, baselines: bool = True) -> list[
     for run in runs:
         measured = run.summary["places"][place]
         rows.append((run.name, measured[run.row]))
-        if BENEATH in measured:
-            rows.append((f"↳ {BENEATH}", measured[BENEATH]))
+        rows += [(f"↳ {name}", measured[name]) for name in BENEATH if name in measured]
         # A baseline has the same mask in every run, but another effect in another domain.
         domain = f" ({run.provenance.get('apply')} masks)" if len(domains) > 1 else ""
         for name, summary in measured.items():

@@ -35,7 +35,7 @@ class SummaryFile(Settings):
 class Several(Settings):
     """The members of ``several``: what was explained of clips that may have several labels."""
 
-    explain: str = setting(dataclasses.MISSING, "which classes", choices=("top", "predicted", "true"))
+    explain: str = setting(dataclasses.MISSING, "which classes", choices=("top", "predicted", "labels"))
     explanations: int = setting(dataclasses.MISSING, "how many there are", least=1)
     without: int = setting(dataclasses.MISSING, "clips without such a class", least=0)
     mean_ap: float | None = setting(None, "mean average precision of the classifier on these clips", least=0, most=1)

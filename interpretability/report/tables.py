@@ -170,6 +170,24 @@ def class_section(place: str, classes: Mapping[str, Mapping[str, Mapping[str, An
     return titled(f"{method} by explained class, measured on the {where}", metrics_table(rows, head="class"))
 
 
+def difference_section(summary: Mapping[str, Any], place: str) -> str:
+    """Return the table of what a method's masks are better by than those made from them, over the same explanations.
+
+    Parameters
+    ----------
+    summary : mapping
+        Of an evaluation, with the baselines of the same area and the masks of another label as ``companions``.
+    place : str
+    """
+    method, paired = next(iter(summary["places"][place])), summary["paired"][place]
+    rows = {name: paired[f"{method} - {name}"] for name in summary["companions"]}
+    table = metrics_table(
+        [(f"{method} - {name}", {**row, "clips": row["ff"]["n"]}) for name, row in rows.items()], head="difference"
+    )
+    where = PLACES.get(place, place)
+    return titled(f"What {method} is better by, explanation by explanation, measured on the {where}", table)
+
+
 def titled(title: str, text: str) -> str:
     """Return a block of a document under a bold title."""
     return f"**{title}**\n\n{text}\n"
@@ -221,11 +239,11 @@ def _explanations(several: Mapping[str, Any]) -> str:
     of = {
         "top": "of the most probable class of each",
         "predicted": "one of each class that is heard",
-        "true": "one of each label",
+        "labels": "one of each label",
     }
     rest = {
         "predicted": f", and of the most probable one in {without} without any",
-        "true": f"; {without} clips have no label",
+        "labels": f"; {without} clips have no label",
     }
     return f"{count} explanations, {of[several['explain']]}{rest.get(several['explain'], '') if without else ''}"
 
@@ -240,7 +258,9 @@ def evaluation_document(summary: Mapping[str, Any]) -> str:
     """
     parts = [caption(summary["provenance"], summary["n"], summary["accuracy"], summary.get("several"))]
     parts += [section(place, list(rows.items())) for place, rows in summary["places"].items()]
-    parts += [class_section(place, classes) for place, classes in list(summary.get("classes", {}).items())[-1:]]
+    for place, classes in list(summary.get("classes", {}).items())[-1:]:
+        parts += [difference_section(summary, place)] if summary["companions"] else []
+        parts.append(class_section(place, classes))
     parts += truth_note(summary)
     if summary["notes"]:
         parts.append(notes_list(summary["notes"]))

@@ -124,7 +124,7 @@ class RunSettings(Settings):
     explain: str | None = setting(
         None,
         "which classes of each test clip are explained: top, the most probable one; predicted, each that is heard; "
-        "true, its labels; null: predicted where clips may have several labels, else top",
+        "labels, those of the data; null: predicted where clips may have several labels, else top",
         choices=(None, *EXPLAIN),
     )
     crop_seconds: float | None = setting(

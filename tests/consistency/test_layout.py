@@ -221,6 +221,7 @@ MAY_IMPORT = {
         "files",
         "frontend",
         "hub",
+        "matched",
         "methods",
         "metrics",
         "names",
