@@ -15,6 +15,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from tqdm import tqdm
 
 from interpretability.classifiers.base import Classifier
+from interpretability.data.batches import LengthBatches, seconds_of
 from interpretability.errors import UserError
 from interpretability.metrics.detection import detection
 from interpretability.probabilities import probabilities
@@ -54,15 +55,19 @@ class Cases:
     without: int = 0
     detection: dict[str, float | None] = field(default_factory=dict)
 
-    def batches(self, size: int) -> list[list[Case]]:
-        """Return the cases in batches of ``size``; those of one clip stay together, however many they are."""
-        batches: list[list[Case]] = []
-        for _, cases in itertools.groupby(self.cases, key=operator.itemgetter(0)):
-            members = list(cases)
-            if not batches or len(batches[-1]) + len(members) > size:
-                batches.append([])
-            batches[-1] += members
-        return batches
+    def batches(
+        self, size: int, seconds: Mapping[str, float] | None = None, batch_seconds: float | None = None
+    ) -> list[list[Case]]:
+        """Return the cases in batches of at most ``size``; those of one clip stay together, however many they are.
+
+        Of clips whose lengths in ``seconds`` differ, those of similar length come together
+        (:class:`~interpretability.data.batches.LengthBatches`).
+        """
+        of_clips = [list(cases) for _, cases in itertools.groupby(self.cases, key=operator.itemgetter(0))]
+        lengths = LengthBatches([(seconds or {}).get(cases[0][0], 0.0) for cases in of_clips], size, batch_seconds)
+        # Of clips of one length, the cases of all are packed; of others, those that may come together.
+        together = [(range(len(of_clips)), size)] if lengths.alike else [(places, len(places)) for places in lengths]
+        return [batch for places, most in together for batch in _packed([of_clips[place] for place in places], most)]
 
     @property
     def share_clips(self) -> bool:
@@ -72,6 +77,16 @@ class Cases:
     def as_dict(self) -> dict[str, Any]:
         """Return what a summary records about it."""
         return {"explain": self.explain, "explanations": len(self.cases), "without": self.without, **self.detection}
+
+
+def _packed(of_clips: list[list[Case]], size: int) -> list[list[Case]]:
+    """Return the cases of some clips in batches of ``size``, in their order."""
+    batches: list[list[Case]] = []
+    for members in of_clips:
+        if not batches or len(batches[-1]) + len(members) > size:
+            batches.append([])
+        batches[-1] += members
+    return batches
 
 
 def labels_of_item(item: Mapping[str, Any] | PaddedBatch, position: int | None = None) -> list[str]:
@@ -148,10 +163,10 @@ def _heard(
 ) -> tuple[np.ndarray, ...]:
     """Return of all N clips, each [N, C]: probabilities, which classes they have, which are heard, which are active."""
     parts: list[tuple[np.ndarray, ...]] = []
+    order: list[int] = []
     truth = np.zeros((len(ids), len(classifier.labels)), dtype=bool)
     with tqdm(total=len(ids), desc="classifying", unit="clip", disable=None if progress else True) as bar:
-        for start in range(0, len(ids), batch_size):
-            places = range(start, min(start + batch_size, len(ids)))
+        for places in LengthBatches(seconds_of(dataset), batch_size):
             batch = PaddedBatch([dataset[place] for place in places])
             wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
             logits = classifier.analyse(wavs, lengths).output.logits
@@ -162,6 +177,8 @@ def _heard(
             for position, place in enumerate(places):
                 for label in labels_of_item(batch, position):
                     truth[place, classifier.label_index(label)] = True
+            order += places
             bar.update(len(places))
-    answers, heard, active = (np.concatenate(members) for members in zip(*parts, strict=True))
+    back = np.argsort(order)
+    answers, heard, active = (np.concatenate(members)[back] for members in zip(*parts, strict=True))
     return answers, truth, heard, active

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from interpretability import processes
 from interpretability.errors import UserError, one_line, shown, user_errors
 from interpretability.names import printable
 
@@ -85,7 +86,8 @@ def guarded(action: Callable[[], Any]) -> int:
     """Call an action; turn an error that the user can fix into one line on stderr and a non-zero exit status.
 
     Meanwhile, what libraries log and warn of stays off the screen: it goes to the file that :func:`log_to` names. What
-    is printed can be shown by any terminal (:class:`_Screen`).
+    is printed can be shown by any terminal (:class:`_Screen`). Of several processes (:mod:`interpretability.processes`)
+    the main one prints, and the first that fails says why.
 
     Returns
     -------
@@ -93,7 +95,7 @@ def guarded(action: Callable[[], Any]) -> int:
         0; 2 after an error; 130 after an interruption; 141 if whoever read the output stopped reading.
     """
     try:
-        with _kept_off_screen(), contextlib.redirect_stdout(_Screen(sys.stdout)):
+        with processes.at_work(), _kept_off_screen(), _screen():
             try:
                 status = _outcome(action)
             finally:
@@ -110,19 +112,35 @@ def _outcome(action: Callable[[], Any]) -> int:
     try:
         action()
         return 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         line, status = "interrupted: run the same command again; finished parts are kept, no file is half-written", 130
+        if processes.was_ended(error):
+            line, status = f"error: {processes.ENDED}", 143
     except BrokenPipeError:
         raise
     except Exception as error:
-        message = _fixable(error)
+        message = processes.ENDED if processes.was_ended(error) else _fixable(error)
         if message is None:
             logger.exception("stopped by a bug")
+            processes.last_word()
             raise
         line, status = f"error: {one_line(message)}", 2
     logger.info(line)
-    print(line, file=sys.stderr)
+    if processes.last_word():
+        print(line, file=sys.stderr)
     return status
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[None]:
+    """Let the main process print, on any terminal; what another one prints is dropped."""
+    with contextlib.ExitStack() as stack:
+        if processes.is_main():
+            stack.enter_context(contextlib.redirect_stdout(_Screen(sys.stdout)))
+        else:
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        yield
 
 
 class _Screen:
@@ -183,7 +201,7 @@ class _Warnings(logging.Handler):
         self.addFilter(logging.Filter("interpretability"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info is None:
+        if record.exc_info is None and processes.says_first(record.getMessage()):
             tqdm.write(f"warning: {one_line(record.getMessage())}", file=sys.stderr)
 
 

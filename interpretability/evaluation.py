@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,8 +20,10 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from torch import Tensor
 from tqdm import tqdm
 
+from interpretability import processes
 from interpretability.cases import Case, Cases, choose_cases, labels_of_item
 from interpretability.classifiers.base import Classifier
+from interpretability.data.batches import seconds_of
 from interpretability.files import json_text, without_negative_zeros, write_text, write_together
 from interpretability.frontend import PLACES
 from interpretability.matched import ANOTHER_LABEL, MatchedBaseline, of_another_label
@@ -84,7 +87,8 @@ def evaluate(
     progress: bool = True,
     companions: Mapping[str, MatchedBaseline] | None = None,
     explain: str | None = None,
-) -> Evaluation:
+    batch_seconds: float | None = None,
+) -> Evaluation | None:
     """Measure methods on every clip of a data set, in one pass.
 
     Of a clip that may have several labels, each active one is explained and measured by itself
@@ -99,6 +103,8 @@ def evaluate(
     (:mod:`interpretability.metrics.localisation`); a clip without such a box is undefined there. Results are on disk
     after every batch: an interrupted evaluation, called again with the same provenance, continues where it stopped.
 
+    Several processes (torchrun) share the batches, and the main one writes: what is measured is the same to the bit.
+
     Parameters
     ----------
     classifier : Classifier
@@ -112,6 +118,7 @@ def evaluate(
     provenance : dict
         What each result row carries: commit, seed, classifier hash, data and fold, suite, method settings.
     batch_size : int
+        Most clips of a batch.
     places : iterable of {"spectrogram", "waveform"}
     device : str
     progress : bool
@@ -120,10 +127,13 @@ def evaluate(
         Row name -> what makes a mask from the first method's mask of the same clips. Their rows follow that method's.
     explain : {"top", "predicted", "labels"}, optional
         Which classes of each clip are explained: see :func:`.cases.choose_cases`.
+    batch_seconds : float, optional
+        Most seconds of a batch, as of :class:`~interpretability.data.batches.LengthBatches`.
 
     Returns
     -------
     Evaluation
+        None in all processes but the main one.
 
     Raises
     ------
@@ -165,8 +175,8 @@ def evaluate(
     partial = folder / "clips.partial.jsonl"
     identity = hashlib.sha256(json.dumps([header, cases if chosen.several else ids]).encode()).hexdigest()
     # A batch is measured as a whole: in other company, the numbers of a clip differ in their last digits.
-    batches = chosen.batches(batch_size)
-    rows = _resume(partial, identity, header, batches)
+    batches = chosen.batches(batch_size, dict(zip(ids, seconds_of(dataset), strict=True)), batch_seconds)
+    rows = processes.of_main(lambda: _resume(partial, identity, header, batches))
     done = {_case(row, cases) for row in rows}
     waiting = [members for members in batches if members[0] not in done]
     if done:
@@ -177,16 +187,26 @@ def evaluate(
     index = {clip: position for position, clip in enumerate(ids)}
     silent = None if progress else True  # None: on anything but a terminal
     with (
-        open(partial, "a", encoding="utf-8") as stream,
+        open(partial if processes.is_main() else os.devnull, "a", encoding="utf-8") as stream,
         tqdm(total=len(cases), initial=len(done), desc="evaluating", unit="clip", disable=silent) as bar,
     ):
-        for members in waiting:
-            batch = PaddedBatch([dataset[index[clip]] for clip, _ in members])
-            new = _measure(classifier, methods, companions, batch, members, chosen, places, device, seconds)
-            stream.write("".join(_line(row, identity) for row in new))
+        # In each round every process measures a batch, as long as there are any.
+        for start in range(0, len(waiting), processes.count()):
+            around, new = waiting[start : start + processes.count()], []
+            for members in around[processes.rank() :][:1]:
+                batch = PaddedBatch([dataset[index[clip]] for clip, _ in members])
+                new = _measure(classifier, methods, companions, batch, members, chosen, places, device, seconds)
+            for measured in processes.gathered(new):
+                stream.write("".join(_line(row, identity) for row in measured))
+                rows += measured
             stream.flush()
-            rows += new
-            bar.update(len(members))
+            bar.update(sum(map(len, around)))
+    for notes in processes.gathered(classifier.notes):
+        classifier.add_notes(*notes)
+    spent = processes.gathered(seconds)
+    if not processes.is_main():
+        return None
+    seconds = {name: sum(of_process[name] for of_process in spent) for name in seconds}
     return _finish(folder, partial, header, rows, cases, classifier.labels, seconds, sum(map(len, waiting)))
 
 

@@ -15,6 +15,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from tqdm import tqdm
 
 from interpretability.classifiers import Classifier
+from interpretability.data.batches import LengthBatches, seconds_of
 from interpretability.errors import UserError, shown, user_errors
 from interpretability.files import write_text
 from interpretability.names import join_labels
@@ -106,10 +107,11 @@ def predict(
     """
     classifier.to(device).eval()
     ids = list(dataset.data_ids)
-    truth, predicted, rows = [], [], []
+    truth, predicted, rows, order = [], [], [], []
     with tqdm(total=len(ids), desc="classifying", unit="clip", disable=None if progress else True) as bar:
-        for start in range(0, len(ids), batch_size):
-            batch = PaddedBatch([dataset[k] for k in range(start, min(start + batch_size, len(ids)))])
+        for places in LengthBatches(seconds_of(dataset), batch_size):
+            batch = PaddedBatch([dataset[place] for place in places])
+            order += places
             signal = batch.signal
             logits = classifier.analyse(signal.data.to(device).float(), signal.lengths.to(device)).output.logits
             several = hasattr(batch, "labels")
@@ -121,13 +123,14 @@ def predict(
             predicted.append((classifier.heard(logits) if several else predicted_class(logits)).cpu().numpy())
             rows.append(probabilities(logits.double(), classifier.task).cpu().numpy())
             bar.update(len(batch.id))
+    back = np.argsort(order)
     return Predictions(
         labels=tuple(classifier.labels),
         ids=tuple(ids),
         paths=tuple(_relative(dataset.data[clip]["wav"], data_root) for clip in ids),
-        truth=np.array(truth, dtype=bool if several else np.int64),
-        predicted=np.concatenate(predicted),
-        probabilities=np.concatenate(rows),
+        truth=np.array(truth, dtype=bool if several else np.int64)[back],
+        predicted=np.concatenate(predicted)[back],
+        probabilities=np.concatenate(rows)[back],
     )
 
 

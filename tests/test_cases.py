@@ -129,3 +129,14 @@ def test_what_cannot_be_explained_is_refused(answers):
         choose_cases(hearing(answers), tagged(), "all", progress=False)
     with pytest.raises(UserError, match="the split has no clips"):
         choose_cases(hearing(answers), SimpleNamespace(data_ids=[]), progress=False)
+
+
+def test_clips_of_several_lengths_are_measured_with_those_of_similar_length():
+    seconds = {"a": 1.0, "b": 9.0, "c": 1.1, "d": 9.5, "e": 1.0}
+    one = Cases("top", [(clip, None) for clip in seconds])
+    assert [[clip for clip, _ in batch] for batch in one.batches(2, seconds)] == [["d"], ["b"], ["e"], ["a", "c"]]
+    assert one.batches(2, dict.fromkeys(seconds, 1.0)) == one.batches(2)
+    several = Cases("labels", [(clip, label) for clip in seconds for label in ("x", "y")])
+    batches = several.batches(2, seconds)
+    assert sorted(case for batch in batches for case in batch) == several.cases
+    assert all(len({clip for clip, _ in batch}) == 1 for batch in batches)

@@ -6,11 +6,13 @@ from typing import Any, TypeVar
 
 import speechbrain as sb
 import torch
+from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.dataio.dataset import DynamicItemDataset
-from speechbrain.utils.distributed import if_main_process, run_on_main
+from speechbrain.utils.distributed import if_main_process
 
+from interpretability import processes
 from interpretability.classifiers import Classifier
-from interpretability.data.batches import make_datasets
+from interpretability.data.batches import LengthBatches, make_datasets, seconds_of
 from interpretability.data.manifest import PreparedData
 from interpretability.data.summary import summary_line
 from interpretability.data.usual import usual_rate, usual_seconds
@@ -28,7 +30,7 @@ def prepare(run: Run) -> PreparedData:
     """Make the manifests, and put what is usual in the data in place of the run's settings that are ``auto``."""
     make = run["prepare"]
     check_arguments("prepare", make)
-    prepared = _main_process_first(make)
+    prepared = processes.of_main(make)
     lines = [f"data: {line}" for line in (summary_line(prepared), *prepared.notes)]
     if run.data_of is not None:
         lines.insert(0, f"data: those of the classifier's run, {run.data_of} (--data_folder names others)")
@@ -133,23 +135,21 @@ def make_brain(
 
 def fit(brain: ResumableBrain, run: Run, datasets: dict[str, DynamicItemDataset]) -> None:
     """Train on ``train`` and select on ``valid``, from where the checkpoints stop."""
-    training, batch_size, workers = run["training"], run["batch_size"], run["num_workers"]
+    training = run["training"]
     loggers = [training["train_logger"]]
     if run["tensorboard"]:
         loggers.append(_tensorboard(run))
-    train = brain.make_dataloader(
-        datasets["train"],
-        sb.Stage.TRAIN,
-        batch_size=batch_size,
-        shuffle=True,
-        # Batch statistics of one leftover clip would be noise.
-        drop_last=len(datasets["train"]) >= batch_size,
-        num_workers=workers,
-    )
-    valid = brain.make_dataloader(
-        datasets["valid"], sb.Stage.VALID, ckpt_prefix=None, batch_size=batch_size, num_workers=workers
-    )
+    # One that SpeechBrain makes would give each process batches of its own.
+    train = _loader(run, datasets["train"], seed=run["seed"])
+    run["training"]["checkpointer"].add_recoverable("dataloader-TRAIN", train)
+    valid = _loader(run, datasets["valid"], part=(processes.rank(), processes.count()))
     brain.fit(training["epoch_counter"], train, valid, loggers=loggers)
+
+
+def _loader(run: Run, dataset: DynamicItemDataset, **order: Any) -> SaveableDataLoader:
+    """Return what loads the clips of a data set; ``order`` as of :class:`LengthBatches`."""
+    batches = LengthBatches(seconds_of(dataset), run["batch_size"], run.hparams.get("batch_seconds"), **order)
+    return sb.dataio.dataloader.make_dataloader(dataset, batch_sampler=batches, num_workers=run["num_workers"])
 
 
 def _tensorboard(run: Run) -> Any:
@@ -163,6 +163,5 @@ def _tensorboard(run: Run) -> Any:
 
 def _main_process_first(make: Callable[[], Result]) -> Result:
     """Call ``make`` on the main process, then on the others, which find its files on disk."""
-    results: list[Result] = []
-    run_on_main(lambda: results.append(make()))
-    return results[0] if results else make()
+    result = processes.main_first(make)
+    return result if if_main_process() else make()

@@ -20,11 +20,13 @@ import torch
 import yaml
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
+from speechbrain.utils.distributed import ddp_barrier, ddp_broadcast
 from speechbrain.utils.train_logger import FileTrainLogger
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from interpretability import processes
 from interpretability.classifiers.base import AnalysedBatch, Classifier, ClassifierOutput
 from interpretability.dictionary.amortised import Factorisation
 from interpretability.errors import UserError
@@ -118,8 +120,10 @@ def seed_step(*parts: int | str) -> None:
 class ResumableBrain(sb.Brain):
     """What all kinds of training have in common.
 
-    - Every training step is seeded from (seed, epoch, step, rank), and the learning rate is a function of progress:
+    - Every training step is seeded from (seed, epoch, step), and the learning rate is a function of progress:
       a run killed in the middle of an epoch and started again gives the same result.
+    - Of several processes (torchrun) each has the whole batch of a training step, changes it as one alone would, and
+      works on its share of the clips (:meth:`share`); a validation batch is measured by one of them.
     - Statistics are means over clips (not over batches), plain floats, gathered over processes.
     - The best checkpoint by a named validation scalar is kept, and the last one.
 
@@ -136,6 +140,8 @@ class ResumableBrain(sb.Brain):
     _announces_epochs = False
     # Sums and counts of the first part of an epoch, from a checkpoint in its middle.
     _carried: Mapping[str, list[float]] = MappingProxyType({})
+    # How much the loss of this process's share of a batch counts, so that the mean over processes is that over clips.
+    _weight = 1.0
 
     def fit(self, epoch_counter, train_set, valid_set, progressbar=None, loggers=(), **kwargs):
         """See :meth:`speechbrain.Brain.fit`; ``loggers``: SpeechBrain's, for each epoch's statistics.
@@ -149,6 +155,7 @@ class ResumableBrain(sb.Brain):
             If the checkpoints have more epochs than were asked for.
         """
         self.steps_per_epoch = max(1, len(train_set))
+        self.train_sampler = getattr(train_set, "batch_sampler", None)  # which has an order for each epoch
         self._epoch_counter = epoch_counter
         self._loggers = loggers
         self.hparams.stopwatch.start()
@@ -168,6 +175,7 @@ class ResumableBrain(sb.Brain):
     def on_fit_start(self):
         """Resume, and remove what a killed process left; refuse fewer epochs than are already trained."""
         super().on_fit_start()
+        ddp_barrier()  # all have read the checkpoints
         done, asked = self._epoch_counter.current, self.hparams.number_of_epochs
         self._begun = time.monotonic(), done
         if done > asked:
@@ -193,7 +201,7 @@ class ResumableBrain(sb.Brain):
 
     def fit_batch(self, batch):
         """Seed the step and set its learning rate, then train on the batch."""
-        seed_step(self.hparams.seed, self.epoch, self.step, getattr(self, "rank", 0))
+        seed_step(self.hparams.seed, self.epoch, self.step, 0)
         lr = self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -225,9 +233,50 @@ class ResumableBrain(sb.Brain):
             for name, (total, count) in self._carried.items():
                 self._sums[name], self._counts[name] = total, count
             self._carried = {}
+        else:
+            self._weight = 1.0
+        if stage == sb.Stage.VALID:
+            self._share_buffers()
+
+    def share(self, n_clips: int, stage: sb.Stage) -> slice:
+        """Return which of a batch's clips are this process's: of a training batch its share, of others all.
+
+        What is drawn afterwards is drawn anew in each process. Whoever has no clip, as there are more processes than
+        clips, gets the first one, which does not count.
+        """
+        n_processes, rank = processes.count(), processes.rank()
+        if stage != sb.Stage.TRAIN or n_processes == 1:
+            return slice(None)
+        if rank:
+            seed_step(self.hparams.seed, self.epoch, self.step, rank)
+        n_own = len(range(rank, n_clips, n_processes))
+        self._weight = n_own * n_processes / n_clips
+        return slice(rank, None, n_processes) if n_own else slice(0, 1)
+
+    def weighted(self, loss: Tensor) -> Tensor:
+        """Return the mean loss of this process's share, so that the mean over processes is the mean over clips."""
+        return loss if self._weight == 1 else loss * self._weight
+
+    def network(self, name: str, stage: sb.Stage) -> torch.nn.Module:
+        """Return a module as a stage calls it: only training needs what processes exchange in each step."""
+        module = self.modules[name]
+        parallel = isinstance(module, torch.nn.parallel.DistributedDataParallel)
+        return module.module if parallel and stage != sb.Stage.TRAIN else module
+
+    def _share_buffers(self) -> None:
+        """Give all processes the batch statistics of the main one, whose are saved."""
+        for module in self.modules.values():
+            if not isinstance(module, torch.nn.parallel.DistributedDataParallel):
+                continue
+            buffers = dict(module.module.named_buffers())
+            of_main = ddp_broadcast({key: value.cpu() for key, value in buffers.items()})
+            for key, value in buffers.items():
+                value.copy_(of_main[key])
 
     def count(self, values: dict[str, Tensor], n_clips: int | None = None) -> None:
         """Add a batch's statistics: means over ``n_clips`` clips, or [B] values with NaN for undefined ones."""
+        if not self._weight:  # clips of another process
+            return
         for name, value in values.items():
             value = value.detach().double()
             if n_clips is None:
@@ -244,12 +293,11 @@ class ResumableBrain(sb.Brain):
 
     def _totals(self) -> dict[str, list[float]]:
         """Return the stage's sums and counts, over all processes."""
-        names = sorted(self._sums)
-        totals = torch.tensor([[self._sums[name], self._counts[name]] for name in names], dtype=torch.float64)
-        if torch.distributed.is_available() and torch.distributed.is_initialized() and names:
-            totals = totals.to(self.device)
-            torch.distributed.all_reduce(totals)
-        return dict(zip(names, totals.tolist(), strict=True))
+        totals: dict[str, list[float]] = {}
+        for ours in processes.gathered({name: (self._sums[name], self._counts[name]) for name in sorted(self._sums)}):
+            for name, pair in ours.items():
+                totals[name] = [a + b for a, b in zip(totals.get(name, (0.0, 0.0)), pair, strict=True)]
+        return totals
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Log, and save after validation."""
@@ -403,7 +451,9 @@ class ClassifierBrain(ResumableBrain):
         spectrogram = frontend.analyse(wavs, lengths)
         if stage == sb.Stage.TRAIN:
             spectrogram = replace(spectrogram, magnitude=mask_stripes(spectrogram.magnitude, settings))
-        return ClassifiedBatch(self.modules["classifier"](*classifier.inputs(spectrogram)), truth, shares)
+        ours = self.share(len(wavs), stage)
+        output = self.network("classifier", stage)(*classifier.inputs(spectrogram[ours]))
+        return ClassifiedBatch(output, truth[ours], shares[ours])
 
     def compute_objectives(self, predictions, batch, stage):
         """Return the mean cross-entropy.
@@ -426,7 +476,7 @@ class ClassifierBrain(ResumableBrain):
         elif stage != sb.Stage.TRAIN:
             answers = probabilities(logits.double(), task).cpu().numpy()
             self._answers |= dict(zip(batch.id, zip(now.truth.bool().cpu().numpy(), answers, strict=True), strict=True))
-        return loss.mean()
+        return self.weighted(loss.mean())
 
     def on_stage_start(self, stage, epoch=None):
         """Begin counting; in fine-tuning freeze the encoder, or train it, as the epoch's stage says."""
@@ -488,10 +538,11 @@ class InterpreterBrain(ResumableBrain):
             if self.hparams.noise is not None:
                 clean = classifier.frontend.clips(wavs, lengths).levelled().wavs
                 wavs = self.hparams.noise(clean, lengths)
-        analysed = classifier.analyse(wavs, lengths, clean=clean)
+        ours = self.share(len(wavs), stage)
+        analysed = classifier.analyse(wavs[ours], lengths[ours], clean=None if clean is None else clean[ours])
         if classifier.task == "multi":
             analysed = explain_active(classifier, analysed, at_random=stage == sb.Stage.TRAIN)
-        prediction = self.modules["interpreter"](analysed)
+        prediction = self.network("interpreter", stage)(analysed)
         masked = None
         if interpreter.uses_masked_logits or stage != sb.Stage.TRAIN:
             pair = MaskedPair.of(analysed.clips, prediction.mask, interpreter.settings.apply)
@@ -512,7 +563,7 @@ class InterpreterBrain(ResumableBrain):
             # As in evaluation, silence is left out of the means.
             audible = measured["silent"] == 0
             self.count({name: value[audible] for name, value in measured.items() if name != "silent"})
-        return terms["loss"]
+        return self.weighted(terms["loss"])
 
     @property
     def interpreter(self) -> Interpreter:
@@ -554,9 +605,10 @@ class DictionaryBrain(ResumableBrain):
         """Analyse a batch and factorise it."""
         wavs, lengths = self.wavs_of(batch)
         frontend = self.bare("dictionary").frontend
-        spectrogram = frontend.clips(wavs, lengths).levelled().spectrogram
+        ours = self.share(len(wavs), stage)
+        spectrogram = frontend.clips(wavs[ours], lengths[ours]).levelled().spectrogram
         log_magnitude, valid = spectrogram.log_magnitude, spectrogram.valid
-        return FactorisedBatch(self.modules["dictionary"](log_magnitude, valid), log_magnitude, valid)
+        return FactorisedBatch(self.network("dictionary", stage)(log_magnitude, valid), log_magnitude, valid)
 
     def compute_objectives(self, predictions, batch, stage):
         """Return the mean loss.
@@ -571,6 +623,7 @@ class DictionaryBrain(ResumableBrain):
         loss = terms["loss"].mean()
         if not bool(loss.isfinite()):
             raise UserError(f"epoch {self.epoch}: training has diverged (the loss is not finite): lower lr")
+        loss = self.weighted(loss)
         self.count(terms)
         if stage == sb.Stage.VALID:
             self.bare("dictionary").mark_in_use((now.factorisation.activations > 0).any(2).any(0))
@@ -586,10 +639,8 @@ class DictionaryBrain(ResumableBrain):
         """Keep the validation loss with the weights that had it; then log and save."""
         if stage == sb.Stage.VALID:
             network = self.bare("dictionary")
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                in_use = network.in_use.int()
-                torch.distributed.all_reduce(in_use, torch.distributed.ReduceOp.MAX)
-                network.mark_in_use(in_use.bool())
+            for used in processes.gathered(network.in_use.cpu()):
+                network.mark_in_use(used.to(network.in_use.device))
             network.end_validation(self.statistics()["loss"])
         super().on_stage_end(stage, stage_loss, epoch)
 
@@ -616,11 +667,7 @@ def class_truth(classifier: Classifier, batch: PaddedBatch) -> Tensor:
 
 def _gathered(answers: dict[str, Any]) -> dict[str, Any]:
     """Return what all processes have, by clip, in the order of the clips' ids."""
-    parts = [answers]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        parts = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, answers)
-    everything = {clip: answer for part in parts for clip, answer in part.items()}
+    everything = {clip: answer for part in processes.gathered(answers) for clip, answer in part.items()}
     return dict(sorted(everything.items()))
 
 

@@ -125,10 +125,12 @@ class AtomicCheckpointer(Checkpointer):
                 "make room on the disk, then run the same command again to resume"
             ) from error
         ddp_barrier()
+        if checkpoint is not None:  # on the main process
+            final = checkpoint.path.with_name(checkpoint.path.name.removeprefix(PARTIAL))
+            checkpoint.path.rename(final)
+        ddp_barrier()  # what each process lists from now on is the same, or they would not delete the same
         if checkpoint is None:
             return None
-        final = checkpoint.path.with_name(checkpoint.path.name.removeprefix(PARTIAL))
-        checkpoint.path.rename(final)
         logger.log(verbosity, "Saved a checkpoint in %s", final)
         paramfiles = {name: final / path.name for name, path in checkpoint.paramfiles.items()}
         return checkpoint._replace(path=final, paramfiles=paramfiles)

@@ -9,6 +9,7 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.run_opts import HELP_TEXTS
 
+from interpretability import processes
 from interpretability.command_line import check_device
 from interpretability.errors import UserError, shown
 
@@ -100,14 +101,29 @@ def parse_options(run_options: list[str]) -> Any:
         raise UserError("--jit cannot compile the modules of this package: leave it out, or give --compile")
     if unknown := sorted(set(options.compile_module_keys or ()) - set(_MODULES)):
         raise UserError(f"--compile_module_keys names {unknown[0]!r}, expected among {', '.join(_MODULES)}")
+    if processes.count() > 1:
+        options = _of_one_process(options)
     check_device(options.device)
     _check_hardware(options)
     return options
 
 
+def _of_one_process(options: Any) -> Any:
+    """Return the options of one process of several: a GPU of its own, or on CPUs the one way in which they can talk."""
+    if options.device == "cuda":
+        options = replace(options, device=f"cuda:{sb.utils.distributed.get_local_rank()}")
+    if _on_cpu(options) and "distributed_backend" not in options.overridden_args:
+        options = replace(options, distributed_backend="gloo")
+    return replace(options, overridden_args={*options.overridden_args, "device", "distributed_backend"})
+
+
+def _on_cpu(options: Any) -> bool:
+    return torch.device(options.device or sb.utils.distributed.infer_device()).type == "cpu"
+
+
 def _check_hardware(options: Any) -> None:
     """Refuse what the machine cannot do."""
-    on_cpu = torch.device(options.device or sb.utils.distributed.infer_device()).type == "cpu"
+    on_cpu = _on_cpu(options)
     for name in ("precision", "eval_precision"):
         if on_cpu and getattr(options, name) == "fp16":
             raise _unfit(options, name, "fp32 or bf16 on a CPU")

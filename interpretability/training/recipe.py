@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.checkpoints import Checkpointer
-from speechbrain.utils.distributed import ddp_init_group, if_main_process
+from speechbrain.utils.distributed import ddp_init_group, if_main_process, is_distributed_initialized
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import TrainLogger
 
@@ -55,7 +55,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 #: Keys that a job reads if they are given.
 OPTIONAL = (
     "noise", "crop_seconds", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary", "trust_remote_code",
-    "sample_rate", "explain",
+    "sample_rate", "explain", "batch_seconds",
 )  # fmt: skip
 #: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
 AUTO = "auto"
@@ -93,7 +93,13 @@ class RunSettings(Settings):
 
     seed: int = setting(MISSING, "of everything that is drawn", least=0, most=2**32 - 1)
     number_of_epochs: int = setting(MISSING, "epochs of the training", least=1, most=10**6)
-    batch_size: int = setting(MISSING, "of training and of evaluation", unit="clips", least=1, most=2**20)
+    batch_size: int = setting(
+        MISSING,
+        "in training and evaluation; of several processes, of all together",
+        unit="clips",
+        least=1,
+        most=2**20,
+    )
     lr: float = setting(MISSING, "highest learning rate", least=0)
     weight_decay: float = setting(MISSING, "of the optimiser", least=0)
     num_workers: int = setting(MISSING, "processes that load clips", least=0, most=1024)
@@ -126,6 +132,13 @@ class RunSettings(Settings):
         "which classes of each test clip are explained: top, the most probable one; predicted, each that is heard; "
         "labels, those of the data; null: predicted where clips may have several labels, else top",
         choices=(None, *EXPLAIN),
+    )
+    batch_seconds: float | None = setting(
+        None,
+        "longest batch, padding included; null: twice as long as batch_size clips of mean length",
+        unit="s",
+        least=0.01,
+        most=10**9,
     )
     crop_seconds: float | None = setting(
         None, "stretch of a clip that a training step gets", unit="s", least=0.01, most=86_400
@@ -285,7 +298,8 @@ def start(script: str | None, argv: list[str], job: str) -> Run:
     if job == "evaluate" and run.trainable and not ((tries or folder) / RUN_RECORD).is_file():
         raise no_run(tries or folder)
     with user_errors("processes cannot work in parallel", ValueError, advice=": see --distributed_backend"):
-        ddp_init_group(options)
+        if not is_distributed_initialized():
+            ddp_init_group(options)
     return run
 
 

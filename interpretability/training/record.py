@@ -11,18 +11,20 @@ from typing import Any
 from speechbrain.utils.checkpoints import CKPT_PREFIX
 from speechbrain.utils.distributed import if_main_process
 
+from interpretability import processes
 from interpretability.errors import UserError
 from interpretability.files import LISTING, write_json
 from interpretability.frontend import FrontendSettings
 from interpretability.reading import read_description
 from interpretability.settings import Settings, setting
 from interpretability.training.provenance import commit
-from interpretability.training.recipe import RUN_RECORD, Run, no_run
+from interpretability.training.recipe import OPTIONAL, RUN_RECORD, Run, no_run
 
 # Settings that a record fixes. The number of epochs may grow, and is not among them.
 ALWAYS = ("seed", "clip_seconds", "fixed_length", "channel")
 SELECTION = ("selection_key", "selection_mode")
-STEPS = ("lr", "weight_decay", "batch_size")  # of the training alone: an evaluation may use other batches
+# Of the training alone: an evaluation may use other batches.
+STEPS = ("lr", "weight_decay", "batch_size", "batch_seconds")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class RunRecord(Settings):
 
 def values_of(run: Run, *names: str) -> dict[str, Any]:
     """Return those settings of the run's YAML."""
-    return {name: run[name] for name in names}
+    return {name: run.hparams.get(name) if name in OPTIONAL else run[name] for name in names}
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def is_trained(folder: Path, check: Callable[[Path], dict[str, Any]], epochs: in
         As of :func:`intact_description`.
     epochs : int
     """
-    content = intact_description(folder, check)
+    content = processes.of_main(lambda: intact_description(folder, check))
     if content is None or content.get("training", {}).get("epochs") != epochs:
         return False
     print(f"already trained for {epochs} epochs: {folder} (give another output_folder to train again)")

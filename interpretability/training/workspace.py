@@ -13,6 +13,7 @@ from pathlib import Path
 
 from speechbrain.utils.distributed import if_main_process
 
+from interpretability import processes
 from interpretability.command_line import log_to
 from interpretability.errors import UserError
 from interpretability.files import LISTING, claim, remove_claimed, remove_leftovers
@@ -52,6 +53,7 @@ def working_in(run: Run, job: str) -> Iterator[None]:
     """
     if not if_main_process():
         yield
+        processes.wait_for_all()
         return
     folder = run.output_folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,7 @@ def working_in(run: Run, job: str) -> Iterator[None]:
         log_to(run.archive_folder / LOG)
         try:
             yield
+            processes.wait_for_all()  # before what they read is removed
         finally:
             if run.tries is not None and not run.keeps_trial:
                 remove_claimed(folder)

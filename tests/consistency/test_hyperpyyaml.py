@@ -53,6 +53,7 @@ UNITS = {
     "cap": ("nats",),
     "clip_seconds": ("seconds",),
     "crop_seconds": ("seconds",),
+    "batch_seconds": ("seconds",),
     "frequency_mask_bins": ("bins",),
     "image_frames": ("frames",),
     "max_length": ("frames",),

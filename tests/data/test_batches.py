@@ -5,9 +5,11 @@ import pytest
 import soundfile
 import torch
 from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.sampler import ReproducibleRandomSampler
+from torch.utils.data import BatchSampler
 
 from interpretability.data import audio
-from interpretability.data.batches import make_datasets
+from interpretability.data.batches import ALIKE, LengthBatches, make_datasets, seconds_of
 from interpretability.data.manifest import PreparedData, write_manifest
 from interpretability.errors import UserError
 
@@ -172,3 +174,54 @@ def test_one_channel_of_clips_whose_channels_cancel(prepared, tmp_path, caplog):
     assert caplog.text.count("channels cancel: their mean is silence") == 1
     assert torch.equal(clips["left"]["signal"], -clips["right"]["signal"])
     np.testing.assert_allclose(clips["left"]["signal"], samples, atol=1e-6)
+
+
+# ---- Batches of similar length ----
+
+
+@pytest.mark.parametrize("seconds", [[5.0] * 23, [5.0 + 0.01 * index for index in range(23)]])
+def test_clips_of_one_length_come_in_the_batches_that_speechbrain_makes(seconds):
+    batches, order = LengthBatches(seconds, 4, seed=7), ReproducibleRandomSampler(range(23), seed=7)
+    for epoch in (1, 2):
+        batches.set_epoch(epoch)
+        order.set_epoch(epoch)
+        assert list(batches) == list(BatchSampler(order, 4, drop_last=True))
+        assert len(batches) == 5
+    assert list(LengthBatches(seconds, 4)) == list(BatchSampler(range(23), 4, drop_last=False))
+    assert [len(batch) for batch in LengthBatches(seconds[:3], 4, seed=7)] == [3]
+
+
+def test_clips_of_any_length_come_in_bounded_batches_of_similar_length():
+    rng = np.random.default_rng(0)
+    seconds = np.exp(rng.uniform(np.log(0.1), np.log(30.0), 400)).tolist()
+    batches = LengthBatches(seconds, 16, batch_seconds=60.0, seed=7)
+    epochs = []
+    for epoch in (1, 2, 1):
+        batches.set_epoch(epoch)
+        epochs.append(list(batches))
+        assert sorted(index for batch in epochs[-1] for index in batch) == list(range(400))
+        assert len(epochs[-1]) == len(batches)
+        assert max(len(batch) * max(seconds[index] for index in batch) for batch in epochs[-1]) <= 60.0
+        assert max(map(len, epochs[-1])) == 16
+        padded = sum(len(batch) * max(seconds[index] for index in batch) for batch in epochs[-1])
+        assert padded < ALIKE * sum(seconds)
+    assert epochs[0] == epochs[2] != epochs[1]
+    shares = [list(LengthBatches(seconds, 16, 60.0, part=(rank, 3))) for rank in range(3)]
+    together = [batch for share in zip(*shares, strict=False) for batch in share]
+    assert together == list(LengthBatches(seconds, 16, 60.0))[: len(together)]
+    assert sum(map(len, shares)) == len(LengthBatches(seconds, 16, 60.0))
+
+
+def test_a_clip_that_is_longer_than_a_batch_may_be_is_one_of_its_own():
+    assert list(LengthBatches([50.0, 1.0, 1.0], 2, 10.0)) == [[0], [1, 2]]
+    assert list(LengthBatches([], 2)) == []
+
+
+def test_the_length_of_a_clip_is_known_before_it_is_decoded(prepared, monkeypatch):
+    monkeypatch.delattr(audio, "read_audio")
+    for settings, seconds in (({}, [0.5, 1.5]), ({"clip_seconds": 1.0}, [0.5, 1.0])):
+        data = make_datasets(prepared, ["cat", "dog"], RATE, **settings, splits=("train",))["train"]
+        assert seconds_of(data) == seconds
+        assert seconds_of(data.filtered_sorted(select_n=1)) == seconds[:1]
+    fixed = make_datasets(prepared, ["cat", "dog"], RATE, 1.0, True, splits=("train",))["train"]
+    assert seconds_of(fixed) == [1.0, 1.0]

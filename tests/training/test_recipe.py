@@ -344,7 +344,7 @@ def test_what_cannot_be_augmented_with(tiny_esc50, tmp_path):
     [
         ({"no_such_key": 3}, ["--no_such_key: ", "has no such key", "--help"]),
         ({"dropout": 0.1}, ["--dropout: ", "did you mean classifier.dropout?"]),
-        ({"bacth_size": 3}, ["--bacth_size: ", "did you mean batch_size?"]),
+        ({"bacth_size": 3}, ["--bacth_size: ", "did you mean batch_size"]),
         ({"crop_seconds": 1.0}, ["--crop_seconds: ", "has no such key"]),
         ({"lr": ""}, ["lr is None"]),
         ({"number_of_epochs": "abc"}, ["'abc'"]),

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from speechbrain.dataio.dataset import DynamicItemDataset
-from speechbrain.utils.distributed import if_main_process, run_on_main
+from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
+from interpretability import processes
 from interpretability.classifiers import Classifier, load_classifier
 from interpretability.data.manifest import PreparedData
 from interpretability.dictionary import FILE, AmortisedFactorisation, Dictionary, collect_frames, learn_dictionary
@@ -62,7 +63,7 @@ def learn_own_dictionary(
     keep_record(folder, record, binds=path.exists() or began)
     if run.archive_folder == folder:
         run.archive()
-    if path.is_file() and Dictionary.load(path).training.get("epochs") == epochs:
+    if processes.of_main(lambda: path.is_file() and Dictionary.load(path).training.get("epochs") == epochs):
         print(f"already learned: {path} (give another output_folder to learn again)")
         return
     datasets = load_datasets(run, prepared, classifier, ("train", "valid") if settings.in_epochs else ("train",))
@@ -73,7 +74,9 @@ def learn_own_dictionary(
         _train_factorisation(run, prepared.labels, datasets, frontend, path, training, start)
     else:
         # One process learns; the others find the file.
-        run_on_main(lambda: _factorise(run, prepared.labels, datasets["train"], frontend, path, training, start))
+        processes.main_first(
+            lambda: _factorise(run, prepared.labels, datasets["train"], frontend, path, training, start)
+        )
 
 
 def _train_factorisation(

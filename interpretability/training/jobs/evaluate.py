@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
-from speechbrain.utils.distributed import if_main_process
 
 from interpretability.cases import labels_of_item
 from interpretability.data.inputs import Origin, Sounds
@@ -57,8 +56,6 @@ def evaluate_interpreter(run: Run) -> None:
     else:
         training = save_best(brain, run, prepared.description, assembled.dictionary_training)
     datasets = load_datasets(run, prepared, classifier, ("test",), with_targets=prepared.has_targets("test"))
-    if not if_main_process():
-        return
     if run.options.debug:
         n_clips = run.options.debug_batches * run["batch_size"]
         datasets["test"] = datasets["test"].filtered_sorted(select_n=n_clips)
@@ -83,7 +80,10 @@ def evaluate_interpreter(run: Run) -> None:
         progress=shows_progress(run),
         companions=matched_baselines(run["seed"]),
         explain=run.hparams.get("explain"),
+        batch_seconds=run.hparams.get("batch_seconds"),
     )
+    if result is None:
+        return
     digest = classifier.description["sha256"]
     if not has_predictions(run, prepared, digest, ("test",)):
         save_predictions(run, prepared, classifier, digest, predict_splits(run, prepared, classifier, datasets))

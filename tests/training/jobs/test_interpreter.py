@@ -8,7 +8,6 @@ import shutil
 import pytest
 import tiny
 import torch
-import yaml
 
 from interpretability.classifiers import load_classifier
 from interpretability.dictionary import Dictionary
@@ -21,28 +20,6 @@ def test_the_frozen_classifier_is_the_one_that_was_saved(tiny_piq_run, tiny_clas
     inside = load_interpreter(tiny_piq_run).classifier
     for name, value in load_classifier(tiny_classifier_folder).state_dict().items():
         assert torch.equal(inside.state_dict()[name], value), name
-
-
-@pytest.mark.slow
-def test_two_processes_train_one_interpreter(tiny_esc50, tiny_classifier_folder, tmp_path):
-    line = tiny.arguments(
-        "interpreter",
-        tiny_esc50,
-        tmp_path / "run",
-        classifier_folder=tiny_classifier_folder,
-        distributed_backend="gloo",
-        batch_size=1,
-    )
-    outcome = tiny.run_process(
-        ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train_piq.py", *line]
-    )
-    assert outcome.code == 0, outcome.err
-    (checkpoint,) = (tmp_path / "run" / "save").glob("CKPT+*/CKPT.yaml")
-    meta = yaml.safe_load(checkpoint.read_text())
-    assert meta["epoch"] == 1
-    # Saved without the wrapper of parallel training, and written once.
-    assert load_interpreter(tmp_path / "run").description["training"]["epochs"] == 1
-    assert len((tmp_path / "run" / "train_log.txt").read_text().splitlines()) == 1
 
 
 class TestDictionaries:
