@@ -130,8 +130,8 @@ def second_of_two(monkeypatch):
     """The environment of torchrun's second process, without the others."""
     for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    said = []
-    monkeypatch.setattr(processes, "_first", lambda key: said.append(key) or said.count(key) == 1)
+    texts = []
+    monkeypatch.setattr(processes, "_first", lambda key: texts.append(key) or texts.count(key) == 1)
 
 
 def test_another_one_does_not_print(second_of_two, capsys):

@@ -13,7 +13,7 @@ from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.dictionary import Components, Dictionary
 from interpretability.errors import UserError
-from interpretability.frontend import FrontendSettings
+from interpretability.frontend import PLACES, FrontendSettings
 from interpretability.methods import METHODS, load_interpreter, save_interpreter
 from interpretability.methods.amt import AMT
 from interpretability.methods.base import Interpreter
@@ -23,6 +23,7 @@ from interpretability.methods.l2i import L2I
 from interpretability.methods.lmac import LMAC
 from interpretability.methods.nmf import NMF
 from interpretability.methods.piq import PIQ
+from interpretability.metrics.suite import MetricSuite
 
 RATE = 16000
 
@@ -135,17 +136,48 @@ def test_masks_of_any_length(interpreter, seconds):
     assert torch.isfinite(explanation.listenable).all()
 
 
-def test_padding_batch_and_order_change_nothing(interpreter):
-    wavs = noise(4, 24000)
-    lengths = torch.tensor([24000, 9001, 16000, 51 * 186]) / 24000  # odd and even numbers of frames
-    together = interpreter.explain(wavs, lengths)
-    flipped = interpreter.explain(wavs.flip(0), lengths.flip(0))
-    for i, n in enumerate((24000, 9001, 16000, 51 * 186)):
+def assert_as_alone(interpreter, seconds):
+    """Check that clips have the probabilities, masks and metrics in a padded batch that they have alone, to 1e-5."""
+    sizes = [round(length * RATE) for length in seconds]
+    wavs = noise(len(sizes), max(sizes))
+    together = interpreter.classifier.analyse(wavs, torch.tensor(sizes) / max(sizes))
+    suite = MetricSuite(interpreter.classifier, interpreter.settings.apply)
+    masks = interpreter.interpret(together).mask
+    values = suite(together, masks, PLACES)
+    for i, size in enumerate(sizes):
+        alone = interpreter.classifier.analyse(wavs[i : i + 1, :size], target=int(together.target[i]))
+        mask = interpreter.interpret(alone).mask
+        torch.testing.assert_close(masks[i : i + 1, : mask.shape[1]], mask, rtol=0, atol=1e-5)
+        heard = [output.logits.softmax(1) for output in (together.output[i : i + 1], alone.output)]
+        torch.testing.assert_close(*heard, rtol=0, atol=1e-5)
+        for place, measured in suite(alone, mask, PLACES).items():
+            for name, value in measured.items():
+                got, scale = values[place][name][i : i + 1], 100 if name in ("ad", "ai", "ag") else 1
+                torch.testing.assert_close(got / scale, value / scale, rtol=1e-5, atol=1e-5, equal_nan=True, msg=name)
+
+
+@torch.no_grad()
+def test_padding_changes_nothing(interpreter):
+    assert_as_alone(interpreter, [0.1, 9001 / RATE, 51 * 186 / RATE, 1.5])  # odd and even numbers of frames
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["piq", "lmac on cnn14, class gains", "l2i on vit", "amt on focalnet"])
+@torch.no_grad()
+def test_padding_to_half_a_minute_changes_nothing(name):
+    torch.manual_seed(1)
+    assert_as_alone(CASES[name]().eval(), [0.1, 3.0, 30.0])
+
+
+def test_batch_and_order_change_nothing(interpreter):
+    wavs = noise(3, 24000)
+    lengths = torch.tensor([24000, 9001, 51 * 186]) / 24000
+    together, flipped = interpreter.explain(wavs, lengths), interpreter.explain(wavs.flip(0), lengths.flip(0))
+    for i, n in enumerate((24000, 9001, 51 * 186)):
         alone = interpreter.explain(wavs[i : i + 1, :n])
         assert together[i].mask.shape == alone.mask.shape
-        torch.testing.assert_close(together[i].mask, alone.mask, rtol=0, atol=1e-4)
-        torch.testing.assert_close(together[i].listenable, alone.listenable, rtol=0, atol=1e-4)
-        torch.testing.assert_close(flipped[3 - i].mask, alone.mask, rtol=0, atol=1e-4)
+        torch.testing.assert_close(together[i].listenable, alone.listenable, rtol=0, atol=1e-5)
+        torch.testing.assert_close(flipped[2 - i].mask, alone.mask, rtol=0, atol=1e-5)
 
 
 def test_level_does_not_matter_and_callers_tensors_stay(interpreter):
