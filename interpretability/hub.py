@@ -8,12 +8,13 @@ is known from the folder's path (:func:`origin_of`), and results record it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from interpretability.errors import MissingError, UserError, first_line
-from interpretability.files import expanded
+from interpretability.files import expanded, sha256
 
 #: ``user/name``, or ``user/name@REVISION``: a branch, a tag or a commit.
 _NAME = re.compile(
@@ -121,7 +122,8 @@ def hub_errors(name: str, advice: str, where: str = "the hub") -> Iterator[None]
 
     login = "log in with `hf auth login`, with a token that may"
     try:
-        yield
+        with _bars_that_end():
+            yield
     except errors.GatedRepoError as error:
         line = f"{name}: its owner grants access one by one: ask for it on the model's page, and {login} read it"
         raise UserError(line) from error
@@ -132,20 +134,34 @@ def hub_errors(name: str, advice: str, where: str = "the hub") -> Iterator[None]
         ) from error
     except errors.RevisionNotFoundError as error:
         raise MissingError(f"{name}: the hub has no such revision: name a branch, a tag or a commit of it") from error
-    except (errors.HFValidationError, errors.EntryNotFoundError) as error:
-        if not isinstance(error, errors.LocalEntryNotFoundError):
-            raise MissingError(f"{name}: {first_line(error)}: check the name") from error
-        raise _unreachable(name, error, advice, where) from error
-    except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", None)
-        if status in (401, 403):
-            line = f"{name}: the hub refuses this ({status}): {login} do it: {first_line(error)}"
+    except (errors.HFValidationError, errors.RemoteEntryNotFoundError) as error:
+        raise MissingError(f"{name}: {first_line(error)}: check the name") from error
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as error:
+        # What is not in the cache is said of a refusal, too.
+        answer = error if isinstance(error, errors.HfHubHTTPError) else error.__cause__
+        status = getattr(getattr(answer, "response", None), "status_code", None)
+        if answer is not None and status in (401, 403):
+            line = f"{name}: the hub refuses this ({status}): {login} do it: {first_line(answer)}"
             raise UserError(line) from error
         raise _unreachable(name, error, advice, where) from error
     except UserError:
         raise
     except Exception as error:  # of the network, and of half a dozen libraries between it and us
         raise _unreachable(name, error, advice, where) from error
+
+
+@contextlib.contextmanager
+def _bars_that_end() -> Iterator[None]:
+    """End the progress bars that huggingface_hub leaves open if it fails: what is said next has a line of its own."""
+    from huggingface_hub.utils import tqdm
+
+    try:
+        yield
+    except BaseException:
+        for bar in list(getattr(tqdm, "_instances", ())):
+            if isinstance(bar, tqdm):
+                bar.close()
+        raise
 
 
 def _unreachable(name: str, error: BaseException, advice: str, where: str) -> MissingError:
@@ -173,4 +189,34 @@ def _snapshot(repo_id: str, revision: str | None, patterns: tuple[str, ...]) -> 
     if revision is None or _COMMIT.fullmatch(revision):
         with contextlib.suppress(errors.LocalEntryNotFoundError):  # also of one whose files are not all here
             return Path(snapshot_download(repo_id, local_files_only=True, **chosen))
-    return Path(snapshot_download(repo_id, **chosen))
+    folder = Path(snapshot_download(repo_id, **chosen))
+    _drop_damaged(repo_id, folder)
+    return folder
+
+
+def _drop_damaged(repo_id: str, folder: Path) -> None:
+    """Refuse files that are not what they are named by in the cache, and take them out of it.
+
+    huggingface_hub compares sizes alone. It names files by their SHA-256, those in git by git's hash.
+    """
+    damaged = []
+    for link in [path for path in folder.rglob("*") if path.is_symlink()]:
+        blob = link.parent / link.readlink()
+        if blob.is_file() and _is_another(blob):
+            damaged.append(link.relative_to(folder).as_posix())
+            link.unlink()
+            blob.unlink()
+    if damaged:
+        raise UserError(
+            f"{repo_id}: {', '.join(sorted(damaged))} arrived damaged and was taken out of the cache again: "
+            "run it again; if that does not help, something between here and the hub changes files"
+        )
+
+
+def _is_another(blob: Path) -> bool:
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        return sha256(blob) != blob.name
+    if _COMMIT.fullmatch(blob.name):
+        content = blob.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() != blob.name
+    return False

@@ -34,6 +34,8 @@ def publish(options: argparse.Namespace) -> None:
         stray = [f"--{name}" for name in given if getattr(options, name)]
         if stray:
             raise UserError(f"{stray[0]} goes with sending, and --out only makes the folder: leave one of them out")
+    if options.create_pr and options.revision is not None:
+        raise UserError("--create_pr proposes files for the main branch, and --revision names another: leave one out")
     if options.all is not None:
         _publish_all(options)
     elif is_exported(expanded(options.source)):

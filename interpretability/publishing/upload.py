@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from interpretability.errors import UserError
 from interpretability.files import LISTING
 from interpretability.hub import hub_errors
 
 #: Files that only this machine needs.
-_NOT_SENT = [LISTING]
+_NOT_SENT = (LISTING,)
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Destination:
     repo_id : str
         ``user/name``; made if absent.
     private : bool
-        Of a model that is made.
+        Of a model that is made; one that is there already must be private.
     create_pr : bool
-        Propose the files, as a pull request.
+        Propose the files, as a pull request for the main branch; goes without ``revision``.
     revision : str, optional
         Branch; made if absent. By default the main one.
     """
@@ -40,14 +41,20 @@ def upload(folder: Path, destination: Destination) -> str:
     Raises
     ------
     MissingError, UserError
-        If the hub cannot be reached or refuses it: what is there stays as it was, since a commit is whole or is not.
+        If the hub cannot be reached or refuses it, or the model is public and should not be: what is there stays as it
+        was, since a commit is whole or is not.
     """
     from huggingface_hub import HfApi
 
     api, name = HfApi(), destination.repo_id
     with hub_errors(name, "the model on the hub is as it was; run it again, and what was sent is not sent twice"):
         api.create_repo(name, private=destination.private or None, exist_ok=True)
-        if destination.revision is not None and not destination.create_pr:
+        if destination.private and not api.model_info(name).private:
+            raise UserError(
+                f"{name}: --private makes new models private, and this one is on the hub already, for all to see: "
+                "make it private in its settings there first, or leave --private out; nothing was sent"
+            )
+        if destination.revision is not None:
             api.create_branch(name, branch=destination.revision, exist_ok=True)
         commit = api.upload_folder(
             repo_id=name,
@@ -55,7 +62,7 @@ def upload(folder: Path, destination: Destination) -> str:
             commit_message=f"Publish {name.partition('/')[2]}",
             revision=destination.revision,
             create_pr=destination.create_pr,
-            ignore_patterns=_NOT_SENT,
+            ignore_patterns=list(_NOT_SENT),  # which is added to
         )
     return str(commit.pr_url if destination.create_pr else commit.commit_url)
 

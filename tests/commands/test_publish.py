@@ -28,6 +28,10 @@ def sent(monkeypatch):
         (["RUN", "--repo_id", "birds"], "expected user/name"),
         (["RUN", "--repo_id", "anna/birds", "--out", "x", "--private"], "--private goes with sending"),
         (["RUN", "--repo_id", "anna/birds", "--out", "x", "--dry_run"], "--dry_run goes with sending"),
+        (
+            ["RUN", "--repo_id", "anna/birds", "--create_pr", "--revision", "v2"],
+            "--create_pr proposes files for the main",
+        ),
         (["--all", "RUN", "--repo_id", "anna", "--base_model", "a/b"], "--base_model goes with one run"),
         (["FOLDER", "--repo_id", "anna/frogs"], "was made as anna/birds"),
         (["FOLDER", "--repo_id", "anna/birds", "--license", "mit"], "--license goes with a run"),

@@ -17,7 +17,7 @@ def calls(monkeypatch):
         def __getattr__(self, name):
             def call(*arguments, **named):
                 record.append((name, arguments, named))
-                return SimpleNamespace(commit_url="https://hub/commit/1", pr_url="https://hub/pr/1")
+                return SimpleNamespace(commit_url="https://hub/commit/1", pr_url="https://hub/pr/1", private=True)
 
             return call
 
@@ -27,9 +27,9 @@ def calls(monkeypatch):
 
 def test_one_commit_of_all_files_but_those_of_this_machine(calls, stock_folder):
     assert upload(stock_folder, Destination("anna/birds", private=True)) == "https://hub/commit/1"
-    assert [name for name, *_ in calls] == ["create_repo", "upload_folder"]
+    assert [name for name, *_ in calls] == ["create_repo", "model_info", "upload_folder"]
     assert calls[0][2] == {"private": True, "exist_ok": True}
-    assert calls[1][2]["ignore_patterns"] == ["contents.json"]
+    assert calls[2][2]["ignore_patterns"] == ["contents.json"]
     names = [name for name, _ in contents(stock_folder)]
     assert "example/figure.png" in names
     assert "contents.json" not in names
@@ -41,7 +41,7 @@ def test_a_branch_is_made_and_a_pull_request_has_none(calls, stock_folder):
     assert [name for name, *_ in calls] == ["create_repo", "create_branch", "upload_folder"]
     assert calls[2][2]["revision"] == "v2"
     calls.clear()
-    assert upload(stock_folder, Destination("anna/birds", create_pr=True, revision="v2")) == "https://hub/pr/1"
+    assert upload(stock_folder, Destination("anna/birds", create_pr=True)) == "https://hub/pr/1"
     assert [name for name, *_ in calls] == ["create_repo", "upload_folder"]
 
 
