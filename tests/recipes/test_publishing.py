@@ -1,6 +1,6 @@
 """docs/publishing.md: every command of the page runs, at a tiny size, in the order in which it stands.
 
-In place of the hub there is the cache of its client: what is sent is put there, and nothing is connected to.
+They send to a hub on this machine and load from it, by a cache that is empty at the beginning.
 """
 
 import json
@@ -11,10 +11,9 @@ import shlex
 import shutil
 import sys
 
-import exported_folders
 import pytest
 import tiny
-from huggingface_hub import constants
+from local_hub import connect, local_hub
 
 from interpretability.commands import publish
 from interpretability.publishing.check import explain_example
@@ -31,19 +30,6 @@ def blocks(language: str) -> list[str]:
     return [block for kind, block in re.findall(pattern, PAGE.read_text("utf-8"), re.M | re.S) if kind == language]
 
 
-class Hub:
-    """Puts what is sent into the cache, as the main branch and under the revision that is given."""
-
-    def __init__(self, root):
-        self.root, self.sent = root, []
-
-    def upload(self, folder, destination):
-        self.sent.append((destination.repo_id, destination.revision))
-        commit, branch = f"{len(self.sent):040x}", destination.revision or "main"
-        exported_folders.put_in_cache(self.root, destination.repo_id, folder, commit, branch)
-        return f"https://hub/{destination.repo_id}/commit/{commit}"
-
-
 @pytest.fixture(scope="module")
 def outcomes(tiny_esc50, tiny_piq_run, tiny_classifier_folder, tmp_path_factory):
     """What every command of the page gives, and the hub."""
@@ -55,12 +41,10 @@ def outcomes(tiny_esc50, tiny_piq_run, tiny_classifier_folder, tmp_path_factory)
     shutil.copytree(tiny_classifier_folder, copy / "results" / "demo" / "classifier_compact" / "classifier")
     sound = next((tiny_esc50 / "audio").glob("*.wav"))
     shutil.copy(sound, copy / "sound.wav")
-    hub, before, results = Hub(copy / "cache"), os.getcwd(), {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(constants, "HF_HUB_CACHE", str(hub.root))
+    before, results = os.getcwd(), {}
+    with pytest.MonkeyPatch.context() as patch, local_hub() as hub:
+        connect(patch, hub, copy / "cache")
         patch.setattr(publish, "check_folder", explain_example)
-        patch.setattr(publish, "upload", hub.upload)
-        patch.setattr("socket.getaddrinfo", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
         os.chdir(copy)
         try:
             for line in "".join(blocks("")).splitlines():
@@ -96,20 +80,23 @@ def test_every_command_of_the_page_succeeds(outcomes):
     results, hub, copy = outcomes
     assert len(results) == 11
     assert {line: outcome.err for line, outcome in results.items() if outcome.code} == {}
-    assert hub.sent == [("anna/piq-synthetic", None), ("anna/compact-synthetic", None), ("anna/piq-synthetic", "v2")]
+    assert sorted(hub.models) == ["anna/compact-synthetic", "anna/piq-synthetic"]
+    assert sorted(hub.models["anna/piq-synthetic"].branches) == ["main", "v2"]
+    assert len([path for method, path in hub.writes if "/commit/" in path]) == 3
     assert (copy / "results" / "from_python" / "explanation.wav").is_file()
 
 
 def test_results_say_which_commit_they_are_of(outcomes):
-    _, _, copy = outcomes
-    for name, commit in (("heard", 1), ("heard_v2", 3), ("from_python", 1)):
+    _, hub, copy = outcomes
+    branches = hub.models["anna/piq-synthetic"].branches
+    for name, branch in (("heard", "main"), ("heard_v2", "v2"), ("from_python", "main")):
         described = json.loads((copy / "results" / name / "explanation.json").read_text("utf-8"))
-        assert described["hub"]["interpreter"] == {"repo_id": "anna/piq-synthetic", "revision": f"{commit:040x}"}
+        assert described["hub"]["interpreter"] == {"repo_id": "anna/piq-synthetic", "revision": branches[branch]}
     described = json.loads((copy / "results" / "heard_untrained" / "explanation.json").read_text("utf-8"))
-    assert described["hub"]["classifier"]["revision"] == f"{2:040x}"
+    assert described["hub"]["classifier"]["revision"] == hub.models["anna/compact-synthetic"].branches["main"]
     run_folder = next((copy / "recipes" / "ESC50" / "results" / "piq").glob("*/interpreter"))
     training = json.loads((run_folder / "interpreter.json").read_text("utf-8"))["training"]
-    assert training["finetuned_from"]["hub"]["revision"] == f"{3:040x}"
+    assert training["finetuned_from"]["hub"]["revision"] == branches["v2"]
 
 
 def test_the_cards_name_each_other(outcomes):
