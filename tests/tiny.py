@@ -61,7 +61,7 @@ SETTINGS = {
     },
     "lmac": {**COMMON, "n_examples": 0, "method.channels": 8, "method.decoder_channels": [4]},
 }
-SETTINGS["classifier_huggingface"] = COMMON
+SETTINGS["classifier_huggingface"] = SETTINGS["classifier_speechbrain"] = COMMON
 SETTINGS["lmac_finetune"] = SETTINGS["lmac"]
 #: Of a dictionary: what makes its learning tiny.
 DICTIONARY = {"dictionary.n_components": 6, "dictionary.max_frames": 60, "dictionary.n_iterations": 4}

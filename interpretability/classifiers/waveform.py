@@ -385,6 +385,11 @@ class WaveformClassifier(Classifier):
             with gradient_errors(self.title), recorded_outputs(watched, map_of) as recorded:
                 logits = self.checked_logits(wavs, lengths)
         except Exception as error:  # whatever the model raises
+            if "more than 1 value per channel" in str(error):  # of batch normalisation in training
+                raise UserError(
+                    f"{self.title}: batch normalisation is trained on two or more clips of one length at a time, got "
+                    "one: give --fixed_length True --clip_seconds SECONDS"
+                ) from error
             if isinstance(error, (UserError, torch.OutOfMemoryError)) or self.training:
                 raise
             seconds, count = wavs.shape[1] / self.frontend.settings.sample_rate, len(wavs)

@@ -406,6 +406,27 @@ class Evil:
         return (open, (str(self.mark), "w"))
 
 
+@pytest.mark.slow
+def test_the_recipe_trains_a_folder_of_speechbrains_further(folders, tmp_path):
+    """The head rows of classes with the same names stay, and the front end is the folder's."""
+    data = tiny.make_data(tmp_path / "data", {LABELS[0]: 300.0, "shrill": 3500.0, "other": 1500.0})
+    source, run = f"speechbrain:{folders['xvector']}", tmp_path / "run"
+    yaml = tiny.RECIPE / "hparams" / "classifier_speechbrain.yaml"
+    epochs = {"finetune_from": source, "freeze_epochs": 1, "number_of_epochs": 2}
+    # The head has batch normalisation, and no two clips have one length.
+    assert "give --fixed_length True --clip_seconds" in tiny.run("classifier", data, run, yaml, **epochs).line
+    run, length = tmp_path / "fixed", {"fixed_length": True, "clip_seconds": 0.5}
+    outcome = tiny.run("classifier", data, run, yaml, **epochs, **length)
+    assert outcome.code == 0, outcome.err
+    assert f"and the head rows of {LABELS[0]}" in outcome.out
+    before, after = open_classifier(source), load_classifier(run)
+    assert set(after.labels) == {LABELS[0], "shrill", "other"}
+    assert after.frontend.settings == before.frontend.settings
+    assert not torch.equal(
+        after.module.embedding_model.blocks[0].conv.weight, before.module.embedding_model.blocks[0].conv.weight
+    )
+
+
 class TestNoCodeRuns:
     """Whatever a folder holds, and through whichever door it is opened: one line, and no mark."""
 

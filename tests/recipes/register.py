@@ -80,6 +80,9 @@ EXTENDED = ("data", "augmentation")
 RUN_ELSEWHERE = ("Custom", "UrbanSound8K")
 #: Shared YAMLs of published settings, which no recipe has a file for: one recipe runs each.
 RUN_ONCE = ("piq_paper", "piq_vit_paper", "piq_focalnet_paper", "lmac_paper", "l2i_paper")
+#: YAMLs that fine-tune a model which is given; a test beside the one of that kind of model runs each:
+#: ``tests/training/test_finetuning.py`` and ``tests/classifiers/test_speechbrain.py``.
+OF_GIVEN_MODELS = ("classifier_huggingface", "classifier_speechbrain")
 #: "recipe/YAML" -> how it is run.
 REGISTER = {
     "Synthetic/classifier_compact": Row(CLASSIFIER),

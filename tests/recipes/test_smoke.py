@@ -176,7 +176,9 @@ def recipe_names() -> set[str]:
 def test_the_register_and_the_recipes_name_the_same_yamls():
     folders = {RECIPES / name / "hparams" for name in recipe_names()}
     names = {folder.parent.name: [Path(name).stem for name in list_yamls(folder)] for folder in folders}
-    present = {f"{recipe}/{name}" for recipe in names for name in names[recipe] if name not in register.EXTENDED}
+    elsewhere = {*register.EXTENDED, *register.OF_GIVEN_MODELS}
+    assert all(set(register.OF_GIVEN_MODELS) <= set(names[recipe]) for recipe in names)
+    present = {f"{recipe}/{name}" for recipe in names for name in names[recipe] if name not in elsewhere}
     once = {name for name in present if name.split("/")[1] in register.RUN_ONCE}
     assert {name.split("/")[1] for name in once & register.REGISTER.keys()} == set(register.RUN_ONCE)
     assert not any((RECIPES / name.split("/")[0] / "hparams" / f"{name.split('/')[1]}.yaml").exists() for name in once)
