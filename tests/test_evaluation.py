@@ -516,8 +516,8 @@ def test_a_companion_at_a_known_area_is_the_baseline_of_that_area(classifier, tm
     assert {row["apply"] for row in by_method["energy, same area"]} == {"linear"}
 
 
-def test_with_companions_it_is_the_same_in_any_batch_and_when_interrupted(classifier, tmp_path, monkeypatch):
-    run_with_baselines(classifier, tmp_path / "whole")
+def interrupted_at_the_second_batch(monkeypatch) -> list:
+    """Interrupt an evaluation when it measures its second batch; return a list that grows with every batch."""
     import interpretability.evaluation as module
 
     original, calls = module._measure, []
@@ -529,6 +529,12 @@ def test_with_companions_it_is_the_same_in_any_batch_and_when_interrupted(classi
         return original(*arguments)
 
     monkeypatch.setattr(module, "_measure", stopping)
+    return calls
+
+
+def test_with_companions_it_is_the_same_in_any_batch_and_when_interrupted(classifier, tmp_path, monkeypatch):
+    run_with_baselines(classifier, tmp_path / "whole")
+    calls = interrupted_at_the_second_batch(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run_with_baselines(classifier, tmp_path / "cut")
     shutil.copytree(tmp_path / "cut", tmp_path / "plain")
@@ -838,17 +844,7 @@ def test_explanations_of_several_labels_are_the_same_in_any_batch_and_when_inter
     for first, second in zip(lines(tmp_path / "whole"), lines(tmp_path / "one"), strict=True):
         assert all(second[key] == first[key] for key in ("clip", "method", "place", "true", "predicted", "explained"))
         assert second["o"] == pytest.approx(first["o"], abs=2e-3)
-    import interpretability.evaluation as module
-
-    original, calls = module._measure, []
-
-    def stopping(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(module, "_measure", stopping)
+    calls = interrupted_at_the_second_batch(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run_several(tagger, tmp_path / "cut")
     run_several(tagger, tmp_path / "cut")

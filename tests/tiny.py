@@ -36,6 +36,36 @@ YAMLS = {
 }
 
 LABELS = ["cat", "dog", "rain"]
+#: The smallest networks of some kinds: configurations of Transformers, and a model of SpeechBrain's.
+VIT = {"image_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+WAV2VEC2 = {
+    "model_type": "wav2vec2",
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+    "conv_dim": [4] * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
+XVECTOR = """
+modules:
+    compute_features: !new:speechbrain.lobes.features.Fbank
+        n_mels: 8
+    mean_var_norm: !new:speechbrain.processing.features.InputNormalization
+        norm_type: sentence
+    embedding_model: !new:speechbrain.lobes.models.Xvector.Xvector
+        in_channels: 8
+        activation: !name:torch.nn.LeakyReLU
+        tdnn_blocks: 2
+        tdnn_channels: [6, 8]
+        tdnn_kernel_sizes: [1, 1]
+        tdnn_dilations: [1, 1]
+        lin_neurons: 6
+    classifier: !new:speechbrain.lobes.models.ECAPA_TDNN.Classifier
+        input_size: 6
+        out_neurons: 3
+"""
 SMALL = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)  # 33 bins, hop 32
 
 RATE = 8000  # Hz

@@ -23,36 +23,7 @@ from interpretability.errors import UserError
 from interpretability.frontend import Frontend, MaskedPair, Spectrogram, apply_mask
 from interpretability.metrics.suite import MetricSuite
 
-VIT = {"image_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 FOCALNET = {"image_size": 32, "embed_dim": 4, "depths": [1, 1, 2]}
-WAV2VEC2 = {
-    "model_type": "wav2vec2",
-    "hidden_size": 8,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 8,
-    "conv_dim": [4] * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
-XVECTOR = """
-modules:
-    compute_features: !new:speechbrain.lobes.features.Fbank
-        n_mels: 8
-    mean_var_norm: !new:speechbrain.processing.features.InputNormalization
-        norm_type: sentence
-    embedding_model: !new:speechbrain.lobes.models.Xvector.Xvector
-        in_channels: 8
-        activation: !name:torch.nn.LeakyReLU
-        tdnn_blocks: 2
-        tdnn_channels: [6, 8]
-        tdnn_kernel_sizes: [1, 1]
-        tdnn_dilations: [1, 1]
-        lin_neurons: 6
-    classifier: !new:speechbrain.lobes.models.ECAPA_TDNN.Classifier
-        input_size: 6
-        out_neurons: 3
-"""
 
 
 class Strides(torch.nn.Module):
@@ -74,12 +45,12 @@ CASES = {
     "conv2d": lambda: Conv2dClassifier(LABELS, dim=6, lin_neurons=8),
     "cnn14": lambda: Cnn14Classifier(LABELS, emb_dim=8),
     # Images of 87 frames: the clips here are shorter, as long, and longer.
-    "vit": lambda: ViTClassifier(LABELS, config=VIT, image_frames=87),
+    "vit": lambda: ViTClassifier(LABELS, config=tiny.VIT, image_frames=87),
     "focalnet": lambda: FocalNetClassifier(LABELS, config=FOCALNET, image_frames=87),
     "torch": lambda: ModuleClassifier(LABELS, module=Strides(), sample_rate=16000, layers=["first", "second"]),
-    "huggingface": lambda: HuggingFaceClassifier(LABELS, config=WAV2VEC2),
+    "huggingface": lambda: HuggingFaceClassifier(LABELS, config=tiny.WAV2VEC2),
     "speechbrain": lambda: SpeechBrainClassifier(
-        LABELS, hyperparams=XVECTOR, layers=["embedding_model.blocks.0", "embedding_model.blocks.3"]
+        LABELS, hyperparams=tiny.XVECTOR, layers=["embedding_model.blocks.0", "embedding_model.blocks.3"]
     ),
 }
 MAPS = {

@@ -26,47 +26,18 @@ from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings
 from interpretability.methods import METHODS, load_interpreter, save_interpreter
 
-VIT = {"image_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
-WAV2VEC2 = {
-    "model_type": "wav2vec2",
-    "hidden_size": 8,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 8,
-    "conv_dim": [4] * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
-XVECTOR = """
-modules:
-    compute_features: !new:speechbrain.lobes.features.Fbank
-        n_mels: 8
-    mean_var_norm: !new:speechbrain.processing.features.InputNormalization
-        norm_type: sentence
-    embedding_model: !new:speechbrain.lobes.models.Xvector.Xvector
-        in_channels: 8
-        activation: !name:torch.nn.LeakyReLU
-        tdnn_blocks: 2
-        tdnn_channels: [6, 8]
-        tdnn_kernel_sizes: [1, 1]
-        tdnn_dilations: [1, 1]
-        lin_neurons: 6
-    classifier: !new:speechbrain.lobes.models.ECAPA_TDNN.Classifier
-        input_size: 6
-        out_neurons: 3
-"""
 #: Labels that YAML takes for something else, and tasks, are part of it.
 CLASSIFIER_CASES = {
     "compact": lambda: CompactClassifier(LABELS, n_mels=16, channels=(4, 4, 8, 8), task="multi"),
     "conv2d": exported_folders.settled_conv2d,
     "cnn14": lambda: Cnn14Classifier(LABELS, base_channels=1, emb_dim=32),
-    "vit": lambda: ViTClassifier(LABELS, config=VIT, image_frames=87),
+    "vit": lambda: ViTClassifier(LABELS, config=tiny.VIT, image_frames=87),
     "focalnet": lambda: FocalNetClassifier(
         LABELS, config={"image_size": 32, "embed_dim": 4, "depths": [1, 1, 2]}, image_frames=87
     ),
     "torch": lambda: ModuleClassifier(LABELS, frontend_for(16000), module="someones_package:Net", arguments={}),
-    "huggingface": lambda: HuggingFaceClassifier(LABELS, config=WAV2VEC2),
-    "speechbrain": lambda: SpeechBrainClassifier(LABELS, hyperparams=XVECTOR),
+    "huggingface": lambda: HuggingFaceClassifier(LABELS, config=tiny.WAV2VEC2),
+    "speechbrain": lambda: SpeechBrainClassifier(LABELS, hyperparams=tiny.XVECTOR),
 }
 
 

@@ -3,14 +3,12 @@
 import csv
 import json
 import os
-import re
-import runpy
 import shlex
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 
+import pages
 import pytest
 import soundfile
 import tiny
@@ -33,12 +31,6 @@ SETTINGS = {
 GRADIENTS = {"method.n_steps": 2}
 
 
-def commands() -> list[str]:
-    """Return the commands of the page: the lines of its code blocks without a language."""
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    return [line for language, block in blocks if not language for line in block.splitlines()]
-
-
 def run(line: str) -> tiny.Outcome:
     """Run a command of the page in this process, inside the recipe's folder."""
     words = shlex.split(line)[1:]
@@ -48,18 +40,7 @@ def run(line: str) -> tiny.Outcome:
             patch.setattr(calls, "make_nights", partial(calls.make_nights, recordings=6, seconds=8.0))
             exec(words[1], {})
         return tiny.Outcome(0, "", "")
-    given = SETTINGS.get(words[0], {}) | (GRADIENTS if "hparams/gradients.yaml" in words else {})
-    for name, value in given.items():
-        words += [f"--{name}"] if value is None else [f"--{name}", str(value)]
-
-    def script() -> int:
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(words[0], run_name="__main__")
-        return ended.value.code or 0
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", words)
-        return tiny.call(script)
+    return pages.run(line, SETTINGS.get(words[0], {}) | (GRADIENTS if "hparams/gradients.yaml" in words else {}))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +56,7 @@ def recipe(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def outcomes(recipe) -> dict[str, tiny.Outcome]:
     """What every command of the page gives."""
-    first, *lines = commands()
+    first, *lines = pages.commands(PAGE)
     assert first.startswith("cd recipes/Custom && ")
     before = os.getcwd()
     os.chdir(recipe)

@@ -5,15 +5,12 @@ They send to a hub on this machine and load from it, by a cache that is empty at
 
 import json
 import os
-import re
-import runpy
-import shlex
 import shutil
-import sys
 
 import pytest
 import tiny
 from local_hub import connect, local_hub
+from pages import blocks, commands, run
 
 from interpretability.commands import publish
 from interpretability.publishing.check import explain_example
@@ -22,12 +19,6 @@ pytestmark = pytest.mark.slow
 
 PAGE = tiny.REPOSITORY / "docs" / "publishing.md"
 SETTINGS = {"train_lmac.py": tiny.SETTINGS["lmac"], "train_piq.py": tiny.SETTINGS["piq"]}
-
-
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of the page in a language."""
-    pattern = r"^```(\w*)\n(.*?)^```$"
-    return [block for kind, block in re.findall(pattern, PAGE.read_text("utf-8"), re.M | re.S) if kind == language]
 
 
 @pytest.fixture(scope="module")
@@ -47,33 +38,17 @@ def outcomes(tiny_esc50, tiny_piq_run, tiny_classifier_folder, tmp_path_factory)
         patch.setattr(publish, "check_folder", explain_example)
         os.chdir(copy)
         try:
-            for line in "".join(blocks("")).splitlines():
+            for line in commands(PAGE):
                 if line.startswith("cd "):
                     os.chdir(line.split()[1])
                 else:
-                    results[line] = run(line.replace("DIR", str(tiny_esc50)))
+                    results[line] = run(line.replace("DIR", str(tiny_esc50)), SETTINGS.get(line.split()[1], {}))
             os.chdir(copy)
-            (code,) = blocks("python")
+            (code,) = blocks(PAGE, "python")
             exec(code, {})
         finally:
             os.chdir(before)
     return results, hub, copy
-
-
-def run(line: str) -> tiny.Outcome:
-    """Run a command of the page in this process."""
-    words = shlex.split(line)[1:]
-    for name, value in SETTINGS.get(words[0], {}).items():
-        words += [f"--{name}"] if value is None else [f"--{name}", str(value)]
-
-    def script() -> int:
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(words[0], run_name="__main__")
-        return ended.value.code or 0
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", words)
-        return tiny.call(script)
 
 
 def test_every_command_of_the_page_succeeds(outcomes):
