@@ -7,7 +7,7 @@ every other exception is a bug and keeps its traceback.
 
 import contextlib
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from interpretability.names import printable
@@ -82,6 +82,18 @@ def shown(value: Any, limit: int = 100) -> str:
     """Return a value as an error shows it: what Python writes for it, long ones cut, control characters escaped."""
     text = _Short(limit).repr(value)
     return text if len(text) <= limit + 2 else f"{text[: limit // 2]}...{text[-limit // 2 :]}"
+
+
+def listed(names: Iterable[Any], most: int = 5, limit: int = 100) -> str:
+    """Return the first names as errors show them (:func:`shown`), and a sign that there are more.
+
+    Example
+    -------
+    >>> listed(["a", "b", "c"], most=2)
+    "'a', 'b', …"
+    """
+    names = list(names)
+    return ", ".join(shown(name, limit) for name in names[:most]) + (", …" if len(names) > most else "")
 
 
 class _Short(reprlib.Repr):

@@ -14,8 +14,10 @@ are folders that are renamed when they are complete (:mod:`interpretability.trai
 """
 
 import contextlib
+import csv
 import ctypes
 import hashlib
+import io
 import json
 import os
 import re
@@ -210,6 +212,20 @@ def expanded(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def place_in(path: str | Path, root: str | Path) -> str:
+    """Return where a file lies in a folder, with slashes; of one that lies elsewhere the whole path."""
+    path = Path(path)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def new_folder(path: str | Path, what: str) -> Path:
+    """Return a folder that is absent or empty; a :class:`UserError` for any other: it was to be for ``what``."""
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path}: holds other files, expected a new folder for the {what}")
+    return path
+
+
 def place_errors(folder: str | Path) -> contextlib.AbstractContextManager[None]:
     """Turn what the system says of a folder that cannot be made or asked for into a one-line :class:`UserError`."""
     return user_errors(f"{folder} cannot be made", OSError, advice=": name a folder in a place that can be written")
@@ -237,6 +253,13 @@ def write_together(texts: Mapping[Path, str]) -> None:
 def json_text(content: Any) -> str:
     """Return ``content`` as indented JSON with an end of line; errors as of :func:`write_json`."""
     return json.dumps(without_negative_zeros(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as CSV, with commas; values that hold a comma, a quote or an end of line are quoted."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interpretability.errors import MissingError, UserError, first_line, shown, user_errors
+from interpretability.errors import MissingError, UserError, first_line, listed, shown, user_errors
 
 #: How to get a file that can be opened.
 CONVERT = "in the environment it was made in, save the weights alone: torch.save(model.state_dict(), 'weights.pt')"
@@ -108,7 +108,9 @@ def read_tensors(path: str | Path) -> Any:
         names.refuse_foreign(path)
         raise UserError(f"{path}: not a weights file: damaged ({type(error).__name__}); copy it again") from error
     if "_modules" in getattr(content, "__dict__", ()):
-        raise UserError(f"{path}: a whole module saved by pickle ({_listed(names.foreign)}), which is code; {CONVERT}")
+        raise UserError(
+            f"{path}: a whole module saved by pickle ({listed(names.foreign, 3)}), which is code; {CONVERT}"
+        )
     _refuse_bombs(content, path)
     return content
 
@@ -242,7 +244,7 @@ class _Globals:
     def refuse_foreign(self, path: Path) -> None:
         """Refuse a file that names more than a state_dict has (:class:`UserError`)."""
         if self.foreign:
-            what = f"holds objects of {_listed(self.foreign)} beside tensors"
+            what = f"holds objects of {listed(self.foreign, 3)} beside tensors"
             raise UserError(f"{path}: {what}, and cannot be opened without running code; {CONVERT}")
 
     @property
@@ -323,7 +325,3 @@ def _refuse_bombs(content: Any, path: Path) -> None:
                 f"{path}: not opened: it would unfold to {size} bytes, most of them in {shown(largest)} of shape "
                 f"{tuple(state[largest].shape)}"
             )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(map(shown, names[:3])) + (", …" if len(names) > 3 else "")

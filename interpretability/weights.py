@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from interpretability.errors import MissingError, UserError, shown, user_errors
+from interpretability.errors import MissingError, UserError, listed, shown, user_errors
 from interpretability.files import atomic_path, sha256, write_errors
 from interpretability.weight_files import CONVERT, read_tensors, states_in
 
@@ -195,8 +195,7 @@ class Fit:
             parts.append(f"{len(self.sizes) - 3} more have another size")
         for names, what in ((self.missing, "missing"), (self.unknown, "unknown")):
             if names:
-                rest = ", …" if len(names) > 3 else ""
-                parts.append(f"{len(names)} {what} ({', '.join(map(shown, names[:3]))}{rest})")
+                parts.append(f"{len(names)} {what} ({listed(names, 3)})")
         return "; ".join(parts)
 
     @classmethod

@@ -10,7 +10,7 @@ from torch import nn
 
 from interpretability.budget import within
 from interpretability.classifiers.base import Classifier
-from interpretability.errors import MissingError, UserError, shown, user_errors
+from interpretability.errors import MissingError, UserError, listed, shown, user_errors
 from interpretability.reading import read_object
 from interpretability.weight_files import FileSize, check_plain, file_size
 
@@ -147,9 +147,7 @@ def misfits(report: Mapping[str, Any]) -> str:
     if len(sizes) > 3:
         parts.append(f"{len(sizes) - 3} more have another size")
     if missing:
-        parts.append(
-            f"{len(missing)} missing ({', '.join(map(shown, missing[:3]))}{', …' if len(missing) > 3 else ''})"
-        )
+        parts.append(f"{len(missing)} missing ({listed(missing, 3)})")
     return "; ".join(parts)
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from interpretability.data.audio import Stretch, read_recording
+from interpretability.data.audio import read_recording
 from interpretability.data.custom import list_clips, prepare_custom
 from interpretability.data.inspection import ClipFacts, ListedSound, inspect_clips
-from interpretability.data.manifest import SPLITS, PreparedData, labels_of, read_manifest
+from interpretability.data.manifest import SPLITS, PreparedData, file_of, labels_of, read_manifest, stretch_of
 from interpretability.data.overview import UNLABELLED, overview
 from interpretability.errors import MissingError, UserError
 from interpretability.files import atomic_folder, check_replaceable, write_json, write_text
@@ -171,10 +171,10 @@ def _source(named: Path | None, others: Sequence[str]) -> Source:
     sounds = [
         ListedSound(
             entry["id"],
-            entry["wav"].replace("{data_root}", str(listing.root), 1),
+            file_of(entry["wav"], listing.root),
             tuple(labels_of(entry)),
             clip.split,
-            _stretch(entry),
+            stretch_of(entry),
         )
         for entry, clip in zip(listing.entries, listing.clips, strict=True)
     ]
@@ -208,14 +208,10 @@ def _prepared(make: Callable[..., PreparedData]) -> Source:
 
 def _listed(manifests: dict[str, Path], root: Path) -> list[ListedSound]:
     return [
-        ListedSound(name, clip["wav"], tuple(labels_of(clip)), split, _stretch(clip))
+        ListedSound(name, clip["wav"], tuple(labels_of(clip)), split, stretch_of(clip))
         for split, path in manifests.items()
         for name, clip in read_manifest(path, root, check_audio=False).entries.items()
     ]
-
-
-def _stretch(entry: dict[str, Any]) -> Stretch | None:
-    return None if entry.get("start") is None else Stretch(entry["start"], entry["duration"])
 
 
 @contextlib.contextmanager

@@ -130,11 +130,6 @@ def _predictions(
     data: RunData, classifier: Classifier, dataset: DynamicItemDataset, arguments: argparse.Namespace
 ) -> Predictions:
     """Return what is heard in the clips: from the table of the run if it is of this classifier and split."""
-    if data.prepared.task == "multi":
-        raise UserError(
-            f"{data.folder}: is of clips with several labels each, in which no class is heard in place of another: its "
-            f"{REPORT} folder says what is missed and what is heard wrongly"
-        )
     known, split = data.folder / REPORT / arguments.split / NUMBERS, arguments.split
     if known.is_file() and read_object(known).get("classifier") == classifier.description["sha256"]:
         table = read_predictions(data.folder / PREDICTIONS, classifier.labels)

@@ -134,13 +134,16 @@ def find_sounds(folder: str | Path) -> list[Path]:
     sounds = [path for path in named if not _is_hidden(path.relative_to(folder))]
     if len(sounds) < len(named):
         logger.warning("%s: %d hidden files left out", printable(str(folder)), len(named) - len(sounds))
-    unread = [] if ffmpeg.is_installed() else [path for path in sounds if path.suffix.lower() in ffmpeg.SUFFIXES]
-    if unread:
+    if ffmpeg.is_installed():
+        return sounds
+    read = [path for path in sounds if path.suffix.lower() not in ffmpeg.SUFFIXES]
+    if len(read) < len(sounds):
+        first = next(path for path in sounds if path.suffix.lower() in ffmpeg.SUFFIXES)
         logger.warning(
             "%s: %d files such as %s left out, as they need ffmpeg, which is not installed: %s",
-            printable(str(folder)), len(unread), printable(unread[0].name), ffmpeg.ADVICE,
+            printable(str(folder)), len(sounds) - len(read), printable(first.name), ffmpeg.ADVICE,
         )  # fmt: skip
-    return [path for path in sounds if path not in set(unread)] if unread else sounds
+    return read
 
 
 def _is_hidden(name: Path) -> bool:

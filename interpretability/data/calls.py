@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from interpretability.data.audio import write_wav
-from interpretability.errors import UserError
+from interpretability.files import new_folder
 
 SAMPLE_RATE = 16000
 #: Call -> the lowest and the highest frequency of its tone at its beginning and at its end, Hz, and its notes.
@@ -45,9 +45,7 @@ def make_nights(folder: str | Path, recordings: int = 24, seconds: float = 12.0,
     UserError
         If the folder holds anything.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: holds other files, expected a new folder for the recordings")
+    folder = new_folder(folder, "recordings")
     for number in range(recordings):
         # Of each recording, so that it does not depend on how many there are.
         wav, boxes = night(np.random.default_rng((seed, number)), seconds)

@@ -1,8 +1,6 @@
 """Sounds of any origin: a folder per class or a table of paths and labels, and splits where there are none."""
 
-import csv
 import hashlib
-import io
 import json
 import math
 import os
@@ -26,7 +24,7 @@ from interpretability.data.splitting import ChosenFolds, choose_splits, group_na
 from interpretability.data.tables import NO_GROUPS, SPLIT_NAMES, ListedClip, read_table, table_text
 from interpretability.data.windows import cut_windows
 from interpretability.errors import MissingError, UserError, shown, user_errors
-from interpretability.files import claim, write_text
+from interpretability.files import claim, csv_text, place_in, write_text
 from interpretability.names import join_labels, printable, safe_name, utf8_name
 
 #: The table of the splits, beside the manifests; it can be given as ``table`` again.
@@ -286,7 +284,7 @@ def _grouped(
                 raise UserError(f"{lacking[0].where}: {group_by} is empty, expected the group of every clip")
         elif group_by is None and any(clip.is_part for clip in clips):
             notes.append("the clips of one recording stay together in one split (--group_by none: they need not)")
-            return [replace(clip, group=utf8_name(_place(clip.path, root))) for clip in clips]
+            return [replace(clip, group=utf8_name(place_in(clip.path, root))) for clip in clips]
         return clips
     if group_by is not None:
         raise UserError("both group_by and group_pattern are given: give one of them")
@@ -301,11 +299,6 @@ def _grouped(
         )
     groups = [(match[1] or "") if pattern.groups else match[0] for match in matches]
     return [replace(clip, group=utf8_name(group)) for clip, group in zip(clips, groups, strict=True)]
-
-
-def _place(path: Path, root: Path) -> str:
-    """Return where a file is: its path in the folder of the data, so that it stays the same when these are moved."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _named(clips: list[ListedClip], root: Path) -> dict[str, ListedClip]:
@@ -346,7 +339,7 @@ def _good_entries(named: dict[str, ListedClip], root: Path, headers: _Headers, b
         within = clip.path.is_relative_to(root)
         entry = {
             "id": clip_id,
-            "wav": f"{DATA_ROOT}/{_place(clip.path, root)}" if within else str(clip.path),
+            "wav": f"{DATA_ROOT}/{place_in(clip.path, root)}" if within else str(clip.path),
             "duration": header.duration,
             "sample_rate": header.sample_rate,
             **({"label": clip.label} if clip.labels is None else {"labels": list(clip.labels)}),
@@ -402,17 +395,15 @@ def _write_splits(folder: Path, kept: list[tuple[dict, str]]) -> None:
     """Write the table of the splits: path, label, split, and what else clips have."""
     optional = [name for name in ("fold", "group", "start") if any(name in entry for entry, _ in kept)]
     further = [name for name, of in (("end", "start"), ("boxes", "boxes")) if any(of in entry for entry, _ in kept)]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     column = "labels" if any("labels" in entry for entry, _ in kept) else "label"
-    writer.writerow(["path", column, "split", *optional, *further])
+    rows = [["path", column, "split", *optional, *further]]
     for entry, split in kept:
         values = {**entry, "boxes": json.dumps(entry["boxes"], ensure_ascii=False) if "boxes" in entry else ""}
         values |= {"end": repr(_end(entry["start"], entry["duration"]))} if "start" in entry else {}
         path = entry["wav"].removeprefix(f"{DATA_ROOT}/")
         label = entry["label"] if column == "label" else join_labels(entry["labels"])
-        writer.writerow([path, label, split, *(values.get(name, "") for name in (*optional, *further))])
-    path, text = folder / SPLITS_TABLE, stream.getvalue()
+        rows.append([path, label, split, *(values.get(name, "") for name in (*optional, *further))])
+    path, text = folder / SPLITS_TABLE, csv_text(rows)
     same = path.is_file() and path.read_bytes() == text.encode("utf-8", "backslashreplace")
     claim(folder, [SPLITS_TABLE], known=[SPLITS_TABLE] if same else [])
     if not same:

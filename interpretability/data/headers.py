@@ -86,16 +86,12 @@ def correction(path: str | Path) -> tuple[int, bytes] | None:
     """
     with open(path, "rb") as stream:
         size = stream.seek(0, io.SEEK_END)
-        start = after_id3(stream)
-        stream.seek(start)
-        head = stream.read(12)
-        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        kind, start = _kind(stream)
+        if kind == "wav":
             return _of_wav(stream, size)
-        if head[:4] == b"fLaC":
+        if kind == "flac":
             return _of_flac(stream, start, size)
-        if len(head) == 12 and _mp3_frame(head[:4]) is not None:
-            return _of_mp3(stream, start)
-    return None
+        return _of_mp3(stream, start) if kind == "mp3" else None
 
 
 def missing_share(path: str | Path) -> float:
@@ -110,22 +106,30 @@ def missing_share(path: str | Path) -> float:
     """
     with open(path, "rb") as stream:
         size = stream.seek(0, io.SEEK_END)
-        start = after_id3(stream)
-        stream.seek(start)
-        head = stream.read(12)
-        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        kind, start = _kind(stream)
+        if kind == "wav":
             data = next((chunk for chunk in _chunks(stream, 12, size) if chunk.name == b"data"), None)
             if data is None or data.length >= _UNKNOWN_LENGTH or data.start + data.length <= size:
                 return 0.0
             return 1 - (size - data.start) / data.length
-        if len(head) < 12 or _mp3_frame(head[:4]) is None:
-            return 0.0
-        patch = _of_mp3(stream, start)
+        patch = _of_mp3(stream, start) if kind == "mp3" else None
         if patch is None:
             return 0.0
         stream.seek(patch[0])
         told, count = int.from_bytes(stream.read(4), "big"), int.from_bytes(patch[1], "big")
         return max(0.0, 1 - count / told) if told else 0.0
+
+
+def _kind(stream: BinaryIO) -> tuple[str | None, int]:
+    """Return what a file is by its first bytes ("wav", "flac", "mp3"; None: something else), and where it starts."""
+    start = after_id3(stream)
+    stream.seek(start)
+    head = stream.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        return "wav", start
+    if head[:4] == b"fLaC":
+        return "flac", start
+    return ("mp3" if len(head) == 12 and _mp3_frame(head[:4]) is not None else None), start
 
 
 def after_id3(stream: BinaryIO) -> int:

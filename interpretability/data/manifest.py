@@ -362,7 +362,7 @@ def content_identity(
     for split, clips in sorted(entries.items()):
         lines = []
         for clip in clips:
-            files = [sampled(path.replace(DATA_ROOT, str(data_root), 1)) for _, path in paths_of(clip)]
+            files = [sampled(file_of(path, data_root)) for _, path in paths_of(clip)]
             lines.append(json.dumps(without_negative_zeros([clip, files]), sort_keys=True))  # as a file has them
         digest.update("\n".join([split, *sorted(lines)]).encode())
     return digest.hexdigest()
@@ -376,7 +376,7 @@ def _shared_files(
     shared = []
     for split, clips in entries.items():
         for clip in clips:
-            path = clip["wav"].replace(DATA_ROOT, str(data_root), 1)
+            path = file_of(clip["wav"], data_root)
             place, clip_id, first = known.setdefault(
                 (sampled(path), clip.get("start"), clip["duration"]), (split, clip["id"], path)
             )
@@ -564,9 +564,20 @@ def speechbrain_dataset(
     return dataset
 
 
+def stretch_of(members: dict[str, Any]) -> Stretch | None:
+    """Return the part of its file that a clip is; None if it is all of it."""
+    return None if members.get("start") is None else Stretch(members["start"], members["duration"])
+
+
 def _stretch(members: dict[str, Any]) -> tuple[Stretch, ...]:
-    """Return the part of its file that a clip is; nothing if it is all of it."""
-    return () if members.get("start") is None else (Stretch(members["start"], members["duration"]),)
+    """Return what follows the path of a clip when it is loaded."""
+    part = stretch_of(members)
+    return () if part is None else (part,)
+
+
+def file_of(path: str, data_root: Path) -> str:
+    """Return the path of a file that an entry names, with the data root put in."""
+    return path.replace(DATA_ROOT, str(data_root), 1)
 
 
 class _Object(dict):

@@ -1,6 +1,5 @@
 """Recordings with label tracks: which track belongs to which recording, and what it says about it."""
 
-import codecs
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from interpretability.data.manifest import BadClips
 from interpretability.data.tables import (
     NO_GROUPS,
     ListedClip,
+    decoded,
     leave_out_missing,
     located,
     named_column,
@@ -71,9 +71,7 @@ def find_tracks(folder: Path, recordings: Sequence[Path], root: Path) -> dict[Pa
 
 def _looks_like_a_track(path: Path) -> bool:
     with open(path, "rb") as stream:
-        content = stream.read(_ENOUGH)
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return kind_of(content.decode("utf-16" if wide else "utf-8-sig", "ignore")) is not None
+        return kind_of(decoded(stream.read(_ENOUGH), "ignore")) is not None
 
 
 def read_tracks(

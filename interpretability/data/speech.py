@@ -12,6 +12,7 @@ import torch
 
 from interpretability.data.audio import write_wav
 from interpretability.errors import UserError
+from interpretability.files import new_folder
 
 #: The first three formants of vowels, Hz, of a tract of average length (Peterson & Barney, 1952, men).
 VOWELS = {"a": (730.0, 1090.0, 2440.0), "i": (270.0, 2290.0, 3010.0), "u": (300.0, 870.0, 2240.0)}
@@ -56,9 +57,7 @@ def make_speech(
     UserError
         If the folder holds anything, or a word is none of two vowels.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: holds other files, expected a new folder for the words")
+    folder = new_folder(folder, "words")
     bad = [word for word, vowels in words.items() if len(vowels) != 2 or set(vowels) - set(VOWELS)]
     if bad:
         raise UserError(

@@ -8,7 +8,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from interpretability.errors import UserError, shown
+from interpretability.errors import UserError, listed, shown
 
 
 def assign(
@@ -69,11 +69,10 @@ def assign(
     whole = sum(shares.values())
     empty = [part for part in shares if not filled[part]]
     if len(empty) > len(free):
-        n_groups = len(counts)
+        groups_of_clips = f"{len(counts)} {'groups' if len(counts) > 1 else 'group'} of clips"
         raise UserError(
-            f"{n_groups} {'groups' if n_groups > 1 else 'group'} of clips ({_few(counts)}) cannot be split into "
-            f"{', '.join(shares)}, so that each has clips and no group is split: add sounds of other groups, or group "
-            "the clips by something else"
+            f"{groups_of_clips} ({listed(sorted(counts), limit=40)}) cannot be split into {', '.join(shares)}, so that "
+            "each has clips and no group is split: add sounds of other groups, or group the clips by something else"
         )
 
     def distance(part: str, classes: Counter[str]) -> list[float]:
@@ -132,8 +131,3 @@ def thin_classes(labels: Sequence[str | Sequence[str]], splits: Sequence[str], w
     return (
         f"{len(thin)} of {len(counts)} classes have too few clips or groups for all splits: {', '.join(listed)}{more}"
     )
-
-
-def _few(names: Mapping[str, object]) -> str:
-    names = sorted(names)
-    return ", ".join(shown(name, 40) for name in names[:5]) + (", …" if len(names) > 5 else "")

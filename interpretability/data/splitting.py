@@ -7,7 +7,7 @@ from typing import Any
 from interpretability.data.esc50 import parse_folds
 from interpretability.data.splits import assign, refuse_shared_groups
 from interpretability.data.tables import ListedClip
-from interpretability.errors import UserError, placed, shown
+from interpretability.errors import UserError, listed, placed, shown
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ def _which_groups(clips: list[ListedClip], splits: list[str]) -> str:
     for split in ("valid", "test"):
         names = sorted(group for group, chosen_split in places.items() if chosen_split == split)
         if names:
-            listed = ", ".join(shown(name, 40) for name in names[:5]) + (", …" if len(names) > 5 else "")
-            words.append(f"{split} is the group{'s' if len(names) > 1 else ''} {listed}")
+            words.append(f"{split} is the group{'s' if len(names) > 1 else ''} {listed(names, limit=40)}")
     return f": {'; '.join(words)}" if words else ""
 
 

@@ -79,9 +79,14 @@ def table_text(table: Path) -> str:
         If it is too large, or not text.
     """
     content = read_bytes(table, _MOST_BYTES)
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     with user_errors(f"{table}: not text in UTF-8", UnicodeDecodeError, advice=": save it as UTF-8"):
-        return content.decode("utf-16" if wide else "utf-8-sig")
+        return decoded(content)
+
+
+def decoded(content: bytes, errors: str = "strict") -> str:
+    """Return bytes as text: UTF-8 or, with a byte order mark, UTF-16; ``errors`` as of :meth:`bytes.decode`."""
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig", errors)
 
 
 def read_table(

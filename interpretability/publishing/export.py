@@ -273,8 +273,8 @@ def _explained(published: Published, given: Path | None) -> tuple[Explanation, s
             "clip_seconds"
         )
         seconds = min(max(float(seconds or 2.0), 1.0), _LONGEST)
-        clip = make_clip(0, "test", 0, sample_rate=max(frontend.sample_rate, _LEAST_RATE), seconds=seconds)
         rate = max(frontend.sample_rate, _LEAST_RATE)
+        clip = make_clip(0, "test", 0, sample_rate=rate, seconds=seconds)
         samples = torch.from_numpy(clip.mixture).float()
         wavs = read_sounds(samples, frontend, sample_rate=rate).wavs
         origin = (

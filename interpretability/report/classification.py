@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
-from interpretability.files import write_json, write_text
+from interpretability.files import csv_text, write_json, write_text
 from interpretability.metrics.classification import ClassificationReport
 from interpretability.names import printable
 from interpretability.report.confusion import plot_confusion
 from interpretability.report.figures import save_figure
 from interpretability.report.tables import MISSING, markdown_table, titled
 
-#: At most so many kinds of confusion are put in words.
+#: At most so many kinds of confusion, or classes, are put in words.
 MOST_IN_WORDS = 5
 #: Classifiers of more classes have no table of all pairs, which would have millions of cells.
 MOST_IN_MATRIX = 1000
@@ -83,7 +81,7 @@ def write_report(
         Put in front of the numbers in ``report.json``.
     """
     folder = Path(folder)
-    rows = [[printable(c.label), str(c.n), *map(_number, (c.precision, c.recall, c.f1))] for c in report.classes]
+    rows = [[printable(c.label), str(c.n), *map(number, (c.precision, c.recall, c.f1))] for c in report.classes]
     confusions = [
         [printable(each.true), printable(each.predicted), str(each.count), str(each.n), f"{each.count / each.n:.2f}"]
         for each in report.confusions
@@ -101,20 +99,15 @@ def write_report(
     members += [
         [c.label, c.n, *("" if x is None else x for x in (c.precision, c.recall, c.f1))] for c in report.classes
     ]
-    write_text(folder / CLASSES, _csv(members))
+    write_text(folder / CLASSES, csv_text(members))
     if len(report.labels) <= MOST_IN_MATRIX:
         cells = report.matrix().tolist()
         matrix = [[label, *row] for label, row in zip(report.labels, cells, strict=True)]
-        write_text(folder / MATRIX, _csv([["class \\ heard as", *report.labels], *matrix]))
+        write_text(folder / MATRIX, csv_text([["class \\ heard as", *report.labels], *matrix]))
     save_figure(plot_confusion(report, f"{title}\n{headline(report)}"), folder / PICTURE)
     write_json(folder / NUMBERS, {"title": title, "split": split, **facts, **report.as_dict()})
 
 
-def _number(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f}"
-
-
-def _csv(rows: list[list]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue()
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number of a table; a dash where there is none."""
+    return MISSING if value is None else f"{value:.{digits}f}"

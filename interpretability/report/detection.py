@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
-from interpretability.files import write_json, write_text
+from interpretability.files import csv_text, write_json, write_text
 from interpretability.metrics.detection import Detection
 from interpretability.names import printable
-from interpretability.report.classification import CLASSES, NUMBERS, TABLE
-from interpretability.report.tables import MISSING, markdown_table, titled
-
-#: At most so many classes are put in words.
-MOST_IN_WORDS = 5
+from interpretability.report.classification import CLASSES, MOST_IN_WORDS, NUMBERS, TABLE, number
+from interpretability.report.tables import markdown_table, titled
 
 
 def sentences(report: Detection, split: str = "test", most: int = MOST_IN_WORDS) -> list[str]:
@@ -47,7 +42,7 @@ def sentences(report: Detection, split: str = "test", most: int = MOST_IN_WORDS)
 def headline(report: Detection) -> str:
     """Return the numbers over all classes, in one line."""
     values = (("mAP", report.mean_ap), ("macro F1", report.macro_f1), ("micro F1", report.micro_f1))
-    return ", ".join(f"{name} {_number(value, 3)}" for name, value in values)
+    return ", ".join(f"{name} {number(value, 3)}" for name, value in values)
 
 
 def write_report(folder: str | Path, report: Detection, split: str, title: str, facts: dict[str, Any]) -> None:
@@ -56,7 +51,7 @@ def write_report(folder: str | Path, report: Detection, split: str, title: str, 
     head = ["class", "clips", "heard in", "threshold", "AP", "precision", "recall", "F1"]
     rows = [
         [printable(c.label), str(c.n), str(c.heard), f"{c.threshold:.3f}"]
-        + [_number(value) for value in (c.ap, c.precision, c.recall, c.f1)]
+        + [number(value) for value in (c.ap, c.precision, c.recall, c.f1)]
         for c in report.classes
     ]
     parts = [
@@ -65,15 +60,9 @@ def write_report(folder: str | Path, report: Detection, split: str, title: str, 
         titled("Classes", markdown_table(head, rows)),
     ]
     write_text(folder / TABLE, "\n".join(parts))
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["class", "clips", "heard", "threshold", "ap", "precision", "recall", "f1"])
+    members: list[list[Any]] = [["class", "clips", "heard", "threshold", "ap", "precision", "recall", "f1"]]
     for c in report.classes:
         values = (c.ap, c.precision, c.recall, c.f1)
-        writer.writerow([c.label, c.n, c.heard, c.threshold, *("" if x is None else x for x in values)])
-    write_text(folder / CLASSES, stream.getvalue())
+        members.append([c.label, c.n, c.heard, c.threshold, *("" if x is None else x for x in values)])
+    write_text(folder / CLASSES, csv_text(members))
     write_json(folder / NUMBERS, {"title": title, "split": split, **facts, **report.as_dict()})
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return MISSING if value is None else f"{value:.{digits}f}"

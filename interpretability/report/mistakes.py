@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from interpretability.errors import user_errors
+from interpretability.files import csv_text
 from interpretability.names import printable
 from interpretability.report.tables import markdown_table
 from interpretability.report.words import Region, percent, placed_at
@@ -128,13 +127,11 @@ class Mistake:
 
 def mistakes_csv(mistakes: Sequence[Mistake]) -> str:
     """Return a CSV file of wrongly classified clips, one row each, in their order."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     places = ("start", "stop", "low", "high")
     head = ["rank", "id", "path", "split", "true", "predicted", "p_true", "p_predicted"]
     head += ["p_predicted_without_it", "p_true_without_it", "heard_without_it", "p_true_alone", "heard_alone", "common"]
     head += [f"{which}_{place}" for which in ("predicted", "true") for place in places]
-    writer.writerow([*head, "folder", "words"])
+    rows = [[*head, "folder", "words"]]
     for rank, each in enumerate(mistakes, 1):
         predicted, true = each.predicted, each.true
         numbers = [true.probability, predicted.probability, *(predicted.without[x.label] for x in (predicted, true))]
@@ -142,8 +139,8 @@ def mistakes_csv(mistakes: Sequence[Mistake]) -> str:
         row += [_top(predicted.without), _six(true.alone[true.label]), _top(true.alone), _six(each.common)]
         for part in (predicted, true):
             row += ["" if part.region is None else _six(getattr(part.region, place)) for place in places]
-        writer.writerow([*row, each.folder, " ".join(each.sentences())])
-    return stream.getvalue()
+        rows.append([*row, each.folder, " ".join(each.sentences())])
+    return csv_text(rows)
 
 
 def mistakes_page(mistakes: Sequence[Mistake], title: str) -> str:
