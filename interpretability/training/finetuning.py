@@ -150,8 +150,7 @@ class Start:
             If the source was trained on clips that select or test here.
         """
         known = self.classifier.description.get("training") or {}
-        for refuse in (refuse_other_splits, refuse_seen_folds):
-            refuse(known.get("data", {}), prepared.description, f"finetune_from is {self.source}, which")
+        refuse_seen_clips(known.get("data", {}), prepared.description, f"finetune_from is {self.source}, which")
         theirs, given = self.classifier, dict(getattr(run["classifier"], "keywords", {}))
         labels, task = prepared.labels, given.pop("task", prepared.task)
         settings = theirs.architecture_for(len(labels))
@@ -218,9 +217,8 @@ def start_interpreter(run: Run, prepared: PreparedData, interpreter: Interpreter
             f"finetune_from is {source}, which was trained on another dictionary: pass that run as method.dictionary, "
             "too"
         )
-    for refuse in (refuse_other_splits, refuse_seen_folds):
-        learned = start.description["training"].get("data", {})
-        refuse(learned, prepared.description, f"finetune_from is {source}, which")
+    learned = start.description["training"].get("data", {})
+    refuse_seen_clips(learned, prepared.description, f"finetune_from is {source}, which")
     origin = {"sha256": start.description["sha256"], "seconds": start.description["training"].get("seconds")}
     origin |= _hub_of(start.description)
     misfit = f"finetune_from is {source}, whose network has other sizes"
@@ -275,8 +273,7 @@ def start_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) -
     refuse_own_folder(run, OWN_FOLDER["dictionary"])
     start = Dictionary.load(source)
     start.check(classifier.frontend.settings, f"finetune_from is {source}")
-    for refuse in (refuse_other_splits, refuse_seen_folds):
-        refuse(start.training.get("data", {}), prepared.description, f"finetune_from is {source}, which")
+    refuse_seen_clips(start.training.get("data", {}), prepared.description, f"finetune_from is {source}, which")
     wanted, kept = run["dictionary"].n_components, min(run["dictionary"].n_components, start.n_components)
     if if_main_process():
         print(
@@ -314,8 +311,12 @@ def refuse_other_splits(learned: Mapping[str, Any], here: Mapping[str, Any], wha
         )
 
 
-def refuse_seen_folds(learned: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
-    """Refuse a model that was trained on folds which select or test here; arguments as :func:`refuse_other_splits`."""
+def refuse_seen_clips(learned: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
+    """Refuse a model that was trained on other splits of the same clips, or on folds which select or test here.
+
+    Arguments as of :func:`refuse_other_splits`.
+    """
+    refuse_other_splits(learned, here, what)
     shared = shared_folds(learned, here)
     if shared:
         raise UserError(

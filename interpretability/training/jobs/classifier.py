@@ -158,8 +158,10 @@ def _measured(classifier: Classifier, predictions: dict[str, Predictions]) -> tu
 
 def _predict_again(run: Run, prepared: PreparedData) -> None:
     """Write the predictions of a finished run that has none: of an earlier version, or killed before it wrote them."""
+    if not if_main_process():
+        return
     classifier = load_classifier(run.output_folder / CLASSIFIER)
     digest = classifier.description["sha256"]
-    if if_main_process() and not has_predictions(run, prepared, digest, MEASURED):
+    if not has_predictions(run, prepared, digest, MEASURED):
         datasets = load_datasets(run, prepared, classifier, MEASURED)
         save_predictions(run, prepared, classifier, digest, predict_splits(run, prepared, classifier, datasets))
