@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
-from tqdm import tqdm
 
 from interpretability.classifiers.base import Classifier
-from interpretability.data.batches import LengthBatches, seconds_of
+from interpretability.data.batches import LengthBatches
 from interpretability.errors import UserError
 from interpretability.metrics.detection import detection
+from interpretability.predictions import class_truth, classified
 from interpretability.probabilities import probabilities
 
 #: Which classes of a clip are explained: the most probable one, each that is heard, or those that the data name.
@@ -89,13 +88,6 @@ def _packed(of_clips: list[list[Case]], size: int) -> list[list[Case]]:
     return batches
 
 
-def labels_of_item(item: Mapping[str, Any] | PaddedBatch, position: int | None = None) -> list[str]:
-    """Return the labels of a data set's item, or of one clip of a batch."""
-    name = "label" if (hasattr(item, "label") if position is not None else "label" in item) else "labels"
-    value = item[name] if position is None else item[name][position]
-    return [value] if name == "label" else list(value)
-
-
 @torch.no_grad()
 def choose_cases(
     classifier: Classifier,
@@ -140,7 +132,7 @@ def choose_cases(
             f"{classifier.title} has one label for each clip, and the data have several: explain a classifier that was "
             "trained on such data"
         )
-    answers, truth, heard, active = _heard(classifier, dataset, ids, batch_size, device, progress)
+    answers, truth, heard, active = _heard(classifier, dataset, batch_size, device, progress)
     names = np.array(classifier.labels, dtype=object)
     if explain == "top":
         cases, without = [(clip, None) for clip in ids], 0
@@ -159,26 +151,15 @@ def choose_cases(
 
 
 def _heard(
-    classifier: Classifier, dataset: DynamicItemDataset, ids: list[str], batch_size: int, device: str, progress: bool
+    classifier: Classifier, dataset: DynamicItemDataset, batch_size: int, device: str, progress: bool
 ) -> tuple[np.ndarray, ...]:
     """Return of all N clips, each [N, C]: probabilities, which classes they have, which are heard, which are active."""
     parts: list[tuple[np.ndarray, ...]] = []
     order: list[int] = []
-    truth = np.zeros((len(ids), len(classifier.labels)), dtype=bool)
-    with tqdm(total=len(ids), desc="classifying", unit="clip", disable=None if progress else True) as bar:
-        for places in LengthBatches(seconds_of(dataset), batch_size):
-            batch = PaddedBatch([dataset[place] for place in places])
-            wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
-            logits = classifier.analyse(wavs, lengths).output.logits
-            answered = probabilities(logits.double(), classifier.task)
-            parts.append(
-                tuple(x.cpu().numpy() for x in (answered, classifier.heard(logits), classifier.active(logits)))
-            )
-            for position, place in enumerate(places):
-                for label in labels_of_item(batch, position):
-                    truth[place, classifier.label_index(label)] = True
-            order += places
-            bar.update(len(places))
+    for some in classified(classifier, dataset, batch_size, device, progress):
+        answered, truth = probabilities(some.logits.double(), classifier.task), class_truth(classifier, some.batch)
+        of_batch = (answered, truth.bool(), classifier.heard(some.logits), classifier.active(some.logits))
+        parts.append(tuple(part.cpu().numpy() for part in of_batch))
+        order += some.places
     back = np.argsort(order)
-    answers, heard, active = (np.concatenate(members)[back] for members in zip(*parts, strict=True))
-    return answers, truth, heard, active
+    return tuple(np.concatenate(members)[back] for members in zip(*parts, strict=True))

@@ -21,9 +21,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interpretability import processes
-from interpretability.cases import Case, Cases, choose_cases, labels_of_item
+from interpretability.cases import Case, Cases, choose_cases
 from interpretability.classifiers.base import Classifier
-from interpretability.data.batches import seconds_of
+from interpretability.data.batches import labels_at, seconds_of
 from interpretability.files import json_text, without_negative_zeros, write_text, write_together
 from interpretability.frontend import PLACES
 from interpretability.matched import ANOTHER_LABEL, MatchedBaseline, of_another_label
@@ -242,7 +242,7 @@ def _measure(
             if taken:
                 raise ValueError(f"{row_name} gives scores named {', '.join(sorted(taken))}: these names are taken")
             for position, name in enumerate(batch.id):
-                true, predicted = labels_of_item(batch, position), chosen.heard.get(name)
+                true, predicted = labels_at(batch, position), chosen.heard.get(name)
                 if predicted is None:
                     (true,), predicted = true, classifier.labels[int(analysed.output.predicted[position])]
                 known = (name, row_name, place, apply, true, predicted, explained[position])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
+from torch import Tensor
 from tqdm import tqdm
 
 from interpretability.classifiers import Classifier
-from interpretability.data.batches import LengthBatches, seconds_of
+from interpretability.data.batches import LengthBatches, labels_at, seconds_of
 from interpretability.errors import UserError, shown, user_errors
-from interpretability.files import write_text
+from interpretability.files import csv_text, place_in, write_text
 from interpretability.names import join_labels
 from interpretability.probabilities import predicted_class, probabilities
 from interpretability.reading import read_bytes
@@ -76,6 +77,47 @@ class Predictions:
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")].tolist()
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Some clips, their ``places`` in the data set, the ``batch`` of them, and their ``logits`` [b, C]."""
+
+    places: list[int]
+    batch: PaddedBatch
+    logits: Tensor
+
+
+@torch.no_grad()
+def classified(
+    classifier: Classifier, dataset: DynamicItemDataset, batch_size: int, device: str, progress: bool = True
+) -> Iterator[Answers]:
+    """Classify every clip of a data set, those of similar length together: in any order."""
+    with tqdm(total=len(dataset), desc="classifying", unit="clip", disable=None if progress else True) as bar:
+        for places in LengthBatches(seconds_of(dataset), batch_size):
+            batch = PaddedBatch([dataset[place] for place in places])
+            wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
+            yield Answers(places, batch, classifier.analyse(wavs, lengths).output.logits)
+            bar.update(len(places))
+
+
+def class_truth(classifier: Classifier, batch: PaddedBatch) -> Tensor:
+    """Return 1 for the classes of each clip of a batch, which has ``label`` or ``labels``, and 0: [B, C].
+
+    Raises
+    ------
+    UserError
+        If the classifier has no such class; if clips of several labels meet a classifier of one.
+    """
+    if hasattr(batch, "labels") and classifier.task == "single":
+        raise UserError(
+            f"{classifier.title} has one label for each clip, and the data have several: train one on these data"
+        )
+    truth = torch.zeros(len(batch.id), len(classifier.labels))
+    for position in range(len(batch.id)):
+        for label in labels_at(batch, position):
+            truth[position, classifier.label_index(label)] = 1.0
+    return truth
+
+
 @torch.no_grad()
 def predict(
     classifier: Classifier,
@@ -108,27 +150,19 @@ def predict(
     classifier.to(device).eval()
     ids = list(dataset.data_ids)
     truth, predicted, rows, order = [], [], [], []
-    with tqdm(total=len(ids), desc="classifying", unit="clip", disable=None if progress else True) as bar:
-        for places in LengthBatches(seconds_of(dataset), batch_size):
-            batch = PaddedBatch([dataset[place] for place in places])
-            order += places
-            signal = batch.signal
-            logits = classifier.analyse(signal.data.to(device).float(), signal.lengths.to(device)).output.logits
-            several = hasattr(batch, "labels")
-            if several:
-                named = [{classifier.label_index(label) for label in labels} for labels in batch.labels]
-                truth += [[k in indices for k in range(len(classifier.labels))] for indices in named]
-            else:
-                truth += [classifier.label_index(label) for label in batch.label]
-            predicted.append((classifier.heard(logits) if several else predicted_class(logits)).cpu().numpy())
-            rows.append(probabilities(logits.double(), classifier.task).cpu().numpy())
-            bar.update(len(batch.id))
+    for part in classified(classifier, dataset, batch_size, device, progress):
+        batch, logits, several = part.batch, part.logits, hasattr(part.batch, "labels")
+        known = class_truth(classifier, batch).bool()
+        truth.append((known if several else known.int().argmax(dim=1)).numpy())
+        predicted.append((classifier.heard(logits) if several else predicted_class(logits)).cpu().numpy())
+        rows.append(probabilities(logits.double(), classifier.task).cpu().numpy())
+        order += part.places
     back = np.argsort(order)
     return Predictions(
         labels=tuple(classifier.labels),
         ids=tuple(ids),
-        paths=tuple(_relative(dataset.data[clip]["wav"], data_root) for clip in ids),
-        truth=np.array(truth, dtype=bool if several else np.int64)[back],
+        paths=tuple(place_in(dataset.data[clip]["wav"], data_root) for clip in ids),
+        truth=np.concatenate(truth)[back],
         predicted=np.concatenate(predicted)[back],
         probabilities=np.concatenate(rows)[back],
     )
@@ -142,11 +176,9 @@ def write_predictions(path: str | Path, by_split: Mapping[str, Predictions]) -> 
     quote or an end of line are quoted. Of clips that may have several labels, the columns ``true labels`` and ``heard
     labels`` have them as :func:`.names.join_labels` does, and ``confidence`` is the highest probability.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     first = next(iter(by_split.values()))
     labels = first.labels
-    writer.writerow([*(_HEAD_OF_SEVERAL if first.several else _HEAD), *(f"p({label})" for label in labels)])
+    rows: list[list[str]] = [[*(_HEAD_OF_SEVERAL if first.several else _HEAD), *(f"p({label})" for label in labels)]]
     for split, predictions in by_split.items():
         for k in range(len(predictions)):
             classes = (predictions.truth[k], predictions.predicted[k])
@@ -155,8 +187,8 @@ def write_predictions(path: str | Path, by_split: Mapping[str, Predictions]) -> 
             else:
                 names = (labels[index] for index in classes)
             values = (f"{value:.6g}" for value in (predictions.confidence[k], *predictions.probabilities[k]))
-            writer.writerow([predictions.ids[k], predictions.paths[k], split, *names, *values])
-    write_text(path, stream.getvalue())
+            rows.append([predictions.ids[k], predictions.paths[k], split, *names, *values])
+    write_text(path, csv_text(rows))
 
 
 def read_predictions(path: str | Path, labels: Sequence[str]) -> dict[str, Predictions]:
@@ -201,7 +233,3 @@ def read_predictions(path: str | Path, labels: Sequence[str]) -> dict[str, Predi
         ids, paths, truth, predicted, shares = zip(*members, strict=True)
         by_split[split] = Predictions(tuple(labels), ids, paths, np.array(truth), np.array(predicted), np.stack(shares))
     return by_split
-
-
-def _relative(path: str, root: Path) -> str:
-    return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path

@@ -1,6 +1,7 @@
 """What a classifier hears in the clips of a data set, as a table that any reader of CSV takes in."""
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from interpretability.data.batches import make_datasets
 from interpretability.data.esc50 import prepare_esc50
 from interpretability.errors import MissingError, UserError
-from interpretability.predictions import Predictions, predict, read_predictions, write_predictions
+from interpretability.predictions import Predictions, class_truth, predict, read_predictions, write_predictions
 
 LABELS = ('a, "b"', "two\nlines", "=1+1", "犬")
 
@@ -85,3 +86,16 @@ def test_every_clip_is_heard_as_it_is_heard_alone(tiny_esc50, tmp_path):
         logits = classifier.analyse(item["signal"][None]).output.logits
         assert heard.probabilities[k] == pytest.approx(torch.softmax(logits.double(), 1)[0].numpy(), abs=1e-5)
         assert heard.predicted[k] == int(logits.argmax())
+
+
+def test_the_classes_of_a_batch_whatever_form_its_labels_have():
+    several = tiny.listening_classifier(tiny.LABELS, task="multi")
+    single = tiny.listening_classifier(tiny.LABELS)
+    lists = SimpleNamespace(id=["a", "b", "c"], labels=[["rain", "cat"], [], tiny.LABELS])
+    assert class_truth(several, lists).tolist() == [[1, 0, 1], [0, 0, 0], [1, 1, 1]]
+    names = SimpleNamespace(id=["a", "b"], label=["dog", "cat"])
+    assert class_truth(single, names).tolist() == class_truth(several, names).tolist() == [[0, 1, 0], [1, 0, 0]]
+    with pytest.raises(UserError, match="has one label for each clip, and the data have several"):
+        class_truth(single, lists)
+    with pytest.raises(UserError, match="no class 'bird'"):
+        class_truth(several, SimpleNamespace(id=["a"], labels=[["bird"]]))

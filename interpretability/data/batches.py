@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.sampler import ReproducibleRandomSampler
 from torch import Tensor
@@ -101,6 +102,11 @@ def seconds_of(dataset: DynamicItemDataset) -> list[float]:
     """
     clips = getattr(getattr(dataset, "dataset", dataset), "data", {})
     return [float(clips.get(name, {}).get("seconds", 0.0)) for name in dataset.data_ids]
+
+
+def labels_at(batch: PaddedBatch, position: int) -> list[str]:
+    """Return the labels of a clip of a batch, which has ``label`` or ``labels``."""
+    return list(batch.labels[position]) if hasattr(batch, "labels") else [batch.label[position]]
 
 
 class LengthBatches(Sampler[list[int]]):

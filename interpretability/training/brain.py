@@ -35,6 +35,7 @@ from interpretability.frontend import MaskedPair
 from interpretability.methods.base import Interpreter
 from interpretability.metrics.detection import mean_average_precision
 from interpretability.metrics.suite import MetricSuite
+from interpretability.predictions import class_truth
 from interpretability.probabilities import MaskedLogits, probabilities
 from interpretability.training.augmentation import (
     AugmentationSettings,
@@ -643,26 +644,6 @@ class DictionaryBrain(ResumableBrain):
                 network.mark_in_use(used.to(network.in_use.device))
             network.end_validation(self.statistics()["loss"])
         super().on_stage_end(stage, stage_loss, epoch)
-
-
-def class_truth(classifier: Classifier, batch: PaddedBatch) -> Tensor:
-    """Return 1 for the classes of each clip of a batch, which has ``label`` or ``labels``, and 0: [B, C].
-
-    Raises
-    ------
-    UserError
-        If the classifier has no such class; if clips of several labels meet a classifier of one.
-    """
-    several = hasattr(batch, "labels")
-    if several and classifier.task == "single":
-        raise UserError(
-            f"{classifier.title} has one label for each clip, and the data have several: train one on these data"
-        )
-    truth = torch.zeros(len(batch.id), len(classifier.labels))
-    for position, labels in enumerate(batch.labels if several else [[label] for label in batch.label]):
-        for label in labels:
-            truth[position, classifier.label_index(label)] = 1.0
-    return truth
 
 
 def _gathered(answers: dict[str, Any]) -> dict[str, Any]:

@@ -148,7 +148,7 @@ MAY_IMPORT = {
         "weight_files",
         "weights",
     },
-    "cases": {"classifiers", "data", "errors", "metrics", "probabilities"},
+    "cases": {"classifiers", "data", "errors", "metrics", "predictions", "probabilities"},
     "evaluation": {
         "cases",
         "classifiers",

@@ -6,7 +6,6 @@ import math
 import re
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import speechbrain as sb
@@ -24,7 +23,6 @@ from interpretability.training.brain import (
     DictionaryBrain,
     ResumableBrain,
     Selection,
-    class_truth,
     classification_loss,
     explain_active,
     one_cycle,
@@ -303,16 +301,3 @@ class TestDictionaryBrain:
     def test_divergence_is_reported(self, tmp_path):
         with pytest.raises(UserError, match="training has diverged"):
             self.fit(tmp_path / "save", 1, lr=1e30)
-
-
-def test_the_classes_of_a_batch_whatever_form_its_labels_have():
-    several = tiny.listening_classifier(tiny.LABELS, task="multi")
-    single = tiny.listening_classifier(tiny.LABELS)
-    lists = SimpleNamespace(id=["a", "b", "c"], labels=[["rain", "cat"], [], tiny.LABELS])
-    assert class_truth(several, lists).tolist() == [[1, 0, 1], [0, 0, 0], [1, 1, 1]]
-    names = SimpleNamespace(id=["a", "b"], label=["dog", "cat"])
-    assert class_truth(single, names).tolist() == class_truth(several, names).tolist() == [[0, 1, 0], [1, 0, 0]]
-    with pytest.raises(UserError, match="has one label for each clip, and the data have several"):
-        class_truth(single, lists)
-    with pytest.raises(UserError, match="no class 'bird'"):
-        class_truth(several, SimpleNamespace(id=["a"], labels=[["bird"]]))

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-from interpretability.cases import labels_of_item
 from interpretability.data.inputs import Origin, Sounds
+from interpretability.data.manifest import labels_of
 from interpretability.evaluation import evaluate
 from interpretability.files import atomic_folder, check_replaceable
 from interpretability.methods import Interpreter
@@ -103,7 +103,7 @@ def _save_examples(interpreter: Interpreter, dataset: DynamicItemDataset, folder
         for position in [round(k * (len(dataset) - 1) / max(count - 1, 1)) for k in range(count)]:
             item = dataset[position]
             sound = Sounds(item["signal"][None], None, (Origin(label=item["id"]),))
-            place, true = temporary / safe_name(item["id"]), ", ".join(labels_of_item(item)) or "no label"
+            place, true = temporary / safe_name(item["id"]), ", ".join(labels_of(item)) or "no label"
             if "label" in item:
                 interpreter.explain(sound).save(place, true_label=true)
                 continue
