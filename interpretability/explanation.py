@@ -17,6 +17,7 @@ from interpretability.data.audio import write_wav
 from interpretability.data.inputs import Origin
 from interpretability.dictionary import Components
 from interpretability.errors import UserError
+from interpretability.events import Cells, Event, EventSettings, find_regions, measured_events
 from interpretability.files import atomic_folder, expanded, write_json
 from interpretability.frontend import PLACES, FrontendSettings, MaskedPair, Spectrogram, apply_mask
 from interpretability.matched import MatchedBaseline
@@ -109,6 +110,8 @@ class Explanation:
         "interpreter" and "classifier" -> the model and the commit of a hub that it was read from, if it was.
     every_label : bool
         Whether each class that is heard in a sound is explained, so that several clips here may be of one sound.
+    event_lists : dict
+        Settings -> the events of each clip, once they were asked for (:meth:`events`).
     """
 
     method: str
@@ -124,6 +127,7 @@ class Explanation:
     origins: tuple[Origin, ...]
     hub: dict[str, dict[str, str]] = field(default_factory=dict)
     every_label: bool = False
+    event_lists: dict[EventSettings, list[list[Event]]] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
@@ -239,6 +243,7 @@ class Explanation:
             pair=self.pair.clip(index),
             heard=heard,
             origins=self.origins[one],
+            event_lists={settings: lists[one] for settings, lists in self.event_lists.items()},
         )
 
     def describe(self, index: int = 0) -> dict[str, Any]:
@@ -264,7 +269,7 @@ class Explanation:
             "explained": self.labels[target],
             "explained_probability": parts["input"][target],
             "kept_area": float(clip.mask.double().mean()),
-            "undefined": clip.undefined is not None and bool(clip.undefined[0]),
+            "undefined": clip._is_undefined(0),
             "scores": clip_values(clip.interpretation.scores, 0),
             "seconds": clip.sound.shape[1] / self.frontend.sample_rate,
             "sample_rate": self.frontend.sample_rate,
@@ -296,7 +301,7 @@ class Explanation:
             task=self.task,
             region=region,
             silent=not bool(clip.sound.any()),
-            undefined=clip.undefined is not None and bool(clip.undefined[0]),
+            undefined=clip._is_undefined(0),
             area=float(clip.mask.double().mean()),
             thresholds=self.classifier.thresholds.tolist(),
             baselines=clip._remainders() if region is not None else {},
@@ -309,6 +314,39 @@ class Explanation:
         rate = frontend.sample_rate
         seconds = clip.sound.shape[1] / rate
         return locate(_array(clip.pair.inside), frontend.hop_length / rate, rate / frontend.n_fft, seconds)
+
+    def events(self, index: int = 0, settings: EventSettings | None = None) -> list[Event]:
+        """Return the few regions that a clip's explanation points to, and what each is worth to the classifier.
+
+        Asked for the first time, the classifier hears all regions of all clips in one batched pass: each region alone,
+        and each clip without it. See :mod:`interpretability.events`.
+
+        Parameters
+        ----------
+        index : int
+            Which clip of the batch.
+        settings : EventSettings, optional
+            How the mask becomes regions.
+
+        Returns
+        -------
+        list of Event
+            The one whose removal costs the class most first. Empty where the explanation keeps nothing of the sound,
+            and where there is none (:attr:`undefined`).
+        """
+        settings, index = settings or EventSettings(), range(len(self))[index]
+        if settings not in self.event_lists:
+            regions = [[] if self._is_undefined(k) else self._regions(k, settings) for k in range(len(self))]
+            events = measured_events(self.classifier, self.labels, self.batch, self.apply, regions)
+            self.event_lists[settings] = events
+        return list(self.event_lists[settings][index])
+
+    def _regions(self, index: int, settings: EventSettings) -> list[Cells]:
+        n_frames = int(self.spectrogram.valid[index].sum())
+        return find_regions(self.pair.inside[index, :n_frames].detach().cpu().numpy(), self.frontend, settings)
+
+    def _is_undefined(self, index: int) -> bool:
+        return self.undefined is not None and bool(self.undefined[index])
 
     def measure(self, index: int = 0) -> dict[str, dict[str, dict[str, float | None]]]:
         """Measure a clip's explanation, and beside it the masks of :data:`BASELINES`.

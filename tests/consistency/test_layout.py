@@ -111,11 +111,13 @@ MAY_IMPORT = {
     },
     "networks": {"blocks", "classifiers", "dictionary", "errors", "frontend", "grids", "lengths"},
     "dictionary": {"errors", "files", "frontend", "hub", "lengths", "reading", "settings", "weight_files"},
+    "events": {"frontend", "metrics", "probabilities", "settings"},
     "explanation": {
         "classifiers",
         "data",
         "dictionary",
         "errors",
+        "events",
         "files",
         "frontend",
         "matched",
@@ -124,7 +126,7 @@ MAY_IMPORT = {
         "probabilities",
         "report",
     },
-    "report": {"errors", "files", "frontend", "metrics", "names", "reading", "resampling", "settings"},
+    "report": {"errors", "events", "files", "frontend", "metrics", "names", "reading", "resampling", "settings"},
     "methods": {
         "budget",
         "classifiers",
