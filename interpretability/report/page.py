@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import soundfile
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib import colormaps
 from matplotlib.image import imsave
 
 from interpretability.frontend import Frontend, FrontendSettings
@@ -27,6 +29,10 @@ from interpretability.resampling import resample
 TEMPLATES = Path(__file__).parent / "templates"
 #: Most columns and rows of a small picture.
 COLUMNS, ROWS = 480, 160
+#: Of a large one, around which a page draws axes.
+LARGE = (640, 320)
+#: Steps between 0 and 1 that the picture of a mask has.
+STEPS = 15
 #: Sampling rates that MP3 has, Hz.
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
@@ -54,8 +60,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    environment.globals["file"] = lambda name: (TEMPLATES / name).read_text(encoding="utf-8")
+    environment.globals["file"] = _file
+    environment.globals["digest"] = lambda name: (
+        base64.b64encode(hashlib.sha256(_file(name).encode("utf-8")).digest()).decode("ascii")
+    )
     return environment
+
+
+def _file(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def data_uri(content: bytes, kind: str) -> str:
@@ -99,12 +112,44 @@ def spectrogram_picture(wav: np.ndarray, sample_rate: int) -> Picture:
     settings = FrontendSettings(sample_rate=sample_rate, level="none")
     magnitude = Frontend(settings).analyse(torch.as_tensor(wav, dtype=torch.float32)[None]).magnitude[0].numpy()
     axis = FrequencyAxis(True, sample_rate, settings.n_fft)
-    picture = axis.rows(magnitude, np.maximum)  # [T, rows]
-    for dimension, most in enumerate((COLUMNS, ROWS)):
-        size = picture.shape[dimension]
-        starts = np.arange(0, size, max(1.0, size / most)).astype(int)
-        picture = pooled(picture, starts, dimension, np.maximum)
+    picture = _joined(axis.rows(magnitude, np.maximum), (COLUMNS, ROWS), np.maximum)  # [T, rows]
     levels = decibels(picture, float(magnitude.max()) or 1.0)  # [rows, T]
     stream = io.BytesIO()
     imsave(stream, levels, cmap="magma", vmin=FLOOR_DB, vmax=0, origin="lower", format="png")
     return Picture(data_uri(stream.getvalue(), "image/png"), f"{sample_rate / 2000:g} kHz")
+
+
+def levels_uri(magnitude: np.ndarray) -> str:
+    """Return the picture of a magnitude [T, F], linear in frequency, which goes up; in dB below its loudest bin.
+
+    It covers whole cells of all frames and bins. What is too fine for it shows the loudest of its bins. WebP.
+    """
+    levels = decibels(_joined(magnitude, LARGE, np.maximum), float(magnitude.max()) or 1.0)  # [rows, columns]
+    coloured = colormaps["magma"]((levels[::-1] - FLOOR_DB) / -FLOOR_DB, bytes=True)[..., :3]
+    return _webp(coloured, quality=40)
+
+
+def mask_uri(mask: np.ndarray) -> str:
+    """Return the picture of a mask [T, F], as of :func:`levels_uri`: opaque where it keeps nothing, else clear. WebP.
+
+    What is too fine for it shows the mean of the mask.
+    """
+    kept = np.round(_joined(mask, LARGE, np.add).T[::-1].astype(np.float64) * STEPS) / STEPS
+    picture = np.zeros((*kept.shape, 4), np.uint8)
+    picture[..., 3] = np.round(255 * (1 - kept))
+    return _webp(picture, quality=0)
+
+
+def _joined(picture: np.ndarray, most: tuple[int, int], reduce: np.ufunc) -> np.ndarray:
+    """Join neighbours of a picture [T, F] where it has more columns and rows than that."""
+    for dimension, count in enumerate(most):
+        size = picture.shape[dimension]
+        starts = np.arange(0, size, max(1.0, size / count)).astype(int)
+        picture = pooled(picture, starts, dimension, reduce)
+    return picture
+
+
+def _webp(picture: np.ndarray, quality: int) -> str:
+    stream = io.BytesIO()
+    imsave(stream, picture, format="webp", pil_kwargs={"quality": quality})
+    return data_uri(stream.getvalue(), "image/webp")

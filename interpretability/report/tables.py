@@ -94,7 +94,7 @@ def columns(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
     ['kept_area', 'iou', 'fid_top1']
     """
     summaries = list(summaries)
-    located = [name for name in LOCALISATION if any(_is_defined(summary.get(name)) for summary in summaries)]
+    located = [name for name in LOCALISATION if any(is_defined(summary.get(name)) for summary in summaries)]
     means = dict.fromkeys(name for row in summaries for name, value in row.items() if isinstance(value, Mapping))
     return [*METRICS, *located, *(name for name in means if name not in METRICS and name not in LOCALISATION)]
 
@@ -142,8 +142,8 @@ def metrics_table(
     lines = []
     for method, summary in rows:
         count = f"{summary['clips']} (+{summary['silent']} silent)" if summary.get("silent") else f"{summary['clips']}"
-        lines.append([method, count, *(_cell(name, summary) for name in names)])
-    return markdown_table([head, "n", *(_head(metric_info(name)) for name in names)], lines)
+        lines.append([method, count, *(mean_cell(name, summary) for name in names)])
+    return markdown_table([head, "n", *(column_head(metric_info(name)) for name in names)], lines)
 
 
 def section(place: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
@@ -307,12 +307,12 @@ def short_section(place: str, rows: Sequence[tuple[str, Mapping[str, Any]]], of:
         A title, and a table of plain text, at most 80 characters wide. The columns are Fid-In, FF, AD, AI, kept area
         and, where the truth is known, energy precision.
     """
-    names = [name for name in SHORT_METRICS if any(_is_defined(row.get(name)) for _, row in rows)]
+    names = [name for name in SHORT_METRICS if any(is_defined(row.get(name)) for _, row in rows)]
     # A long head goes on two lines.
-    heads = [_head(metric_info(name)) for name in names]
+    heads = [column_head(metric_info(name)) for name in names]
     split = [re.split(r" (?=\S+(?: [↑↓])?$)", head, maxsplit=1) if len(head) > 10 else ["", head] for head in heads]
     table = [["", *line] for line in zip(*split, strict=True) if any(line)]
-    table += [[method, *(_cell(name, row, with_interval=False) for name in names)] for method, row in rows]
+    table += [[method, *(mean_cell(name, row, with_interval=False) for name in names)] for method, row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     widths[0] = min(widths[0], TERMINAL_WIDTH - sum(width + 2 for width in widths[1:]))
     lines = [f"Means over {rows[0][1]['clips']} {of}, {PLACES.get(place, place)}:"]
@@ -357,21 +357,23 @@ def _plain(value: float | None) -> str:
     return MISSING if value is None else f"{value + 0.0:.3g}"
 
 
-def _head(info: MetricInfo) -> str:
+def column_head(info: MetricInfo) -> str:
+    """Return the head of a metric's column: its label, its unit, and an arrow for the better direction."""
     return f"{info.label}{f' ({info.unit})' if info.unit else ''}{_ARROWS[info.better]}"
 
 
-def _is_defined(value: Mapping[str, Any] | None) -> bool:
+def is_defined(value: Mapping[str, Any] | None) -> bool:
+    """Return whether the mean of a metric exists: of a summary, None where it lacks the metric."""
     return value is not None and value["mean"] is not None and not math.isnan(value["mean"])
 
 
-def _cell(name: str, summary: Mapping[str, Any], with_interval: bool = True) -> str:
+def mean_cell(name: str, summary: Mapping[str, Any], with_interval: bool = True) -> str:
     """Return the mean of a metric, with its interval and the number of undefined clips, if asked for."""
     if name not in summary:
         return MISSING
     value = summary[name]
     undefined = f" ({value['undefined']} undefined)" if with_interval and value["undefined"] else ""
-    if not _is_defined(value):
+    if not is_defined(value):
         return f"{MISSING}{undefined}"
     if name in summary.get("fixed", ()):
         return f"fixed{undefined}"

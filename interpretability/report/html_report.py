@@ -1,0 +1,190 @@
+"""The page of explanations, ``report.html``: what was explained, how methods compare, and clips to look at and hear.
+
+It is one file. Pictures, sounds, style and script are inside, and it asks for nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from interpretability.files import expanded, write_errors, write_text
+from interpretability.report.clips import Clip
+from interpretability.report.comparison import class_table, comparison
+from interpretability.report.page import render
+from interpretability.report.tables import truth_note
+
+#: Of a page, in bytes: clips that do not fit are left out.
+MOST_BYTES = 25_000_000
+#: What a page needs beside its clips, at most.
+_REST = 500_000
+
+
+def write_report(
+    path: str | Path,
+    clips: Iterable[Clip],
+    title: str,
+    about: Mapping[str, Any] | None = None,
+    summary: Mapping[str, Any] | None = None,
+    rows: Sequence[Mapping[str, Any]] = (),
+    clips_in_all: int | None = None,
+    most_bytes: int = MOST_BYTES,
+) -> Path:
+    """Write the page.
+
+    Parameters
+    ----------
+    path : path
+        Of the page; replaced if it exists.
+    clips : iterable of Clip
+        In any order: those of one sound are shown beside each other, and sounds that are classified wrongly come first.
+    title : str
+    about : mapping, optional
+        What was explained -> its value: model, data, settings. With a summary, :func:`about_evaluation`.
+    summary : mapping, optional
+        Of an evaluation (``summary.json``): its means are compared.
+    rows : sequence of mappings, optional
+        The lines of the evaluation (``clips.jsonl``): for its classes, and for what is best in the comparison.
+    clips_in_all : int, optional
+        Sounds there are, if these are some of them; the page says so.
+    most_bytes : int
+        The page gets no larger: sounds that do not fit, the last ones, are left out, and the page says how many.
+
+    Returns
+    -------
+    Path
+        Of the page.
+
+    Raises
+    ------
+    UserError
+        If the page cannot be written; what was there is left as it was.
+    """
+    path = expanded(path)
+    cards = _cards(clips)
+    shown, size = [], _REST
+    for card in cards:
+        size += len(json.dumps(card["data"]))
+        if size > most_bytes:
+            break
+        shown.append(card)
+    about = about if about is not None or summary is None else about_evaluation(summary)
+    method = next(iter(next(iter(summary["places"].values())))) if summary else None
+    seed = ((summary or {}).get("provenance") or {}).get("seed") or 0
+    text = render(
+        "report.html",
+        title=title,
+        about=dict(about or {}),
+        tables=comparison(summary, rows) if summary else [],
+        truth=truth_note(summary) if summary else [],
+        notes=(summary or {}).get("notes", {}),
+        classes=class_table(rows, method, seed) if rows and method else None,
+        cards=shown,
+        labels=sorted({label for card in shown for label in card["labels"]}),
+        methods=list(dict.fromkeys(view["method"] for card in shown for view in card["views"])),
+        judged=any(card["correct"] is not None for card in shown),
+        in_all=max(clips_in_all or 0, len(cards)),
+        too_large=len(cards) - len(shown),
+    )
+    with write_errors(path):
+        write_text(path, text)
+    return path
+
+
+def about_evaluation(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return what an evaluation has explained, and where its numbers come from: what -> in words."""
+    provenance, several = summary["provenance"], summary.get("several") or {}
+    data = provenance.get("data") or {}
+    test = (data.get("folds") or {}).get("test")
+    training = provenance.get("training") or {}
+    accuracy = summary.get("accuracy")
+    known = {
+        "Method": provenance.get("method"),
+        "Data": data.get("name"),
+        "Test clips": f"{summary['n']}" + (f", folds {', '.join(map(str, test))}" if test else ""),
+        "Accuracy of the classifier": None if accuracy is None else f"{accuracy:.1%} of these clips",
+        "mAP of the classifier": _three(several.get("mean_ap")),
+        "Macro F1, micro F1": _pair(several.get("macro_f1"), several.get("micro_f1")),
+        "Classifier": (provenance.get("classifier") or "")[:12] or None,
+        "Training": _training(training),
+        "Settings": _settings(provenance.get("settings") or {}),
+        "Seed": provenance.get("seed"),
+        "Commit": (provenance.get("commit") or "")[:12] or None,
+    }
+    return {name: str(value) for name, value in known.items() if value is not None}
+
+
+def _three(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
+
+
+def _pair(first: float | None, second: float | None) -> str | None:
+    return None if first is None or second is None else f"{first:.3f}, {second:.3f}"
+
+
+def _training(training: Mapping[str, Any]) -> str | None:
+    if training.get("epochs") is None:
+        return None
+    best = training.get("best_epoch")
+    return f"{training['epochs']} epochs" + (f", of which {best} is kept" if best is not None else "")
+
+
+def _settings(settings: Mapping[str, Any]) -> str | None:
+    return ", ".join(f"{name} {json.dumps(value)}" for name, value in settings.items()) or None
+
+
+def _cards(clips: Iterable[Clip]) -> list[dict[str, Any]]:
+    """Return what the page shows of each sound: those that are classified wrongly first, else in the order of clips."""
+    of_sounds: dict[tuple[str, str], list[Clip]] = {}
+    for clip in clips:
+        of_sounds.setdefault((clip.name, clip.sound), []).append(clip)
+    cards = [_card(members) for members in of_sounds.values()]
+    return sorted(cards, key=lambda card: card["correct"] is not False)
+
+
+def _card(members: list[Clip]) -> dict[str, Any]:
+    first = members[0]
+    views = []
+    for clip in members:
+        view = {key: value for key, value in clip.to_dict().items() if key not in _OF_SOUND}
+        if clip.spectrogram != first.spectrogram:
+            view["spectrogram"] = clip.spectrogram
+        views.append(view)
+    data = {
+        "name": first.name,
+        "seconds": first.seconds,
+        "rate": first.sample_rate,
+        "extent": first.extent,
+        "spectrogram": first.spectrogram,
+        "input": first.input,
+        "views": views,
+    }
+    labels = {*first.true, first.predicted, *(clip.explained for clip in members)}
+    return {
+        "name": first.name,
+        "true": list(first.true),
+        "predicted": first.predicted,
+        "correct": first.correct,
+        "labels": sorted(labels),
+        "probability": next((k["input"] for k in first.classes if k["label"] == first.predicted), None),
+        "views": views,
+        "sentences": first.sentences,
+        "data": data,
+    }
+
+
+#: Members of a clip that are the same for all explanations of its sound.
+_OF_SOUND = (
+    "name",
+    "sound",
+    "true",
+    "predicted",
+    "correct",
+    "seconds",
+    "sample_rate",
+    "extent",
+    "spectrogram",
+    "input",
+)

@@ -1,0 +1,455 @@
+"use strict";
+/* What moves on the page of explanations: tables that are sorted, clips that are chosen, pictures and players.
+   Everything comes from the page itself. Text is only ever set as text. */
+(() => {
+  const SOUNDS = ["input", "explanation", "residual"];
+  const NAMES = { input: "Input", explanation: "Explanation", residual: "Residual" };
+  const MEL_TICKS = [0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000];
+  /* Decoded sounds are large: those of so many views are kept. */
+  const MOST_DECODED = 8;
+  /* Samples that an encoder of MP3 puts in front, which some browsers play and others take away. */
+  const MP3_DELAY = 1105;
+  const MP3_RATES = [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000];
+
+  const tools = document.getElementById("tools");
+  const gallery = document.getElementById("gallery");
+  const articles = [...gallery.querySelectorAll("article.clip")];
+  const cards = new Map();
+
+  function element(tag, attributes = {}, ...children) {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name === "class") node.className = value;
+      else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+      else if (value === true) node.setAttribute(name, "");
+      else if (value !== false && value !== null) node.setAttribute(name, value);
+    }
+    node.append(...children);
+    return node;
+  }
+  const isolated = (text) => element("bdi", {}, text);
+  const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+  const seconds = (value, length) => value.toFixed(length < 100 ? 2 : 1);
+
+  /* ------------------------------------------------------------------------------------------------ tables */
+
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const button = element("button", { type: "button", onclick: () => sort(table, heads, column) });
+      button.append(...head.childNodes);
+      head.append(button);
+    });
+  }
+
+  function sort(table, heads, column) {
+    const down = heads[column].getAttribute("aria-sort") !== "descending";
+    const key = (row) => {
+      const cell = row.cells[column];
+      return column === 0 ? cell.textContent.trim() : cell.dataset.value === undefined ? null : Number(cell.dataset.value);
+    };
+    const order = (a, b) => (typeof a === "string" ? a.localeCompare(b) : a - b);
+    const rows = [...table.tBodies[0].rows].map((row) => [key(row), row]);
+    /* Rows without a value stay below. */
+    rows.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : (down ? -1 : 1) * order(a, b)));
+    table.tBodies[0].append(...rows.map(([, row]) => row));
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
+    heads[column].setAttribute("aria-sort", down ? "descending" : "ascending");
+  }
+
+  for (const button of document.querySelectorAll(".choose")) {
+    button.addEventListener("click", () => {
+      const choice = [...tools.elements.class.options].find((option) => option.text === button.dataset.class);
+      tools.elements.class.value = choice ? choice.value : "";
+      choose();
+      document.getElementById("clips").scrollIntoView();
+      tools.elements.class.focus({ preventScroll: true });
+    });
+  }
+
+  /* --------------------------------------------------------------------------------------- which clips are shown */
+
+  const chosen = (name) => (tools.elements[name] ? tools.elements[name].value : "");
+  const words = (text) => text.trim().split(/\s+/);
+
+  function choose() {
+    const name = chosen("name").trim().toLocaleLowerCase();
+    let shown = 0;
+    for (const article of articles) {
+      const fits =
+        (chosen("class") === "" || words(article.dataset.labels).includes(chosen("class"))) &&
+        (chosen("correct") === "" || article.dataset.correct === chosen("correct")) &&
+        (chosen("method") === "" || words(article.dataset.methods).includes(chosen("method"))) &&
+        article.querySelector("h3").textContent.toLocaleLowerCase().includes(name);
+      article.hidden = !fits;
+      shown += fits;
+      if (!fits && cards.has(article)) cards.get(article).views.forEach((view) => view === player.view && stop());
+    }
+    document.getElementById("count").textContent = `${shown} of ${articles.length} clips`;
+    for (const card of cards.values()) showMethod(card);
+  }
+
+  function showMethod(card) {
+    card.views.forEach((view, position) => {
+      view.root.hidden = chosen("method") !== "" && words(card.article.dataset.methods)[position] !== chosen("method");
+      if (view.root.hidden && view === player.view) stop();
+    });
+    if (card.near) card.views.forEach(draw);
+  }
+
+  function look(event) {
+    if (event && event.target.name === "opacity") {
+      document.documentElement.style.setProperty("--mask", tools.elements.opacity.value / 100);
+      document.getElementById("strength").textContent = `${tools.elements.opacity.value} %`;
+    } else if (event && event.target.name === "boxes") {
+      gallery.classList.toggle("without-boxes", !tools.elements.boxes.checked);
+    } else if (event && event.target.name === "scale") {
+      for (const card of cards.values()) if (card.near) card.views.forEach(draw);
+    } else choose();
+  }
+  tools.addEventListener("input", look);
+  tools.addEventListener("submit", (event) => event.preventDefault());
+
+  /* --------------------------------------------------------------------------- views: made when they come near */
+
+  const watched = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (isIntersecting && !cards.has(target)) make(target);
+        const card = cards.get(target);
+        if (!card) continue;
+        card.near = isIntersecting;
+        card.views.forEach(isIntersecting ? draw : release);
+      }
+    },
+    { rootMargin: "800px" }
+  );
+
+  function make(article) {
+    const data = JSON.parse(article.querySelector("script").textContent);
+    const card = { article, near: true, views: data.views.map((own) => makeView({ ...data, ...own }, data)) };
+    cards.set(article, card);
+    const place = article.querySelector(".views");
+    place.replaceChildren(...card.views.map((view) => view.root));
+    place.style.minHeight = "0";
+    showMethod(card);
+    for (const view of card.views) resized.observe(view.pane);
+  }
+
+  const resized = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const view = views.get(target);
+      if (view.drawn && Math.abs(target.clientWidth - view.drawn) > 1) draw(view);
+    }
+  });
+  const views = new WeakMap();
+  let number = 0;
+
+  function makeView(data) {
+    const id = `view-${number++}`;
+    const view = { data, at: 0, sound: "input", drawn: 0, pictures: null };
+    const title = element("h4", { id: `${id}-title` }, isolated(data.method), ": explains ", isolated(data.explained));
+    title.append(data.undefined ? ", without an explanation" : `, keeps ${percent(data.kept_area)} of the area`);
+    view.levels = element("canvas", { role: "img", "aria-label": alternative(data) });
+    view.fog = element("canvas", { class: "fog", "aria-hidden": "true" });
+    view.head = element("i", { class: "playhead", "aria-hidden": "true" });
+    view.boxes = data.events.map((each, position) =>
+      element(
+        "button",
+        { type: "button", class: "box", "aria-label": `play event ${position + 1}: ${inWords(each)}`, ...follows(view, position) },
+        element("span", { "aria-hidden": "true" }, String(position + 1))
+      )
+    );
+    view.pane = element("div", { class: "picture pane" }, view.levels, view.fog, view.head, ...view.boxes);
+    view.pane.addEventListener("click", (event) => {
+      if (event.target.closest(".box")) return;
+      const { left, width } = view.pane.getBoundingClientRect();
+      play(view, (data.seconds * (event.clientX - left)) / width, data.seconds);
+    });
+    views.set(view.pane, view);
+    view.plot = element("div", { class: "frame" }, view.pane);
+    view.seek = element("input", {
+      type: "range", class: "seek", min: 0, max: data.seconds, step: Math.max(0.01, data.seconds / 1000), value: 0,
+      "aria-label": "playhead, in seconds",
+    });
+    view.seek.addEventListener("input", () => {
+      if (player.view === view) play(view, Number(view.seek.value), data.seconds);
+      else place(view, Number(view.seek.value));
+    });
+    view.button = element("button", { type: "button", class: "play", onclick: () => toggle(view) }, "▶ Play");
+    view.time = element("span", { class: "time" });
+    view.choices = SOUNDS.map((sound) => {
+      const input = element("input", { type: "radio", name: `${id}-sound`, value: sound, checked: sound === "input" });
+      input.addEventListener("change", () => select(view, sound));
+      return input;
+    });
+    const sounds = element(
+      "fieldset", { class: "sounds" }, element("legend", { class: "unseen" }, "What is heard"),
+      ...view.choices.map((input) => element("label", {}, input, NAMES[input.value]))
+    );
+    const facts = element("div", { class: "facts-of-clip" }, probabilities(data), makeEvents(view));
+    for (const text of [...data.sentences, ...data.notes]) facts.append(element("p", { class: "sentence" }, isolated(text)));
+    const left = element("div", {}, element("div", { class: "plot" }, view.plot), view.seek, element("div", { class: "player" }, view.button, sounds, view.time));
+    view.root = element("section", { class: "view", "aria-labelledby": title.id, onkeydown: (event) => press(event, view) }, title, left, facts);
+    place(view, 0);
+    return view;
+  }
+
+  function alternative(data) {
+    return `Spectrogram of ${data.name}: 0 to ${data.seconds.toFixed(2)} s, 0 to ${data.rate / 2} Hz. ` +
+      (data.undefined ? "There is no explanation." : `The mask keeps ${percent(data.kept_area)} of the area.`);
+  }
+
+  function spanOf(event) {
+    return `${event.start.toFixed(2)}–${event.end.toFixed(2)} s, ${Math.round(event.low)}–${Math.round(event.high)} Hz`;
+  }
+
+  function inWords(event) {
+    return `${event.label}, ${spanOf(event)}: ${event.probability.toFixed(2)}, ${event.without.toFixed(2)} without it`;
+  }
+
+  function follows(view, position) {
+    const lit = (on) => () => [view.boxes, view.rows].forEach((of) => of && of[position].classList.toggle("lit", on));
+    const data = view.data.events[position];
+    return {
+      onclick: () => play(view, data.start, Math.min(data.end, view.data.seconds)),
+      onmouseenter: lit(true), onfocus: lit(true), onmouseleave: lit(false), onblur: lit(false),
+    };
+  }
+
+  function makeEvents(view) {
+    const events = view.data.events;
+    view.rows = events.map((event, position) =>
+      element(
+        "button", { type: "button", ...follows(view, position) },
+        `▶ ${position + 1}: ${spanOf(event)}`,
+        element(
+          "small", {}, isolated(event.label),
+          ` ${percent(event.probability)} → ${percent(event.without)} without it, ${percent(event.alone)} with it alone; ` +
+          `${percent(event.share)} of the explanation`
+        )
+      )
+    );
+    if (!events.length) return "";
+    return element("ol", { class: "events", "aria-label": "Events" }, ...view.rows.map((row) => element("li", {}, row)));
+  }
+
+  function probabilities(data) {
+    const head = element("tr", {}, ...["class", "input", "explanation alone", "residual"].map((text) => element("th", { scope: "col" }, text)));
+    const rows = data.classes.map((known) => {
+      const row = element("tr", known.label === data.explained ? { class: "explained" } : {});
+      row.append(element("th", { scope: "row" }, isolated(known.label)));
+      for (const sound of SOUNDS) {
+        const bar = element("i");
+        bar.style.width = `${100 * known[sound]}%`;
+        row.append(element("td", {}, known[sound].toFixed(2), element("span", { class: "share", "aria-hidden": "true" }, bar)));
+      }
+      return row;
+    });
+    const caption = element("caption", { class: "unseen" }, "Probabilities of the most probable classes");
+    return element("table", { class: "classes-of-clip" }, caption, element("thead", {}, head), element("tbody", {}, ...rows));
+  }
+
+  /* ---------------------------------------------------------------------------------------------- pictures */
+
+  const mel = (hertz) => 2595 * Math.log10(1 + hertz / 700);
+  const hertzOf = (value) => 700 * (10 ** (value / 2595) - 1);
+  const isMel = () => chosen("scale") === "mel";
+
+  /* Height of a frequency in the picture, from 0 to 1. */
+  function height(hertz, top) {
+    return isMel() ? mel(hertz) / mel(top) : hertz / top;
+  }
+
+  async function draw(view) {
+    if (view.root.hidden) return;
+    view.pictures = view.pictures || Promise.all([view.data.spectrogram, view.data.mask].map(decoded));
+    const [levels, mask] = await view.pictures;
+    if (!view.pane.clientWidth) return;
+    view.drawn = view.pane.clientWidth;
+    paint(view, view.levels, levels);
+    if (!view.data.undefined) paint(view, view.fog, mask, getComputedStyle(document.documentElement).getPropertyValue("--fog"));
+    drawAxes(view);
+  }
+
+  function release(view) {
+    view.levels.width = view.fog.width = 0;
+    view.drawn = 0;
+    view.pictures = null;
+  }
+
+  async function decoded(address) {
+    const image = new Image();
+    image.src = address;
+    await image.decode();
+    return image;
+  }
+
+  function paint(view, canvas, image, colour) {
+    const { seconds: length, rate, extent: [from, to, bottom, top] } = view.data;
+    const sharp = Math.min(window.devicePixelRatio || 1, 2);
+    const width = (canvas.width = Math.round(view.pane.clientWidth * sharp));
+    const rows = (canvas.height = Math.round(view.pane.clientHeight * sharp));
+    const context = canvas.getContext("2d");
+    const left = (image.width * (0 - from)) / (to - from);
+    const shown = (image.width * Math.max(length, 0.001)) / (to - from);
+    const line = (hertz) => (image.height * (top - hertz)) / (top - bottom);
+    const strips = isMel() ? rows : 1;
+    for (let strip = 0; strip < strips; strip++) {
+      const ends = [strip, strip + 1].map((edge) => 1 - edge / strips);
+      const [high, low] = ends.map((share) => (isMel() ? hertzOf(share * mel(rate / 2)) : (share * rate) / 2));
+      const y = Math.min(line(high), image.height - 1);
+      const tall = Math.max(Math.min(line(low), image.height) - y, 0.5);
+      context.drawImage(image, left, y, shown, tall, 0, (strip * rows) / strips, width, rows / strips);
+    }
+    if (colour) {
+      context.globalCompositeOperation = "source-in";
+      context.fillStyle = colour;
+      context.fillRect(0, 0, width, rows);
+    }
+  }
+
+  function drawAxes(view) {
+    const { seconds: length, rate, events } = view.data;
+    const top = rate / 2;
+    const marks = [];
+    const step = nice(top / 5);
+    const candidates = isMel() ? MEL_TICKS.filter((hertz) => hertz <= top) : multiples(step, top);
+    let last = -1;
+    for (const hertz of candidates) {
+      const share = height(hertz, top);
+      if (last >= 0 && (share - last) * view.pane.clientHeight < 14) continue;
+      last = share;
+      const mark = element("span", { class: "tick hertz", "aria-hidden": "true" }, hertz >= 1000 ? `${hertz / 1000} kHz` : `${hertz} Hz`);
+      mark.style.bottom = `${100 * share}%`;
+      marks.push(mark);
+    }
+    for (const time of multiples(nice(length / 6), length)) {
+      const mark = element("span", { class: "tick seconds", "aria-hidden": "true" }, `${Number(time.toPrecision(6))} s`);
+      mark.style.left = `${(100 * time) / length}%`;
+      marks.push(mark);
+    }
+    if (view.axes) view.axes.remove();
+    view.axes = element("div", { class: "axes" }, ...marks);
+    view.plot.append(view.axes);
+    view.boxes.forEach((box, position) => {
+      const event = events[position];
+      box.style.left = `${(100 * event.start) / length}%`;
+      box.style.width = `${(100 * (Math.min(event.end, length) - event.start)) / length}%`;
+      box.style.bottom = `${100 * height(event.low, top)}%`;
+      box.style.top = `${100 * (1 - height(Math.min(event.high, top), top))}%`;
+    });
+  }
+
+  function nice(step) {
+    const power = 10 ** Math.floor(Math.log10(step));
+    return power * [1, 2, 5, 10].find((factor) => factor * power >= step * 0.999);
+  }
+
+  function multiples(step, top) {
+    return Array.from({ length: Math.floor(top / step + 1e-6) + 1 }, (_, k) => k * step);
+  }
+
+  /* ----------------------------------------------------------------------------------------------- players */
+
+  const player = { context: null, view: null, nodes: [], gains: [], began: 0, from: 0, until: 0, call: 0 };
+  const recent = [];
+
+  function place(view, at) {
+    const { seconds: length } = view.data;
+    view.at = Math.min(Math.max(at, 0), length);
+    view.seek.value = view.at;
+    view.seek.setAttribute("aria-valuetext", `${seconds(view.at, length)} of ${seconds(length, length)} s`);
+    view.head.style.left = `${(100 * view.at) / length}%`;
+    view.time.textContent = `${seconds(view.at, length)} / ${seconds(length, length)} s`;
+  }
+
+  function label(view, playing) {
+    view.button.textContent = playing ? "❚❚ Pause" : "▶ Play";
+  }
+
+  function toggle(view) {
+    if (player.view === view) stop();
+    else play(view, view.at >= view.data.seconds - 0.005 ? 0 : view.at, view.data.seconds);
+  }
+
+  function stop() {
+    player.call++;
+    if (!player.view) return;
+    for (const node of player.nodes) node.stop();
+    place(player.view, now());
+    label(player.view, false);
+    player.view = null;
+    player.nodes = [];
+  }
+
+  function now() {
+    const passed = player.nodes.length ? Math.max(0, player.context.currentTime - player.began) : 0;
+    return Math.min(player.from + passed, player.until);
+  }
+
+  /* Play from one time to another, both in seconds. All three sounds run together, and one of them is loud. */
+  async function play(view, from, until) {
+    stop();
+    const call = ++player.call;
+    player.context = player.context || new AudioContext();
+    Object.assign(player, { view, from, until, nodes: [] });
+    place(view, from);
+    label(view, true);
+    const [buffers] = await Promise.all([buffersOf(view), player.context.resume()]);
+    if (call !== player.call) return;
+    player.began = player.context.currentTime + 0.01;
+    player.gains = buffers.map(() => player.context.createGain());
+    player.nodes = buffers.map(({ buffer, delay }, position) => {
+      const node = player.context.createBufferSource();
+      node.buffer = buffer;
+      node.connect(player.gains[position]).connect(player.context.destination);
+      player.gains[position].gain.value = SOUNDS[position] === view.sound ? 1 : 0;
+      node.start(player.began, from + delay, Math.max(until - from, 0));
+      return node;
+    });
+    requestAnimationFrame(function follow() {
+      if (call !== player.call) return;
+      place(view, now());
+      if (now() >= until) stop();
+      else requestAnimationFrame(follow);
+    });
+  }
+
+  function select(view, sound) {
+    view.sound = sound;
+    view.choices.forEach((input) => (input.checked = input.value === sound));
+    if (player.view !== view || !player.nodes.length) return;
+    player.gains.forEach((gain, position) => {
+      gain.gain.setTargetAtTime(SOUNDS[position] === sound ? 1 : 0, player.context.currentTime, 0.005);
+    });
+  }
+
+  function buffersOf(view) {
+    const position = recent.indexOf(view);
+    if (position >= 0) recent.splice(position, 1);
+    else view.buffers = Promise.all(SOUNDS.map((sound) => bufferOf(view.data[sound], view.data)));
+    recent.push(view);
+    if (recent.length > MOST_DECODED) recent.shift().buffers = null;
+    return view.buffers;
+  }
+
+  async function bufferOf(address, { seconds: length, rate }) {
+    const bytes = Uint8Array.from(atob(address.slice(address.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
+    const buffer = await player.context.decodeAudioData(bytes.buffer);
+    const delay = MP3_DELAY / (MP3_RATES.find((known) => known >= rate) || MP3_RATES.at(-1));
+    return { buffer, delay: buffer.duration - length > 0.9 * delay ? delay : 0 };
+  }
+
+  function press(event, view) {
+    const { key, target } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (key === " " && !target.closest("button") && target.type !== "radio") toggle(view);
+    else if (["1", "2", "3"].includes(key)) select(view, SOUNDS[key - 1]);
+    else return;
+    event.preventDefault();
+  }
+
+  choose();
+  for (const article of articles) watched.observe(article);
+})();
