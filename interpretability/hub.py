@@ -15,6 +15,7 @@ from pathlib import Path
 
 from interpretability.errors import MissingError, UserError, first_line
 from interpretability.files import expanded, sha256
+from interpretability.names import printable
 
 #: ``user/name``, or ``user/name@REVISION``: a branch, a tag or a commit.
 _NAME = re.compile(
@@ -28,6 +29,8 @@ _SNAPSHOT = re.compile(
 #: What is fetched of a model, and what besides if it has no weights as safetensors.
 FILES = ("*.json", "*.yaml", "*.txt", "*.safetensors", "dictionary.pt")
 OTHER_WEIGHTS = ("*.ckpt", "*.pt")
+#: What the client of Xet raises of the network; huggingface_hub's own errors are of other types.
+_OF_XET = (ConnectionError, RuntimeError)
 #: Examples are for people, and so are cards.
 _NOT_FETCHED = ("example/*", "*.onnx", "checkpoint-*")
 
@@ -97,7 +100,9 @@ def is_inside(path: Path, folder: Path) -> bool:
     snapshot = _SNAPSHOT.search(folder.absolute().as_posix())
     roots = [top]
     if snapshot is not None:
-        roots.append(Path(folder.absolute().as_posix()[: snapshot.start("commit")]).parent.resolve() / "blobs")
+        # The contents of the model's files, and of files that are stored by Xet, of whichever model.
+        model = Path(folder.absolute().as_posix()[: snapshot.start("commit")]).parent.resolve()
+        roots += [model / "blobs", model.parent / "blobs"]
     return any(place.is_relative_to(root) for root in roots)
 
 
@@ -140,10 +145,13 @@ def hub_errors(name: str, advice: str, where: str = "the hub") -> Iterator[None]
         # What is not in the cache is said of a refusal, too.
         answer = error if isinstance(error, errors.HfHubHTTPError) else error.__cause__
         status = getattr(getattr(answer, "response", None), "status_code", None)
-        if answer is not None and status in (401, 403):
+        if answer is None or status is None:
+            raise _unreachable(name, error, advice, where) from error
+        if status in (401, 403):
             line = f"{name}: the hub refuses this ({status}): {login} do it: {first_line(answer)}"
             raise UserError(line) from error
-        raise _unreachable(name, error, advice, where) from error
+        reason = first_line(Exception(getattr(answer, "server_message", None) or answer))
+        raise UserError(f"{name}: {where} answers with error {status} ({printable(reason)}): {advice}") from error
     except UserError:
         raise
     except Exception as error:  # of the network, and of half a dozen libraries between it and us
@@ -165,6 +173,10 @@ def _bars_that_end() -> Iterator[None]:
 
 
 def _unreachable(name: str, error: BaseException, advice: str, where: str) -> MissingError:
+    from huggingface_hub import constants
+
+    if type(error) in _OF_XET and not constants.HF_HUB_DISABLE_XET:
+        advice = f"{advice}; if Xet is what cannot be reached, HF_HUB_DISABLE_XET=1 before the command goes without it"
     return MissingError(f"{name}: {where} cannot be reached, or broke off ({first_line(error)}): {advice}")
 
 
@@ -197,15 +209,16 @@ def _snapshot(repo_id: str, revision: str | None, patterns: tuple[str, ...]) -> 
 def _drop_damaged(repo_id: str, folder: Path) -> None:
     """Refuse files that are not what they are named by in the cache, and take them out of it.
 
-    huggingface_hub compares sizes alone. It names files by their SHA-256, those in git by git's hash.
+    huggingface_hub compares sizes alone, unless Xet fetches them. It names files by their SHA-256, those in git by
+    git's hash.
     """
     damaged = []
     for link in [path for path in folder.rglob("*") if path.is_symlink()]:
         blob = link.parent / link.readlink()
         if blob.is_file() and _is_another(blob):
             damaged.append(link.relative_to(folder).as_posix())
-            link.unlink()
-            blob.unlink()
+            for place in (blob.resolve(), blob, link):  # the first is what models share that are stored by Xet
+                place.unlink(missing_ok=True)
     if damaged:
         raise UserError(
             f"{repo_id}: {', '.join(sorted(damaged))} arrived damaged and was taken out of the cache again: "

@@ -1,7 +1,8 @@
 """A small hub on 127.0.0.1 that speaks what huggingface_hub calls to publish models and to load them.
 
 Models have branches of commits, pull requests, owners, and may be private or gated. Large files are sent to and read
-from a second address, as a store of objects is: no token may arrive there. Connections break where a test wants it.
+from a second address, as a store of objects is: no token may arrive there; or by Xet, whose client takes a folder for a
+store. Connections break where a test wants it.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import pytest
-from huggingface_hub import constants
+from xet_store import stored_files
 
 from interpretability.publishing.upload import contents
 
@@ -31,7 +31,6 @@ from interpretability.publishing.upload import contents
 TOKEN, OTHER_TOKEN = "hf_" + "A1b2" * 9, "hf_" + "Z9y8" * 9
 #: What a hub does not keep in git.
 LARGE = (".safetensors", ".ckpt", ".pt", ".wav", ".png", ".npz")
-PAUSE = 0.01  # s, for huggingface_hub's waits before it tries again
 
 
 @dataclass
@@ -58,12 +57,16 @@ class Model:
 
 @dataclass
 class Cut:
-    """The connection of a request ends after some bytes of its body, sent or received; so many times."""
+    """The connection of a request ends after some bytes of its body, sent or received; so many times.
+
+    After None, all is done that was asked, and the answer is lost. With a status the request is refused instead.
+    """
 
     method: str
     path: str
-    after: int
+    after: int | None
     times: int
+    status: int | None = None
 
 
 class LocalHub:
@@ -77,6 +80,8 @@ class LocalHub:
         Hash -> bytes: SHA-256 of large files, git's SHA-1 of the others.
     requests : list of (method, path, token, range)
         All requests that came, to both addresses; token and range are None where absent.
+    xet : Path, str or None
+        If the hub speaks Xet: the folder of its store, or an address.
     """
 
     def __init__(self) -> None:
@@ -84,6 +89,7 @@ class LocalHub:
         self.contents: dict[str, bytes] = {}
         self.requests: list[tuple[str, str, str | None, str | None]] = []
         self.cuts: list[Cut] = []
+        self.xet: Path | str | None = None
         self.tokens = {TOKEN: "anna", OTHER_TOKEN: "ben"}
         self.lock = threading.RLock()
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -108,6 +114,21 @@ class LocalHub:
         model = self.models[repo_id]
         return {path: self.contents[key] for path, key in model.commits[model.resolve(revision) or ""].items()}
 
+    def clear(self) -> None:
+        """Forget everything."""
+        for kept in (self.models, self.contents, self.requests, self.cuts):
+            kept.clear()
+        self.xet = None
+
+    @property
+    def in_xet(self) -> dict[str, tuple[str, int]]:
+        """SHA-256 of what the store of Xet holds -> its hash there, size in bytes."""
+        return stored_files(self.xet) if isinstance(self.xet, Path) else {}
+
+    def size(self, key: str) -> int:
+        """Return the size of a content in bytes, wherever it is."""
+        return len(self.contents[key]) if key in self.contents else self.in_xet[key][1]
+
     def put(self, repo_id: str, folder: Path, branch: str = "main", **settings: bool) -> str:
         """Put a folder on a branch without a request; return the commit."""
         model = self.models.setdefault(repo_id, Model(**settings))
@@ -122,9 +143,13 @@ class LocalHub:
         self.contents[key] = content
         return key
 
-    def cut(self, method: str, path: str, after: int = 0, times: int = 100) -> None:
-        """Break connections whose path has a text in it; 100 is more often than anybody tries."""
+    def cut(self, method: str, path: str, after: int | None = 0, times: int = 100) -> None:
+        """Break connections whose path has a text in it, also all of them; 100 is more often than anybody tries."""
         self.cuts.append(Cut(method, path, after, times))
+
+    def refuse(self, method: str, path: str, status: int) -> None:
+        """Answer requests whose path has a text in it with an error."""
+        self.cuts.append(Cut(method, path, 0, 100, status))
 
 
 def is_large(key: str) -> bool:
@@ -161,10 +186,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.breaks = next(cuts, None)
             if self.breaks is not None:
                 self.breaks.times -= 1
+        refused = self.breaks if self.breaks is not None and self.breaks.status is not None else None
+        self.breaks = None if refused is not None else self.breaks
         self.body = self._read_body()
         if self.body is None:
             return
         try:
+            if refused is not None:
+                raise _Refusal(refused.status, "this hub is in no mood for that")
             for pattern, answer in ROUTES:
                 method, _, pattern = pattern.partition(" ")
                 match = re.fullmatch(pattern, path)
@@ -188,15 +217,19 @@ class _Handler(BaseHTTPRequestHandler):
             content = b"".join(pieces)
         else:
             length = int(self.headers.get("Content-Length") or 0)
-            if self.breaks is not None and self.command != "GET":
+            if self._ends_early:
                 self.rfile.read(min(self.breaks.after, length))
                 self._break_off()
                 return None
             content = self.rfile.read(length)
-        if self.breaks is not None and self.command != "GET":
+        if self._ends_early:
             self._break_off()
             return None
         return content
+
+    @property
+    def _ends_early(self) -> bool:
+        return self.breaks is not None and self.breaks.after is not None and self.command != "GET"
 
     def _break_off(self) -> None:
         """End the connection as a cable that is pulled does."""
@@ -206,6 +239,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         content = content if isinstance(content, bytes) else json.dumps(content).encode()
+        if self.breaks is not None and self.breaks.after is None:
+            self._break_off()
+            return
         self.send_response(status)
         for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
             self.send_header(name, value)
@@ -271,11 +307,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def tree(self, repo_id: str, revision: str) -> None:
         model = self.model(repo_id)
-        entries = []
+        entries, in_xet = [], self.hub.in_xet
         for path, key in model.commits[self.commit_of(model, revision)].items():
-            size = len(self.hub.contents[key])
+            size = self.hub.size(key)
             entry = {"type": "file", "path": path, "size": size, "oid": key[:40]}
-            entries.append(entry | ({"lfs": {"oid": key, "size": size, "pointerSize": 130}} if is_large(key) else {}))
+            entry |= {"lfs": {"oid": key, "size": size, "pointerSize": 130}} if is_large(key) else {}
+            entries.append(entry | ({"xetHash": in_xet[key][0]} if key in in_xet else {}))
         self.answer(entries)
 
     def branch(self, repo_id: str, name: str) -> None:
@@ -327,7 +364,7 @@ class _Handler(BaseHTTPRequestHandler):
             if operation["key"] == "file":
                 files[value["path"]] = self.hub.keep(value["path"], base64.b64decode(value["content"]))
             elif operation["key"] == "lfsFile":
-                if value["oid"] not in self.hub.contents:
+                if value["oid"] not in self.hub.contents | self.hub.in_xet:
                     raise _Refusal(400, f"{value['path']} was not sent")
                 files[value["path"]] = value["oid"]
             elif operation["key"] != "header":
@@ -340,6 +377,16 @@ class _Handler(BaseHTTPRequestHandler):
             answer["pullRequestUrl"] = f"{self.url(repo_id)}/discussions/{number}"
         name = model.commit(revision, files)
         self.answer({**answer, "commitOid": name, "commitUrl": f"{self.url(repo_id)}/commit/{name}"})
+
+    def xet_token(self, repo_id: str, purpose: str) -> None:
+        """Say where the store of Xet is."""
+        self.model(repo_id, write=purpose == "write")
+        if self.hub.xet is None:
+            raise _Refusal(404, "Xet is not spoken here")
+        store = f"local://{self.hub.xet}" if isinstance(self.hub.xet, Path) else self.hub.xet
+        until, token = int(time.time()) + 3600, "of the store"
+        headers = {"X-Xet-Cas-Url": store, "X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(until)}
+        self.answer({"casUrl": store, "accessToken": token, "exp": until}, 200, headers)
 
     def validate(self) -> None:
         self.answer({"errors": [], "warnings": []})
@@ -356,9 +403,13 @@ class _Handler(BaseHTTPRequestHandler):
         if not is_large(key):
             self.content(self.hub.contents[key], headers)
             return
-        size = str(len(self.hub.contents[key]))
+        size = str(self.hub.size(key))
         place = f"{self.hub.store}/objects/{key}"
         headers |= {"X-Linked-ETag": f'"{key}"', "X-Linked-Size": size, "Location": place}
+        in_xet = self.hub.in_xet
+        if key in in_xet:
+            route = f"{self.hub.endpoint}/api/models/{repo_id}/xet-read-token/{commit}"
+            headers |= {"X-Xet-Hash": in_xet[key][0], "X-Xet-Refresh-Route": route}
         self.answer(b"", 302, headers)
 
     def stored(self, key: str) -> None:
@@ -384,6 +435,7 @@ ROUTES = (
     (f"POST /api/models/{_ID}/branch/(.+)", _Handler.branch),
     (f"POST /api/models/{_ID}/preupload/(.+)", _Handler.preupload),
     (f"POST /api/models/{_ID}/commit/(.+)", _Handler.commit),
+    (f"GET /api/models/{_ID}/xet-(read|write)-token/.+", _Handler.xet_token),
     (f"POST /{_ID}.git/info/lfs/objects/batch", _Handler.batch),
     ("PUT /objects/([0-9a-f]+)", _Handler.store),
     ("GET /objects/([0-9a-f]+)", _Handler.stored),
@@ -399,25 +451,3 @@ def local_hub() -> Iterator[LocalHub]:
         yield hub
     finally:
         hub.stop()
-
-
-def connect(patch: pytest.MonkeyPatch, hub: LocalHub, cache: Path, token: str | None = TOKEN) -> None:
-    """Lead huggingface_hub in this process, which has read its variables, to a hub, with a cache and a token."""
-    patch.setattr(constants, "ENDPOINT", hub.endpoint)
-    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    patch.setattr(constants, "HF_HUB_OFFLINE", False)
-    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    patch.setattr(constants, "HF_TOKEN_PATH", str(cache.with_name("no-token")))
-    patch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
-    patch.delenv("HF_TOKEN", raising=False)
-    if token is not None:
-        patch.setenv("HF_TOKEN", token)
-    quick = SimpleNamespace(sleep=lambda _: threading.Event().wait(PAUSE))
-    patch.setattr("huggingface_hub.utils._http.time", quick)
-    patch.setattr("huggingface_hub.file_download.time", quick)
-
-
-def environment(hub: LocalHub, home: Path) -> dict[str, str]:
-    """Return the variables that lead a fresh process to a hub, with an empty cache below ``home``."""
-    return {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": TOKEN}

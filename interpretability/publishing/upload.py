@@ -9,8 +9,12 @@ from interpretability.errors import UserError
 from interpretability.files import LISTING
 from interpretability.hub import hub_errors
 
-#: Files that only this machine needs.
-_NOT_SENT = (LISTING,)
+#: Files and folders that only this machine needs.
+_NOT_SENT = {LISTING, ".git", ".cache"}
+_ADVICE = (
+    "the model on the hub is as it was, or, if only the answer was lost, as it was sent; run it again: what arrived is "
+    "not sent twice"
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,12 @@ class Destination:
 
 
 def upload(folder: Path, destination: Destination) -> str:
-    """Send a folder in one commit; return the address of the commit, or of the pull request.
+    """Send a folder in one commit, by Xet or by Git LFS, whichever huggingface_hub takes.
+
+    Returns
+    -------
+    str
+        The address of the commit, or of the pull request.
 
     Raises
     ------
@@ -44,10 +53,10 @@ def upload(folder: Path, destination: Destination) -> str:
         If the hub cannot be reached or refuses it, or the model is public and should not be: what is there stays as it
         was, since a commit is whole or is not.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
 
     api, name = HfApi(), destination.repo_id
-    with hub_errors(name, "the model on the hub is as it was; run it again, and what was sent is not sent twice"):
+    with hub_errors(name, _ADVICE):
         api.create_repo(name, private=destination.private or None, exist_ok=True)
         if destination.private and not api.model_info(name).private:
             raise UserError(
@@ -56,18 +65,18 @@ def upload(folder: Path, destination: Destination) -> str:
             )
         if destination.revision is not None:
             api.create_branch(name, branch=destination.revision, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=name,
-            folder_path=folder,
+        # As upload_folder does without Xet; with it, it makes several commits, of which some may be refused.
+        commit = api.create_commit(
+            name,
+            [CommitOperationAdd(path, folder / path) for path, _ in contents(folder)],
             commit_message=f"Publish {name.partition('/')[2]}",
             revision=destination.revision,
             create_pr=destination.create_pr,
-            ignore_patterns=list(_NOT_SENT),  # which is added to
         )
     return str(commit.pr_url if destination.create_pr else commit.commit_url)
 
 
 def contents(folder: Path) -> list[tuple[str, int]]:
     """Return the names and the sizes in bytes of the files that are sent."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in _NOT_SENT]
-    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in paths]
+    paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [(path.as_posix(), (folder / path).stat().st_size) for path in paths if _NOT_SENT.isdisjoint(path.parts)]

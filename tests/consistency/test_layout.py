@@ -73,7 +73,7 @@ MAY_IMPORT = {
     "exports": set(),
     "command_line": {"errors", "names", "processes"},
     "files": {"errors", "reading"},
-    "hub": {"errors", "files"},
+    "hub": {"errors", "files", "names"},
     "exported": {"errors", "files", "hub", "names", "reading", "safe_yaml", "settings", "weight_files"},
     "settings": {"errors"},
     "safe_yaml": {"errors"},

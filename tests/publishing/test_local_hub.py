@@ -10,57 +10,12 @@ import sys
 import pytest
 import tiny
 from exported_folders import copied, sign
+from hub_client import NAME, environment, in_cache, interpret, send, sent_files
 from huggingface_hub import constants
-from local_hub import OTHER_TOKEN, TOKEN, Model, connect, environment, local_hub
+from local_hub import OTHER_TOKEN, TOKEN, Model, local_hub
 
-from interpretability.commands import main, publish
 from interpretability.hub import local_folder, origin_of
 from interpretability.methods import load_interpreter
-from interpretability.publishing.upload import contents
-
-NAME = "anna/birds"
-
-
-@pytest.fixture(scope="module")
-def server():
-    with local_hub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def hub(server, tmp_path, monkeypatch):
-    """An empty hub; this process is logged in as anna and has an empty cache. The check's process is not started."""
-    for kept in (server.models, server.contents, server.requests, server.cuts):
-        kept.clear()
-    connect(monkeypatch, server, tmp_path / "cache")
-    monkeypatch.setattr(publish, "check_folder", lambda *_: {"here": 200.0})
-    return server
-
-
-def send(folder, *options) -> tiny.Outcome:
-    return without_token(tiny.call(main.publish, [str(folder), "--repo_id", NAME, *options]))
-
-
-def interpret(source, sound, out) -> tiny.Outcome:
-    """Explain a sound by ``tools/interpret.py``."""
-    return without_token(tiny.call(main.interpret, [source, str(sound), "--out", str(out)]))
-
-
-def without_token(outcome: tiny.Outcome) -> tiny.Outcome:
-    for token in (TOKEN, OTHER_TOKEN):
-        assert token not in outcome.out + outcome.err
-    return outcome
-
-
-def sent_files(folder) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name, _ in contents(folder)}
-
-
-def in_cache(tmp_path) -> dict[str, bytes]:
-    """Return the files of all commits in the cache; nothing unfinished may lie beside them."""
-    cache = tmp_path / "cache"
-    assert list(cache.rglob("*.incomplete")) == []
-    return {path.name: path.read_bytes() for path in cache.glob("*/snapshots/*/*")}
 
 
 def changed(folder, target):
@@ -238,7 +193,7 @@ def test_an_upload_that_breaks_changes_nothing_there(method, path, hub, stock_fo
     hub.cut(method, path, after=3000)
     line = send(stock_folder).line
     assert "broke off" in line
-    assert line.endswith("the model on the hub is as it was; run it again, and what was sent is not sent twice")
+    assert line.endswith("run it again: what arrived is not sent twice")
     assert hub.files(NAME) == before
     hub.cuts.clear()
     assert send(stock_folder).code == 0
@@ -283,6 +238,7 @@ print(json.dumps(codes))
 def test_a_fresh_process_publishes_loads_and_loads_again_when_the_hub_is_gone(tiny_piq_run, tiny_esc50, tmp_path):
     sound = next((tiny_esc50 / "audio").glob("*.wav"))
     with local_hub() as hub:
+        hub.xet = tmp_path / "store"
         process = subprocess.Popen(
             [sys.executable, "-c", FRESH, tiny_piq_run, NAME, sound, tmp_path],
             cwd=tmp_path,

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from exported_folders import copied
 
 from interpretability.errors import UserError
 from interpretability.publishing.upload import Destination, contents, upload
@@ -25,24 +26,29 @@ def calls(monkeypatch):
     return record
 
 
-def test_one_commit_of_all_files_but_those_of_this_machine(calls, stock_folder):
-    assert upload(stock_folder, Destination("anna/birds", private=True)) == "https://hub/commit/1"
-    assert [name for name, *_ in calls] == ["create_repo", "model_info", "upload_folder"]
+def test_one_commit_of_all_files_but_those_of_this_machine(calls, stock_folder, tmp_path):
+    folder = copied(stock_folder, tmp_path / "folder")
+    for name in (".git/HEAD", ".cache/huggingface/x.lock"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("x")
+    assert (folder / "contents.json").is_file()
+    assert upload(folder, Destination("anna/birds", private=True)) == "https://hub/commit/1"
+    assert [name for name, *_ in calls] == ["create_repo", "model_info", "create_commit"]
     assert calls[0][2] == {"private": True, "exist_ok": True}
-    assert calls[2][2]["ignore_patterns"] == ["contents.json"]
-    names = [name for name, _ in contents(stock_folder)]
-    assert "example/figure.png" in names
-    assert "contents.json" not in names
+    names = [operation.path_in_repo for operation in calls[2][1][1]]
+    assert names == [name for name, _ in contents(folder)]
+    assert {"example/figure.png", "config.json"} <= set(names)
+    assert not [name for name in names if name == "contents.json" or name.startswith(".")]
     assert not [named for _, _, named in calls if "token" in named]  # huggingface_hub reads it
 
 
 def test_a_branch_is_made_and_a_pull_request_has_none(calls, stock_folder):
     upload(stock_folder, Destination("anna/birds", revision="v2"))
-    assert [name for name, *_ in calls] == ["create_repo", "create_branch", "upload_folder"]
+    assert [name for name, *_ in calls] == ["create_repo", "create_branch", "create_commit"]
     assert calls[2][2]["revision"] == "v2"
     calls.clear()
     assert upload(stock_folder, Destination("anna/birds", create_pr=True)) == "https://hub/pr/1"
-    assert [name for name, *_ in calls] == ["create_repo", "upload_folder"]
+    assert [name for name, *_ in calls] == ["create_repo", "create_commit"]
 
 
 def test_what_the_network_says_is_one_line(stock_folder, monkeypatch):

@@ -9,7 +9,8 @@ import shutil
 
 import pytest
 import tiny
-from local_hub import connect, local_hub
+from hub_client import connect
+from local_hub import local_hub
 from pages import blocks, commands, run
 
 from interpretability.commands import publish
