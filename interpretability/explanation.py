@@ -25,6 +25,7 @@ from interpretability.metrics.suite import MetricSuite, clip_values
 from interpretability.names import printable, safe_name
 from interpretability.probabilities import MaskedLogits, probabilities
 from interpretability.report.destination import DESCRIPTION, check_destination, check_same
+from interpretability.report.event_files import write_events
 from interpretability.report.words import Findings, Region, Remainder, locate, percent, sentences
 
 COMPONENTS = "components"
@@ -253,7 +254,8 @@ class Explanation:
         ``baselines``, the same of the explained class for the masks of :data:`BASELINES`; ``kept_area``; ``undefined``
         (whether there is no explanation: the mask is then empty and means nothing); ``scores``, the method's own
         measures, such as the completeness gap of integrated gradients; ``notes``, what a reader has to know;
-        ``sentences``, all of it in words; ``sound_sha256`` (of the levelled samples) and ``model``, which identify
+        ``events``, the regions of :meth:`events`, and ``event_settings``, how they were made; ``sentences``, all of it
+        in words; ``sound_sha256`` (of the levelled samples) and ``model``, which identify
         sound, classifier and method.
         """
         clip = self[index]
@@ -282,6 +284,8 @@ class Explanation:
         return described | {
             "probabilities": classes,
             "baselines": baselines,
+            "events": [event.to_dict() for event in clip.events()],
+            "event_settings": EventSettings().to_dict(),
             "sound_sha256": digest,
             "model": self.model,
             **({"hub": self.hub} if self.hub else {}),
@@ -305,6 +309,7 @@ class Explanation:
             area=float(clip.mask.double().mean()),
             thresholds=self.classifier.thresholds.tolist(),
             baselines=clip._remainders() if region is not None else {},
+            events=clip.events(),
         )
         return sentences(findings)
 
@@ -392,10 +397,12 @@ class Explanation:
         folder : path
             Made if absent. Of one clip it gets ``input.wav``, ``explanation.wav``, ``residual.wav`` (32-bit float, all
             at the input's levelled scale, so that their loudness can be compared), ``mask.npz`` (``mask`` [T, F],
-            float32; ``times`` [T] in s and ``frequencies`` [F] in Hz, the centres of its bins), ``figure.png`` and
-            ``explanation.json`` (:meth:`describe`). Of a method that explains by components also ``components.png``,
-            and each selected one as a sound, ``components/01_component_37.wav`` and so on, the most relevant first, at
-            the same scale. Of several clips each gets a folder of its own in it, named after its file, or ``clip-0``
+            float32; ``times`` [T] in s and ``frequencies`` [F] in Hz, the centres of its bins), ``figure.png``,
+            ``explanation.json`` (:meth:`describe`), and its events as ``events.json``, ``events.csv``,
+            ``events.selections.txt`` (for Raven) and ``events.labels.txt`` (for Audacity; see
+            :mod:`.report.event_files`). Of a method that explains by components also ``components.png``, and each
+            selected one as a sound, ``components/01_component_37.wav`` and so on, the most relevant first, at the same
+            scale. Of several clips each gets a folder of its own in it, named after its file, or ``clip-0``
             and so on.
         index : int, optional
             Save this clip of the batch alone, directly in the folder.
@@ -409,9 +416,10 @@ class Explanation:
         Returns
         -------
         dict of str to Path
-            What was written: ``input``, ``explanation``, ``residual``, ``mask``, ``figure`` and ``description``; with
-            components ``components`` (the figure of them) and ``component_37`` and so on. Of several clips each name
-            has that of the clip's folder in front, as in ``clip-0/input``.
+            What was written: ``input``, ``explanation``, ``residual``, ``mask``, ``figure``, ``events``,
+            ``events_csv``, ``selections``, ``label_track`` and ``description``; with components ``components`` (the
+            figure of them) and ``component_37`` and so on. Of several clips each name has that of the clip's folder in
+            front, as in ``clip-0/input``.
 
         Raises
         ------
@@ -420,15 +428,17 @@ class Explanation:
             else. Nothing is written then.
         """
         folder = expanded(folder)
-        clips = {"": self[index or 0]}
+        chosen = {"": index or 0}
         if index is None and len(self) > 1:
             if (folder / DESCRIPTION).exists():
                 raise UserError(
                     f"{folder} holds the explanation of one sound, these are {len(self)}: name another folder"
                 )
-            clips = {name: self[position] for position, name in enumerate(self.clip_names())}
+            chosen = {name: position for position, name in enumerate(self.clip_names())}
         sources = [origin.path for origin in self.origins if origin.path is not None]
         descriptions = {}
+        self.events(index or 0)  # those of all clips, which the clips then have
+        clips = {name: self[position] for name, position in chosen.items()}
         for name, clip in clips.items():
             check_destination(folder / name, sources)
             descriptions[name] = clip.describe()
@@ -478,10 +488,13 @@ class Explanation:
         )
         title, seconds = figures.headline(description, description["true"]), description["seconds"]
         drawn = (_array(part) for part in (self.spectrogram.magnitude, self.pair.inside, self.mask))
+        events, origin = self.events(), self.origins[0]
         figure = figures.plot_explanation(
-            *drawn, self.frontend, seconds, title, description["undefined"], description["notes"]
+            *drawn, self.frontend, seconds, title, description["undefined"], description["notes"], events
         )
         figures.save_figure(figure, folder / files["figure"])
+        sound = origin.path.name if origin.path is not None else origin.name or files["input"]
+        files |= {name: path.name for name, path in write_events(folder, [(e, sound) for e in events]).items()}
         if self.components is not None:
             files[COMPONENTS] = f"{COMPONENTS}.png"
             ranked, relevance = self.components.ranked(), _array(self.components.relevance)

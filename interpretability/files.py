@@ -255,10 +255,10 @@ def json_text(content: Any) -> str:
     return json.dumps(without_negative_zeros(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def csv_text(rows: Iterable[Iterable[Any]]) -> str:
-    """Return rows as CSV, with commas; values that hold a comma, a quote or an end of line are quoted."""
+def csv_text(rows: Iterable[Iterable[Any]], delimiter: str = ",") -> str:
+    """Return rows as CSV; values that hold the delimiter, a quote or an end of line are quoted."""
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
+    csv.writer(stream, delimiter=delimiter, lineterminator="\n").writerows(rows)
     return stream.getvalue()
 
 

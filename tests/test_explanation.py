@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from tiny import noise
 
 from interpretability.classifiers.compact import CompactClassifier
+from interpretability.data.annotations import read_track
 from interpretability.data.audio import write_wav
 from interpretability.dictionary import Components, component_mask, decompose
 from interpretability.errors import UserError
+from interpretability.events import EventSettings
 from interpretability.explanation import Interpretation
 from interpretability.files import LISTING, atomic_folder
 from interpretability.frontend import apply_mask
@@ -24,6 +26,7 @@ from interpretability.methods.baselines import EnergyMask, RandomMask
 from interpretability.methods.gradients import Gradients
 from interpretability.names import safe_name
 from interpretability.report import figures
+from interpretability.report.words import event_sentence
 
 RATE = 16000
 
@@ -145,7 +148,8 @@ def test_saved_sounds_have_the_length_and_the_level_of_the_input(interpreter, tm
     wavs = noise(2, 16000)
     explanation = interpreter.explain(wavs, torch.tensor([1.0, 0.7]))
     paths = explanation.save(tmp_path / "clip", index=1, true_label="dog")
-    assert list(paths) == ["input", "explanation", "residual", "mask", "figure", "description"]
+    event_files = ["events", "events_csv", "selections", "label_track"]
+    assert list(paths) == ["input", "explanation", "residual", "mask", "figure", *event_files, "description"]
     assert sorted(path.name for path in (tmp_path / "clip").iterdir()) == sorted(
         [*(path.name for path in paths.values()), LISTING]
     )
@@ -272,10 +276,29 @@ def test_it_is_said_in_words_what_is_heard_and_where(interpreter):
         assert "The explained class is dog" in " ".join(sentences) or sentences[0].startswith("Heard as dog")
         alone = interpreter.classifier.classify_pair(clip.pair, "waveform").inside.softmax(1)[0, 1]
         assert f"dog ({float(alone):.2f})" in " ".join(sentences)
-        assert sentences[-1].startswith("Most of the explanation lies at ")
+        assert sentences[-2].startswith("Most of the explanation lies at ")
+        assert sentences[-1] == f"{event_sentence(clip.events()[0])}."
     assert interpreter.explain(torch.zeros(1, 4000)).sentences()[1:] == [
         "The sound is silent: there is nothing to explain."
     ]
+
+
+def test_events_are_saved_and_drawn(interpreter, tmp_path, quick_figures):
+    explanation = interpreter.explain(noise(2, 8000), torch.tensor([1.0, 0.5]), target="dog")
+    paths = explanation.save(tmp_path)
+    for index, drawn in enumerate(quick_figures["plot_explanation"]):
+        events = explanation.events(index)
+        assert events
+        assert drawn["events"] == events
+        described = json.loads(paths[f"clip-{index}/description"].read_text("utf-8"))
+        assert described["events"] == [event.to_dict() for event in events]
+        assert EventSettings(**described["event_settings"]) == EventSettings()
+        listed = json.loads(paths[f"clip-{index}/events"].read_text("utf-8"))["events"]
+        assert listed == [{"sound": "input.wav", **event.to_dict()} for event in events]
+        track = read_track(paths[f"clip-{index}/selections"].read_text("utf-8"), tmp_path)
+        assert [float(row["effect"]) for _, row in track.rows] == pytest.approx([e.effect for e in events], abs=1e-6)
+        track = read_track(paths[f"clip-{index}/label_track"].read_text("utf-8"), tmp_path)
+        assert [row.label for row in track.rows] == ["dog"] * len(events)
 
 
 # ---- Beside masks that explain nothing ----

@@ -18,7 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
+from interpretability.events import Event
 from interpretability.files import atomic_path
 from interpretability.frontend import FrontendSettings
 from interpretability.names import printable
@@ -85,10 +88,14 @@ class FrequencyAxis:
             axis.set_yticks([mel_of(hertz) for hertz in ticks], [str(hertz) for hertz in ticks])
             axis.set_ylabel("frequency (Hz, mel scale)")
 
+    def place(self, hertz: float) -> float:
+        """Return where a frequency lies, in the axis's own unit."""
+        return float(mel_of(hertz)) if self.mel else hertz
+
     @property
     def limits(self) -> tuple[float, float]:
         """Bottom and top of the axis, in its own unit."""
-        return 0.0, float(mel_of(self.rate / 2)) if self.mel else self.rate / 2
+        return 0.0, self.place(self.rate / 2)
 
     @property
     def extent(self) -> tuple[float, float]:
@@ -106,6 +113,7 @@ def plot_explanation(
     title: str = "",
     undefined: bool = False,
     notes: Sequence[str] = (),
+    events: Sequence[Event] = (),
 ) -> Figure:
     """Draw one clip's explanation: input spectrogram, mask, explanation.
 
@@ -125,6 +133,8 @@ def plot_explanation(
         There is no explanation: the mask is empty and means nothing.
     notes : sequence of str
         What a reader has to know; printed below.
+    events : sequence of Event
+        Drawn as numbered boxes over all pictures, from 1 in this order.
 
     Returns
     -------
@@ -151,6 +161,8 @@ def plot_explanation(
             figure.colorbar(levels, ax=axes[0], label="level (dB)", **bar)
             axes[0].xaxis.get_major_locator().set_params(nbins=int(width))
         pictures.draw_axes(axes[:1] if beside else axes, axes if beside else axes[-1:])
+        for axis in axes:
+            pictures.draw_events(axis, events)
         figure.suptitle(wrapped(title, width))
         if notes:
             figure.supxlabel(wrapped("; ".join(notes), 1.25 * width), fontsize="small")
@@ -200,6 +212,17 @@ class Pictures:
             axis.set_ylabel(with_frequency[0].get_ylabel())
         for axis in with_time:
             axis.set_xlabel("time (s)")
+
+    def draw_events(self, axis: Axes, events: Sequence[Event]) -> None:
+        """Draw numbered boxes around events, from 1 in the order given; white on black, to be seen on any colour."""
+        for number, event in enumerate(events, 1):
+            low, high = self.axis.place(event.low), self.axis.place(event.high)
+            for colour, width in (("black", 2.5), ("white", 1.2)):
+                box = Rectangle((event.start, low), event.end - event.start, high - low, fill=False)
+                box.set(edgecolor=colour, linewidth=width)
+                axis.add_patch(box)
+            text = axis.text(event.start, high, f" {number}", color="white", va="top", fontsize="small", clip_on=True)
+            text.set_path_effects([withStroke(linewidth=2, foreground="black")])
 
     def _pooled(self, values: np.ndarray, reduce: np.ufunc) -> np.ndarray:
         return pooled(self.axis.rows(values, reduce), self.columns, 0, reduce)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from interpretability.events import Event
 from interpretability.names import printable
 
 #: Share of the explanation's energy within the named interval, and likewise within the named band.
@@ -71,6 +72,8 @@ class Findings:
         Of a multi-label classifier.
     baselines : mapping of str to Remainder
         Of masks that keep as much and explain nothing: ``energy`` (the loudest bins) and ``random``; or empty.
+    events : sequence of Event
+        The one with the largest effect first.
     """
 
     labels: Sequence[str]
@@ -85,6 +88,7 @@ class Findings:
     area: float = 0.0
     thresholds: Sequence[float] = ()
     baselines: Mapping[str, Remainder] = field(default_factory=dict)
+    events: Sequence[Event] = ()
 
     def heard(self, probabilities: Sequence[float]) -> list[int]:
         """Return the classes that are heard, the most probable first; of equal ones, the lowest index first."""
@@ -112,7 +116,8 @@ def sentences(findings: Findings) -> list[str]:
     if findings.silent:
         return [*lines, "The sound is silent: there is nothing to explain."]
     if findings.undefined:
-        return [*lines, "The method has no explanation for this sound; the empty mask means nothing."]
+        no_events = "the empty mask means nothing, and there are no events"
+        return [*lines, f"The method has no explanation for this sound; {no_events}."]
     if findings.region is None:
         return [*lines, "The explanation keeps nothing of the sound."]
     inside = findings.heard(findings.inside)
@@ -129,7 +134,20 @@ def sentences(findings: Findings) -> list[str]:
     if findings.baselines:
         lines.append(_compared(findings))
     lines.append(f"Most of the explanation lies at {placed_at(findings.region)}.")
-    return lines
+    return [*lines, *(f"{event_sentence(event)}." for event in findings.events[:1])]
+
+
+def event_sentence(event: Event) -> str:
+    """Return in words what an event is worth to the classifier.
+
+    Example
+    -------
+    >>> event_sentence(Event("dog", 1.2, 1.85, 600, 2400, share=0.7, probability=0.87, alone=0.8, without=0.12))
+    'dog: 87 % -> 12 % without 1.20–1.85 s, 600–2400 Hz'
+    """
+    before, after = (percent(share).replace("%", " %") for share in (event.probability, event.without))
+    place = placed_at(Region(event.start, event.end, event.low, event.high))
+    return f"{printable(event.label)}: {before} -> {after} without {place}"
 
 
 def placed_at(region: Region) -> str:

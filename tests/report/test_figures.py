@@ -8,6 +8,7 @@ import pytest
 import torch
 from matplotlib import pyplot
 
+from interpretability.events import Event
 from interpretability.frontend import Frontend, apply_mask
 from interpretability.report.figures import (
     FrequencyAxis,
@@ -89,6 +90,26 @@ def test_what_has_to_be_known_stands_below(tone):
     figure = plot_explanation(**arrays, undefined=True, notes=("class-agnostic", "of a test"))
     assert figure.get_supxlabel() == "class-agnostic; of a test"
     assert "mask (undefined: there is no explanation)" in [axis.get_title() for axis in figure.axes]
+
+
+@pytest.mark.parametrize("hertz", [200.0, 3000.0])
+def test_events_are_boxes_in_every_picture_at_their_place(hertz):
+    wav = torch.sin(2 * torch.pi * hertz * torch.arange(8000) / 16000)  # the axis of a low sound is mel
+    events = [
+        Event("cat", *place, share=0.5, probability=0.9, alone=0.8, without=0.1)
+        for place in ((0.1, 0.25, 100.0, 400.0), (0.3, 0.5, 2000.0, 8000.0))
+    ]
+    figure = plot_explanation(**drawn(wav), events=events)
+    pictures = [axis for axis in figure.axes if axis.images and axis.get_xlabel()]
+    on_axis = mel_of if "mel" in pictures[0].get_ylabel() else lambda value: value
+    assert ("mel" in pictures[0].get_ylabel()) is (hertz < 1000)
+    for axis in pictures:
+        boxes = [patch.get_bbox() for patch in axis.patches if patch.get_edgecolor()[:3] == (1, 1, 1)]
+        for box, event in zip(boxes, events, strict=True):
+            expected = (event.start, on_axis(event.low), event.end, on_axis(event.high))
+            assert box.extents == pytest.approx([float(value) for value in expected])
+        assert [text.get_text().strip() for text in axis.texts] == ["1", "2"]
+    assert not any(axis.patches for axis in plot_explanation(**drawn(wav)).axes if axis.images and axis.get_xlabel())
 
 
 def test_saved_alone_in_its_folder(tone, tmp_path):

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from interpretability.events import Event
 from interpretability.report.words import Findings, Region, Remainder, locate, sentences
 
 LABELS = ["chirp_down", "noise", "tone"]
@@ -26,6 +27,14 @@ def test_the_whole_of_it():
         "The explanation alone is heard as chirp_down (0.93); without it chirp_down falls to 0.08. "
         "Most of the explanation lies at 0.42–0.81 s, 600–2400 Hz."
     )
+
+
+def test_what_the_first_event_is_worth_comes_last():
+    worth = {"share": 0.6, "probability": 0.97, "alone": 0.9}
+    event = Event("chirp_down", 1.2, 1.85, 600.0, 2400.0, without=0.004, **worth)
+    other = Event("chirp_down", 0.2, 0.85, 600.0, 2400.0, without=0.9, **worth)
+    last = "chirp_down: 97 % -> 0.4 % without 1.20–1.85 s, 600–2400 Hz."
+    assert sentences(findings(events=[event, other]))[3:] == [last]
 
 
 def test_an_explanation_that_is_not_recognised_as_its_class():
@@ -113,7 +122,10 @@ def test_several_labels():
     ("more", "last"),
     [
         ({"silent": True, "region": None}, "The sound is silent: there is nothing to explain."),
-        ({"undefined": True}, "The method has no explanation for this sound; the empty mask means nothing."),
+        (
+            {"undefined": True},
+            "The method has no explanation for this sound; the empty mask means nothing, and there are no events.",
+        ),
         ({"region": None}, "The explanation keeps nothing of the sound."),
     ],
 )
