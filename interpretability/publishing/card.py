@@ -12,10 +12,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from interpretability.events import Event
 from interpretability.metrics.statistics import Interval, bootstrap_mean
 from interpretability.metrics.suite import metric_info
 from interpretability.names import printable
-from interpretability.publishing.data_sets import DATA_SETS
+from interpretability.publishing.data_sets import DATA_SETS, DataSet
 from interpretability.publishing.stock import STOCK
 from interpretability.report.tables import PLACES, SHORT_METRICS, markdown_table, metrics_table
 
@@ -27,8 +28,8 @@ _IN_WORDS = {"spectrogram": "masked spectrogram", "waveform": "as heard"}
 _MEANINGS = {
     "fid_in": "share of clips whose class is still predicted from what the mask keeps alone",
     "ff": "probability of the class that is lost without what the mask keeps",
-    "ad": "share of that probability that is lost when only what the mask keeps is heard",
-    "ai": "share of clips for which it rises then",
+    "ad": "share of the class's probability that is lost when only what the mask keeps is heard",
+    "ai": "share of clips for which the class's probability rises then",
     "kept_area": "share of the bins that the mask keeps",
     "energy_precision": "share of what is kept that belongs to the labelled source, where that is known",
 }
@@ -59,6 +60,8 @@ class Card:
         Of the evaluation.
     sentences : sequence of str
         The example in words.
+    events : sequence of Event
+        Of the example.
     example : str
         Where the example comes from.
     kind : type
@@ -73,6 +76,7 @@ class Card:
     data: Mapping[str, Any]
     summary: Mapping[str, Any] | None
     sentences: Sequence[str]
+    events: Sequence[Event]
     example: str
     kind: type
 
@@ -206,9 +210,9 @@ def _summary(card: Card) -> str:
     if card.is_interpreter:
         base = f" ([{card.base_model}](https://huggingface.co/{card.base_model}))" if card.base_model else ""
         what = (
-            f"An interpreter, method **{card.name}**: {_of_kind(card)}. It explains the classifier {kind}{base}, which "
-            "is in this folder, too: it shows which time-frequency regions of a sound made the classifier decide, as a "
-            "mask and as sound to listen to."
+            "It shows which time-frequency regions of a sound made an audio classifier decide, as a picture and as "
+            f"sound to listen to. The method is **{card.name}**: {_of_kind(card)}. The classifier is {kind}{base}; it "
+            "is in this folder, too."
         )
     else:
         what = f"An audio classifier, made to be explained: {kind}."
@@ -227,6 +231,25 @@ def _example(card: Card) -> Iterator[str]:
     yield (
         "Listen: [input](example/input.wav), [explanation](example/explanation.wav) (what the mask keeps), "
         "[residual](example/residual.wav) (what it removes)."
+    )
+    if not card.events:
+        return
+    yield (
+        "*Events*, the regions that it points to: their share of the explanation, and the probability of the class "
+        "with each alone and without it."
+    )
+    rows = [
+        (
+            f"{event.start:.2f}–{event.end:.2f}",
+            f"{event.low:.0f}–{event.high:.0f}",
+            *(f"{value:.2f}" for value in (event.share, event.alone, event.without)),
+        )
+        for event in card.events
+    ]
+    yield markdown_table(["time (s)", "band (Hz)", "share", "alone", "without"], rows, left=())
+    yield (
+        "As [CSV](example/events.csv), for [Raven](example/events.selections.txt) and for "
+        "[Audacity](example/events.labels.txt)."
     )
 
 
@@ -294,7 +317,8 @@ def _results(card: Card) -> Iterator[str]:
         names = [metric for metric in SHORT_METRICS if any(_has_mean(row.get(metric)) for row in rows.values())]
         shown = [(title, rows[row]) for row, title in _rows(card, rows).items()]
         yield f"Measured on the {PLACES.get(place, place)}:"
-        yield metrics_table(shown, names)
+        # An interval stays on one line.
+        yield re.sub(r"(?<=\[)([^][|]+), ([^][|]+)(?=\])", "\\1,\N{NO-BREAK SPACE}\\2", metrics_table(shown, names))
     yield _beaten(card)
 
 
@@ -320,7 +344,7 @@ def _beaten(card: Card) -> str:
             lost += [f"{info.label} ({_IN_WORDS.get(place, place)}): {', '.join(better)}"] if better else []
     if not lost:
         return "In none of these does a mask that explains nothing have the better mean."
-    return "A mask that explains nothing has the better mean in\n\n" + "\n".join(f"- {line}" for line in lost)
+    return "A mask that explains nothing has the better mean in:\n\n" + "\n".join(f"- {line}" for line in lost)
 
 
 def _limits(card: Card) -> Iterator[str]:
@@ -358,10 +382,23 @@ def _data(card: Card) -> Iterator[str]:
     clips = ", ".join(f"{split} {count}" for split, count in counts.items() if isinstance(count, int))
     about = known.about if known is not None else f"Trained on {escaped(name)}."
     yield f"{about}{f' Clips: {escaped(clips)}.' if clips else ''}"
-    yield f"The weights are published under `{card.licence}`."
+    if known is not None and known.hub is not None:
+        yield (
+            f"A third party's copy is on the hub, [{known.hub}](https://huggingface.co/datasets/{known.hub}); it was "
+            "not compared with the clips that were used."
+        )
+    yield f"The weights are published under `{card.licence}`{_licence_of_data(card, known)}."
     place = card.config["classifier"]["architecture"].get("module")
     if place is not None:
         yield f"The network is the class {escaped(place)}: install its package, or load with `trust_remote_code=True`."
+
+
+def _licence_of_data(card: Card, known: DataSet | None) -> str:
+    if known is None:
+        return ", as their publisher has chosen; the licence of the data is not known here"
+    if known.licence == card.licence:
+        return ", which is the licence of the data"
+    return f", as their publisher has chosen; the data are under `{known.licence}`"
 
 
 def _provenance(card: Card) -> Iterator[str]:

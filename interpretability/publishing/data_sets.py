@@ -16,11 +16,11 @@ class DataSet:
     Attributes
     ----------
     licence : str
-        As the hub abbreviates it.
+        As the hub abbreviates it; what those who made the data say, not those who copied it.
     about : str
         One sentence in Markdown.
     hub : str, optional
-        Its name on the Hugging Face hub.
+        The name of a copy on the Hugging Face hub, which is not theirs.
     """
 
     licence: str
@@ -32,19 +32,21 @@ DATA_SETS = {
     "Synthetic": DataSet("apache-2.0", "Sounds that the library makes itself, of ten kinds of events in backgrounds."),
     "ESC-50": DataSet(
         "cc-by-nc-3.0",
-        "[ESC-50](https://github.com/karolpiczak/ESC-50) (Piczak, 2015): 2000 environmental sounds of 5 s, 50 classes.",
+        "[ESC-50](https://github.com/karolpiczak/ESC-50) (Piczak, 2015): 2000 environmental sounds of 5 s, 50 classes, "
+        "under CC BY-NC 3.0 as a whole; [who recorded each](https://github.com/karolpiczak/ESC-50/blob/master/LICENSE).",
         "ashraq/esc50",
     ),
     "ESC-10": DataSet(
         "cc-by-3.0",
-        "ESC-10, the part of [ESC-50](https://github.com/karolpiczak/ESC-50) (Piczak, 2015) that is under CC BY: 400 "
-        "environmental sounds of 5 s, 10 classes.",
+        "ESC-10, the part of [ESC-50](https://github.com/karolpiczak/ESC-50) (Piczak, 2015) that is under CC BY 3.0: "
+        "400 environmental sounds of about 5 s, 10 classes; "
+        "[who recorded each](https://github.com/karolpiczak/ESC-50/blob/master/LICENSE).",
         "ashraq/esc50",
     ),
     "UrbanSound8K": DataSet(
         "cc-by-nc-3.0",
         "[UrbanSound8K](https://urbansounddataset.weebly.com/urbansound8k.html) (Salamon et al., 2014): 8732 sounds of "
-        "cities of at most 4 s, 10 classes.",
+        "cities of at most 4 s, 10 classes, under CC BY-NC 3.0; who recorded each stands in its FREESOUNDCREDITS.txt.",
         "danavery/urbansound8K",
     ),
 }

@@ -44,6 +44,8 @@ from interpretability.report.summary import read_summary
 from interpretability.weights import save_safetensors, save_weights
 
 CARD, EXAMPLE = "README.md", "example"
+#: The example's name in its own files.
+_SOUND = "input.wav"
 #: Of the run: examples that its evaluation wrote, and what it measured.
 _EXAMPLES, _SUMMARY = "examples", "evaluation/summary.json"
 #: Rate that the sounds of Synthetic need at least, in Hz, and the longest example, in s.
@@ -182,6 +184,7 @@ def export(source: str | Path, folder: str | Path, choices: Choices) -> Path:
             data,
             read_summary(summary) if interpreter is not None and summary.is_file() else None,
             explanation.sentences(),
+            explanation.events(),
             origin,
             type(published.model),
         )
@@ -262,7 +265,7 @@ def _explained(published: Published, given: Path | None) -> tuple[Explanation, s
     frontend = published.classifier.frontend.settings
     if given is not None:
         taken = read_sounds(given, frontend)
-        taken = Sounds(taken.wavs, taken.lengths, (Origin(label="the example", notes=taken.origins[0].notes),))
+        taken = Sounds(taken.wavs, taken.lengths, (Origin(label=_SOUND, notes=taken.origins[0].notes),))
         return explain(published.model, taken), "A sound that the publisher of this model has chosen."
     first = next(iter(sorted((published.run / _EXAMPLES).glob("*/input.wav"))), None)
     if first is not None and _data_of(published).get("name") == "Synthetic":
@@ -281,4 +284,4 @@ def _explained(published: Published, given: Path | None) -> tuple[Explanation, s
             "A sound that the library makes itself, of a rising chirp in noise: none of the classifier's classes need "
             "be in it, and no clip of the data is published here."
         )
-    return explain(published.model, Sounds(wavs, None, (Origin(label="the example"),))), origin
+    return explain(published.model, Sounds(wavs, None, (Origin(label=_SOUND),))), origin

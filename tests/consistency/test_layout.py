@@ -186,6 +186,7 @@ MAY_IMPORT = {
         "data",
         "dictionary",
         "errors",
+        "events",
         "explaining",
         "explanation",
         "exported",

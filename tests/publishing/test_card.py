@@ -1,12 +1,14 @@
 """The card: what the hub reads of it, what a person reads, and that class names are nothing but text."""
 
 import dataclasses
+import re
 import shutil
 
 import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
+from interpretability.events import Event
 from interpretability.methods.piq import PIQ
 from interpretability.publishing.card import Card, card_text, escaped, metadata
 
@@ -61,7 +63,8 @@ def card():
     related = {"anna/cats": "the classifier compact", "anna/birds": "itself"}
     data = {"name": "ESC-10", "n_clips": {"train": 30, "test": 40}, "content": "e" * 64}
     known = ("anna/birds", "cc-by-3.0", "anna/cats", related, CONFIG, data, SUMMARY)
-    return Card(*known, ["Heard as cat."], "A sound.", PIQ)
+    events = [Event("cat", 1.2, 1.85, 600, 2400, share=0.7, probability=0.87, alone=0.8, without=0.12)]
+    return Card(*known, ["Heard as cat."], events, "A sound.", PIQ)
 
 
 def test_the_hub_reads_every_mean_with_its_interval(card, tmp_path):
@@ -83,6 +86,34 @@ def test_floors_stand_beside_the_numbers_and_where_they_are_better_is_said(card)
     assert [row.split("|")[1].strip() for row in rows] == ["piq", "loudest bins, same area", "random bins, same area"]
     assert "- AD (as heard): loudest bins, same area" in text
     assert "- FF (" not in text
+
+
+def test_the_events_of_the_example_stand_there_with_their_files(card):
+    text = card_text(card)
+    assert "| 1.20–1.85 | 600–2400 | 0.70 | 0.80 | 0.12 |" in text
+    assert "(example/events.selections.txt)" in text
+    assert "events" not in card_text(dataclasses.replace(card, events=[]))
+
+
+def test_no_interval_is_broken_into_two_lines(card):
+    rows = [line for line in card_text(card).splitlines() if line.startswith("| piq")]
+    assert "6.0 [5.0,\N{NO-BREAK SPACE}7.0]" in rows[0]
+    assert not re.search(r"\[[^]]* [^]]*\]", rows[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "licence", "words"),
+    [
+        ("ESC-10", "cc-by-3.0", ("under `cc-by-3.0`, which is the licence of the data.", "A third party's copy")),
+        ("ESC-10", "mit", ("under `mit`, as their publisher has chosen; the data are under `cc-by-3.0`.",)),
+        ("Synthetic", "apache-2.0", ("which is the licence of the data.",)),
+        ("Custom", "mit", ("the licence of the data is not known here.",)),
+    ],
+)
+def test_no_licence_is_claimed_that_is_not_known(name, licence, words, card):
+    text = card_text(dataclasses.replace(card, licence=licence, data={**card.data, "name": name}))
+    assert [word for word in words if word not in text] == []
+    assert ("A third party's copy" in text) is (name == "ESC-10")
 
 
 def test_it_says_where_all_of_it_comes_from(card):
