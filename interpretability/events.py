@@ -16,6 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from interpretability.frontend import Clips, FrontendSettings, MaskedPair
+from interpretability.metrics.regions import shortest_run
 from interpretability.metrics.suite import MaskedClassifier
 from interpretability.probabilities import class_probability
 from interpretability.settings import Settings, setting
@@ -28,12 +29,13 @@ MOST_BINS = 2**25
 class EventSettings(Settings):
     """How a mask becomes events."""
 
-    level: float = setting(0.3, "kept magnitude of a region, as a share of the clip's highest", above=0, most=1)
-    smooth_seconds: float = setting(0.03, "width over which the kept magnitude is averaged", unit="s", least=0)
-    smooth_hertz: float = setting(60.0, "the same, in frequency", unit="Hz", least=0)
-    gap_seconds: float = setting(0.1, "regions that are no further apart are one", unit="s", least=0)
-    gap_hertz: float = setting(300.0, "the same, in frequency", unit="Hz", least=0)
-    least_share: float = setting(0.05, "share of the kept energy below which a region is left out", least=0, most=1)
+    smooth_seconds: float = setting(0.03, "width (sigma) over which the kept energy is averaged", unit="s", least=0)
+    smooth_hertz: float = setting(120.0, "the same, in frequency", unit="Hz", least=0)
+    level: float = setting(0.4, "averaged energy of a region, as a share of the clip's highest", above=0, most=1)
+    gap_seconds: float = setting(0.05, "regions that are no further apart are one", unit="s", least=0)
+    gap_hertz: float = setting(150.0, "the same, in frequency", unit="Hz", least=0)
+    core: float = setting(0.99, "share of a region's energy that its interval and its band each hold", above=0, most=1)
+    least_share: float = setting(0.1, "share of all kept energy below which a region is left out", least=0, most=1)
     most: int = setting(5, "most events of a clip: those with the largest share", least=1)
 
 
@@ -124,9 +126,10 @@ class ExplainedBatch(Protocol):
 def find_regions(kept: np.ndarray, frontend: FrontendSettings, settings: EventSettings) -> list[Cells]:
     """Find the few regions in which most of what a mask keeps lies.
 
-    The magnitude that the mask keeps is averaged over a small width, so that a speckled mask has regions, too; what
+    The energy that the mask keeps is averaged over a small width, so that a speckled mask has regions, too; what
     reaches ``level`` of its maximum is joined to connected regions, across small gaps; the boxes around these are
-    joined where they overlap.
+    joined where they overlap. Averaging makes them wider than the sound, so that each is cut to the shortest interval
+    and the narrowest band that hold ``core`` of its energy.
 
     Parameters
     ----------
@@ -148,16 +151,24 @@ def find_regions(kept: np.ndarray, frontend: FrontendSettings, settings: EventSe
         return []
     steps = np.array([frontend.hop_length / frontend.sample_rate, frontend.sample_rate / frontend.n_fft])  # s, Hz
     widths = np.array([settings.smooth_seconds, settings.smooth_hertz]) / steps
-    smooth = ndimage.gaussian_filter(kept.astype(np.float64), widths, mode="constant")
+    smooth = ndimage.gaussian_filter(energy, widths, mode="constant")
     strong = smooth >= settings.level * smooth.max()
     gaps = np.floor(np.array([settings.gap_seconds, settings.gap_hertz]) / steps).astype(int)
     # Grown by half the gap to each side, parts that are as near as this touch.
     grown = ndimage.maximum_filter(strong, size=tuple(gaps + 1), mode="constant")
     parts, _ = ndimage.label(grown, structure=np.ones((3, 3)))
     boxes = _joined([box for box in ndimage.find_objects(np.where(strong, parts, 0)) if box is not None])
+    boxes = [_core(energy, box, settings.core) for box in boxes if energy[box].any()]
     regions = [Cells(frames, bins, float(energy[frames, bins].sum() / total)) for frames, bins in boxes]
     regions.sort(key=lambda region: (-region.share, region.frames.start, region.bins.start))
     return [r for i, r in enumerate(regions[: settings.most]) if i == 0 or r.share >= settings.least_share]
+
+
+def _core(energy: np.ndarray, box: tuple[slice, slice], share: float) -> tuple[slice, slice]:
+    """Return the part of a box whose frames, and whose bins, hold a share of its energy."""
+    runs = (shortest_run(energy[box].sum(axis=axis), share) for axis in (1, 0))
+    frames, bins = (slice(s.start + first, s.start + last + 1) for s, (first, last) in zip(box, runs, strict=True))
+    return frames, bins
 
 
 def _joined(boxes: Sequence[tuple[slice, slice]]) -> list[tuple[slice, slice]]:

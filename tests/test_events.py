@@ -19,7 +19,7 @@ from interpretability.probabilities import probabilities
 
 HOP, WIDTH = 32 / 8000, 8000 / 64  # s, Hz of SMALL
 #: Nothing is averaged and nothing is joined: regions are what stands in the picture.
-BARE = EventSettings(level=0.5, smooth_seconds=0.0, smooth_hertz=0.0, gap_seconds=0.0, gap_hertz=0.0, most=20)
+BARE = EventSettings(0.0, 0.0, level=0.2, gap_seconds=0.0, gap_hertz=0.0, core=1.0, least_share=0.0, most=20)
 
 
 def picture(*boxes, shape=(50, 33)):
@@ -46,7 +46,7 @@ def test_boxes_are_found_where_they_are_with_their_share_of_the_energy():
 
 
 def test_regions_are_the_connected_parts_of_what_is_strong():
-    """Parts of any shape that hang together, also by corners alone; nothing is averaged, joined or left out."""
+    """Parts of any shape that hang together, also by corners alone."""
     kept = np.zeros((60, 33), dtype=np.float32)
     rng = np.random.default_rng(0)
     for row, column in itertools.product(range(0, 60, 12), range(0, 33, 11)):
@@ -104,6 +104,14 @@ def test_a_speckled_mask_has_few_regions():
     assert abs(best.frames.stop - 120) <= 8
     assert abs(best.bins.start - 40) <= 4
     assert abs(best.bins.stop - 80) <= 4
+
+
+def test_a_box_is_cut_to_what_holds_nearly_all_of_its_energy():
+    """A loud sound with a faint tail, which is connected to it."""
+    kept = picture((10, 20, 4, 8, 10.0), (20, 30, 4, 8, 0.1), (10, 20, 8, 12, 0.1))
+    reaching = replace(BARE, level=1e-5)
+    assert cells(find_regions(kept, SMALL, reaching)) == [(10, 30, 4, 12)]
+    assert cells(find_regions(kept, SMALL, replace(reaching, core=0.99))) == [(10, 20, 4, 8)]
 
 
 def test_few_regions_and_the_small_ones_are_left_out():

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from interpretability.events import Event
+from interpretability.metrics.regions import shortest_run
 from interpretability.names import printable
 
 #: Share of the explanation's energy within the named interval, and likewise within the named band.
@@ -197,24 +198,10 @@ def locate(
     energy = np.square(magnitude, dtype=np.float64)
     if not energy.any():
         return None
-    (first, last), (lowest, highest) = (_shortest_run(energy.sum(axis=axis), share) for axis in (1, 0))
+    (first, last), (lowest, highest) = (shortest_run(energy.sum(axis=axis), share) for axis in (1, 0))
     start, stop = max(0.0, (first - 0.5) * hop_seconds), min(seconds, (last + 0.5) * hop_seconds)
     low, high = max(0.0, (lowest - 0.5) * bin_hz), min((len(energy[0]) - 1) * bin_hz, (highest + 0.5) * bin_hz)
     return Region(start, stop, low, high)
-
-
-def _shortest_run(values: np.ndarray, share: float) -> tuple[int, int]:
-    """Return the first and the last index of the shortest run of values [n] >= 0 that holds a share of their sum."""
-    before = np.concatenate([[0.0], np.cumsum(values)])
-    # A little less than asked for, so that rounding does not make the run longer by one.
-    wanted = share * before[-1] * (1 - 1e-9)
-    first = np.arange(len(values))
-    last = np.searchsorted(before, before[:-1] + wanted)  # exclusive
-    fits = last < len(before)
-    lengths = np.where(fits, last - first, len(values) + 1)
-    held = before[np.minimum(last, len(values))] - before[:-1]
-    best = int(np.lexsort((-held, lengths))[0])
-    return best, int(last[best]) - 1
 
 
 def percent(share: float) -> str:

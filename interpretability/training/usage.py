@@ -11,6 +11,7 @@ from speechbrain.utils.run_opts import HELP_TEXTS
 from interpretability.classifiers.folder import CLASSIFIERS
 from interpretability.dictionary import DictionarySettings
 from interpretability.errors import UserError
+from interpretability.events import EventSettings
 from interpretability.frontend import FrontendSettings
 from interpretability.methods.folder import METHODS
 from interpretability.methods.gradients import ATTRIBUTIONS
@@ -19,7 +20,9 @@ from interpretability.training.augmentation import AugmentationSettings
 from interpretability.training.composition import compose, list_keys, list_yamls
 from interpretability.training.recipe import RunSettings
 
-#: Key of a YAML ("": its top) -> name -> what may be configured under it.
+#: What is set in Python alone.
+IN_PYTHON = "python"
+#: Key of a YAML ("": its top), or :data:`IN_PYTHON` -> name -> what may be configured under it.
 SETTINGS: dict[str, dict[str, type[Settings]]] = {
     "method": {name: kind.Settings for name, kind in METHODS.items()},
     "classifier": {name: kind.Settings for name, kind in CLASSIFIERS.items()},
@@ -27,6 +30,7 @@ SETTINGS: dict[str, dict[str, type[Settings]]] = {
     "augmentation": {"augmentation": AugmentationSettings},
     "frontend": {"frontend": FrontendSettings},
     "": {"run": RunSettings},
+    IN_PYTHON: {"events": EventSettings},
 }
 
 
@@ -66,6 +70,8 @@ def settings_text(name: str) -> str:
         if name in kinds:
             prefix, place = (f"{key}.", f"under {key} in") if key else ("", "at the top of")
             title = f"{name}: --{prefix}NAME VALUE, or {place} a YAML"
+            if key == IN_PYTHON:
+                title = f"{name}: {kinds[name].__name__}(NAME=VALUE) in Python"
             return f"{title}\n{textwrap.indent(list_settings(kinds[name]), '  ')}"
     names = [name for kinds in SETTINGS.values() for name in kinds]
     close = difflib.get_close_matches(name, names, n=1)

@@ -29,6 +29,7 @@ from interpretability.metrics.suite import METRICS
 
 SCRIPT = tiny.REPOSITORY / "tools" / "interpret.py"
 RESULTS = ["explanation.json", "explanation.wav", "figure.png", "input.wav", "mask.npz", "residual.wav", LISTING]
+RESULTS += ["events.json", "events.csv", "events.selections.txt", "events.labels.txt"]
 
 
 @pytest.fixture(scope="module")

@@ -244,6 +244,7 @@ MAY_IMPORT = {
         "data",
         "dictionary",
         "errors",
+        "events",
         "evaluation",
         "explanation",
         "files",
