@@ -37,6 +37,7 @@ def explain(
     channel: str = "mean",
     trust_remote_code: bool = False,
     every_label: bool = False,
+    top_k: int = 1,
 ) -> Explanation:
     """Explain sounds by a trained method, or a classifier by a method that needs no training.
 
@@ -62,6 +63,8 @@ def explain(
     every_label : bool
         Explain each class that is heard in a sound, which of a multi-label classifier may be several: see
         :meth:`.Interpreter.explain`.
+    top_k : int
+        Explain so many classes of a sound, the most probable ones, in that order.
 
     Returns
     -------
@@ -89,14 +92,16 @@ def explain(
                     f"{name} goes with a classifier, and this is the trained method {model.NAME!r} with settings of "
                     "its own: leave it out, or pass the classifier (its attribute classifier)"
                 )
-        return model.explain(sounds, target=target, sample_rate=sample_rate, channel=channel, every_label=every_label)
+        chosen = {"target": target, "every_label": every_label, "top_k": top_k}
+        return model.explain(sounds, sample_rate=sample_rate, channel=channel, **chosen)
     if not isinstance(model, Classifier):
         raise UserError(
             f"the model is of type {type(model).__name__}, expected an interpreter, a classifier, or what they are "
             "loaded from: a module of PyTorch becomes a classifier by WaveformClassifier"
         )
     taken = read_sounds(sounds, model.frontend.settings, sample_rate=sample_rate, channel=channel)
-    return interpreter_for(model, taken, method, settings).explain(taken, target=target, every_label=every_label)
+    interpreter = interpreter_for(model, taken, method, settings)
+    return interpreter.explain(taken, target=target, every_label=every_label, top_k=top_k)
 
 
 def interpreter_for(
@@ -117,18 +122,28 @@ def interpreter_for(
         If the classifier cannot be run on the sounds; for an unknown method, or one that has to be trained; for a
         setting that does not fit.
     """
-    device = next((value.device for value in (*classifier.parameters(), *classifier.buffers())), torch.device("cpu"))
-    sounds = replace(sounds, wavs=sounds.wavs.to(device))
     check_classifier_runs(classifier, sounds)
-    method = method or default_method(check or check_classifier(classifier))
-    kind, settings = method_class(method), dict(settings or {})
-    if method in ATTRIBUTIONS:
-        settings = {"attribution": method, **settings}
-    training = {}
-    if kind is NMF and settings.get("dictionary") is None:
-        settings["dictionary"] = own_dictionary(classifier, sounds, settings.pop("n_components", OWN_COMPONENTS))
-        training = {"training": {"dictionary_training": settings["dictionary"].training}}
-    return kind(classifier, **settings).keep_description(training).eval().to(device)
+    method, settings = method or default_method(check or check_classifier(classifier)), dict(settings or {})
+    if not learns_from_sounds(method, settings):
+        return untrained_method(classifier, method, settings)
+    dictionary = own_dictionary(classifier, sounds, settings.pop("n_components", OWN_COMPONENTS))
+    interpreter = untrained_method(classifier, method, settings | {"dictionary": dictionary})
+    return interpreter.keep_description({"training": {"dictionary_training": dictionary.training}})
+
+
+def learns_from_sounds(method: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether a method, with these settings, has to be made anew for each sound: NMF without a dictionary."""
+    return method_class(method) is NMF and settings.get("dictionary") is None
+
+
+def untrained_method(classifier: Classifier, method: str, settings: Mapping[str, Any]) -> Interpreter:
+    """Return a method that needs no training and does not depend on the sounds; errors as of :func:`interpreter_for`.
+
+    Its name may also be that of an attribution of the method ``gradients``.
+    """
+    kind = method_class(method)
+    chosen = {"attribution": method} if method in ATTRIBUTIONS else {}
+    return kind(classifier, **{**chosen, **settings}).eval().to(_device_of(classifier))
 
 
 def default_method(check: ModelCheck) -> str:
@@ -181,7 +196,7 @@ def own_dictionary(classifier: Classifier, sounds: Sounds, n_components: Any) ->
 def check_classifier_runs(classifier: Classifier, sounds: Sounds) -> None:
     """Run the classifier once: models of other libraries may refuse a sound, each in its own words."""
     try:
-        classifier.analyse(sounds.wavs, sounds.lengths)
+        classifier.analyse(sounds.wavs.to(_device_of(classifier)), sounds.lengths)
     except UserError:
         raise
     except Exception as error:  # whatever the model raises
@@ -189,6 +204,11 @@ def check_classifier_runs(classifier: Classifier, sounds: Sounds) -> None:
         advice = "give a longer one" if seconds < SHORT else f"it runs on {SHORT:g} s; give a sound of another length"
         length, reason = f"{seconds:.3g} s of sound", first_line(error)
         raise UserError(f"{_first(sounds)}: the classifier cannot be run on {length} ({reason}): {advice}") from error
+
+
+def _device_of(classifier: Classifier) -> torch.device:
+    state = (*classifier.parameters(), *classifier.buffers())
+    return state[0].device if state else torch.device("cpu")
 
 
 def _first(sounds: Sounds) -> str:

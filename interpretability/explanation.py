@@ -110,7 +110,8 @@ class Explanation:
     hub : dict
         "interpreter" and "classifier" -> the model and the commit of a hub that it was read from, if it was.
     every_label : bool
-        Whether each class that is heard in a sound is explained, so that several clips here may be of one sound.
+        Whether several classes of a sound are explained (each one that is heard, or the most probable ones), so that
+        several clips here may be of one sound.
     event_lists : dict
         Settings -> the events of each clip, once they were asked for (:meth:`events`).
     """

@@ -132,6 +132,12 @@ def check_replaceable(folder: str | Path) -> None:
             raise UserError(f"{folder / name} was changed after this program wrote it, and would be replaced: {advice}")
 
 
+def is_whole(folder: str | Path) -> bool:
+    """Return whether a folder that :func:`atomic_folder` wrote still has all its files; their content is not read."""
+    listing = _listing(Path(folder))
+    return listing is not None and all((Path(folder) / name).is_file() for name in listing)
+
+
 def claim(folder: str | Path, names: Iterable[str], known: Iterable[str] = ()) -> None:
     """Note that files or folders of these names are this program's, in a folder that may also hold others'.
 

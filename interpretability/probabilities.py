@@ -62,6 +62,29 @@ def predicted_class(scores: Tensor) -> Tensor:
     return index.masked_fill(~best, scores.shape[1]).amin(dim=1)
 
 
+def most_probable(scores: Tensor, count: int) -> Tensor:
+    """Indices of the ``count`` largest scores, the largest first; of equal ones the lowest index comes first.
+
+    Parameters
+    ----------
+    scores : Tensor [B, C]
+        As of :func:`predicted_class`.
+    count : int
+        From 1 to C.
+
+    Returns
+    -------
+    Tensor [B, count], int64
+
+    Examples
+    --------
+    >>> most_probable(torch.tensor([[0.0, 2.0, 2.0]]), 2)
+    tensor([[1, 2]])
+    """
+    scores = check_scores(scores)
+    return scores.sort(dim=1, descending=True, stable=True).indices[:, :count]
+
+
 def probabilities(logits: Tensor, task: str = "single") -> Tensor:
     """Probabilities of all classes [B, C], from logits [B, C]: softmax, or of a multi-label head sigmoid."""
     return logits.softmax(1) if task == "single" else logits.sigmoid()

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 import soundfile
+import tiny
 import torch
 from matplotlib.figure import Figure
 from tiny import noise
@@ -436,6 +437,24 @@ def test_every_class_that_is_heard_is_explained_for_itself(sounds, tmp_path, qui
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
     with pytest.raises(UserError, match="target is 'dog' and every_label is True"):
         interpreter.explain(sounds[0], target="dog", every_label=True)
+    with pytest.raises(UserError, match="every_label is True and top_k is 2: choose classes in one of these ways"):
+        interpreter.explain(sounds[0], every_label=True, top_k=2)
+
+
+def test_the_most_probable_classes_are_explained_in_their_order():
+    """Each as it is alone; several clips of one sound follow each other."""
+    interpreter = EnergyMask(tiny.listening_classifier(["cat", "dog", "rain"]))
+    sounds = noise(2, 4000)
+    explanation = interpreter.explain(sounds, top_k=2)
+    assert len(explanation) == 4
+    chosen = explanation.probabilities.gather(1, explanation.target[:, None])[:, 0].reshape(2, 2)
+    torch.testing.assert_close(chosen, explanation.probabilities[::2].sort(descending=True).values[:, :2])
+    alone = interpreter.explain(sounds[1], target=int(explanation.target[3]))
+    torch.testing.assert_close(explanation[3].mask, alone.mask)
+    assert len(set(explanation.clip_names())) == 4
+    for wrong in (0, 4, True, "2"):
+        with pytest.raises(UserError, match=r"top_k is .*, expected a number from 1 to 3"):
+            interpreter.explain(sounds, top_k=wrong)
 
 
 # ---- What is never replaced ----

@@ -17,6 +17,7 @@ from interpretability.files import (
     atomic_path,
     check_replaceable,
     claim,
+    is_whole,
     remove_claimed,
     remove_leftovers,
     sha256,
@@ -303,6 +304,17 @@ def test_what_is_absent_empty_or_written_whole_by_us_may_be_replaced(tmp_path, m
     monkeypatch.chdir(folder / "classifier")
     with pytest.raises(UserError, match="the current folder"):
         check_replaceable(folder)
+
+
+def test_a_folder_is_whole_while_it_has_all_its_files(tmp_path):
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "deeper").mkdir()
+        (folder / "deeper" / "a").write_text("a")
+    assert is_whole(tmp_path / "out")
+    (tmp_path / "out" / "deeper" / "a").unlink()
+    assert not is_whole(tmp_path / "out")
+    assert not is_whole(tmp_path)
+    assert not is_whole(tmp_path / "none")
 
 
 def test_names_are_claimed_before_they_are_written(tmp_path):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from interpretability.probabilities import class_probability
+from interpretability.probabilities import class_probability, most_probable
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -45,3 +45,10 @@ def test_half_precision_logits_are_computed_in_more():
     result = class_probability(torch.tensor([[12.0, 0.0]], dtype=torch.float16), torch.tensor([0]))
     assert result.p.dtype == torch.float64
     assert result.rest.item() == pytest.approx(1 / (1 + math.exp(12)), rel=1e-9)
+
+
+def test_the_most_probable_classes_come_in_order_and_ties_by_index():
+    scores = torch.tensor([[0.5, 2.0, -1.0, 2.0], [3.0, 3.0, 3.0, 3.0]])
+    assert most_probable(scores, 3).tolist() == [[1, 3, 0], [0, 1, 2]]
+    with pytest.raises(ValueError, match="not finite"):
+        most_probable(torch.tensor([[float("nan"), 1.0]]), 1)

@@ -616,6 +616,11 @@ class Classifier(nn.Module):
             return given
         raise UserError(f"no class {_short(target)}: {self._near(str(given))}")
 
+    def check_top_k(self, top_k: int) -> None:
+        """Raise a :class:`UserError` unless there are so many classes to explain, and at least one is asked for."""
+        if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(self.labels):
+            raise UserError(f"top_k is {_short(top_k)}, expected a number from 1 to {len(self.labels)}, of classes")
+
     def label_index(self, label: str) -> int:
         """Return the index of the class of that very name, as data have it; a :class:`UserError` if there is none."""
         if label not in self.labels:

@@ -9,7 +9,7 @@ from interpretability.classifiers import Classifier, save_classifier
 from interpretability.classifiers.check import check_classifier
 from interpretability.classifiers.sources import open_classifier
 from interpretability.classifiers.waveform import WaveformClassifier
-from interpretability.commands.interpret import parse_settings
+from interpretability.commands.models import parse_settings
 from interpretability.errors import UserError
 from interpretability.files import check_replaceable
 from interpretability.reading import as_object, parse_json

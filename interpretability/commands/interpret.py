@@ -1,42 +1,38 @@
-"""What ``tools/interpret.py`` does: explain one sound, by a trained method or with no training at all."""
+"""What ``tools/interpret.py`` does: explain sounds, by a trained method or with no training at all."""
 
 from __future__ import annotations
 
 import argparse
-import ast
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from interpretability.classifiers import Classifier, load_classifier, open_classifier
-from interpretability.classifiers.check import ModelCheck, check_classifier
-from interpretability.classifiers.folder import DESCRIPTION, RUN_SUBFOLDERS
+from interpretability.classifiers.check import check_classifier
 from interpretability.command_line import check_device
-from interpretability.data.inputs import read_sounds
+from interpretability.commands.explainers import make_explainers
+from interpretability.commands.many_sounds import Work, explain_many, listed_sound, refuse_faults, words_of_many
+from interpretability.commands.models import Model, Named, list_methods, named_model, open_model
+from interpretability.commands.one_sound import Choice, Sound, explain_sound, request_of, words, write_explanation
+from interpretability.commands.output import Output, output
+from interpretability.data.sound_list import ListedSound, is_one_sound, list_sounds
 from interpretability.errors import UserError, placed
-from interpretability.explaining import default_method, how_to_train, interpreter_for
-from interpretability.explanation import COMPONENTS, Explanation
-from interpretability.files import expanded
-from interpretability.hub import is_name
-from interpretability.methods import METHODS, Interpreter, is_interpreter_folder, load_interpreter
-from interpretability.methods.gradients import ATTRIBUTIONS
-from interpretability.names import printable, safe_name
-from interpretability.report.destination import check_destination
-from interpretability.report.tables import clip_table
+from interpretability.files import expanded, sha256
+from interpretability.names import printable
+from interpretability.report.destination import DESCRIPTION, check_destination
+from interpretability.report.explained import RESERVED, row_of
+from interpretability.report.tables import methods_table
 from interpretability.training.run_data import read_run_data
 from interpretability.training.usage import settings_text
 from interpretability.training.workspace import MANIFESTS
 
 
 def interpret(arguments: argparse.Namespace) -> None:
-    """Explain the sound and say where the result is.
+    """Explain the sounds and say where the results are.
 
     Raises
     ------
     UserError
-        For a run folder, a classifier or a sound that cannot be used, an unknown class, method or setting, or a length
-        outside 0.1 to 60 s.
+        For a model or a sound that cannot be used, an unknown class, method or setting, or a length outside 0.1 to
+        60 s. Of several sounds those that can be explained are, first.
     """
     if arguments.list_settings is not None:
         if arguments.paths:
@@ -44,217 +40,109 @@ def interpret(arguments: argparse.Namespace) -> None:
         print(settings_text(arguments.list_settings))
         return
     check_device(arguments.device)
-    arguments = _with_revision(arguments)
-    if arguments.list_classes:
-        print("\n".join(f"{index}\t{label}" for index, label in enumerate(_classes(arguments))))
+    named = named_model(arguments)
+    if arguments.list_classes or arguments.list_methods:
+        _refuse_paths(named.paths, "--list_classes" if arguments.list_classes else "--list_methods")
+        print(_listing(open_model(named.source, arguments), arguments))
         return
-    source, settings = str(arguments.classifier or _run(arguments)), parse_settings(arguments.settings)
-    check, clip, true_label = None, None, None
-    if arguments.classifier is None and is_interpreter_folder(source):
-        model: Interpreter | Classifier = load_interpreter(source, arguments.trust_remote_code).to(arguments.device)
-    else:
-        model = _classifier(arguments)
-        check = check_classifier(model)
-        if arguments.list_methods:
-            print(list_methods(model, check))
-            return
-    sound = _sound(arguments)
-    if isinstance(sound, str):
-        data = read_run_data(source, arguments.data_folder, arguments.trust_remote_code)
-        with placed("" if arguments.clip is not None else f"{sound}: no such file"):
-            clip = data.clip(sound, model if isinstance(model, Classifier) else model.classifier)
-        true_label, sounds = clip.label, clip.sounds
-        if not arguments.every_label:
-            check_destination(arguments.out, [clip.path])
-    else:
-        if not arguments.every_label:
-            check_destination(arguments.out, [sound])
-        sounds = read_sounds(sound, model.frontend.settings, channel=arguments.channel)
-    training: dict[str, Any] = {}
-    if isinstance(model, Interpreter):
-        interpreter = model
-    else:
-        interpreter = interpreter_for(model, sounds, arguments.method, settings, check)
-        training = interpreter.description.get("training", {})
-        if "dictionary_training" in training:
-            n_components = interpreter.settings.dictionary["n_components"]
-            print(f"no dictionary given: {n_components} components were learned from the sound itself")
-    explanation = interpreter.explain(sounds, target=arguments.target, every_label=arguments.every_label)
-    if true_label is not None:
-        print(f"The clip {printable(str(sound))} of the {clip.split} split, which is {printable(true_label)}:")
-    facts = {
-        "settings": interpreter.settings.to_dict() | training,
-        "classifier": describe_classifier(interpreter.classifier, source),
-    }
-    for index in range(len(explanation)):
-        one, folder = explanation[index], arguments.out
-        if arguments.every_label:
-            folder = folder / safe_name(one.labels[int(one.target)])
-            print(f"{printable(one.labels[int(one.target)])}:")
-        _save(one, folder, true_label, facts)
-    heard = interpreter.classifier.heard(explanation.output.logits)[0]
-    if explanation.task == "multi" and arguments.target is None and not arguments.every_label and int(heard.sum()) > 1:
-        print(
-            f"explained is the most probable of the {int(heard.sum())} classes that are heard; another one: --target "
-            "NAME; each of them: --every_label"
-        )
-
-
-def _save(explanation: Explanation, folder: Path, true_label: str | None, facts: dict[str, Any]) -> None:
-    """Save one explanation, and say what it says, what was measured of it and where it is."""
-    measured = explanation.measure()
-    extra = {
-        **facts,
-        "metrics": measured["explanation"],
-        "baseline_metrics": {kind: values for kind, values in measured.items() if kind != "explanation"},
-    }
-    paths = explanation.save(folder, true_label=true_label, extra=extra)
-    description = explanation.describe()
-    print(*description["sentences"], sep="\n")
-    for note in description["notes"]:
-        print(f"note: {note}")
-    as_heard = {name: places["waveform"] for name, places in measured.items()}
-    print(f"\n{clip_table(as_heard, explanation.task)}")
-    names = [str(path.relative_to(expanded(folder))) for path in paths.values()]
-    sounds_of_components = [name for name in names if name.startswith(f"{COMPONENTS}/")]
-    count = len(sounds_of_components)
-    more = f", and {count} sound{'s' * (count != 1)} in {COMPONENTS}/" if count else ""
-    names = [name for name in names if name not in sounds_of_components]
-    print(f"\nwritten to {printable(str(folder))}: {', '.join(names)}{more}")
-
-
-def list_methods(classifier: Classifier, check: ModelCheck) -> str:
-    """Return what can be done with this classifier, one line per method."""
-    count = len(classifier.labels)
-    lines = [f"{classifier.NAME} classifier of {count} class{'es' * (count != 1)} ({classifier.task}-label)"]
-    lines += [f"note: {note}" for note in classifier.notes]
-    lines.append("Without training (--method; --list_settings METHOD):")
-    default = default_method(check)
-    for name in ATTRIBUTIONS if check.gradient else ():
-        lines.append(f"  {name}: a gradient method" + (" (the default)" if name == default else ""))
-    for trainable in (False, True):
-        if trainable:
-            lines.append(f"To be trained: {how_to_train('NAME')}:")
-        for name, kind in METHODS.items():
-            if kind.trainable == trainable and (check.gradient or not kind.needs_gradient):
-                remarks = (kind.SUMMARY, kind.remark(classifier), "the default" if name == default else "")
-                lines.append(f"  {name}: " + "; ".join(text for text in remarks if text))
-    return "\n".join(lines)
-
-
-def describe_classifier(classifier: Classifier, source: str) -> dict[str, Any]:
-    """Return a description of the explained classifier as plain values."""
-    return {
-        "source": source,
-        "kind": classifier.NAME,
-        "sha256": classifier.description.get("sha256"),
-        "task": classifier.task,
-        "n_classes": len(classifier.labels),
-        "frontend": classifier.frontend.settings.to_dict(),
-    }
-
-
-def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Return KEY=VALUE pairs as settings: numbers, True, False, None, lists and dicts, and else text."""
-    settings = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key.isidentifier():
-            raise UserError(f"setting {pair!r}, expected KEY=VALUE (and the sound before --settings)")
-        settings[key] = _value(text)
-    return settings
-
-
-def _value(text: str) -> Any:
-    for read in (ast.literal_eval, json.loads):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # of Python's parser: nested too deep
-            continue
-    return text
-
-
-def _classes(arguments: argparse.Namespace) -> list[str]:
-    """Return the classes of the classifier that the command line names."""
-    if arguments.classifier is None and len(arguments.paths) != 1:
-        raise UserError(f"got {_paths(arguments)} with --list_classes, expected RUN_FOLDER; or --classifier")
-    if arguments.classifier is None and is_interpreter_folder(arguments.paths[0]):
-        return load_interpreter(arguments.paths[0], arguments.trust_remote_code).classifier.labels
-    return _classifier(arguments).labels
-
-
-def _classifier(arguments: argparse.Namespace) -> Classifier:
-    """Return the classifier that is named, or that of a run."""
-    settings = {"trust_remote_code": arguments.trust_remote_code}
-    if arguments.classifier is not None:
-        settings |= parse_settings(arguments.classifier_settings)
-        return open_classifier(arguments.classifier, **settings).to(arguments.device)
-    _refuse(arguments, ("classifier_settings",))
-    run = _run(arguments)
-    if not any((run / name / DESCRIPTION).is_file() for name in (".", *RUN_SUBFOLDERS)):
-        load_interpreter(run)  # which says what is missing
-    return load_classifier(run, **settings).to(arguments.device)
-
-
-def _with_revision(arguments: argparse.Namespace) -> argparse.Namespace:
-    """Return the arguments with ``--revision`` behind the name of the model that it belongs to."""
-    if arguments.revision is None:
-        return arguments
-    classifier, paths = arguments.classifier, list(arguments.paths)
-    if classifier is not None:
-        named = classifier = f"{classifier}@{arguments.revision}"
-    else:
-        named = f"{paths[0] if paths else ''}@{arguments.revision}"
-        paths[:1] = [Path(named)]
-    if not is_name(named):
-        raise UserError(f"--revision is {arguments.revision!r}, which goes with user/name on a hub: leave it out")
-    return argparse.Namespace(**{**vars(arguments), "classifier": classifier, "paths": paths})
-
-
-def _run(arguments: argparse.Namespace) -> Path:
-    """Return the run folder that is named."""
-    if arguments.paths and is_interpreter_folder(arguments.paths[0]):
-        _refuse(arguments, ("method", "settings", "classifier_settings", "list_methods"))
-    expected = (1,) if arguments.clip is not None or arguments.list_methods else (2,)
-    if len(arguments.paths) not in expected:
-        raise UserError(
-            f"got {_paths(arguments)}, expected RUN_FOLDER SOUND, or RUN_FOLDER --clip ID; or --classifier SOURCE "
-            "SOUND, to explain with no training"
-        )
-    return arguments.paths[0]
-
-
-def _sound(arguments: argparse.Namespace) -> Path | str:
-    """Return the path of the sound that is named, or the id of a clip of the run's own data."""
-    if arguments.classifier is not None:
-        _refuse(arguments, ("clip", "data_folder"))
-        if len(arguments.paths) != 1:
-            raise UserError(f"got {_paths(arguments)} with --classifier, expected one: SOUND")
+    if arguments.clip is None and not named.paths:
+        raise UserError("no sound: name files, folders or tables behind the model, or --clip ID of the data of a run")
     if arguments.out is None:
         raise UserError("no --out: name the folder for the results")
-    path = arguments.paths[-1]
-    is_clip = arguments.clip is not None
-    if arguments.classifier is None and not is_clip:
+    model = open_model(named.source, arguments)
+    explainers = make_explainers(model, arguments)
+    choice = Choice(arguments.target, arguments.top_k, arguments.every_label)
+    choice.check(model.classifier)
+    with output(arguments.json) as to:
+        work = Work(model, explainers, choice, arguments.out, arguments.channel)
+        if _is_one(named, arguments):
+            _explain_one(work, named, arguments, to)
+            return
+        _refuse_data_folder(arguments)
+        listing = list_sounds(named.paths, arguments.out, RESERVED)
+        done = explain_many(work, listing, to)
+        if done.explained:
+            to.say(words_of_many(done, work))
+        refuse_faults(done, work.out)
+
+
+def _listing(model: Model, arguments: argparse.Namespace) -> str:
+    if arguments.list_classes:
+        return "\n".join(f"{index}\t{label}" for index, label in enumerate(model.classifier.labels))
+    return list_methods(model, check_classifier(model.classifier))
+
+
+def _is_one(named: Named, arguments: argparse.Namespace) -> bool:
+    """Return whether one sound is named, by its file or as a clip of a run, whose results go into ``--out`` itself."""
+    if arguments.clip is not None and named.paths:
+        raise UserError(f"got {_counted(named.paths)} and --clip: name a sound, or a clip of the run's own data")
+    return arguments.clip is not None or is_one_sound(named.paths)
+
+
+def _explain_one(work: Work, named: Named, arguments: argparse.Namespace, to: Output) -> None:
+    """Explain one sound, and say what its explanations say and where they are."""
+    sound, several = _sound(work, named, arguments), work.choice.several
+    folders = [work.folder("", explainer) for explainer in work.explainers]
+    if (several or len(folders) > 1) and (work.out / DESCRIPTION).exists():
+        raise UserError(f"{work.out} holds one explanation, these are several: name another folder")
+    for folder in folders if not several else ():
+        check_destination(folder, [sound.path])
+    taken = sound.read()
+    rows = []
+    for explainer, folder in zip(work.explainers, folders, strict=True):
+        explained = explain_sound(sound, taken, explainer, work.choice, folder)
+        if explained.learned:
+            n_components = explained.interpreter.settings.dictionary["n_components"]
+            to.say(f"no dictionary given: {n_components} components were learned from the sound itself")
+        if not rows and sound.split is not None:
+            to.say(f"The clip {printable(sound.name)} of the {sound.split} split, which is {printable(sound.label)}:")
+        request = request_of(sound, explainer, work.choice, work.model.classifier)
+        for result in write_explanation(explained, folder, request, work.model, sound.label):
+            head = [explainer.name] if len(folders) > 1 else []
+            head += [printable(result.description["explained"])] if several else []
+            if head:
+                to.say(f"{', '.join(head)}:")
+            to.say(words(result, work.model.classifier.task, with_table=not head) + "\n" * bool(head))
+            rows.append(row_of(result.description, sound.path, result.folder))
+            to.emit(rows[-1])
+    if several or len(folders) > 1:
+        to.say(methods_table(rows))
+    heard = int(work.model.classifier.heard(explained.explanation.output.logits)[0].sum())
+    if work.model.classifier.task == "multi" and work.choice == Choice() and heard > 1:
+        to.say(
+            f"explained is the most probable of the {heard} classes that are heard; another one: --target NAME; each "
+            "of them: --every_label"
+        )
+
+
+def _sound(work: Work, named: Named, arguments: argparse.Namespace) -> Sound:
+    """Return the sound that is named: a file, or a clip of the run's own data."""
+    classifier, clip_id = work.model.classifier, arguments.clip
+    if clip_id is None:
+        (path,) = named.paths
         # A name that is no file may be that of a clip.
-        is_clip = not path.exists() and path.name == str(path) and (arguments.paths[0] / MANIFESTS).is_dir()
-    if not is_clip:
-        _refuse(arguments, ("data_folder",))
-        return path
+        if path.exists() or path.name != str(path) or not (expanded(named.source) / MANIFESTS).is_dir():
+            _refuse_data_folder(arguments)
+            return listed_sound(ListedSound(path, ""), classifier, arguments.channel)
+        clip_id = str(path)
     if arguments.channel != "mean":
         raise UserError(f"--channel is {arguments.channel!r}, but a clip of a run is heard as the run heard it")
-    return str(path) if arguments.clip is None else arguments.clip
+    data = read_run_data(named.source, arguments.data_folder, arguments.trust_remote_code)
+    with placed("" if arguments.clip is not None else f"{clip_id}: no such file"):
+        clip = data.clip(clip_id, classifier)
+    content = {"clip": clip_id, "sha256": sha256(clip.path)}
+    return Sound(clip_id, clip.path, lambda: clip.sounds, content, clip.label, clip.split)
 
 
-def _refuse(arguments: argparse.Namespace, names: Sequence[str]) -> None:
-    """Refuse options that do not go with what is explained."""
-    goes_with = {"clip": "RUN_FOLDER", "data_folder": "a clip of a run"}
-    for name in names:
-        if getattr(arguments, name):
-            what = goes_with.get(name, "--classifier")
-            reason = ": a run folder has its own method and settings" if what == "--classifier" else ""
-            raise UserError(f"--{name} goes with {what}{reason}")
+def _refuse_data_folder(arguments: argparse.Namespace) -> None:
+    if arguments.data_folder is not None:
+        raise UserError("--data_folder goes with a clip of a run")
 
 
-def _paths(arguments: argparse.Namespace) -> str:
-    count = len(arguments.paths)
-    return f"{count} path{'s' * (count != 1)}"
+def _refuse_paths(paths: Sequence[Path], option: str) -> None:
+    if paths:
+        raise UserError(f"got {_counted(paths)} with {option}, expected the model alone: leave out {paths[0]}")
+
+
+def _counted(paths: Sequence[Path]) -> str:
+    return f"{len(paths)} sound{'s' * (len(paths) != 1)}"

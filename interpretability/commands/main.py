@@ -15,45 +15,62 @@ from interpretability.command_line import command
 
 
 def interpret(argv: Sequence[str] | None = None) -> int:
-    """Explain one sound, by a trained method or with no training at all.
+    """Explain sounds, by a trained method or with no training at all.
 
-        interpret RUN_FOLDER SOUND --out DIR [--target CLASS]
-        interpret RUN_FOLDER --clip ID --out DIR
-        interpret --classifier SOURCE SOUND --out DIR [--method NAME] [--settings KEY=VALUE …]
-        interpret --classifier SOURCE --list_methods
-        interpret RUN_FOLDER --list_classes     (or --classifier SOURCE)
+        interpret MODEL SOUND --out DIR [--target CLASS | --top_k N | --every_label]
+        interpret MODEL FILE_FOLDER_OR_TABLE … --out DIR [--method NAME[,NAME…]] [--json]
+        interpret MODEL --clip ID --out DIR
+        interpret MODEL --list_methods | --list_classes
+        interpret --list_settings METHOD
 
-    RUN_FOLDER is the output folder of a finished run (or its ``interpreter`` folder): of a method, or of a classifier,
-    which is explained by a method that needs no training; or ``user/name`` of a method on the Hugging Face hub. ID is
-    the id of a clip of the run's own data, which are where the run had them, or in ``--data_folder``; it may also stand
-    in place of SOUND. SOURCE is any classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``, ``torch:package.module:Class``,
-    the folder of a saved classifier or ``user/name`` of one; it is then explained by a method that needs no training.
-    The sound can be of any rate, mono or not, from 0.1 s to 60 s. DIR gets the sound as the classifier hears it, the
-    explanation and the residual as wav, the mask as numbers (mask.npz), a figure, and a description with all settings
-    and every metric as JSON; and for methods that explain by components (L2I, NMF) also the components, drawn and as
-    sounds.
+    MODEL is the output folder of a finished run, of a method or of a classifier; a saved folder of one; ``user/name``
+    on the Hugging Face hub; or another source of a classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``,
+    ``torch:package.module:Class``. A classifier is explained by methods that need no training. NAME is one of these,
+    that of MODEL's own trained method, or a run that explains the same classifier; ``--settings KEY=VALUE`` are those
+    of all methods that need no training, ``NAME.KEY=VALUE`` of one.
+
+    A sound can be of any rate, mono or not, from 0.1 s to 60 s. ID is the id of a clip of the run's own data, which
+    are where the run had them, or in ``--data_folder``; it may also stand in place of SOUND. DIR gets the sound as the
+    classifier hears it, the explanation and the residual as wav, the mask as numbers (mask.npz), a figure, and a
+    description with all settings and every metric as JSON; and for methods that explain by components (L2I, NMF) also
+    the components, drawn and as sounds.
+
+    Of many sounds each has a folder of its own in DIR, where its file lies in the folder that was named; in that each
+    of several methods, and in that each of several classes (``--top_k``, ``--every_label``). A table lists ``path``,
+    and if needed ``start`` and ``end`` in seconds, as CSV, TSV or JSON lines. What cannot be explained is reported,
+    and the rest is done: the exit status is then 2. What is finished is not done again. ``summary.csv`` in DIR lists
+    all; ``--json`` prints the same as JSON lines, and nothing else, for pipes.
     """
     parser = _parser(interpret, usage=argparse.SUPPRESS)
     parser.add_argument(
-        "paths", type=Path, nargs="*", help="[RUN_FOLDER] SOUND: any audio file (m4a, webm, … with ffmpeg)"
+        "paths",
+        type=Path,
+        nargs="*",
+        help="MODEL, and audio files (m4a, webm, … with ffmpeg), folders, or tables of them",
     )
     parser.add_argument("--clip", metavar="ID", help="a clip of the run's own data, in place of SOUND")
     parser.add_argument("--data_folder", type=Path, help="where these data are now, if they were moved")
-    parser.add_argument("--classifier", help="any classifier, explained with no training, instead of RUN_FOLDER")
-    parser.add_argument("--method", help="of a classifier; --list_methods names the default")
-    parser.add_argument("--settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the method")
+    parser.add_argument("--classifier", metavar="MODEL", help="the older way to name a classifier, in place of MODEL")
+    parser.add_argument("--method", metavar="NAME[,NAME…]", help="one or several; --list_methods names the default")
+    parser.add_argument(
+        "--settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the methods; NAME.KEY=VALUE of one of them"
+    )
     parser.add_argument(
         "--classifier_settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the source: layers, labels, …"
     )
-    parser.add_argument("--list_methods", action="store_true", help="list what can be done with --classifier")
+    parser.add_argument("--list_methods", action="store_true", help="list what can be done with MODEL")
     parser.add_argument("--list_classes", action="store_true", help="list the classes, with their indices")
     parser.add_argument("--list_settings", metavar="METHOD", help="list what a method or classifier can be set to")
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--channel", default="mean", help="of several: mean (the default), left or right")
     parser.add_argument("--target", help="class to explain (name or index); the most probable one by default")
     parser.add_argument(
+        "--top_k", type=int, default=1, metavar="N", help="explain the N most probable classes, each in a folder"
+    )
+    parser.add_argument(
         "--every_label", action="store_true", help="explain each class that is heard, in a folder of its own in DIR"
     )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON per explanation, and nothing else")
     parser.add_argument("--revision", help="branch, tag or commit of a model on the hub")
     parser.add_argument("--device", default="cpu")
     _add_trust(parser)

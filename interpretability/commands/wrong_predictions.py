@@ -16,7 +16,7 @@ from tqdm import tqdm
 from interpretability.classifiers import Classifier, load_classifier
 from interpretability.classifiers.check import check_classifier
 from interpretability.command_line import check_device
-from interpretability.commands.interpret import parse_settings
+from interpretability.commands.models import parse_settings
 from interpretability.data.audio import write_wav
 from interpretability.data.inputs import Origin, Sounds
 from interpretability.errors import UserError

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from interpretability.data.audio import Recording, read_recording
+from interpretability.data.audio import Recording, Stretch, read_recording
 from interpretability.errors import UserError, shown
 from interpretability.files import expanded
 from interpretability.frontend import FrontendSettings
@@ -146,14 +146,35 @@ def read_sounds(
     return Sounds(pad_sequence(wavs, batch_first=True), relative, tuple(origins))
 
 
+def read_part(path: Path, frontend: FrontendSettings, channel: str, start: float | None, end: float | None) -> Sounds:
+    """Take in one sound that is a part of a file, as if the rest had been cut away; errors as of :func:`read_sounds`.
+
+    Parameters
+    ----------
+    path : Path
+    frontend : FrontendSettings
+    channel : {"mean", "left", "right"}
+    start, end : float, optional
+        In seconds; the start and the end of the file if not given.
+    """
+    if start is None and end is None:
+        return read_sounds(path, frontend, channel=channel)
+    first = start or 0.0
+    stretch = Stretch(first, LONGEST + 1 if end is None else end - first)
+    recording = _read(path, frontend, channel, stretch)
+    seconds = len(recording.wav) / frontend.sample_rate
+    label = f"{path.name} ({first:.3f}-{first + seconds:.3f} s)"
+    return Sounds(recording.wav[None], None, (Origin(path.absolute(), label, recording.notes),))
+
+
 def _is_rate(rate: object) -> bool:
     return isinstance(rate, Real) and not isinstance(rate, bool) and rate > 0 and float(rate).is_integer()
 
 
-def _read(path: Path, frontend: FrontendSettings, channel: str) -> Recording:
+def _read(path: Path, frontend: FrontendSettings, channel: str, stretch: Stretch | None = None) -> Recording:
     rate = frontend.sample_rate
     # One second too many is read, so that a longer sound is noticed without decoding all of it.
-    recording = read_recording(path, rate, LONGEST + 1, frontend.resampling, channel)
+    recording = read_recording(path, rate, LONGEST + 1, frontend.resampling, channel, stretch)
     seconds = len(recording.wav) / rate
     if not SHORTEST <= seconds <= LONGEST:
         got = f"{seconds:.4g} s" if seconds <= LONGEST else f"more than {LONGEST:g} s"

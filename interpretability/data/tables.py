@@ -30,6 +30,8 @@ COLUMNS = {
     "labels": ("labels",),
     **{name: (name,) for name in ("split", "fold", "group", "start", "end", "low", "high", "boxes")},
 }
+#: The columns that are read where clips need no labels.
+OF_A_SOUND = ("path", "start", "end", "label", "labels")
 _DELIMITERS = ",\t;|"
 _MOST_BYTES = 2**28  # of a table: two million clips and more
 #: In place of a column: each clip is a group of its own.
@@ -97,6 +99,7 @@ def read_table(
     bad: BadClips,
     notes: list[str],
     label_column: str | None = None,
+    labelled: bool = True,
 ) -> list[ListedClip]:
     """Return the clips of a table, each once, in its order.
 
@@ -115,6 +118,9 @@ def read_table(
         Gets a line about rows that say the same again.
     label_column : str, optional
         The column with the labels, in place of ``label``.
+    labelled : bool
+        Whether clips must have labels. Otherwise only ``path``, ``start``, ``end`` and, if there are any, labels are
+        read: the label of a clip without one is "".
 
     Returns
     -------
@@ -129,11 +135,11 @@ def read_table(
     """
     is_json = table.suffix.lower() in (".json", ".jsonl", ".ndjson") or text.lstrip().startswith("{")
     head, rows = ([], _json_rows(text, table)) if is_json else csv_rows(text, table)
-    if not rows and not is_json and _n_known(head) < 2:
-        raise _lacking(table, head)
+    if not rows and not is_json and _n_known(head) < 1 + labelled:
+        raise _lacking(table, head, labelled)
     if not rows:
         raise UserError(f"{table}: lists no clips: add a line for each clip")
-    names = _columns(rows, table, group_by, label_column)
+    names = _columns(rows, table, group_by, label_column, labelled)
     locate = functools.cache(lambda name: located(name, table.parent, root))
     clips: dict[tuple, ListedClip] = {}
     missing: list[tuple[str, str]] = []
@@ -147,7 +153,7 @@ def read_table(
             missing.append((where, name))
             continue
         try:
-            clip = _clip(path, value, where)
+            clip = _clip(path, value, where, labelled)
         except BadRow as fault:
             bad.add(safe_name(Path(name).stem), str(fault))
             continue
@@ -258,9 +264,13 @@ def _json_rows(text: str, table: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _columns(
-    rows: list[tuple[str, dict[str, Any]]], table: Path, group_by: str | None, label_column: str | None
+    rows: list[tuple[str, dict[str, Any]]],
+    table: Path,
+    group_by: str | None,
+    label_column: str | None,
+    labelled: bool,
 ) -> dict[str, str]:
-    """Return which name each of :data:`COLUMNS` has in the table, of those that it has."""
+    """Return which name each of :data:`COLUMNS` has in the table, of those that it has and that are read."""
     present = dict.fromkeys(name for _, row in rows for name in row)
     names = {}
     for column, known in COLUMNS.items():
@@ -271,10 +281,12 @@ def _columns(
         named = named_column("label_column", label_column, table, present)
         names.pop("labels", None)
         names["labels" if named in COLUMNS["labels"] else "label"] = named
-    if "path" not in names or not {"label", "labels"} & names.keys():
-        raise _lacking(table, present)
+    if "path" not in names or (labelled and not {"label", "labels"} & names.keys()):
+        raise _lacking(table, present, labelled)
     if "labels" in names:
         names.pop("label", None)
+    if not labelled:
+        return {column: name for column, name in names.items() if column in OF_A_SOUND}
     if group_by == NO_GROUPS:
         names.pop("group", None)
     elif group_by is not None:
@@ -293,22 +305,27 @@ def _n_known(head: Sequence[str], columns: Mapping[str, Sequence[str]] = COLUMNS
     return sum(any(name in known for name in head) for known in columns.values())
 
 
-def _lacking(table: Path, present: Iterable[str]) -> UserError:
+def _lacking(table: Path, present: Iterable[str], labelled: bool) -> UserError:
     present = list(present)
     known = {"path": COLUMNS["path"], "label": (*COLUMNS["label"], *COLUMNS["labels"])}
+    needed = "path, label (or labels, several a clip), and if needed split, fold, group, start, end, low, high"
+    if not labelled:
+        known, needed = {"path": COLUMNS["path"]}, "path, and if needed start and end in seconds"
     lacks = [column for column, names in known.items() if not any(name in present for name in names)]
     has = ", ".join(shown(name, 40) for name in present[:20]) or "nothing"
     return UserError(
         f"{table}: lacks the column{'s' if len(lacks) > 1 else ''} {' and '.join(lacks)}; its first line has {has}: "
-        "name the columns there: path, label (or labels, several a clip), and if needed split, fold, group, start, "
-        "end, low, high"
+        f"name the columns there: {needed}"
     )
 
 
-def _clip(path: Path, value: dict[str, Any], where: str) -> ListedClip:
+def _clip(path: Path, value: dict[str, Any], where: str, labelled: bool = True) -> ListedClip:
     """Return what a row says; a :class:`BadRow` if its times make no sense."""
     labels = _several(value["labels"], where) if "labels" in value else None
-    label = _text(_single(value["label"], where), "label", where) if labels is None else join_labels(labels)
+    if labels is None:
+        label = _text(_single(value.get("label", ""), where), "label", where, optional=not labelled) or ""
+    else:
+        label = join_labels(labels)
     split = _text(value.get("split"), "split", where, optional=True)
     if split is not None and split.lower() not in SPLIT_NAMES:
         raise UserError(f"{where}: split is {shown(split)}, expected train, valid or test")

@@ -13,7 +13,7 @@ from interpretability.data.inputs import Origin, Sound, Sounds, read_sounds
 from interpretability.errors import UserError, shown
 from interpretability.explanation import Explanation, Interpretation
 from interpretability.frontend import APPLY_DOMAINS, MaskedPair, Spectrogram
-from interpretability.probabilities import MaskedLogits
+from interpretability.probabilities import MaskedLogits, most_probable
 from interpretability.settings import Settings, setting
 from interpretability.transfer import ClassRows
 from interpretability.weights import fingerprint
@@ -194,6 +194,7 @@ class Interpreter(nn.Module):
         sample_rate: int | None = None,
         channel: str = "mean",
         every_label: bool = False,
+        top_k: int = 1,
     ) -> Explanation:
         """Explain sounds: the same verb for every method.
 
@@ -214,6 +215,8 @@ class Interpreter(nn.Module):
         every_label : bool
             Explain each class that is heard in a sound (:meth:`.Classifier.active`), in place of one. The explanations
             of a sound follow each other, in the order of the classes.
+        top_k : int
+            Explain so many classes of a sound, the most probable ones, in that order.
 
         Returns
         -------
@@ -231,6 +234,10 @@ class Interpreter(nn.Module):
         """
         if every_label and target is not None:
             raise UserError(f"target is {shown(target)} and every_label is True: name a class, or ask for every one")
+        self.classifier.check_top_k(top_k)
+        if top_k > 1 and (every_label or target is not None):
+            given = "every_label is True" if every_label else f"target is {shown(target)}"
+            raise UserError(f"{given} and top_k is {top_k}: choose classes in one of these ways")
         was_training = self.training
         self.eval()
         try:
@@ -238,6 +245,10 @@ class Interpreter(nn.Module):
             batch, origins = self.classifier.analyse(taken.wavs.to(self._device), taken.lengths, target), taken.origins
             if every_label:
                 clips, classes = self.classifier.active(batch.output.logits).nonzero(as_tuple=True)
+                batch, origins = replace(batch[clips], target=classes), tuple(origins[k] for k in clips.tolist())
+            elif top_k > 1:
+                clips = torch.arange(len(batch), device=batch.target.device).repeat_interleave(top_k)
+                classes = most_probable(batch.output.logits, top_k).flatten()
                 batch, origins = replace(batch[clips], target=classes), tuple(origins[k] for k in clips.tolist())
             # Methods that need gradients switch them on themselves.
             interpretation = self.interpret(batch)
@@ -247,7 +258,7 @@ class Interpreter(nn.Module):
                 method=self.NAME,
                 title=self.title,
                 notes=tuple(self.notes),
-                model=self._identity(),
+                model=self.identity(),
                 classifier=self.classifier,
                 apply=self.settings.apply,
                 batch=batch,
@@ -256,7 +267,7 @@ class Interpreter(nn.Module):
                 heard=self.classifier.classify_pair(pair, "waveform"),
                 hub=self.hub,
                 origins=tuple(map(self._remarked, origins, batch.clips.lengths.tolist())),
-                every_label=every_label,
+                every_label=every_label or top_k > 1,
             )
         finally:
             self.train(was_training)
@@ -267,7 +278,7 @@ class Interpreter(nn.Module):
         state = (*self.classifier.parameters(), *self.classifier.buffers())
         return state[0].device if state else torch.device("cpu")
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Return what identifies classifier and method among results; not the method's settings."""
         trained = {"method": self.NAME, "sha256": self.description.get("sha256")}
         return {**trained, "classifier": self.classifier.NAME, "classifier_sha256": fingerprint(self.classifier)}

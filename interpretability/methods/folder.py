@@ -137,7 +137,7 @@ def _of_exported(folder: Path, exported: ExportedFolder, trust_remote_code: bool
     path, description = folder / CONFIG, exported.interpreter
     if description is None:
         raise MissingError(
-            f"{folder} holds a classifier, not an interpreter: explain it with --classifier (in Python "
+            f"{folder} holds a classifier, not an interpreter: give it to tools/interpret.py as MODEL (in Python "
             "interpretability.explain), or pass an interpreter"
         )
     checked(InterpreterDescription, description, f"{path}: interpreter")

@@ -98,9 +98,9 @@ class Gradients(Interpreter):
         attribution, form = self.settings.attribution, self.settings.form
         return attribution if form == "soft" else f"{attribution}, {form}"
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         # By its own name, as on the command line: saliency does not replace a result of SmoothGrad.
-        return {**super()._identity(), "method": self.settings.attribution}
+        return {**super().identity(), "method": self.settings.attribution}
 
     @property
     def fixed_metrics(self) -> tuple[str, ...]:

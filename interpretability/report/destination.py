@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from interpretability.errors import UserError
-from interpretability.files import check_replaceable, expanded, place_errors
+from interpretability.files import check_replaceable, expanded, is_whole, place_errors
 from interpretability.reading import read_object
 
 #: The file of a result that says what it is of.
 DESCRIPTION = "explanation.json"
+#: Members of a description that say what it was made of, and which classes were explained of the sound.
+REQUEST, CLASSES = "request", "classes"
 ADVICE = "name another folder, one for each sound, model and method"
 
 
@@ -77,3 +79,33 @@ def check_same(folder: str | Path, description: Mapping[str, Any]) -> None:
         raise UserError(f"{folder} holds the explanation of {other}, not of {name}: {ADVICE}")
     if older.get("model") != description["model"]:
         raise UserError(f"{folder} holds the explanation of {name} by another model or method: {ADVICE}")
+
+
+def finished(folder: str | Path, request: Mapping[str, Any], several: bool) -> dict[Path, dict[str, Any]]:
+    """Return the results of a request that are there already, all of them or none.
+
+    Parameters
+    ----------
+    folder : path
+        Of the result, or of the results, one for each class.
+    request : mapping
+        What they would be made of, as plain values: the content of the sound, model, method, settings. They are kept
+        in a description as :data:`REQUEST`; :data:`CLASSES` are those that were explained of the sound.
+    several : bool
+        Whether each class has a folder of its own.
+
+    Returns
+    -------
+    dict of Path to dict
+        Folder -> its description, in the order of the classes; empty unless all are there, with all their files.
+    """
+    known: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for path in sorted(Path(folder).glob(f"*/{DESCRIPTION}" if several else DESCRIPTION)):
+        try:
+            description = read_object(path)
+        except UserError:  # damaged: made again, unless that would replace what is not known to be this program's
+            continue
+        if description.get(REQUEST) == request and is_whole(path.parent):
+            known[description["explained"]] = (path.parent, description)
+    classes = next((description[CLASSES] for _, description in known.values()), [])
+    return dict(known[label] for label in classes) if known.keys() >= set(classes) else {}

@@ -317,7 +317,7 @@ def short_section(place: str, rows: Sequence[tuple[str, Mapping[str, Any]]], of:
     widths[0] = min(widths[0], TERMINAL_WIDTH - sum(width + 2 for width in widths[1:]))
     lines = [f"Means over {rows[0][1]['clips']} {of}, {PLACES.get(place, place)}:"]
     for method, *cells in table:
-        label = method if len(method) <= widths[0] else f"{method[: widths[0] - 1]}…"
+        label = _cut(method, widths[0])
         numbers = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
         lines.append("  ".join([f"{label:<{widths[0]}}", *numbers]).rstrip())
     return "\n".join([*lines, ""])
@@ -350,6 +350,41 @@ def clip_table(measured: Mapping[str, Mapping[str, float | None]], task: str = "
         cells = (_plain(by_name.get(name)) for by_name in measured.values())
         lines.append(f"{label:<40}" + "".join(f"{cell:>13}" for cell in cells))
     return "\n".join(lines)
+
+
+def methods_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the explanations of one sound by several methods side by side, for the terminal.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Of each explanation ``method``, ``explained``, ``kept_area`` in [0, 1], ``alone`` and ``without`` (the
+        probability of the explained class), and ``undefined``: see :func:`.explained.row_of`.
+
+    Returns
+    -------
+    str
+        Plain text, at most 80 characters wide.
+    """
+    heads = ("", "class", "its probability", "kept area", "alone", "without")
+    lines = [heads]
+    for row in rows:
+        numbers = [row["kept_area"], row["alone"], row["without"]]
+        cells = [MISSING] * 3 if row["undefined"] else [_plain(value) for value in numbers]
+        lines.append((row["method"], printable(row["explained"]), _plain(row["explained_probability"]), *cells))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    most = (TERMINAL_WIDTH - sum(widths[2:]) - 2 * (len(heads) - 1)) // 2
+    widths[:2] = [min(width, most) for width in widths[:2]]
+    text = ["Side by side, as heard:"]
+    for line in lines:
+        names = (f"{_cut(cell, width):<{width}}" for cell, width in zip(line[:2], widths[:2], strict=True))
+        cells = (f"{cell:>{width}}" for cell, width in zip(line[2:], widths[2:], strict=True))
+        text.append("  ".join([*names, *cells]).rstrip())
+    return "\n".join(text)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _plain(value: float | None) -> str:

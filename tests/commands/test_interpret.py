@@ -150,7 +150,7 @@ def test_the_classes_are_listed_with_their_indices(interpret, tiny_piq_run, tmp_
     for outcome in outcomes:
         assert outcome.code == 0, outcome.err
         assert outcome.out.splitlines() == ["0\tlow", "1\tmiddle", "2\thigh"]
-    refuse(interpret("--list_classes"), tmp_path / "out", "got 0 paths with --list_classes")
+    refuse(interpret("--list_classes"), tmp_path / "out", "no model: name it first")
 
 
 def test_every_number_stands_beside_those_of_masks_of_the_same_area(interpret, tiny_piq_run, sound, out):
@@ -265,7 +265,7 @@ def write_folder(path):
     ("write", "words"),
     [
         (lambda path: None, ["no such audio file"]),
-        (write_folder, ["is a folder, expected an audio file"]),
+        (write_folder, ["holds no sounds (.aif, "]),
         (write_text, ["cannot be decoded", "expected an audio file"]),
         (write_nothing, ["the file is empty"]),
         (write_no_samples, ["holds 0 samples", "record it again"]),
@@ -649,7 +649,10 @@ def test_a_method_that_has_to_be_trained(explain, out, method):
         (["--method", "nmf", "--settings", "dictionary=nowhere"], ["no dictionary at nowhere"]),
         (["--target", "zebra"], ["no class 'zebra'", "low, middle, high"]),
         (["--classifier_settings", "task=multi"], ["takes no task"]),
-        (["another.wav"], ["got 2 paths with --classifier, expected one"]),
+        (["--settings", "saliency.form=soft"], ["--settings name the method 'saliency', which --method does not"]),
+        (["--top_k", "4"], ["top_k is 4, expected a number from 1 to 3, of classes"]),
+        (["--top_k", "2", "--target", "low"], ["--target and --top_k are given, which choose classes in different"]),
+        (["--method", "saliency,saliency"], ["--method names saliency twice"]),
     ],
 )
 def test_commands_with_a_classifier(explain, out, arguments, words):
@@ -659,10 +662,10 @@ def test_commands_with_a_classifier(explain, out, arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--method", "saliency"], ["--method goes with --classifier"]),
-        (["--settings", "a=1"], ["--settings goes with --classifier"]),
-        (["--list_methods"], ["--list_methods goes with --classifier"]),
-        (["more"], ["got 3 paths, expected RUN_FOLDER SOUND", "--classifier"]),
+        (["--settings", "a=1"], ["--settings go with a method that needs no training: piq has its own"]),
+        (["--classifier_settings", "a=1"], ["--classifier_settings go with a source such as hf:FOLDER"]),
+        (["--list_methods"], ["got 1 sound with --list_methods, expected the model alone"]),
+        (["--method", "piq,lmac"], ["lmac has to be trained"]),
     ],
 )
 def test_commands_with_a_run_folder(interpret, tiny_piq_run, sound, out, arguments, words):
@@ -692,7 +695,7 @@ def test_a_clip_of_the_run_is_explained_by_its_id(interpret, tiny_piq_run, tiny_
     [
         (["low-9"], ["low-9: no such file", "has no clip 'low-9' among its 18: did you mean low-"]),
         (["--clip", "low-9"], ["has no clip 'low-9'"]),
-        (["a.wav", "--clip", "low-2"], ["got 2 paths, expected RUN_FOLDER SOUND, or RUN_FOLDER --clip ID"]),
+        (["a.wav", "--clip", "low-2"], ["got 1 sound and --clip: name a sound, or a clip"]),
         (["low-2", "--channel", "left"], ["--channel is 'left', but a clip of a run is heard as the run heard it"]),
         (["low-2", "--data_folder", "/nowhere"], ["/nowhere: no such data folder"]),
         (["x/low-2.wav", "--data_folder", "/nowhere"], ["--data_folder goes with a clip of a run"]),

@@ -6,7 +6,7 @@ import pytest
 
 from interpretability.errors import UserError
 from interpretability.files import atomic_folder, write_json
-from interpretability.report.destination import DESCRIPTION, check_destination, check_same
+from interpretability.report.destination import DESCRIPTION, check_destination, check_same, finished
 
 RESULT = {"source": "/sounds/a.wav", "sound_sha256": "1", "model": {"method": "piq", "sha256": "2"}}
 
@@ -150,3 +150,24 @@ def test_a_name_that_the_system_does_not_take_is_one_line(tmp_path):
     (tmp_path / "a.wav").write_text("")
     with pytest.raises(UserError, match=r"cannot be made \(.*\): name a folder in a place that can be written"):
         check_destination(tmp_path / ("x" * 300), [tmp_path / "a.wav"])
+
+
+def write_class(folder, label, classes, request):
+    with atomic_folder(folder) as temporary:
+        write_json(temporary / DESCRIPTION, {"explained": label, "request": request, "classes": classes})
+        (temporary / "input.wav").write_bytes(b"sound")
+
+
+def test_a_finished_request_is_known_if_all_of_it_is_there(tmp_path):
+    request = {"sound": "1", "top_k": 2}
+    assert finished(tmp_path / "out", request, True) == {}
+    write_class(tmp_path / "out" / "b", "b", ["b", "a"], request)
+    assert finished(tmp_path / "out", request, True) == {}  # the other is not there yet
+    write_class(tmp_path / "out" / "a", "a", ["b", "a"], request)
+    write_class(tmp_path / "out" / "c", "c", ["c"], {"sound": "1", "top_k": 1})  # of an earlier request
+    assert [folder.name for folder in finished(tmp_path / "out", request, True)] == ["b", "a"]
+    assert finished(tmp_path / "out", {**request, "sound": "2"}, True) == {}
+    (tmp_path / "out" / "a" / "input.wav").unlink()
+    assert finished(tmp_path / "out", request, True) == {}
+    (tmp_path / "out" / "b" / DESCRIPTION).write_text("{")
+    assert finished(tmp_path / "out", request, True) == {}

@@ -14,6 +14,7 @@ from interpretability.report.tables import (
     columns,
     evaluation_document,
     markdown_table,
+    methods_table,
     metrics_table,
     notes_list,
     section,
@@ -263,3 +264,17 @@ def test_fid_in_of_classes_that_do_not_compete_is_not_called_being_heard():
 
 def test_every_metric_of_a_clip_has_a_meaning():
     assert METRICS.keys() <= MEANINGS.keys()
+
+
+def test_methods_stand_side_by_side():
+    known = {"explained": "dog", "explained_probability": 0.7512, "kept_area": 0.1, "alone": 0.5, "without": 0.01}
+    rows = [
+        {**known, "method": "saliency", "undefined": False},
+        {**known, "method": "x" * 90, "explained": "a class of a long name " * 5, "undefined": True},
+    ]
+    title, head, first, second = methods_table(rows).splitlines()
+    assert title == "Side by side, as heard:"
+    assert head.split() == ["class", "its", "probability", "kept", "area", "alone", "without"]
+    assert first.split() == ["saliency", "dog", "0.751", "0.1", "0.5", "0.01"]
+    assert second.split()[-3:] == ["–"] * 3
+    assert all(len(line) <= TERMINAL_WIDTH for line in (head, first, second))
