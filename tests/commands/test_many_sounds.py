@@ -22,7 +22,9 @@ from interpretability.methods.baselines import EnergyMask
 from interpretability.report import figures
 
 SETTINGS = {"sample_rate": tiny.RATE}
-FILES = ["contents.json", "explanation.json", "explanation.wav", "figure.png", "input.wav", "mask.npz", "residual.wav"]
+EVENTS = [f"events.{kind}" for kind in ("csv", "json", "labels.txt", "selections.txt")]
+SOUNDS = ["explanation.wav", "input.wav", "residual.wav"]
+FILES = sorted(["contents.json", "explanation.json", "figure.png", "mask.npz", *SOUNDS, *EVENTS])
 
 
 @pytest.fixture(scope="module")
