@@ -1,4 +1,7 @@
-"""Folders laid out like those that SpeechBrain published for ESC-50, with random weights of its own classes."""
+"""Folders laid out like those that SpeechBrain published for ESC-50, with random weights of its own classes.
+
+Classes, arguments, references and names of files are those of its recipes, ESC50/classification and ESC50/interpret.
+"""
 
 from pathlib import Path
 
@@ -13,10 +16,13 @@ LABELS = ["rain", "dog", "cat"]  # not in alphabetical order: the encoder's orde
 
 STFT = """
 spec_mag_power: 0.5
+n_fft: 1024
+hop_length: 11.6099
+win_length: 23.2199
 compute_stft: !new:speechbrain.processing.features.STFT
-    n_fft: 1024
-    hop_length: 11.6099
-    win_length: 23.2199
+    n_fft: !ref <n_fft>
+    hop_length: !ref <hop_length>
+    win_length: !ref <win_length>
     sample_rate: !ref <sample_rate>
 """
 TOP = """
@@ -24,9 +30,10 @@ pretrained_path: speechbrain/NAME
 sample_rate: 16000
 """
 HEAD = """
+out_n_neurons: 3
 classifier: !new:speechbrain.lobes.models.ECAPA_TDNN.Classifier
     input_size: WIDTH
-    out_neurons: 3
+    out_neurons: !ref <out_n_neurons>
     lin_blocks: 1
 """
 TAIL = """
@@ -52,16 +59,17 @@ PIQ = """
 use_vq: True
 use_mask_output: True
 mask_th: 0.35
+K: 300
 compute_istft: !new:speechbrain.processing.features.ISTFT
     sample_rate: !ref <sample_rate>
-    hop_length: 11.6099
-    win_length: 23.2199
+    hop_length: !ref <hop_length>
+    win_length: !ref <win_length>
 embedding_model: !new:speechbrain.lobes.models.PIQ.Conv2dEncoder_v2
     dim: 4
 psi_model: !new:speechbrain.lobes.models.PIQ.VectorQuantizedPSI_Audio
     dim: 4
-    K: 300
-    numclasses: 3
+    K: !ref <K>
+    numclasses: !ref <out_n_neurons>
     shared_keys: 0
     activate_class_partitioning: True
     use_adapter: True

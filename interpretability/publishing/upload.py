@@ -12,8 +12,8 @@ from interpretability.hub import hub_errors
 #: Files and folders that only this machine needs.
 _NOT_SENT = {LISTING, ".git", ".cache"}
 _ADVICE = (
-    "the model on the hub is as it was, or, if only the answer was lost, as it was sent; run it again: what arrived is "
-    "not sent twice"
+    "the model on the hub is as it was (empty, if it is new), or, if only the answer was lost, as it was sent; run it "
+    "again: what arrived is not sent twice"
 )
 
 

@@ -74,8 +74,11 @@ def test_a_refused_commit_of_many_files_changes_nothing_there(status, by_xet, xe
     assert line.startswith(f"error: {NAME}: the hub answers with error {status} (this hub is in no mood for that): ")
     assert list(xet.files(NAME)) == [".gitattributes"]
     assert len([path for path in paths(xet, "POST") if "/commit/" in path]) == 1
+    with pytest.raises(UserError, match="the hub has no weights or descriptions of that name"):
+        load_interpreter(NAME)
     xet.cuts.clear()
     assert send(large).code == 0
+    assert load_interpreter(NAME).classifier.labels[0] == "rain"  # and not what was in the cache of it
     model = xet.models[NAME]
     assert len(model.commits) == 2
     assert set(model.commits[model.branches["main"]]) == {".gitattributes", *dict(contents(large))}
