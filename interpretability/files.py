@@ -132,6 +132,37 @@ def check_replaceable(folder: str | Path) -> None:
             raise UserError(f"{folder / name} was changed after this program wrote it, and would be replaced: {advice}")
 
 
+@contextlib.contextmanager
+def added_file(folder: str | Path, name: str) -> Iterator[Path]:
+    """Yield a temporary path; when the block ends well, it becomes a file of a folder that :func:`atomic_folder` wrote.
+
+    An older file of that name is replaced if it is among those that were written there, unchanged.
+
+    Parameters
+    ----------
+    folder : path
+    name : str
+        Directly inside it.
+
+    Raises
+    ------
+    UserError
+        If the folder was not written as a whole, or holds anything else.
+    """
+    folder = Path(folder)
+    check_replaceable(folder)
+    listing = _listing(folder)
+    if listing is None:
+        raise UserError(f"{folder} is not known to be written by this program: name another folder")
+    with tempfile.TemporaryDirectory(prefix=_prefix("partial"), dir=folder.parent) as temporary:
+        path = Path(temporary) / name
+        yield path
+        # Listed first: a file that is listed and not there keeps nothing from being replaced.
+        (folder / name).unlink(missing_ok=True)
+        write_json(folder / LISTING, {"files": {**listing, name: sha256(path)}})
+        os.replace(path, folder / name)
+
+
 def is_whole(folder: str | Path) -> bool:
     """Return whether a folder that :func:`atomic_folder` wrote still has all its files; their content is not read."""
     listing = _listing(Path(folder))

@@ -13,6 +13,7 @@ from interpretability import files
 from interpretability.errors import UserError
 from interpretability.files import (
     LISTING,
+    added_file,
     atomic_folder,
     atomic_path,
     check_replaceable,
@@ -315,6 +316,30 @@ def test_a_folder_is_whole_while_it_has_all_its_files(tmp_path):
     assert not is_whole(tmp_path / "out")
     assert not is_whole(tmp_path)
     assert not is_whole(tmp_path / "none")
+
+
+def test_a_file_is_added_to_a_folder_that_was_written_whole(tmp_path):
+    out = tmp_path / "out"
+    with atomic_folder(out) as folder:
+        (folder / "a").write_text("a")
+    for text in ("first", "second"):
+        with added_file(out, "page") as path:
+            path.write_text(text)
+        assert (out / "page").read_text() == text
+        check_replaceable(out)
+    with pytest.raises(ZeroDivisionError), added_file(out, "page") as path:
+        path.write_text(f"third {1 / 0}")
+    assert (out / "page").read_text() == "second"
+    assert names(tmp_path) == ["out"]
+    (out / "page").write_text("mine")
+    with pytest.raises(UserError, match="was changed after"), added_file(out, "page"):
+        raise AssertionError
+    (tmp_path / "other").mkdir()
+    with (
+        pytest.raises(UserError, match="is not known to be written by this program"),
+        added_file(tmp_path / "other", "b"),
+    ):
+        raise AssertionError
 
 
 def test_names_are_claimed_before_they_are_written(tmp_path):

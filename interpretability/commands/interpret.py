@@ -9,16 +9,18 @@ from pathlib import Path
 from interpretability.classifiers.check import check_classifier
 from interpretability.command_line import check_device
 from interpretability.commands.explainers import make_explainers
-from interpretability.commands.many_sounds import Work, explain_many, listed_sound, refuse_faults, words_of_many
+from interpretability.commands.many_sounds import explain_many, refuse_faults, words_of_many
 from interpretability.commands.models import Model, Named, list_methods, named_model, open_model
-from interpretability.commands.one_sound import Choice, Sound, explain_sound, request_of, words, write_explanation
+from interpretability.commands.one_sound import explain_sound, words, write_explanation
 from interpretability.commands.output import Output, output
+from interpretability.commands.results_folder import Shown, names_of_all, write_page
+from interpretability.commands.work import Choice, Sound, Work, listed_sound
 from interpretability.data.sound_list import ListedSound, is_one_sound, list_sounds
 from interpretability.errors import UserError, placed
-from interpretability.files import expanded, sha256
+from interpretability.files import LISTING, expanded, sha256
 from interpretability.names import printable
 from interpretability.report.destination import DESCRIPTION, check_destination
-from interpretability.report.explained import RESERVED, row_of
+from interpretability.report.explained import REPORT, row_of
 from interpretability.report.tables import methods_table
 from interpretability.training.run_data import read_run_data
 from interpretability.training.usage import settings_text
@@ -54,12 +56,12 @@ def interpret(arguments: argparse.Namespace) -> None:
     choice = Choice(arguments.target, arguments.top_k, arguments.every_label)
     choice.check(model.classifier)
     with output(arguments.json) as to:
-        work = Work(model, explainers, choice, arguments.out, arguments.channel)
+        work = Work(model, explainers, choice, arguments.out, arguments.channel, arguments.report)
         if _is_one(named, arguments):
             _explain_one(work, named, arguments, to)
             return
         _refuse_data_folder(arguments)
-        listing = list_sounds(named.paths, arguments.out, RESERVED)
+        listing = list_sounds(named.paths, arguments.out, [*names_of_all(work), LISTING])
         done = explain_many(work, listing, to)
         if done.explained:
             to.say(words_of_many(done, work))
@@ -88,7 +90,7 @@ def _explain_one(work: Work, named: Named, arguments: argparse.Namespace, to: Ou
     for folder in folders if not several else ():
         check_destination(folder, [sound.path])
     taken = sound.read()
-    rows = []
+    rows, shown = [], []
     for explainer, folder in zip(work.explainers, folders, strict=True):
         explained = explain_sound(sound, taken, explainer, work.choice, folder)
         if explained.learned:
@@ -96,7 +98,7 @@ def _explain_one(work: Work, named: Named, arguments: argparse.Namespace, to: Ou
             to.say(f"no dictionary given: {n_components} components were learned from the sound itself")
         if not rows and sound.split is not None:
             to.say(f"The clip {printable(sound.name)} of the {sound.split} split, which is {printable(sound.label)}:")
-        request = request_of(sound, explainer, work.choice, work.model.classifier)
+        request = work.request(sound, explainer)
         for result in write_explanation(explained, folder, request, work.model, sound.label):
             head = [explainer.name] if len(folders) > 1 else []
             head += [printable(result.description["explained"])] if several else []
@@ -104,7 +106,11 @@ def _explain_one(work: Work, named: Named, arguments: argparse.Namespace, to: Ou
                 to.say(f"{', '.join(head)}:")
             to.say(words(result, work.model.classifier.task, with_table=not head) + "\n" * bool(head))
             rows.append(row_of(result.description, sound.path, result.folder))
+            shown.append(Shown(rows[-1], "", sound.path, result.folder))
             to.emit(rows[-1])
+    if work.report:
+        write_page(work, shown)
+        to.say(f"the page of it: {printable(str(work.out / REPORT))}")
     if several or len(folders) > 1:
         to.say(methods_table(rows))
     heard = int(work.model.classifier.heard(explained.explanation.output.logits)[0].sum())

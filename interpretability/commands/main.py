@@ -38,8 +38,10 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     Of many sounds each has a folder of its own in DIR, where its file lies in the folder that was named; in that each
     of several methods, and in that each of several classes (``--top_k``, ``--every_label``). A table lists ``path``,
     and if needed ``start`` and ``end`` in seconds, as CSV, TSV or JSON lines. What cannot be explained is reported,
-    and the rest is done: the exit status is then 2. What is finished is not done again. ``summary.csv`` in DIR lists
-    all; ``--json`` prints the same as JSON lines, and nothing else, for pipes.
+    and the rest is done: the exit status is then 2. What is finished is not done again. Of all sounds together DIR
+    gets ``summary.csv``, the events (events.csv, events.json, for Raven events.selections.txt, for Audacity
+    events.labels.txt) and, with ``--report``, a page to look at and to hear. ``--json`` prints one line of JSON per
+    explanation, and nothing else, for pipes.
     """
     parser = _parser(interpret, usage=argparse.SUPPRESS)
     parser.add_argument(
@@ -69,6 +71,9 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--every_label", action="store_true", help="explain each class that is heard, in a folder of its own in DIR"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="also write a page of the results, to look at and to hear: report.html"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON per explanation, and nothing else")
     parser.add_argument("--revision", help="branch, tag or commit of a model on the hub")

@@ -10,71 +10,48 @@ from typing import Any
 
 from tqdm import tqdm
 
-from interpretability.classifiers import Classifier
 from interpretability.command_line import DISK_FULL
-from interpretability.commands.explainers import Explainer
-from interpretability.commands.models import Model
-from interpretability.commands.one_sound import Choice, Result, Sound, explain_sound, request_of, write_explanation
+from interpretability.commands.one_sound import Result, explain_sound, write_explanation
 from interpretability.commands.output import Output
-from interpretability.data.inputs import Sounds, read_part
+from interpretability.commands.results_folder import Shown, begin, check_folder, names_of_all, write_all
+from interpretability.commands.work import Work, listed_sound
+from interpretability.data.inputs import Sounds
 from interpretability.data.sound_list import ListedSound, SoundList
 from interpretability.errors import UserError
-from interpretability.files import claim, place_errors, sha256, write_json_if_changed, write_text
-from interpretability.names import printable, safe_name
-from interpretability.reading import read_object
-from interpretability.report.destination import DESCRIPTION, finished
-from interpretability.report.explained import RECORD, SUMMARY, failed_row, row_of, summary_csv
+from interpretability.names import printable
+from interpretability.report.destination import finished
+from interpretability.report.explained import RECORD, failed_row, row_of
 
 logger = logging.getLogger(__name__)
 
-#: Whether the folder of a sound has one for each method, and for each class.
-LEVELS = ("folder_per_method", "folder_per_class")
 #: Classes that are named in the words about all sounds.
 MOST_CLASSES = 5
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is done with each sound: by which ``model``, ``explainers`` and ``choice`` of classes, and where (``out``).
-
-    Each of several explainers has a folder of its own in that of a sound.
-    """
-
-    model: Model
-    explainers: list[Explainer]
-    choice: Choice
-    out: Path
-    channel: str = "mean"
-
-    def folder(self, place: str, explainer: Explainer) -> Path:
-        """Return where a method's explanations of a sound go."""
-        return self.out / place / safe_name(explainer.name) if len(self.explainers) > 1 else self.out / place
-
-    def record(self) -> dict[str, Any]:
-        """Return what identifies the model among folders of results, and how such a folder is laid out."""
-        identities = {explainer.name: explainer.identity for explainer in self.explainers}
-        known = next(iter(identities.values()))
-        return {
-            "source": self.model.source,
-            "classifier": {name: known[name] for name in ("classifier", "classifier_sha256")},
-            "methods": {name: identity["sha256"] for name, identity in identities.items()},
-            LEVELS[0]: len(self.explainers) > 1,
-            LEVELS[1]: self.choice.several,
-        }
-
-
 @dataclass
 class Done:
-    """What has come of the sounds: the ``rows`` of all, and the names of those that are explained, kept and bad."""
+    """What has come of the sounds.
+
+    Attributes
+    ----------
+    rows : list of dict
+        Of all explanations, and of what could not be explained.
+    shown : list of Shown
+        The explanations.
+    explained, kept, bad
+        Names of the sounds that are explained, of those of them that were already, and of those that are not, or not
+        by every method.
+    """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
     explained: set[str] = field(default_factory=set)
     kept: set[str] = field(default_factory=set)
     bad: list[str] = field(default_factory=list)
 
 
 def explain_many(work: Work, listing: SoundList, output: Output) -> Done:
-    """Explain sounds, each in a folder of its own, and write a table of all (:data:`.explained.SUMMARY`).
+    """Explain sounds, each in a folder of its own, and write what there is of all together (:func:`.write_all`).
 
     What is there already, of the same sounds, methods and settings, is kept. A sound that cannot be explained is
     reported at once, and the others are explained.
@@ -86,7 +63,7 @@ def explain_many(work: Work, listing: SoundList, output: Output) -> Done:
     OSError
         If nothing can be written any more: what was written before is whole.
     """
-    _check_folder(work)
+    check_folder(work)
     done = Done()
     for name, reason in listing.faults:
         done.rows.append(_fault(done, name, reason))
@@ -97,8 +74,7 @@ def explain_many(work: Work, listing: SoundList, output: Output) -> Done:
             output.emit(row)
         done.rows.extend(rows)
     if done.explained:
-        _begin(work)
-        write_text(work.out / SUMMARY, summary_csv(done.rows, work.out))
+        write_all(work, done.rows, done.shown)
     return done
 
 
@@ -109,7 +85,7 @@ def _explain(work: Work, listed: ListedSound, done: Done) -> list[dict[str, Any]
     taken: Sounds | None = None
     for explainer in work.explainers:
         folder = work.folder(listed.place, explainer)
-        request = request_of(sound, explainer, work.choice, classifier)
+        request = work.request(sound, explainer)
         results = [Result(*pair) for pair in finished(folder, request, several).items()]
         if results:
             done.kept.add(listed.name)
@@ -120,7 +96,7 @@ def _explain(work: Work, listed: ListedSound, done: Done) -> list[dict[str, Any]
                 return [*rows, _fault(done, listed.name, str(error))]
             try:
                 explained = explain_sound(sound, taken, explainer, work.choice, folder)
-                _begin(work)
+                begin(work)
                 results = write_explanation(explained, folder, request, work.model, listed.label)
             except UserError as error:
                 if getattr(error.__cause__, "errno", None) in DISK_FULL:  # whatever the sound
@@ -132,19 +108,9 @@ def _explain(work: Work, listed: ListedSound, done: Done) -> list[dict[str, Any]
             if result.description["undefined"]:
                 logger.warning("%s: %s has no explanation of it", listed.name, explainer.name)
             rows.append(row_of(result.description, listed.path, result.folder))
+            events = result.description["events"]
+            done.shown.append(Shown(rows[-1], listed.place, listed.path, result.folder, events))
     return rows
-
-
-def listed_sound(listed: ListedSound, classifier: Classifier, channel: str) -> Sound:
-    """Return a sound of a list as one that is asked for."""
-
-    def read() -> Sounds:
-        return read_part(listed.path, classifier.frontend.settings, channel, listed.start, listed.end)
-
-    content = {"start": listed.start, "end": listed.end, "channel": channel}
-    if listed.path.is_file():  # that it is none is said when it is read
-        content["sha256"] = sha256(listed.path)
-    return Sound(listed.name, listed.path, read, content, listed.label)
 
 
 def _fault(done: Done, name: str, reason: str, method: str | None = None) -> dict[str, Any]:
@@ -154,46 +120,6 @@ def _fault(done: Done, name: str, reason: str, method: str | None = None) -> dic
     if name not in done.bad:
         done.bad.append(name)
     return failed_row(name, reason, method)
-
-
-def _check_folder(work: Work) -> None:
-    """Refuse a folder that holds results of another model, results laid out in another way, or of one sound."""
-    out, record = work.out, work.record()
-    if (out / DESCRIPTION).exists():
-        raise UserError(f"{out} holds the explanation of one sound: name another folder for many")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file, expected a folder or a new name: name another one")
-    if out.exists():
-        claim(out, [SUMMARY, RECORD])
-    if not (out / RECORD).exists():
-        return
-    known = read_object(out / RECORD)
-    methods = known.get("methods")
-    if not isinstance(methods, dict):
-        raise UserError(f"{out / RECORD}: has no methods, expected what this program wrote: name another folder")
-    by = f"{out} holds explanations by {', '.join(methods)} of {known.get('source')}"
-    advice = "name another folder, one for each model"
-    if known.get("classifier") != record["classifier"]:
-        raise UserError(f"{by}, which is another model than {record['source']}: {advice}")
-    if any(methods.get(name, digest) != digest for name, digest in record["methods"].items()):
-        raise UserError(f"{by}, which was trained otherwise than that of {record['source']}: {advice}")
-    per_method, per_class = (record[name] for name in LEVELS)
-    if known.get(LEVELS[0]) != per_method or (not per_method and methods.keys() != record["methods"].keys()):
-        raise UserError(f"{by}, and these are by {', '.join(record['methods'])}: name another folder for these methods")
-    if known.get(LEVELS[1]) != per_class:
-        kinds = ("of one class of each sound", "of several classes of each sound")
-        raise UserError(f"{by}, {kinds[not per_class]}, and these are {kinds[per_class]}: name another folder")
-
-
-def _begin(work: Work) -> None:
-    """Make the folder of all results, if that was not done yet, and note what they are made with."""
-    with place_errors(work.out):
-        work.out.mkdir(parents=True, exist_ok=True)
-    claim(work.out, [SUMMARY, RECORD])
-    record = work.record()
-    if (work.out / RECORD).exists():
-        record["methods"] = read_object(work.out / RECORD)["methods"] | record["methods"]
-    write_json_if_changed(work.out / RECORD, record)
 
 
 def words_of_many(done: Done, work: Work) -> str:
@@ -210,7 +136,8 @@ def words_of_many(done: Done, work: Work) -> str:
     ]
     if undefined:
         lines.append(f"Undefined, as the method has no explanation there: {undefined}.")
-    lines.append(f"written to {printable(str(work.out))}: a folder for each sound, and a table of all, {SUMMARY}")
+    of_all = ", ".join(name for name in names_of_all(work) if name != RECORD)
+    lines.append(f"written to {printable(str(work.out))}: a folder for each sound; of all of them {of_all}")
     return "\n".join(lines)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from interpretability.classifiers import Classifier
 from interpretability.commands.explainers import Explainer
 from interpretability.commands.models import Model, describe_classifier
+from interpretability.commands.work import Choice, Sound
 from interpretability.data.inputs import Sounds
-from interpretability.errors import UserError
 from interpretability.explanation import COMPONENTS, Explanation
 from interpretability.files import expanded
 from interpretability.methods import Interpreter
@@ -21,80 +19,12 @@ from interpretability.report.tables import clip_table
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which classes of a sound are explained: ``target``, the ``top_k`` most probable, or each that is heard."""
-
-    target: str | None = None
-    top_k: int = 1
-    every_label: bool = False
-
-    @property
-    def several(self) -> bool:
-        """Whether each class gets a folder of its own."""
-        return self.every_label or self.top_k > 1
-
-    def check(self, classifier: Classifier) -> None:
-        """Raise a :class:`UserError` if the classifier has no such class, or two ways of choosing are named."""
-        given = [
-            option
-            for option, is_given in (
-                ("--target", self.target is not None),
-                ("--top_k", self.top_k != 1),
-                ("--every_label", self.every_label),
-            )
-            if is_given
-        ]
-        if len(given) > 1:
-            raise UserError(
-                f"{' and '.join(given)} are given, which choose classes in different ways: name one of them"
-            )
-        classifier.check_top_k(self.top_k)
-        if self.target is not None:
-            classifier.target_index(self.target)
-
-
-@dataclass(frozen=True)
-class Sound:
-    """A sound that is asked for.
-
-    Attributes
-    ----------
-    name : str
-        What messages call it.
-    path : Path
-        Its file, which no result may replace.
-    read : callable
-        Returns it as a batch of one; it may raise what :func:`~interpretability.data.inputs.read_sounds` raises.
-    content : dict
-        What identifies it: the SHA-256 of its file, which part and which channel, as plain values.
-    label : str, optional
-        Its true class.
-    split : str, optional
-        Of a clip of a run's own data.
-    """
-
-    name: str
-    path: Path
-    read: Callable[[], Sounds]
-    content: dict[str, Any]
-    label: str | None = None
-    split: str | None = None
-
-
-@dataclass(frozen=True)
 class Result:
     """An explanation that was written: its ``folder``, ``description`` and, of one made now, the ``files`` in it."""
 
     folder: Path
     description: dict[str, Any]
     files: list[str] = field(default_factory=list)
-
-
-def request_of(sound: Sound, explainer: Explainer, choice: Choice, classifier: Classifier) -> dict[str, Any]:
-    """Return what the explanations of a sound are made of, by which they are known when they are asked for again."""
-    target = None if choice.target is None else classifier.labels[classifier.target_index(choice.target)]
-    classes = {"target": target, "top_k": choice.top_k, "every_label": choice.every_label}
-    return {"sound": sound.content, "method": explainer.name, "model": explainer.identity, **classes}
 
 
 @dataclass(frozen=True)

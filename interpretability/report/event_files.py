@@ -4,7 +4,8 @@ Every function takes events with the name of the sound that each is in, so that 
 one file. A selection table and a label track are about one sound; :mod:`interpretability.data.annotations` reads both.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ RAVEN_COLUMNS = (
     "Annotation",
 )  # fmt: skip
 MEASURES = ("share", "probability", "alone", "without", "effect")
+#: What is written -> the end of its file's name.
+SUFFIXES = {
+    "events": ".json",
+    "events_csv": ".csv",
+    "selections": ".selections.txt",
+    "label_track": ".labels.txt",
+}
 #: An event and the name of the sound that it is in.
 Row = tuple[Event, str]
 
@@ -40,16 +48,34 @@ def write_events(folder: str | Path, rows: Sequence[Row], name: str = "events") 
     dict of str to Path
         ``events`` (``events.json``) and ``events_csv``; and, unless the rows name several sounds, ``selections``
         (``events.selections.txt``, for Raven) and ``label_track`` (``events.labels.txt``, for Audacity).
+        :func:`write_events_of_many` has these for several, too.
     """
     folder = Path(folder)
-    texts = {"events": (".json", events_json(rows)), "events_csv": (".csv", events_csv(rows))}
+    texts = {"events": events_json(rows), "events_csv": events_csv(rows)}
     if len({sound for _, sound in rows}) <= 1:
-        texts |= {
-            "selections": (".selections.txt", raven_table(rows)),
-            "label_track": (".labels.txt", audacity_labels(rows)),
-        }
-    paths = {key: folder / f"{name}{suffix}" for key, (suffix, _) in texts.items()}
-    write_together({paths[key]: text for key, (_, text) in texts.items()})
+        texts |= {"selections": raven_table(rows), "label_track": audacity_labels(rows)}
+    paths = {key: folder / f"{name}{SUFFIXES[key]}" for key in texts}
+    write_together({paths[key]: text for key, text in texts.items()})
+    return paths
+
+
+def write_events_of_many(
+    folder: str | Path, rows: Sequence[Row], seconds: Mapping[str, float], name: str = "events"
+) -> dict[str, Path]:
+    """Write the events of several files as :func:`write_events` does; for Raven and Audacity the files lie in a row.
+
+    Parameters
+    ----------
+    folder, name
+        As of :func:`write_events`.
+    rows, seconds
+        As of :func:`raven_table_of_many`.
+    """
+    starts = starts_in_a_row(seconds)
+    in_a_row = [(event.shifted(starts[path]), "") for event, path in rows]
+    texts = (events_json(rows), events_csv(rows), raven_table_of_many(rows, seconds), audacity_labels(in_a_row))
+    paths = {key: Path(folder) / f"{name}{suffix}" for key, suffix in SUFFIXES.items()}
+    write_together(dict(zip(paths.values(), texts, strict=True)))
     return paths
 
 
@@ -74,20 +100,52 @@ def raven_table(rows: Sequence[Row]) -> str:
         If the events are in several sounds: a table gives times in one.
     """
     _check_one_sound(rows)
-    head = [*RAVEN_COLUMNS, *(name.capitalize() for name in MEASURES)]
-    lines = [
+    return _raven_text([(event, [printable(sound)]) for event, sound in rows], [])
+
+
+def raven_table_of_many(rows: Sequence[Row], seconds: Mapping[str, float]) -> str:
+    """Return events in several files as one selection table: Raven opens a list of files as if they lay in a row.
+
+    Parameters
+    ----------
+    rows : sequence of (Event, str)
+        Each with the path of its file.
+    seconds : mapping of str to float
+        Path of each file -> its length in s, in the order in which they lie.
+    """
+    starts = starts_in_a_row(seconds)
+    lines = []
+    for event, path in rows:
+        names = [printable(part) for part in (Path(path).name, path)]
+        lines.append((event.shifted(starts[path]), [*names, _cell(event.start)]))
+    return _raven_text(lines, ["Begin Path", "File Offset (s)"])
+
+
+def starts_in_a_row(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return where each of several sounds starts if they lie in a row, in s.
+
+    >>> starts_in_a_row({"a.wav": 1.5, "b.wav": 2.0})
+    {'a.wav': 0.0, 'b.wav': 1.5}
+    """
+    return dict(zip(seconds, itertools.accumulate(seconds.values(), initial=0.0), strict=False))
+
+
+def _raven_text(lines: Sequence[tuple[Event, list[str]]], columns: list[str]) -> str:
+    """Return a selection table of events, with the names of the file, and what else is said of its place."""
+    head = [*RAVEN_COLUMNS[:-1], *columns, RAVEN_COLUMNS[-1], *(name.capitalize() for name in MEASURES)]
+    table = [
         [
             number,
             "Spectrogram 1",
             1,
             *(_cell(value) for value in (event.start, event.end, event.low, event.high)),
-            printable(sound),
+            *places,
             printable(event.label),
             *(_cell(event.to_dict()[name]) for name in MEASURES),
         ]
-        for number, (event, sound) in enumerate(rows, 1)
+        for number, (event, places) in enumerate(lines, 1)
     ]
-    return csv_text([head, *lines], "\t")
+    return csv_text([head, *table], "\t")
 
 
 def audacity_labels(rows: Sequence[Row]) -> str:

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from interpretability.files import LISTING, csv_text, place_in
+from interpretability.files import csv_text, place_in
 from interpretability.names import printable
 from interpretability.report.destination import REQUEST
 
-#: Files of a folder of results of many sounds: the table of all, and what they were made with.
-SUMMARY, RECORD = "summary.csv", "explained_by.json"
-#: Names that no sound's results may have there.
-RESERVED = (SUMMARY, RECORD, LISTING)
+#: Files of a folder of results of many sounds: the table of all, what they were made with, and a page of them.
+SUMMARY, RECORD, REPORT = "summary.csv", "explained_by.json", "report.html"
 #: Columns of the table. ``alone`` and ``without`` are the probability of the explained class.
 COLUMNS = (
     "sound",

@@ -757,7 +757,7 @@ def test_every_class_that_is_heard_has_a_folder_of_its_own(interpret, sound, tmp
     assert sorted(explained) == ["a/b", "dog"]
     assert len(list(out.iterdir())) == 2
     assert interpret(*given, "--every_label").code == 0  # the same again is replaced
-    assert "target is 'dog' and every_label is True" in interpret(*given, "--every_label", "--target", "dog").line
+    assert "--target and --every_label are given" in interpret(*given, "--every_label", "--target", "dog").line
     one = interpret(*given[:-1], tmp_path / "one")
     assert "explained is the most probable of the 2 classes that are heard" in one.out
     assert (tmp_path / "one" / "explanation.json").is_file()

@@ -7,7 +7,8 @@ import tiny
 
 from interpretability.commands.explainers import Explainer
 from interpretability.commands.models import Model
-from interpretability.commands.one_sound import Choice, Sound, explain_sound, request_of, words, write_explanation
+from interpretability.commands.one_sound import explain_sound, words, write_explanation
+from interpretability.commands.work import Choice, Sound, Work
 from interpretability.data.inputs import Origin, Sounds
 from interpretability.errors import UserError
 from interpretability.methods.baselines import EnergyMask
@@ -33,26 +34,6 @@ def sound(tmp_path):
     return Sound("noise", tmp_path / "noise.wav", lambda: taken, {"sha256": "0"}, "dog")
 
 
-@pytest.mark.parametrize(
-    ("choice", "words"),
-    [
-        (Choice("dog", 2), "--target and --top_k are given"),
-        (Choice(None, 2, True), "--top_k and --every_label are given"),
-        (Choice(None, 4), "top_k is 4, expected a number from 1 to 3"),
-        (Choice(None, 0), "top_k is 0"),
-        (Choice("wolf"), "no class 'wolf'"),
-    ],
-)
-def test_classes_that_cannot_be_chosen(energy, choice, words):
-    with pytest.raises(UserError, match=words):
-        choice.check(energy.classifier)
-
-
-def test_a_class_by_its_name_and_by_its_index_is_the_same_request(sound, explainer, energy):
-    named, numbered, none = (request_of(sound, explainer, Choice(t), energy.classifier) for t in ("dog", "1", None))
-    assert named == numbered != none
-
-
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_what_is_written_is_known_again(sound, explainer, energy, tmp_path, monkeypatch, top_k):
     monkeypatch.setattr(figures, "plot_explanation", lambda *arguments, **settings: None)
@@ -60,8 +41,9 @@ def test_what_is_written_is_known_again(sound, explainer, energy, tmp_path, monk
     choice, out = Choice(None, top_k), tmp_path / "out"
     explained = explain_sound(sound, sound.read(), explainer, choice, out)
     assert not out.exists()
-    request = json.loads(json.dumps(request_of(sound, explainer, choice, energy.classifier)))
-    results = write_explanation(explained, out, request, Model("folder", energy.classifier), sound.label)
+    model = Model("folder", energy.classifier)
+    request = json.loads(json.dumps(Work(model, [explainer], choice, out).request(sound, explainer)))
+    results = write_explanation(explained, out, request, model, sound.label)
     probabilities = [result.description["explained_probability"] for result in results]
     assert len(results) == top_k
     assert probabilities == sorted(probabilities, reverse=True)

@@ -220,6 +220,7 @@ MAY_IMPORT = {
         "command_line",
         "data",
         "errors",
+        "events",
         "explaining",
         "explanation",
         "exported",

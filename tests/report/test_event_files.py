@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 from interpretability.data.annotations import AUDACITY, RAVEN, label_column, read_track, selections_of
+from interpretability.data.manifest import BadClips
+from interpretability.data.selections import read_selection_table
 from interpretability.events import Event
-from interpretability.report.event_files import audacity_labels, events_csv, events_json, raven_table, write_events
+from interpretability.report.event_files import (
+    audacity_labels,
+    events_csv,
+    events_json,
+    raven_table,
+    write_events,
+    write_events_of_many,
+)
 
 DOG = Event("dog", 1.2, 1.85, 600.0, 2400.0, share=0.7, probability=0.87, alone=0.8, without=0.12)
 EVENTS = [DOG, Event('a "b", c; é\u732b', 0.0, 1 / 3, 0.0, 7812.5, 0.25, 0.5, 1e-9, 0.75)]
@@ -96,3 +105,22 @@ def test_label_tracks_are_of_one_sound(tmp_path):
         "night.selections.txt",
         "night.labels.txt",
     ]
+
+
+def test_a_selection_table_of_many_sounds_names_the_place_in_each(tmp_path):
+    """Read back as the selections of several recordings, from the time in each."""
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(b"sound")
+    event = Event("dog", 0.5, 1.25, 100.0, 900.0, 0.7, 0.9, 0.8, 0.1)
+    rows = [(event, str(tmp_path / name)) for name in ("b.wav", "a.wav")]
+    paths = write_events_of_many(tmp_path, rows, {path: 2.5 for _, path in rows})
+    assert set(paths) == {"events", "events_csv", "selections", "label_track"}
+    text = paths["selections"].read_text("utf-8")
+    starts = [line.split("\t")[3] for line in text.splitlines()[1:]]
+    assert starts == ["0.500000", "3.000000"]
+    clips = read_selection_table(paths["selections"], text, tmp_path, None, BadClips("t", False), [])
+    assert [(clip.path.name, clip.start, clip.end, clip.low, clip.label) for clip in clips] == [
+        ("b.wav", 0.5, 1.25, 100.0, "dog"),
+        ("a.wav", 0.5, 1.25, 100.0, "dog"),
+    ]
+    assert [line.split("\t")[0] for line in paths["label_track"].read_text("utf-8").splitlines()[::2]] == starts

@@ -1,0 +1,156 @@
+"""The folder of results of many sounds: whose it may be, and what it holds of all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from interpretability.commands.work import PER_CLASS, PER_METHOD, Work
+from interpretability.data.audio import audio_header
+from interpretability.errors import UserError
+from interpretability.events import Event
+from interpretability.files import added_file, claim, place_errors, write_json_if_changed, write_text
+from interpretability.names import printable, safe_name
+from interpretability.reading import read_object
+from interpretability.report.clips import Clip
+from interpretability.report.destination import DESCRIPTION
+from interpretability.report.event_files import SUFFIXES, write_events_of_many
+from interpretability.report.explained import RECORD, REPORT, SUMMARY, summary_csv
+from interpretability.report.html_report import write_report
+
+#: Most explanations on a page: more are not looked at, and would not fit.
+MOST_ON_PAGE = 300
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An explanation among many: its ``row`` (:mod:`.report.explained`), and the ``events`` in its description.
+
+    ``place`` is what the sound is called among all; ``path`` is its file.
+    """
+
+    row: dict[str, Any]
+    place: str
+    path: Path
+    folder: Path
+    events: Sequence[dict[str, Any]] = ()
+
+
+def names_of_all(work: Work) -> list[str]:
+    """Return the names of the files of all sounds together, which no sound's results may have."""
+    names = [SUMMARY, RECORD, *([REPORT] if work.report else [])]
+    return names + [f"{_events_name(work, each.name)}{end}" for each in work.explainers for end in SUFFIXES.values()]
+
+
+def _events_name(work: Work, method: str) -> str:
+    return f"events-{safe_name(method)}" if len(work.explainers) > 1 else "events"
+
+
+def check_folder(work: Work) -> None:
+    """Refuse a folder that holds results of another model, results laid out in another way, or of one sound."""
+    out = work.out
+    if (out / DESCRIPTION).exists():
+        raise UserError(f"{out} holds the explanation of one sound: name another folder for many")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file, expected a folder or a new name: name another one")
+    if (out / RECORD).exists():
+        _check_record(work, out / RECORD)
+    if out.exists():
+        claim(out, names_of_all(work))
+
+
+def _check_record(work: Work, path: Path) -> None:
+    """Refuse the record of another model, or of results that are laid out in another way."""
+    out, record = work.out, work.record()
+    known = read_object(path)
+    methods = known.get("methods")
+    if not isinstance(methods, dict):
+        raise UserError(f"{path}: has no methods, expected what this program wrote: name another folder")
+    by = f"{out} holds explanations by {', '.join(methods)} of {known.get('source')}"
+    advice = "name another folder, one for each model"
+    if known.get("classifier") != record["classifier"]:
+        raise UserError(f"{by}, which is another model than {record['source']}: {advice}")
+    if any(methods.get(name, digest) != digest for name, digest in record["methods"].items()):
+        raise UserError(f"{by}, which was trained otherwise than that of {record['source']}: {advice}")
+    per_method, per_class = record[PER_METHOD], record[PER_CLASS]
+    if known.get(PER_METHOD) != per_method or (not per_method and methods.keys() != record["methods"].keys()):
+        raise UserError(f"{by}, and these are by {', '.join(record['methods'])}: name another folder for these methods")
+    if known.get(PER_CLASS) != per_class:
+        kinds = ("of one class of each sound", "of several classes of each sound")
+        raise UserError(f"{by}, {kinds[not per_class]}, and these are {kinds[per_class]}: name another folder")
+
+
+def begin(work: Work) -> None:
+    """Make the folder of all results, if that was not done yet, and note what they are made with."""
+    with place_errors(work.out):
+        work.out.mkdir(parents=True, exist_ok=True)
+    claim(work.out, names_of_all(work))
+    record = work.record()
+    if (work.out / RECORD).exists():
+        record["methods"] = read_object(work.out / RECORD)["methods"] | record["methods"]
+    write_json_if_changed(work.out / RECORD, record)
+
+
+def write_all(work: Work, rows: Sequence[dict[str, Any]], shown: Sequence[Shown]) -> None:
+    """Write what there is of all sounds together: the table, the events of each method and, if asked for, the page.
+
+    Parameters
+    ----------
+    work : Work
+    rows : sequence of dict
+        Also of sounds that could not be explained.
+    shown : sequence of Shown
+        The explanations.
+    """
+    begin(work)
+    write_text(work.out / SUMMARY, summary_csv(rows, work.out))
+    paths = dict.fromkeys(each.path for each in shown)
+    seconds = {printable(str(path)): audio_header(path).duration for path in paths}
+    for explainer in work.explainers:
+        events = []
+        for each in shown:
+            if each.row["method"] == explainer.name:
+                start = each.row["start"] or 0.0
+                events += [(_event(event).shifted(start), printable(str(each.path))) for event in each.events]
+        write_events_of_many(work.out, events, seconds, _events_name(work, explainer.name))
+    if work.report:
+        write_page(work, shown)
+
+
+def _event(described: dict[str, Any]) -> Event:
+    return Event(**{each.name: described[each.name] for each in fields(Event)})
+
+
+def write_page(work: Work, shown: Sequence[Shown]) -> None:
+    """Write the page of all explanations, wrong predictions first; into a folder of one explanation, among its files.
+
+    Raises
+    ------
+    UserError
+        If there is a file of that name that this program is not known to have written; if it cannot be written.
+    """
+    wrong_first = sorted(shown, key=lambda each: each.row["true"] in (None, each.row["predicted"]))[:MOST_ON_PAGE]
+    clips = (Clip.of_folder(each.folder, each.place or None, each.row["true"]) for each in wrong_first)
+    classifier = work.model.classifier
+    methods = ", ".join(each.name for each in work.explainers)
+    about = {
+        "Model": printable(work.model.source),
+        "Classifier": f"{classifier.title}, {len(classifier.labels)} classes",
+        "Methods" if len(work.explainers) > 1 else "Method": methods,
+        "Sounds": str(len({each.place for each in shown})),
+        **{f"Settings of {each.name}": _settings(each.identity["settings"]) for each in work.explainers},
+    }
+    title = f"{printable(work.model.source)}, explained by {methods}"
+    if (work.out / DESCRIPTION).exists():
+        with added_file(work.out, REPORT) as path:
+            write_report(path, clips, title, about)
+        return
+    claim(work.out, [REPORT])
+    write_report(work.out / REPORT, clips, title, about, clips_in_all=len({each.place for each in shown}))
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    short = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+    return ", ".join(f"{name} {value}" for name, value in short.items())
