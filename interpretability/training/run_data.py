@@ -58,8 +58,8 @@ class RunData:
         sounds = Sounds(item["signal"][None], None, (Origin(label=clip),))
         return Clip(sounds, ", ".join(labels_of(members)), split, Path(members["wav"]))
 
-    def dataset(self, split: str, classifier: Classifier) -> DynamicItemDataset:
-        """Return the clips of a split as the run heard them, at the classifier's rate.
+    def dataset(self, split: str, classifier: Classifier, with_targets: bool = False) -> DynamicItemDataset:
+        """Return the clips of a split as the run heard them, at the classifier's rate; also their sources alone.
 
         Raises
         ------
@@ -78,6 +78,7 @@ class RunData:
             clip_seconds=settings.get("clip_seconds"),
             fixed_length=settings["fixed_length"],
             splits=(split,),
+            with_targets=with_targets,
             progress=False,
             resampling=frontend.resampling,
             channel=settings["channel"],
