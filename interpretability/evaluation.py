@@ -4,12 +4,10 @@ import hashlib
 import json
 import logging
 import math
-import os
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,11 @@ from interpretability import processes
 from interpretability.cases import Case, Cases, choose_cases
 from interpretability.classifiers.base import Classifier
 from interpretability.data.batches import labels_at, seconds_of
-from interpretability.files import json_text, without_negative_zeros, write_text, write_together
+from interpretability.data.inputs import Origin
+from interpretability.explanation import Explanation
+from interpretability.files import json_text, without_negative_zeros, write_together
 from interpretability.frontend import PLACES
+from interpretability.journal import Journal
 from interpretability.matched import ANOTHER_LABEL, MatchedBaseline, of_another_label
 from interpretability.methods.base import Interpreter
 from interpretability.metrics.statistics import paired_difference
@@ -38,6 +39,9 @@ from interpretability.metrics.suite import (
     metric_info,
     summarise_clips,
 )
+from interpretability.report.clips import Clip
+from interpretability.report.collection import Collection
+from interpretability.report.html_report import write_report
 from interpretability.report.tables import evaluation_document
 from interpretability.truth import SOURCES, known_truth
 
@@ -45,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 #: What an evaluation leaves: a line per row, the summary, and the tables.
 RESULTS = ("clips.jsonl", "summary.json", "table.md")
+#: What is written beside them, if it is asked for.
+PAGE = "report.html"
 #: Keys of a row, beside the values of its clip.
 ROW_KEYS = ("clip", "method", "place", "apply", "true", "predicted", "explained")
 
@@ -67,11 +73,14 @@ class Evaluation:
         of each class by place.
     table : str
         Markdown.
+    page : Path, optional
+        ``report.html``, if it was asked for.
     """
 
     folder: Path
     summary: dict
     table: str
+    page: Path | None = None
 
 
 @torch.no_grad()
@@ -88,6 +97,7 @@ def evaluate(
     companions: Mapping[str, MatchedBaseline] | None = None,
     explain: str | None = None,
     batch_seconds: float | None = None,
+    report_clips: int = 0,
 ) -> Evaluation | None:
     """Measure methods on every clip of a data set, in one pass.
 
@@ -129,6 +139,9 @@ def evaluate(
         Which classes of each clip are explained: see :func:`.cases.choose_cases`.
     batch_seconds : float, optional
         Most seconds of a batch, as of :class:`~interpretability.data.batches.LengthBatches`.
+    report_clips : int
+        Most clips whose explanations by the first method are shown on a page, ``report.html``: those that are
+        classified wrongly first. 0: there is no page.
 
     Returns
     -------
@@ -172,12 +185,14 @@ def evaluate(
         header["boxes"] = True
     if chosen.several:
         header["several"] = chosen.as_dict()
-    partial = folder / "clips.partial.jsonl"
     identity = hashlib.sha256(json.dumps([header, cases if chosen.several else ids]).encode()).hexdigest()
+    partial = Journal(folder / "clips.partial.jsonl", identity)
+    pictured = Collection(Journal(folder / "report.partial.jsonl", identity), report_clips)
     # A batch is measured as a whole: in other company, the numbers of a clip differ in their last digits.
     batches = chosen.batches(batch_size, dict(zip(ids, seconds_of(dataset), strict=True)), batch_seconds)
-    rows = processes.of_main(lambda: _resume(partial, identity, header, batches))
+    rows = processes.of_main(lambda: _resume(partial, header, batches))
     done = {_case(row, cases) for row in rows}
+    pictured.resume(clip for clip, _ in done)
     waiting = [members for members in batches if members[0] not in done]
     if done:
         logger.info("evaluation: %d of %d explanations were measured before", len(done), len(cases))
@@ -186,20 +201,20 @@ def evaluate(
     seconds = dict.fromkeys(header["methods"], 0.0)
     index = {clip: position for position, clip in enumerate(ids)}
     silent = None if progress else True  # None: on anything but a terminal
-    with (
-        open(partial if processes.is_main() else os.devnull, "a", encoding="utf-8") as stream,
-        tqdm(total=len(cases), initial=len(done), desc="evaluating", unit="clip", disable=silent) as bar,
-    ):
+    with tqdm(total=len(cases), initial=len(done), desc="evaluating", unit="clip", disable=silent) as bar:
         # In each round every process measures a batch, as long as there are any.
         for start in range(0, len(waiting), processes.count()):
-            around, new = waiting[start : start + processes.count()], []
+            around, new = waiting[start : start + processes.count()], Measured()
             for members in around[processes.rank() :][:1]:
                 batch = PaddedBatch([dataset[index[clip]] for clip, _ in members])
-                new = _measure(classifier, methods, companions, batch, members, chosen, places, device, seconds)
+                new = _measure(
+                    classifier, methods, companions, batch, members, chosen, places, device, seconds, pictured
+                )
             for measured in processes.gathered(new):
-                stream.write("".join(_line(row, identity) for row in measured))
-                rows += measured
-            stream.flush()
+                pictured.add(measured.clips)  # first: what counts as measured has its picture
+                if processes.is_main():
+                    partial.append(measured.rows)
+                rows += measured.rows
             bar.update(sum(map(len, around)))
     for notes in processes.gathered(classifier.notes):
         classifier.add_notes(*notes)
@@ -207,7 +222,25 @@ def evaluate(
     if not processes.is_main():
         return None
     seconds = {name: sum(of_process[name] for of_process in spent) for name in seconds}
-    return _finish(folder, partial, header, rows, cases, classifier.labels, seconds, sum(map(len, waiting)))
+    done = _finish(folder, header, rows, cases, classifier.labels, seconds, sum(map(len, waiting)))
+    if report_clips:
+        data = (provenance.get("data") or {}).get("name")
+        title = f"{methods[first].title} on {data}" if data else methods[first].title
+        page = write_report(folder / PAGE, pictured.clips(ids), title, None, done.summary, rows, len(ids))
+        done = replace(done, page=page)
+    else:
+        (folder / PAGE).unlink(missing_ok=True)  # of an earlier evaluation
+    for journal in (pictured.journal, partial):
+        journal.remove()
+    return done
+
+
+@dataclass
+class Measured:
+    """What was measured in one batch: a row for each method, place and clip, and what a page shows of which clips."""
+
+    rows: list[dict] = field(default_factory=list)
+    clips: list[tuple[str, Clip]] = field(default_factory=list)
 
 
 def _measure(
@@ -220,7 +253,8 @@ def _measure(
     places: tuple[str, ...],
     device: str,
     seconds: dict[str, float],
-) -> list[dict]:
+    pictured: Collection,
+) -> Measured:
     """Measure one batch of clips: a row for each method, place and clip, of the class that is explained."""
     wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
     named = [label for _, label in members if label is not None]
@@ -229,12 +263,23 @@ def _measure(
     explained = [classifier.labels[int(index)] for index in analysed.target]
     truth = known_truth(classifier.frontend, batch, wavs, analysed.spectrogram, explained)
     first = next(iter(methods))
-    rows = []
+    predicted = [classifier.labels[int(index)] for index in analysed.output.predicted]
+    judged = [_judged(batch, position, chosen, label) for position, label in enumerate(predicted)]
+    shown = pictured.chosen(zip(batch.id, (each.correct for each in judged), strict=True))
+    rows, clips = [], []
 
-    def add(row_name: str, mask: Tensor, apply: str, scores: dict[str, Tensor], undefined: Tensor | None) -> None:
+    def add(
+        row_name: str,
+        mask: Tensor,
+        apply: str,
+        scores: dict[str, Tensor],
+        undefined: Tensor | None,
+        explanation: Explanation | None = None,
+    ) -> None:
         suite = MetricSuite(classifier, apply)
         bins = None if truth is None else truth.bins
-        measured = suite(analysed, mask, places, truth=bins, undefined=undefined)
+        known = {} if explanation is None else {"pair": explanation.pair, "masked": {"waveform": explanation.heard}}
+        measured = suite(analysed, mask, places, truth=bins, undefined=undefined, **known)
         for place, values in measured.items():
             if truth is not None:
                 values |= {name: values[name].masked_fill(~truth.known, math.nan) for name in LOCALISATION}
@@ -242,18 +287,24 @@ def _measure(
             if taken:
                 raise ValueError(f"{row_name} gives scores named {', '.join(sorted(taken))}: these names are taken")
             for position, name in enumerate(batch.id):
-                true, predicted = labels_at(batch, position), chosen.heard.get(name)
-                if predicted is None:
-                    (true,), predicted = true, classifier.labels[int(analysed.output.predicted[position])]
-                known = (name, row_name, place, apply, true, predicted, explained[position])
-                row = dict(zip(ROW_KEYS, known, strict=True)) | clip_values(values | scores, position)
+                true, predicted = judged[position].true, judged[position].predicted
+                keys = (name, row_name, place, apply, true, predicted, explained[position])
+                row = dict(zip(ROW_KEYS, keys, strict=True)) | clip_values(values | scores, position)
                 rows.append(without_negative_zeros(row))
 
     for row_name, interpreter in methods.items():
         with _clock(row_name, device, seconds):
             interpretation = interpreter.interpret(analysed)
-        apply, undefined = interpreter.settings.apply, interpretation.undefined
-        add(row_name, interpretation.mask, apply, interpretation.scores, undefined)
+        apply, undefined, explanation = interpreter.settings.apply, interpretation.undefined, None
+        if row_name == first and shown:
+            origins = [Origin(label=name) for name in batch.id]
+            explanation = interpreter.explanation_of(analysed, interpretation, origins)
+            clips = [
+                (name, Clip.of(explanation, position, name, labels_at(batch, position), judged[position].correct))
+                for position, name in enumerate(batch.id)
+                if name in shown
+            ]
+        add(row_name, interpretation.mask, apply, interpretation.scores, undefined, explanation)
         if row_name != first:
             continue
         for companion_name, companion in companions.items():
@@ -266,7 +317,26 @@ def _measure(
             absent = other == torch.arange(len(other), device=device)
             absent = absent if undefined is None else absent | undefined[other]
             add(ANOTHER_LABEL, interpretation.mask[other], apply, {}, absent)
-    return rows
+    return Measured(rows, clips)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The labels of a clip, what is heard in it, and whether the two are the same: one label each, or lists."""
+
+    true: str | list[str]
+    predicted: str | list[str]
+
+    @property
+    def correct(self) -> bool:
+        if isinstance(self.true, str):
+            return self.true == self.predicted
+        return {*self.true} == {*self.predicted}
+
+
+def _judged(batch: PaddedBatch, position: int, chosen: Cases, predicted: str) -> _Judged:
+    true, several = labels_at(batch, position), chosen.heard.get(batch.id[position])
+    return _Judged(*true, predicted) if several is None else _Judged(true, several)
 
 
 @contextmanager
@@ -292,7 +362,6 @@ def _case(row: dict, cases: list[Case]) -> Case:
 
 def _finish(
     folder: Path,
-    partial: Path,
     header: dict,
     rows: list[dict],
     cases: list[Case],
@@ -332,7 +401,6 @@ def _finish(
     lines = [json.dumps({**row, **_row_provenance(header, row["method"])}) + "\n" for row in rows]
     texts = ("".join(lines), json_text(summary), table)
     write_together({folder / name: text for name, text in zip(RESULTS, texts, strict=True)})
-    partial.unlink()
     return Evaluation(folder, summary, table)
 
 
@@ -404,37 +472,16 @@ def _row_provenance(header: dict, method: str) -> dict:
     }
 
 
-#: A line of the measured clips of a running evaluation, without its end.
-_ROW = re.compile(rb'\{"digest": "([0-9a-f]{16})", "row": (\{.*\})\}')
-
-
-def _line(row: dict, identity: str) -> str:
-    """Return a row as a line that can be recognised, whole, as one of this evaluation."""
-    text = json.dumps(row)
-    return f'{{"digest": "{_row_digest(text.encode(), identity)}", "row": {text}}}\n'
-
-
-def _row_digest(text: bytes, identity: str) -> str:
-    return hashlib.sha256(identity.encode() + text).hexdigest()[:16]
-
-
-def _resume(partial: Path, identity: str, header: dict, batches: list[list[Case]]) -> list[dict]:
+def _resume(partial: Journal, header: dict, batches: list[list[Case]]) -> list[dict]:
     """Return the rows of the batches that were measured whole by an interrupted evaluation; put its file in order.
 
     A line that is cut off, damaged, or of another evaluation does not count: its batch is measured again.
     """
-    known: dict[tuple[Case, str, str], dict] = {}
-    if partial.is_file():
-        *whole, _ = partial.read_bytes().split(b"\n")  # a line without an end was cut off
-        for line in whole:
-            match = _ROW.fullmatch(line)
-            if match and match[1].decode() == _row_digest(match[2], identity):
-                row = json.loads(match[2])
-                known[_case(row, batches[0]), row["method"], row["place"]] = row
+    known = {(_case(row, batches[0]), row["method"], row["place"]): row for row in partial.read()}
     rows = []
     for members in batches:
         keys = [(case, method, place) for case in members for method in header["methods"] for place in header["places"]]
         if known.keys() >= set(keys):
             rows += [known[key] for key in keys]
-    write_text(partial, "".join(_line(row, identity) for row in rows))
+    partial.write(rows)
     return rows

@@ -85,18 +85,19 @@ SETTINGS = {
     "piq": {
         **COMMON,
         "n_examples": 0,
+        "report_clips": 0,
         "method.codebook_size": 12,
         "method.channels": 8,
         "method.decoder_channels": [8, 4],
     },
-    "lmac": {**COMMON, "n_examples": 0, "method.channels": 8, "method.decoder_channels": [4]},
+    "lmac": {**COMMON, "n_examples": 0, "report_clips": 0, "method.channels": 8, "method.decoder_channels": [4]},
 }
 SETTINGS["classifier_huggingface"] = SETTINGS["classifier_speechbrain"] = COMMON
 SETTINGS["lmac_finetune"] = SETTINGS["lmac"]
 #: Of a dictionary: what makes its learning tiny.
 DICTIONARY = {"dictionary.n_components": 6, "dictionary.max_frames": 60, "dictionary.n_iterations": 4}
-SETTINGS["l2i"] = {**COMMON, **DICTIONARY, "n_examples": 0, "method.channels": 4}
-SETTINGS["nmf"] = {**COMMON, **DICTIONARY, "n_examples": 1, "method.n_iterations": 4}
+SETTINGS["l2i"] = {**COMMON, **DICTIONARY, "n_examples": 0, "report_clips": 0, "method.channels": 4}
+SETTINGS["nmf"] = {**COMMON, **DICTIONARY, "n_examples": 1, "report_clips": 2, "method.n_iterations": 4}
 
 # Runs a job as its script does, and does something to its own process at a chosen moment.
 WRAPPER = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -253,24 +254,45 @@ class Interpreter(nn.Module):
             # Methods that need gradients switch them on themselves.
             interpretation = self.interpret(batch)
             _check(interpretation, batch.spectrogram)
-            pair = MaskedPair.of(batch.clips, interpretation.mask, self.settings.apply)
-            return Explanation(
-                method=self.NAME,
-                title=self.title,
-                notes=tuple(self.notes),
-                model=self.identity(),
-                classifier=self.classifier,
-                apply=self.settings.apply,
-                batch=batch,
-                interpretation=interpretation,
-                pair=pair,
-                heard=self.classifier.classify_pair(pair, "waveform"),
-                hub=self.hub,
-                origins=tuple(map(self._remarked, origins, batch.clips.lengths.tolist())),
-                every_label=every_label or top_k > 1,
-            )
+            return self.explanation_of(batch, interpretation, origins, every_label or top_k > 1)
         finally:
             self.train(was_training)
+
+    @torch.no_grad()
+    def explanation_of(
+        self,
+        batch: AnalysedBatch,
+        interpretation: Interpretation,
+        origins: Sequence[Origin],
+        every_label: bool = False,
+    ) -> Explanation:
+        """Return the explanation of analysed clips that :meth:`interpret` has given: what its masks keep is classified.
+
+        Parameters
+        ----------
+        batch : AnalysedBatch
+        interpretation : Interpretation
+        origins : sequence of Origin
+            Where each clip came from.
+        every_label : bool
+            Whether several of them may be of one sound.
+        """
+        pair = MaskedPair.of(batch.clips, interpretation.mask, self.settings.apply)
+        return Explanation(
+            method=self.NAME,
+            title=self.title,
+            notes=tuple(self.notes),
+            model=self.identity(),
+            classifier=self.classifier,
+            apply=self.settings.apply,
+            batch=batch,
+            interpretation=interpretation,
+            pair=pair,
+            heard=self.classifier.classify_pair(pair, "waveform"),
+            hub=self.hub,
+            origins=tuple(map(self._remarked, origins, batch.clips.lengths.tolist())),
+            every_label=every_label,
+        )
 
     @property
     def _device(self) -> torch.device:

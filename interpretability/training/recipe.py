@@ -55,7 +55,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 #: Keys that a job reads if they are given.
 OPTIONAL = (
     "noise", "crop_seconds", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary", "trust_remote_code",
-    "sample_rate", "explain", "batch_seconds",
+    "sample_rate", "explain", "batch_seconds", "report_clips",
 )  # fmt: skip
 #: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
 AUTO = "auto"
@@ -132,6 +132,9 @@ class RunSettings(Settings):
         "which classes of each test clip are explained: top, the most probable one; predicted, each that is heard; "
         "labels, those of the data; null: predicted where clips may have several labels, else top",
         choices=(None, *EXPLAIN),
+    )
+    report_clips: int = setting(
+        100, "most test clips on the page of an evaluation, those classified wrongly first; 0: no page", least=0
     )
     batch_seconds: float | None = setting(
         None,

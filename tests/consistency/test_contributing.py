@@ -21,7 +21,7 @@ TINY = {"device": "cpu", "noprogressbar": None, "batch_size": 2}
 TINY_SETTINGS = {
     "train_classifier": {"number_of_epochs": 1, "frontend.sample_rate": tiny.RATE, "classifier.channels": [4, 4, 8, 8]},
     "train_piq": {"number_of_epochs": 1, "method.channels": 8, "method.decoder_channels": [8, 4]},
-    "evaluate": {"n_examples": 1},
+    "evaluate": {"n_examples": 1, "report_clips": 2},
 }
 TINY_SETTINGS["evaluate hparams/piq.yaml"] = {**TINY_SETTINGS["train_piq"], **TINY_SETTINGS["evaluate"]}
 

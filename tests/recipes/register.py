@@ -36,8 +36,8 @@ class Row:
 #: Of every run.
 COMMON = {"batch_size": 5}
 #: Of every run that explains a classifier: a figure takes a second, so rows of :data:`EXAMPLES` alone make one.
-EXPLAINED = {"n_examples": 0}
-EXAMPLES = {"n_examples": 1}
+EXPLAINED = {"n_examples": 0, "report_clips": 0}
+EXAMPLES = {"n_examples": 1, "report_clips": 2}
 #: Of every run of a YAML that has something to train.
 TRAINED = {"number_of_epochs": 1}
 

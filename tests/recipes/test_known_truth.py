@@ -87,14 +87,14 @@ def classifier(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def dictionary(classifier) -> Path:
     """The run folder of a dictionary of the training clips."""
-    settings = {"n_examples": 0, "classifier_folder": classifier, **CASES["nmf"].overrides}
+    settings = {"n_examples": 0, "report_clips": 0, "classifier_folder": classifier, **CASES["nmf"].overrides}
     return run("dictionary", "train_nmf", "nmf", classifier.parents[1], "nmf", **settings)
 
 
 @pytest.mark.parametrize("method", CASES)
 def test_the_mask_finds_the_target_better_than_the_energy_baseline(method, classifier, request):
     case, folder = CASES[method], classifier.parents[1]
-    settings = {"n_examples": 0, "classifier_folder": classifier, **case.overrides}
+    settings = {"n_examples": 0, "report_clips": 0, "classifier_folder": classifier, **case.overrides}
     if method in ("nmf", "l2i"):  # one dictionary for both
         settings["method.dictionary"] = request.getfixturevalue("dictionary")
     if method != "nmf":
@@ -123,7 +123,7 @@ def test_an_explanation_of_an_ast_finds_the_target_better_than_the_energy_baseli
     )
     assert json.loads((trained / "classifier" / "classifier.json").read_text())["classifier"] == "huggingface"
     assert accuracy(trained / "classifier") >= 0.5, "what is explained has to know the sounds"
-    settings = {**sizes, "n_examples": 0, "classifier_folder": trained / "classifier"}
+    settings = {**sizes, "n_examples": 0, "report_clips": 0, "classifier_folder": trained / "classifier"}
     summary = summary_of(
         run("evaluate", "interpret_amt", "amt_vit", tmp_path, "amt", **settings, **{"method.variant": "gradient"})
     )

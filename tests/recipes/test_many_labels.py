@@ -25,7 +25,13 @@ TINY = {
         "classifier.n_mels": 24,
         **{"frontend.n_fft": 256, "frontend.win_length_ms": 16.0, "frontend.hop_length_ms": 8.0},
     },
-    "piq": {"method.codebook_size": 20, "method.channels": 8, "method.decoder_channels": [8, 4], "n_examples": 0},
+    "piq": {
+        "method.codebook_size": 20,
+        "method.channels": 8,
+        "method.decoder_channels": [8, 4],
+        "n_examples": 0,
+        "report_clips": 0,
+    },
 }
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 PAGE = tiny.REPOSITORY / "docs" / "own_sounds.md"
 #: What makes the runs of a script tiny.
 RUN = {"device": "cpu", "noprogressbar": None, "batch_size": 4, "number_of_epochs": 1}
-EXPLAINED = {"device": "cpu", "noprogressbar": None, "batch_size": 8, "n_examples": 1}
+EXPLAINED = {"device": "cpu", "noprogressbar": None, "batch_size": 8, "n_examples": 1, "report_clips": 2}
 SETTINGS = {
     "train_classifier.py": {**RUN, "classifier.channels": "[4, 4, 8, 8]"},
     "train_piq.py": {**RUN, "method.channels": 8, "method.decoder_channels": "[8, 4]", "method.codebook_size": 16},

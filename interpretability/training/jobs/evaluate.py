@@ -24,7 +24,7 @@ from interpretability.training.jobs.interpreter import (
     saved_training,
 )
 from interpretability.training.predictions import has_predictions, predict_splits, save_predictions
-from interpretability.training.recipe import OWN_FOLDER, Run
+from interpretability.training.recipe import OWN_FOLDER, Run, RunSettings
 from interpretability.training.record import ALWAYS, SELECTION, keep_record, origin, values_of
 from interpretability.training.workspace import EXAMPLES, REPORT
 
@@ -81,6 +81,7 @@ def evaluate_interpreter(run: Run) -> None:
         companions=matched_baselines(run["seed"]),
         explain=run.hparams.get("explain"),
         batch_seconds=run.hparams.get("batch_seconds"),
+        report_clips=run.hparams.get("report_clips", RunSettings.report_clips),
     )
     if result is None:
         return
@@ -91,6 +92,8 @@ def evaluate_interpreter(run: Run) -> None:
         # Not before it was measured: a method that cannot be does not keep the folder from another one.
         save_in_run(interpreter, run, training)
     print(f"\n{short_table(result.summary)}\nAll metrics and rows, with intervals: {result.folder / 'table.md'}")
+    if result.page is not None:
+        print(f"The same as a page, with clips to look at and to hear: {result.page}")
     if run["n_examples"]:
         _save_examples(interpreter, datasets["test"], examples, run["n_examples"])
 

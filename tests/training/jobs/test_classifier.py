@@ -91,7 +91,12 @@ def test_clips_of_several_labels_from_a_table_to_an_evaluation(tagged_sounds, tm
     # Each label that is heard is explained, on the same splits read back.
     evaluated = tmp_path / "gradients"
     shared["table"] = trained / "manifests" / "splits.csv"
-    options = {"data_folder": tagged_sounds, "classifier_folder": trained / "classifier", "n_examples": 1}
+    options = {
+        "data_folder": tagged_sounds,
+        "classifier_folder": trained / "classifier",
+        "n_examples": 1,
+        "report_clips": 2,
+    }
     outcome = tiny.call(
         runner.main, "evaluate", None, line_of_method("gradients.yaml", output_folder=evaluated, **shared, **options)
     )

@@ -229,6 +229,7 @@ def untrained(untrained_yaml, tiny_esc50, tiny_classifier_folder, tmp_path):
             "cache_folder": tmp_path / "cache",
             "classifier_folder": tiny_classifier_folder,
             "n_examples": 1,
+            "report_clips": 2,
             **settings,
         }
         line = [str(untrained_yaml)]
