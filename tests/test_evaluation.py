@@ -12,6 +12,7 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from tiny import LABELS
 
+from interpretability import evaluation
 from interpretability.cases import choose_cases
 from interpretability.data.batches import make_datasets
 from interpretability.data.scenes import make_scene
@@ -318,6 +319,61 @@ def test_interrupted_it_goes_on_and_measures_no_clip_twice(classifier, tmp_path,
     assert len(calls) == 3 + 2  # what was left: the batch of the cut line, and the third
     assert same_results(tmp_path / "cut", tmp_path / "whole")
     assert again.summary["places"] == whole.summary["places"]
+
+
+def cards(folder):
+    """Return name, judgement and probabilities of the clips on the page, in their order."""
+    page = (folder / "report.html").read_text("utf-8")
+    judged = re.findall(r'data-correct="(\w+)"', page)
+    data = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', page)]
+    return [(each["name"], right, each["views"][0]["classes"]) for each, right in zip(data, judged, strict=True)]
+
+
+@pytest.mark.slow
+def test_a_page_shows_what_was_measured_and_changes_no_number(classifier, tmp_path, monkeypatch):
+    run(classifier, tmp_path / "plain")
+    result = run(classifier, tmp_path / "page", report_clips=5)
+    assert same_results(tmp_path / "plain", tmp_path / "page")
+    assert result.page == tmp_path / "page" / "report.html"
+    of_first = [row for row in lines(tmp_path / "page") if (row["method"], row["place"]) == ("M = 1", "waveform")]
+    rows = {row["clip"]: row for row in of_first}
+    shown = cards(tmp_path / "page")
+    assert len(shown) == 5
+    wrong = [name for name, row in rows.items() if row["true"] != row["predicted"]]
+    assert [name for name, judged, _ in shown if judged == "wrong"] == wrong[:5]
+    assert [judged for _, judged, _ in shown] == sorted((judged for _, judged, _ in shown), reverse=True)
+    for name, _, classes in shown:
+        of_class = next(known for known in classes if known["label"] == rows[name]["explained"])
+        assert of_class["input"] == pytest.approx(rows[name]["p"], abs=1e-5)
+        assert of_class["explanation"] == pytest.approx(rows[name]["o"], abs=1e-5)
+        assert of_class["residual"] == pytest.approx(rows[name]["q"], abs=1e-5)
+
+    calls, original = [], evaluation._measure
+
+    def stop_at_third(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(evaluation, "_measure", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        run(classifier, tmp_path / "cut", report_clips=5)
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == {"clips.partial.jsonl", "report.partial.jsonl"}
+    run(classifier, tmp_path / "cut", report_clips=5)
+    assert (tmp_path / "cut" / "report.html").read_bytes() == result.page.read_bytes()
+    # Without a page, that of an earlier evaluation does not stay.
+    run(classifier, tmp_path / "cut")
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == {*evaluation.RESULTS}
+
+
+def test_a_page_that_cannot_be_written_costs_nothing_that_was_measured(classifier, tmp_path, monkeypatch):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(UserError, match=r"could not write .*report\.html"):
+        run(classifier, tmp_path, report_clips=2)
+    (tmp_path / "report.html").rmdir()
+    monkeypatch.setattr(evaluation, "_measure", None)  # nothing is measured again
+    assert run(classifier, tmp_path, report_clips=2).page.is_file()
 
 
 def same_results(first, second):

@@ -7,38 +7,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from page_clips import clip_of
 
 from interpretability.errors import UserError
-from interpretability.report.clips import Clip
 from interpretability.report.html_report import about_evaluation, write_report
 
 ODD = "</script><script>alert(1)</script> \"'&<b> \U0001f426 \u05d0\u05d1 \u202e"
 SHOWN = ODD.replace("\u202e", "\\u202e")
-
-
-def clip_of(name, method="piq", true="dog", predicted="dog", **more):
-    classes = tuple({"label": label, "input": 0.5, "explanation": 0.6, "residual": 0.1} for label in ("dog", "cat"))
-    members = {
-        "name": name,
-        "sound": f"hash of {name}",
-        "method": method,
-        "true": (true,),
-        "predicted": predicted,
-        "explained": predicted,
-        "correct": true == predicted,
-        "seconds": 1.0,
-        "sample_rate": 8000,
-        "extent": (-0.01, 1.01, -8.0, 4008.0),
-        "classes": classes,
-        "kept_area": 0.1,
-        "undefined": False,
-        "sentences": ("Heard.",),
-        "notes": (),
-        "events": (),
-        **dict.fromkeys(("spectrogram", "mask"), "data:image/webp;base64,AA"),
-        **dict.fromkeys(("input", "explanation", "residual"), f"data:audio/mpeg;base64,{'A' * 1000}"),
-    }
-    return Clip(**{**members, **more})
 
 
 class Page(HTMLParser):

@@ -257,6 +257,9 @@ def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path)
     # It is one of the baselines, and measured just like it.
     assert all(place["energy"] == place["energy top 20%"] for place in places.values())
     assert (run / "evaluation" / "evaluate.py").is_file()
+    page = run / "evaluation" / "report.html"
+    assert str(page) in outcome.out
+    assert page.read_text("utf-8").count("<article") == 2  # report_clips
 
     before = {path: path.stat().st_mtime_ns for path in (run / "interpreter").rglob("*")}
     again = untrained("evaluate", batch_size=5)
