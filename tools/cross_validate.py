@@ -33,6 +33,7 @@ from interpretability.reading import checked, read_object
 from interpretability.report.tables import markdown_table
 from interpretability.settings import Settings, setting
 from interpretability.training.composition import compose, list_yamls
+from interpretability.training.leakage import without_seen
 from interpretability.training.options import split_arguments
 from interpretability.training.paths import fill_references
 from interpretability.training.tree import parse
@@ -181,7 +182,7 @@ def cross_validate(recipe: Path, yaml: str, out: Path, arguments: Sequence[str])
         description = read_object(path)
         training = description.get("training")
         checked(Rotation, training, f"{path}: training", "delete that folder and run the same command again")
-        results.append({"fold": fold, "classifier": description.get("classifier"), **training})
+        results.append({"fold": fold, "classifier": description.get("classifier"), **without_seen(training)})
     accuracies = [result["test_accuracy"] for result in results]
     interval = mean_of_runs(accuracies)
     low, high = max(interval.low, 0.0), min(interval.high, 1.0)

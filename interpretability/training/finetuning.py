@@ -17,6 +17,7 @@ from interpretability.errors import UserError, shown, user_errors
 from interpretability.files import expanded
 from interpretability.methods import Interpreter, load_interpreter
 from interpretability.methods.folder import RUN_SUBFOLDER
+from interpretability.training.leakage import SeenClips, refuse_seen_clips
 from interpretability.training.recipe import OWN_FOLDER, Run, build, is_automatic, unwrap
 from interpretability.transfer import take_over
 from interpretability.weights import fingerprint
@@ -86,6 +87,16 @@ class Start:
         """Hash of its folder; of a model of another library a digest of its weights."""
         return self.classifier.description.get("sha256") or fingerprint(self.classifier)
 
+    @property
+    def training(self) -> dict[str, Any]:
+        """Facts about its training, as far as they are known."""
+        return self.classifier.description.get("training") or {}
+
+    @property
+    def seen_clips(self) -> SeenClips:
+        """The clips that it has seen."""
+        return SeenClips.of(self.training, self.source)
+
     @classmethod
     def find(cls, run: Run) -> Start | None:
         """Open the classifier that ``finetune_from`` names, and have the run's front end be its own; None without it.
@@ -149,8 +160,7 @@ class Start:
         UserError
             If the source was trained on clips that select or test here.
         """
-        known = self.classifier.description.get("training") or {}
-        refuse_seen_clips(known.get("data", {}), prepared.description, f"finetune_from is {self.source}, which")
+        refuse_seen_clips(self.training, prepared, f"finetune_from is {self.source}, which")
         theirs, given = self.classifier, dict(getattr(run["classifier"], "keywords", {}))
         labels, task = prepared.labels, given.pop("task", prepared.task)
         settings = theirs.architecture_for(len(labels))
@@ -174,10 +184,11 @@ class Start:
             )
             for name, (yaml, source) in _differences(given, settings).items():
                 print(f"  classifier.{name}: {shown(source)}, as there (the YAML: {shown(yaml)})")
+        _say_not_known(self.source, self.seen_clips)
         return ours, {
             "source": self.source,
             "sha256": self.sha256,
-            "seconds": known.get("seconds"),
+            "seconds": self.training.get("seconds"),
             "kept_classes": transfer.classes,
             "new_classes": transfer.new_classes,
             **_hub_of(self.classifier.description),
@@ -189,21 +200,31 @@ def stages_of(run: Run) -> Stages:
     return Stages(int(run["freeze_epochs"]), float(run["finetune_lr_factor"]))
 
 
-def start_interpreter(run: Run, prepared: PreparedData, interpreter: Interpreter) -> dict[str, Any] | None:
-    """Give the interpreter the weights that ``finetune_from`` names; return their entry for the record, or None.
+def start_interpreter(
+    run: Run, prepared: PreparedData, interpreter: Interpreter
+) -> tuple[dict[str, Any] | None, SeenClips]:
+    """Give the interpreter the weights that ``finetune_from`` names.
 
     On the same classifier all of them are taken. On another one all that fit: parts whose sizes follow from other
     feature maps, and rows of classes that the source does not have, are made new, and both are listed. A resumed run
     takes its checkpoint's weights after that.
 
+    Returns
+    -------
+    origin : dict or None
+        Their entry for the record; None if there are none.
+    seen_clips : SeenClips
+        The clips that they were learned from.
+
     Raises
     ------
     UserError
-        If they are of another method, do not fit, or are in the folder of this very run.
+        If they are of another method, do not fit, were learned from clips that select or test here, or are in the
+        folder of this very run.
     """
     source = run.hparams.get("finetune_from")
     if source is None:
-        return None
+        return None, SeenClips()
     refuse_own_folder(run, RUN_SUBFOLDER)
     start = load_interpreter(source, run.trusts)
     ours, theirs = interpreter.classifier, start.classifier
@@ -217,16 +238,17 @@ def start_interpreter(run: Run, prepared: PreparedData, interpreter: Interpreter
             f"finetune_from is {source}, which was trained on another dictionary: pass that run as method.dictionary, "
             "too"
         )
-    learned = start.description["training"].get("data", {})
-    refuse_seen_clips(learned, prepared.description, f"finetune_from is {source}, which")
-    origin = {"sha256": start.description["sha256"], "seconds": start.description["training"].get("seconds")}
+    training, seen_clips = start.description["training"], SeenClips.of(start.description["training"], str(source))
+    refuse_seen_clips(training, prepared, f"finetune_from is {source}, which")
+    origin = {"sha256": start.description["sha256"], "seconds": training.get("seconds")}
     origin |= _hub_of(start.description)
     misfit = f"finetune_from is {source}, whose network has other sizes"
     advice = ": give the method the settings that run was made with"
     if start.description["classifier_sha256"] == ours.description["sha256"]:
         with user_errors(misfit, RuntimeError, advice=advice, whole=True):
             interpreter.load_state_dict(start.state_dict())
-        return origin
+        _say_not_known(source, seen_clips)
+        return origin, seen_clips
     rows, source_rows = interpreter.class_rows(), start.class_rows()
     transfer = take_over(interpreter, start, ours.labels, theirs.labels, rows, source_rows, int(run["seed"]))
     forced = [name for name in transfer.remade if name not in rows]
@@ -244,13 +266,9 @@ def start_interpreter(run: Run, prepared: PreparedData, interpreter: Interpreter
         if rows:
             known, new = transfer.classes, transfer.new_classes
             print(f"  classes{_classes(' kept:', known) or ' kept: none'};{_classes(' new:', new) or ' new: none'}")
-    return {
-        **origin,
-        "classifier": start.description["classifier_sha256"],
-        "parts": parts,
-        "kept_classes": transfer.classes,
-        "new_classes": transfer.new_classes,
-    }
+    _say_not_known(source, seen_clips)
+    changes = {"parts": parts, "kept_classes": transfer.classes, "new_classes": transfer.new_classes}
+    return {**origin, "classifier": start.description["classifier_sha256"], **changes}, seen_clips
 
 
 def _hub_of(description: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,13 +291,14 @@ def start_dictionary(run: Run, prepared: PreparedData, classifier: Classifier) -
     refuse_own_folder(run, OWN_FOLDER["dictionary"])
     start = Dictionary.load(source)
     start.check(classifier.frontend.settings, f"finetune_from is {source}")
-    refuse_seen_clips(start.training.get("data", {}), prepared.description, f"finetune_from is {source}, which")
+    refuse_seen_clips(start.training, prepared, f"finetune_from is {source}, which")
     wanted, kept = run["dictionary"].n_components, min(run["dictionary"].n_components, start.n_components)
     if if_main_process():
         print(
             f"starts from {source} ({start.algorithm}, learned on {len(start.labels)} classes)\n"
             f"  kept as a start: {kept} of its {start.n_components} components; frames of the clips: {wanted - kept}"
         )
+    _say_not_known(source, SeenClips.of(start.training, str(source)))
     return start
 
 
@@ -293,44 +312,14 @@ def refuse_own_folder(run: Run, subfolder: str) -> None:
         )
 
 
-def refuse_other_splits(learned: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
-    """Refuse a model that was trained on other splits of the same clips: it would be measured on what it has learned.
-
-    Parameters
-    ----------
-    learned, here : mapping
-        Descriptions of the data that it was trained on, and of these.
-    what : str
-        In front of the error.
-    """
-    if "clips" in here and learned.get("clips") == here["clips"] and learned.get("content") != here["content"]:
-        raise UserError(
-            f"{what} was trained on other splits of these clips ({shown(learned.get('splits'))}, now "
-            f"{shown(here['splits'])}), and would be measured on clips that it was trained on: give the same options, "
-            "or --table with the manifests/splits.csv of its run"
+def _say_not_known(source: str, seen_clips: SeenClips) -> None:
+    """Print what cannot be known of the clips that a source was trained on, if anything."""
+    if if_main_process() and not seen_clips.complete:
+        which = "some of the clips" if seen_clips.train else "the clips"
+        print(
+            f"  {which} that {source} was trained on are not recorded: whether any of them select or test here is not "
+            "known"
         )
-
-
-def refuse_seen_clips(learned: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
-    """Refuse a model that was trained on other splits of the same clips, or on folds which select or test here.
-
-    Arguments as of :func:`refuse_other_splits`.
-    """
-    refuse_other_splits(learned, here, what)
-    shared = shared_folds(learned, here)
-    if shared:
-        raise UserError(
-            f"{what} was trained on folds {shared} of {here['name']}, which are validation or test folds here: take "
-            "the same folds, or another source"
-        )
-
-
-def shared_folds(learned: Mapping[str, Any], here: Mapping[str, Any]) -> list[int]:
-    """Return the folds that something was learned from and that select or test here, of the same data set."""
-    if learned.get("name") != here.get("name"):
-        return []
-    kept = {fold for split in ("valid", "test") for fold in here.get("folds", {}).get(split, [])}
-    return sorted(kept & set(learned.get("folds", {}).get("train", [])))
 
 
 def _classes(words: str, labels: Sequence[str]) -> str:

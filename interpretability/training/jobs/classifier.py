@@ -18,6 +18,7 @@ from interpretability.report.detection import headline
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import ClassifierBrain, seed_step
 from interpretability.training.finetuning import Start, stages_of
+from interpretability.training.leakage import SEEN_CLIPS, SeenClips
 from interpretability.training.predictions import has_predictions, predict_splits, report_on, save_predictions
 from interpretability.training.recipe import AUTO, Run, build
 from interpretability.training.record import (
@@ -94,11 +95,13 @@ def train_classifier(run: Run) -> None:
         if prepared.task == "multi":
             predictions = _with_thresholds(classifier, predictions)
         facts, words = _measured(classifier, predictions)
+        seen_clips = SeenClips.of_data(prepared) | (SeenClips() if start is None else start.seen_clips)
         digest = save_classifier(
             classifier,
             folder,
             {
                 "data": describe_data(prepared, datasets),
+                SEEN_CLIPS: seen_clips.to_dict(),
                 **origin(run),
                 "epochs": epochs,
                 "best_epoch": int(meta["epoch"]),

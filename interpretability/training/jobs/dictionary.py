@@ -25,6 +25,7 @@ from interpretability.training.assembly import (
 )
 from interpretability.training.brain import DictionaryBrain, seed_step
 from interpretability.training.finetuning import start_dictionary
+from interpretability.training.leakage import SEEN_CLIPS, SeenClips
 from interpretability.training.recipe import OWN_FOLDER, Run
 from interpretability.training.record import ALWAYS, SELECTION, STEPS, has_checkpoints, keep_record, origin, values_of
 
@@ -67,7 +68,9 @@ def learn_own_dictionary(
         print(f"already learned: {path} (give another output_folder to learn again)")
         return
     datasets = load_datasets(run, prepared, classifier, ("train", "valid") if settings.in_epochs else ("train",))
-    training = {"data": describe_data(prepared, datasets), **origin(run), "epochs": epochs}
+    before = SeenClips() if start is None else SeenClips.of(start.training, "finetune_from")
+    seen_clips = processes.of_main(lambda: SeenClips.of_data(prepared, tuple(datasets)) | before).to_dict()
+    training = {"data": describe_data(prepared, datasets), SEEN_CLIPS: seen_clips, **origin(run), "epochs": epochs}
     if start is not None:
         training["finetuned_from"] = start.describe()
     if settings.in_epochs:

@@ -23,6 +23,7 @@ from interpretability.training.jobs.interpreter import (
     save_in_run,
     saved_training,
 )
+from interpretability.training.leakage import UNKNOWN, SeenClips, without_seen
 from interpretability.training.predictions import has_predictions, predict_splits, save_predictions
 from interpretability.training.recipe import OWN_FOLDER, Run, RunSettings
 from interpretability.training.record import ALWAYS, SELECTION, keep_record, origin, values_of
@@ -54,7 +55,10 @@ def evaluate_interpreter(run: Run) -> None:
         made_by = origin(run, assembled.dictionary_training)
         training = saved_training(run) or {"data": prepared.description, **made_by}
     else:
-        training = save_best(brain, run, prepared.description, assembled.dictionary_training)
+        # Of an unfinished run: what it started from is not at hand.
+        before = UNKNOWN if run.hparams.get("finetune_from") or run.given_dictionary is not None else SeenClips()
+        learned = assembled.dictionary_training
+        training = save_best(brain, run, prepared.description, learned, lambda: SeenClips.of_data(prepared) | before)
     datasets = load_datasets(run, prepared, classifier, ("test",), with_targets=prepared.has_targets("test"))
     if run.options.debug:
         n_clips = run.options.debug_batches * run["batch_size"]
@@ -66,7 +70,7 @@ def evaluate_interpreter(run: Run) -> None:
         "data": describe_data(prepared, datasets),
         "suite": "clean",
         "apply": apply,
-        "training": training,
+        "training": without_seen(training),
         **({"hub": interpreter.hub} if interpreter.hub else {}),
     }
     result = evaluate(

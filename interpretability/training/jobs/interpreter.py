@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from speechbrain.utils.distributed import if_main_process
@@ -20,8 +19,9 @@ from interpretability.methods import Interpreter, save_interpreter
 from interpretability.methods.folder import RUN_SUBFOLDER, check_interpreter
 from interpretability.training.assembly import describe_data, fit, load_datasets, make_brain, prepare
 from interpretability.training.brain import TRAIN_PREFIX, InterpreterBrain, seed_step
-from interpretability.training.finetuning import refuse_other_splits, shared_folds, start_interpreter
+from interpretability.training.finetuning import start_interpreter
 from interpretability.training.jobs.dictionary import learn_own_dictionary
+from interpretability.training.leakage import SEEN_CLIPS, SeenClips, refuse_seen_clips
 from interpretability.training.recipe import OWN_FOLDER, Run, build, unwrap
 from interpretability.training.record import (
     ALWAYS,
@@ -43,11 +43,12 @@ def train_interpreter(run: Run) -> None:
     classifier = load_explained_classifier(run, prepared)
     noise = _make_noise(run, classifier)
     assembled = assemble(run, prepared, classifier, learn=True)
+    started_from, before = start_interpreter(run, prepared, assembled.interpreter)
     record = {
         **assembled.record,
         "noise": None if noise is None else noise.describe(),
         "crop_seconds": run.hparams.get("crop_seconds"),
-        "finetuned_from": start_interpreter(run, prepared, assembled.interpreter),
+        "finetuned_from": started_from,
     }
     brain = make_interpreter_brain(run, assembled.interpreter, noise)
     folder = run.output_folder / RUN_SUBFOLDER
@@ -59,7 +60,9 @@ def train_interpreter(run: Run) -> None:
     check_replaceable(folder)
     datasets = load_datasets(run, prepared, classifier)
     fit(brain, run, datasets)
-    save_best(brain, run, describe_data(prepared, datasets), assembled.dictionary_training)
+    learned = assembled.dictionary_training
+    before |= SeenClips() if learned is None else SeenClips.of(learned, "the dictionary")
+    save_best(brain, run, describe_data(prepared, datasets), learned, lambda: SeenClips.of_data(prepared) | before)
 
 
 def load_explained_classifier(run: Run, prepared: PreparedData) -> Classifier:
@@ -72,13 +75,14 @@ def load_explained_classifier(run: Run, prepared: PreparedData) -> Classifier:
             f"{', '.join(unknown)}; it knows {', '.join(classifier.labels)}: train a classifier on this data set, or "
             "use sounds of the classes that it knows"
         )
-    learned, here = classifier.description.get("training", {}).get("data", {}), prepared.description
+    training, here = classifier.description.get("training") or {}, prepared.description
+    learned = training.get("data", {})
     if run.data_of is not None and learned.get("content", here.get("content")) != here.get("content"):
         raise UserError(
             f"the data of {run.data_of} were changed after the classifier was trained, so that its splits cannot be "
             "made again: restore them, or name the data and their splits by options (--data_folder …)"
         )
-    refuse_other_splits(learned, here, f"the classifier in {run['classifier_folder']}")
+    refuse_seen_clips(training, prepared, f"the classifier in {run['classifier_folder']}")
     return classifier
 
 
@@ -129,9 +133,16 @@ def make_interpreter_brain(run: Run, interpreter: Interpreter, noise: NoiseMixer
 
 
 def save_best(
-    brain: InterpreterBrain, run: Run, data: dict[str, Any], dictionary_training: dict[str, Any] | None
+    brain: InterpreterBrain,
+    run: Run,
+    data: dict[str, Any],
+    dictionary_training: dict[str, Any] | None,
+    seen_clips: Callable[[], SeenClips],
 ) -> dict[str, Any]:
-    """Load the best checkpoint and save the interpreter with it; return the facts about its training."""
+    """Load the best checkpoint and save the interpreter with it; return the facts about its training.
+
+    ``seen_clips`` is called for the clips that it has learned from, if it is saved.
+    """
     meta = brain.load_best()
     record = read_record(run.output_folder)
     # Of the checkpoints, not of the YAML: an unfinished run can be evaluated, and stays unfinished.
@@ -147,7 +158,7 @@ def save_best(
         "seconds": seconds,
         **{name: record.get(name) for name in ("noise", "crop_seconds", "finetuned_from")},
     }
-    saved = save_in_run(brain.interpreter, run, training)
+    saved = save_in_run(brain.interpreter, run, training, seen_clips)
     if if_main_process():
         print(
             f"interpreter {brain.interpreter.NAME}: best epoch {training['best_epoch']} by validation "
@@ -163,8 +174,12 @@ def save_best(
     return saved
 
 
-def save_in_run(interpreter: Interpreter, run: Run, training: dict[str, Any]) -> dict[str, Any]:
+def save_in_run(
+    interpreter: Interpreter, run: Run, training: dict[str, Any], seen_clips: Callable[[], SeenClips] | None = None
+) -> dict[str, Any]:
     """Save the interpreter in the run's folder, unless one of the same epochs is already there.
+
+    ``seen_clips``: what returns the clips that it has learned from, which is asked for if it is saved.
 
     Returns
     -------
@@ -177,7 +192,8 @@ def save_in_run(interpreter: Interpreter, run: Run, training: dict[str, Any]) ->
     if saved is not None and all(saved.get(name) == training.get(name) for name in ("epochs", "best_epoch")):
         return saved
     if if_main_process():
-        save_interpreter(interpreter, run.output_folder / RUN_SUBFOLDER, training)
+        record = {} if seen_clips is None else {SEEN_CLIPS: seen_clips().to_dict()}
+        save_interpreter(interpreter, run.output_folder / RUN_SUBFOLDER, {**training, **record})
     return training
 
 
@@ -218,19 +234,8 @@ def _find_dictionary(run: Run, prepared: PreparedData, classifier: Classifier, l
                 print(f"no dictionary given (method.dictionary): learning one first, in {source}")
             learn_own_dictionary(run, prepared, classifier)
     dictionary = Dictionary.load(source)
-    _check_folds(dictionary, prepared, source)
+    refuse_seen_clips(dictionary.training, prepared, f"the dictionary in {source}")
     return dictionary
-
-
-def _check_folds(dictionary: Dictionary, prepared: PreparedData, source: str | Path) -> None:
-    """Refuse a dictionary that was learned from clips that select or test here."""
-    here = prepared.description
-    shared = shared_folds(dictionary.training.get("data", {}), here)
-    if shared:
-        raise UserError(
-            f"the dictionary in {source} was learned from folds {shared} of {here['name']}, which are validation or "
-            "test folds here: learn one from these training folds with train_nmf.py"
-        )
 
 
 def _make_noise(run: Run, classifier: Classifier) -> NoiseMixer | None:

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from interpretability.classifiers import load_classifier
+from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.dictionary import Dictionary
 from interpretability.methods import METHODS, load_interpreter
 from interpretability.methods.lmac import LMAC
@@ -66,11 +66,17 @@ class TestDictionaries:
         assert not (tmp_path / "b" / "run.json").exists()
 
     def test_a_dictionary_of_clips_that_are_measured_is_refused(self, tiny_esc50, tiny_classifier_folder, tmp_path):
-        settings = {"classifier_folder": tiny_classifier_folder}
+        classifier = load_classifier(tiny_classifier_folder)
+        save_classifier(classifier, tmp_path / "unknown")  # which does not say what it was trained on
+        settings = {"classifier_folder": tmp_path / "unknown"}
         assert tiny.run("dictionary", tiny_esc50, tmp_path / "nmf", **settings).code == 0
         folds = {"train_folds": 3, "test_folds": 1, "method__dictionary": tmp_path / "nmf"}
         line = tiny.run("interpreter", tiny_esc50, tmp_path / "run", self.L2I, **settings, **folds).line
-        assert "learned from folds [1]" in line
+        assert f"the dictionary in {tmp_path / 'nmf'} was trained on folds [1] of ESC-50" in line
+        del folds["method__dictionary"]
+        settings["classifier_folder"] = tiny_classifier_folder
+        line = tiny.run("interpreter", tiny_esc50, tmp_path / "run", self.L2I, **settings, **folds).line
+        assert f"the classifier in {tiny_classifier_folder} was trained on folds [1] of ESC-50" in line
 
     def test_fine_tuning_does_not_bring_another_dictionary(self, tiny_esc50, tiny_classifier_folder, tmp_path):
         settings = {"classifier_folder": tiny_classifier_folder, "number_of_epochs": 1}
