@@ -108,11 +108,11 @@ def _explain_one(work: Work, named: Named, arguments: argparse.Namespace, to: Ou
             rows.append(row_of(result.description, sound.path, result.folder))
             shown.append(Shown(rows[-1], "", sound.path, result.folder))
             to.emit(rows[-1])
+    if several or len(folders) > 1:
+        to.say(methods_table(rows))
     if work.report:
         write_page(work, shown)
         to.say(f"the page of it: {printable(str(work.out / REPORT))}")
-    if several or len(folders) > 1:
-        to.say(methods_table(rows))
     heard = int(work.model.classifier.heard(explained.explanation.output.logits)[0].sum())
     if work.model.classifier.task == "multi" and work.choice == Choice() and heard > 1:
         to.say(

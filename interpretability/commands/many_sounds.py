@@ -108,8 +108,7 @@ def _explain(work: Work, listed: ListedSound, done: Done) -> list[dict[str, Any]
             if result.description["undefined"]:
                 logger.warning("%s: %s has no explanation of it", listed.name, explainer.name)
             rows.append(row_of(result.description, listed.path, result.folder))
-            events = result.description["events"]
-            done.shown.append(Shown(rows[-1], listed.place, listed.path, result.folder, events))
+            done.shown.append(Shown(rows[-1], listed.place, listed.path, result.folder))
     return rows
 
 

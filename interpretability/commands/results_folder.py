@@ -26,7 +26,7 @@ MOST_ON_PAGE = 300
 
 @dataclass(frozen=True)
 class Shown:
-    """An explanation among many: its ``row`` (:mod:`.report.explained`), and the ``events`` in its description.
+    """An explanation among many: its ``row`` (:mod:`.report.explained`) and ``folder``.
 
     ``place`` is what the sound is called among all; ``path`` is its file.
     """
@@ -35,7 +35,6 @@ class Shown:
     place: str
     path: Path
     folder: Path
-    events: Sequence[dict[str, Any]] = ()
 
 
 def names_of_all(work: Work) -> list[str]:
@@ -113,7 +112,7 @@ def write_all(work: Work, rows: Sequence[dict[str, Any]], shown: Sequence[Shown]
         for each in shown:
             if each.row["method"] == explainer.name:
                 start = each.row["start"] or 0.0
-                events += [(_event(event).shifted(start), printable(str(each.path))) for event in each.events]
+                events += [(_event(event).shifted(start), printable(str(each.path))) for event in each.row["events"]]
         write_events_of_many(work.out, events, seconds, _events_name(work, explainer.name))
     if work.report:
         write_page(work, shown)
@@ -134,15 +133,15 @@ def write_page(work: Work, shown: Sequence[Shown]) -> None:
     wrong_first = sorted(shown, key=lambda each: each.row["true"] in (None, each.row["predicted"]))[:MOST_ON_PAGE]
     clips = (Clip.of_folder(each.folder, each.place or None, each.row["true"]) for each in wrong_first)
     classifier = work.model.classifier
-    methods = ", ".join(each.name for each in work.explainers)
+    methods, source = ", ".join(each.name for each in work.explainers), printable(work.model.source)
     about = {
-        "Model": printable(work.model.source),
-        "Classifier": f"{classifier.title}, {len(classifier.labels)} classes",
+        "Model": source,
+        "Classifier": f"{classifier.NAME}, {len(classifier.labels)} classes",
         "Methods" if len(work.explainers) > 1 else "Method": methods,
         "Sounds": str(len({each.place for each in shown})),
         **{f"Settings of {each.name}": _settings(each.identity["settings"]) for each in work.explainers},
     }
-    title = f"{printable(work.model.source)}, explained by {methods}"
+    title = f"{'/'.join(source.split('/')[-2:])}, explained by {methods}"
     if (work.out / DESCRIPTION).exists():
         with added_file(work.out, REPORT) as path:
             write_report(path, clips, title, about)

@@ -48,7 +48,7 @@ def row_of(description: Mapping[str, Any], sound: str | Path, folder: str | Path
     Returns
     -------
     dict
-        Of :data:`COLUMNS` all but ``error``; ``sentences`` and ``notes``.
+        Of :data:`COLUMNS` all but ``error``; ``events`` (as of ``Event.to_dict()``), ``sentences`` and ``notes``.
     """
     made_of, parts = description[REQUEST], description["probabilities"][description["explained"]]
     return {
@@ -60,7 +60,7 @@ def row_of(description: Mapping[str, Any], sound: str | Path, folder: str | Path
         **{name: description[name] for name in ("explained", "explained_probability")},
         "alone": parts["explanation"],
         "without": parts["residual"],
-        **{name: description[name] for name in ("kept_area", "undefined", "sentences", "notes")},
+        **{name: description[name] for name in ("kept_area", "undefined", "events", "sentences", "notes")},
         "folder": printable(str(folder)),
     }
 

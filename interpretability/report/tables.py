@@ -373,8 +373,9 @@ def methods_table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = [MISSING] * 3 if row["undefined"] else [_plain(value) for value in numbers]
         lines.append((row["method"], printable(row["explained"]), _plain(row["explained_probability"]), *cells))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    most = (TERMINAL_WIDTH - sum(widths[2:]) - 2 * (len(heads) - 1)) // 2
-    widths[:2] = [min(width, most) for width in widths[:2]]
+    room = TERMINAL_WIDTH - sum(widths[2:]) - 2 * (len(heads) - 1)
+    if sum(widths[:2]) > room:
+        widths[:2] = [max(room - min(widths[1], room // 2), room // 2), min(widths[1], room // 2)]
     text = ["Side by side, as heard:"]
     for line in lines:
         names = (f"{_cut(cell, width):<{width}}" for cell, width in zip(line[:2], widths[:2], strict=True))

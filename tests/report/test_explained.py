@@ -16,6 +16,7 @@ DESCRIPTION = {
     "probabilities": {"犬": {"input": 0.25, "explanation": 0.5, "residual": 0.125}},
     "kept_area": 0.1,
     "undefined": False,
+    "events": [{"label": "犬", "start": 0.5}],
     "sentences": ['Heard as "dog".'],
     "notes": [],
 }
