@@ -15,6 +15,7 @@ from interpretability.classifiers.published import (
     PUBLISHED,
     Published,
     features_of,
+    frontend_of,
     head_of,
     load_parts,
     read_label_file,
@@ -88,7 +89,8 @@ def import_published(
         chosen["config"] = model.kind.settings_at(str(chosen["config"]))
     size = sum((file_size(file) for part, file in files.items() if part != "label_encoder"), FileSize(0, 0))
     with within(size, f"{name} of these settings"):
-        classifier = model.kind(labels, {"resampling": "published"}, **chosen)
+        frontend = {"resampling": "published"} if described is None else frontend_of(described)
+        classifier = model.kind(labels, frontend, **chosen)
         interpreter = None if model.interpreter is None else PIQ(classifier, **{**model.interpreter, **for_piq})
     record = {"imported_from": {key: str(path) for key, path in paths.items()}, "fixed_length": True}
     load_parts(classifier, files)
@@ -135,7 +137,7 @@ def _of_cnn14(document: Document | None, files: Mapping[str, Path], chosen: Mapp
             f"no {HYPERPARAMS} beside {files['embedding_model']}, which says what features the model was trained with: "
             "pass --features log1p (SpeechBrain's recipes since July 2024) or db (its published model before)"
         )
-    return {"head": head, "features": features_of(document)}
+    return {"head": head, **features_of(document)}
 
 
 def _fetched(paths: Mapping[str, str]) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """Folders laid out like those that SpeechBrain published for ESC-50, with random weights of its own classes.
 
-Classes, arguments, references and names of files are those of its recipes, ESC50/classification and ESC50/interpret.
+Keys, classes, arguments and names of files are those of the published ``hyperparams.yaml`` of PIQ-ESC50 and of
+cnn14-esc50, references those of the recipes that made them. Of the networks of images SpeechBrain published weights.
 """
 
 from pathlib import Path
@@ -27,7 +28,7 @@ compute_stft: !new:speechbrain.processing.features.STFT
 """
 TOP = """
 pretrained_path: speechbrain/NAME
-sample_rate: 16000
+sample_rate: RATE
 """
 HEAD = """
 out_n_neurons: 3
@@ -56,9 +57,12 @@ modules:
     classifier: !ref <classifier>
 """
 PIQ = """
-use_vq: True
-use_mask_output: True
+use_vq: true
+rec_loss_coef: 1
+use_mask_output: true
 mask_th: 0.35
+device: cpu
+n_mels: 80
 K: 300
 compute_istft: !new:speechbrain.processing.features.ISTFT
     sample_rate: !ref <sample_rate>
@@ -85,6 +89,9 @@ compute_fbank: !new:speechbrain.processing.features.Filterbank
 embedding_model: !new:speechbrain.lobes.models.Cnn14.Cnn14
     mel_bins: 80
     emb_dim: 4
+mean_var_norm: !new:speechbrain.processing.features.InputNormalization
+    norm_type: sentence
+    std_norm: False
 """
 IMAGES = """
 use_melspectra: False
@@ -109,9 +116,16 @@ def yaml_of(kind: str) -> str:
     }[kind]
     more = {
         "piq": ("    compute_istft: !ref <compute_istft>\n    psi: !ref <psi_model>\n", "psi: !ref <psi_model>"),
-        "cnn14": ("    compute_fbank: !ref <compute_fbank>\n", ""),
+        "cnn14": ("    compute_fbank: !ref <compute_fbank>\n    mean_var_norm: !ref <mean_var_norm>\n", ""),
     }.get(kind, ("", ""))
-    text = TOP.replace("NAME", NAMES[kind]) + STFT + middle + HEAD.replace("WIDTH", str(WIDTHS[kind])) + MODULES
+    rate = "44100" if kind == "cnn14" else "16000"
+    text = (
+        TOP.replace("NAME", NAMES[kind]).replace("RATE", rate)
+        + STFT
+        + middle
+        + HEAD.replace("WIDTH", str(WIDTHS[kind]))
+        + MODULES
+    )
     text += more[0] + TAIL.replace("EXTRA", more[1])
     text = text.replace("ENCODER", "embedding_modelft" if kind == "piq" else "embedding_model")
     path = "        psi: !ref <pretrained_path>/psi_model.ckpt\n"

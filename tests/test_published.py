@@ -247,23 +247,23 @@ def batch_statistics_of(module, values):
 
 
 @pytest.mark.parametrize(
-    ("features", "head"),
-    [
-        ("db", "cosine"),
-        pytest.param("db", "linear", marks=pytest.mark.slow),
-        pytest.param("log1p", "linear", marks=pytest.mark.slow),
-    ],
+    ("features", "head", "rate"),
+    [("db", "cosine", 44100), ("db", "linear", 16000), ("log1p", "linear", 16000)],
 )
 @pytest.mark.slow
-def test_cnn14_sees_the_features_of_its_yaml(features, head, tmp_path, capsys):
-    """SpeechBrain's own modules give the same answers, and so does its class, which has no log1p of mel bands."""
+def test_cnn14_sees_the_features_of_its_yaml(features, head, rate, tmp_path, capsys):
+    """SpeechBrain's own modules give the same answers, and so does its class, which has no log1p of mel bands.
+
+    The first is as the published ones are: at 44.1 kHz, and with mel bands up to 8 kHz.
+    """
     folder = tmp_path / "published"
-    wavs = torch.randn(6, 8000, generator=torch.Generator().manual_seed(0))
-    wavs = wavs * torch.sin(torch.arange(1, 7)[:, None] * torch.arange(8000) / 900)
+    count = rate // 2
+    wavs = torch.randn(6, count, generator=torch.Generator().manual_seed(0))
+    wavs = wavs * torch.sin(torch.arange(1, 7)[:, None] * torch.arange(count) / 900)
     wavs = wavs.cumsum(1).diff(dim=1, n=2) if head == "linear" else wavs.cumsum(1)
     wavs = wavs / wavs.abs().amax(1, keepdim=True)  # the front end's level
-    fbank = Filterbank(n_mels=80, n_fft=1024, sample_rate=16000, log_mel=features == "db")
-    stft = STFT(sample_rate=16000, n_fft=1024, win_length=23.2199, hop_length=11.6099)
+    fbank = Filterbank(n_mels=80, n_fft=1024, sample_rate=rate, log_mel=features == "db")
+    stft = STFT(sample_rate=rate, n_fft=1024, win_length=23.2199, hop_length=11.6099)
     mel = fbank(spectral_magnitude(stft(wavs), power=0.5))
     torch.manual_seed(0)
     encoder = Cnn14(80, 4, return_reps=True)
@@ -273,12 +273,14 @@ def test_cnn14_sees_the_features_of_its_yaml(features, head, tmp_path, capsys):
     publish(folder, {"embedding_model": encoder, "classifier": last}, OLD_CNN14)
     for name in ("embedding_model.ckpt", "classifier.ckpt"):
         torch.save({"other": torch.zeros(1)}, folder / name)
-    describe(folder, features, head)
+    describe(folder, features, head, "sample_rate: 16000", f"sample_rate: {rate}")
     command = ["--model", "cnn14", "--source", str(folder), "--out", str(tmp_path / "ours"), "--emb_dim", "4"]
     assert main.import_published(command) == 0
     assert f"features: {features} of mel bands, as hyperparams.yaml says; head: {head}" in capsys.readouterr().out
+    ours = load_classifier(tmp_path / "ours")
+    assert ours.frontend.settings.sample_rate == rate
     with torch.no_grad():
-        logits = load_classifier(tmp_path / "ours").analyse(wavs).output.logits
+        logits = ours.analyse(wavs).output.logits
     torch.testing.assert_close(logits / 30, wanted, rtol=1e-3, atol=1e-3)
     assert wanted.std(0).min() > 0.01
     if features == "db":
@@ -303,9 +305,14 @@ def test_a_yaml_that_cannot_be_followed_is_refused_and_runs_nothing(published_cn
         ),
         ("use_log1p_mel: False", "use_log1p_mel: True", "log_mel is True and use_log1p_mel is True"),
         ("use_melspectra: True", "use_melspectra: False", "expected mel bands: speechbrain:FOLDER opens the folder"),
-        ("spec_mag_power: 0.5", "spec_mag_power: 1.0", "spec_mag_power 1.0, which the front end"),
-        ("sample_rate: 16000", "sample_rate: 44100", "sample_rate 44100, which the front end"),
-        ("    log_mel: True", "    f_max: 4000", "f_max 4000, which the front end"),
+        ("spec_mag_power: 0.5", "spec_mag_power: 1.0", "spec_mag_power 1.0, which does not fit"),
+        (
+            "    sample_rate: !ref <sample_rate>\n    n_fft",
+            "    sample_rate: 8000\n    n_fft",
+            "sample_rate 16000, which",
+        ),
+        ("    log_mel: True", "    f_min: 100", "f_min 100, which does not fit, or cannot be chosen here"),
+        ("    log_mel: True", "    f_max: 9000", "f_max is 9000, expected at most 8000 Hz"),
         ("spec_mag_power: 0.5", f"evil: ({run})", "is refused: it could run any code"),
         ("    log_mel: True", f'    log_mel: !tuple "({run})"', "is refused: it could run any code"),
     ):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
+from interpretability.errors import UserError
 from interpretability.grids import Grid, whole_windows, window_centres
 from interpretability.settings import MOST_BANDS, WIDEST, Settings, setting
 
@@ -43,6 +44,9 @@ class Cnn14Settings(Settings):
         "most 80 below the loudest, as in its published model before",
         choices=("log1p", "db"),
     )
+    f_max: float | None = setting(
+        None, "upper end of the mel bands, at most half the sampling rate, which is the default", unit="Hz", above=0
+    )
     head: str = setting(
         "linear", "the last layer: linear, or cosine, SpeechBrain's for speakers", choices=("linear", "cosine")
     )
@@ -55,8 +59,8 @@ class Cnn14Classifier(Classifier):
     Parameter names are those of SpeechBrain's ``Cnn14`` and of the head under ``embedding_model`` and
     ``classifier``, so that the files ``embedding_model.ckpt`` and ``classifier.ckpt`` of published checkpoints load as
     they are. Feature maps are the outputs of the blocks, before dropout; the last four, coarsest first, are what the
-    published interpreters take. Mel bands run from 0 Hz to half the sampling rate. The published checkpoint was trained
-    with a softmax of scale 30: its ``logit_scale`` is 30.
+    published interpreters take. The published checkpoint was trained with a softmax of scale 30: its ``logit_scale`` is
+    30.
     """
 
     NAME = "cnn14"
@@ -69,8 +73,10 @@ class Cnn14Classifier(Classifier):
         self.feature_strides = (2, 4, 8, 16, 32, 32)
         rate = self.frontend.settings.sample_rate
         n_fft = self.frontend.settings.n_fft
-        # Up to 8000 Hz in the published model.
-        filters = Filterbank(n_mels=n_mels, f_max=rate // 2, n_fft=n_fft, sample_rate=rate, log_mel=False)
+        f_max = rate // 2 if self.settings.f_max is None else self.settings.f_max
+        if f_max > rate / 2:
+            raise UserError(f"f_max is {f_max:g}, expected at most {rate / 2:g} Hz, half the sampling rate")
+        filters = Filterbank(n_mels=n_mels, f_max=f_max, n_fft=n_fft, sample_rate=rate, log_mel=False)
         # SpeechBrain builds its matrix in every call, on the CPU. It is linear: its output for the unit vectors is that
         # matrix, which is not part of the published state.
         weights = filters(torch.eye(self.frontend.settings.n_bins)[None])[0]  # [F, n_mels]

@@ -130,6 +130,8 @@ _ARGUMENTS = {
     ),
     "STFT": ("sample_rate", "win_length", "hop_length", "n_fft"),
 }
+#: What its filters are where the YAML does not say it.
+_FILTERBANK = {"sample_rate": 16000, "n_fft": 400, "f_max": 8000}
 #: What its front end's STFT is where the YAML does not say it.
 _STFT = {"sample_rate": 16000, "win_length": 25, "hop_length": 10, "n_fft": 400}
 
@@ -211,14 +213,14 @@ def read_layout(folder: Path) -> Layout | None:
     if name == "piq":
         _refuse(path, {key: document.plain(key, True) for key in _MASKS}, _MASKS)
         settings["dim"] = _settings(parts["embedding_model"]).get("dim", 256)
-        interpreter = {**PUBLISHED[name].interpreter, **_psi_of(path, parts["psi"])}
+        interpreter = {**PUBLISHED[name].interpreter, **_psi_of(path, parts["psi"], len(labels))}
     elif name == "cnn14":
         known = _settings(parts["embedding_model"])
         settings |= {"n_mels": known.get("mel_bins", 80), "emb_dim": known.get("emb_dim", 2048)}
-        settings |= {"head": head_of(files["classifier"]), "features": features_of(document)}
+        settings |= {"head": head_of(files["classifier"]), **features_of(document)}
     else:
         settings["config"] = _config_of(PUBLISHED[name], folder)
-    return Layout(name, files, labels, _frontend_of(document), settings, interpreter)
+    return Layout(name, files, labels, frontend_of(document), settings, interpreter)
 
 
 def load_layout(layout: Layout, where: Path) -> Classifier:
@@ -255,7 +257,7 @@ def head_of(path: Path) -> str:
 _MASKS = {"use_vq": True, "use_mask_output": True}
 
 
-def _psi_of(path: Path, psi: Node) -> dict[str, Any]:
+def _psi_of(path: Path, psi: Node, n_classes: int) -> dict[str, Any]:
     """Return the settings of the interpreter, as those of SpeechBrain's network say."""
     if _place(psi).rpartition(".")[2] != "VectorQuantizedPSI_Audio":
         raise UserError(
@@ -264,6 +266,11 @@ def _psi_of(path: Path, psi: Node) -> dict[str, Any]:
     known = _settings(psi)
     fixed = dict.fromkeys(("activate_class_partitioning", "use_adapter", "adapter_reduce_dim"), True)
     _refuse(path, {key: known.get(key, True) for key in fixed}, fixed)
+    if known.get("numclasses", 50) != n_classes:
+        raise UserError(
+            f"{path}: psi has keys for {shown(known.get('numclasses', 50))} classes, and the label encoder has "
+            f"{n_classes}: name numclasses, or take the label encoder that belongs to it"
+        )
     return {"codebook_size": known.get("K", 512), "shared_keys": known.get("shared_keys", 0)}
 
 
@@ -275,12 +282,14 @@ def _config_of(model: Published, folder: Path) -> Any:
     return model.settings["config"]
 
 
-def _frontend_of(document: Document) -> dict[str, Any]:
+def frontend_of(document: Document) -> dict[str, Any]:
     """Return the front end that the YAML's STFT describes."""
-    modules = document.get("modules").value
-    stft = {**_STFT, **_settings(modules["compute_stft"])} if "compute_stft" in modules else None
-    if stft is None:
+    modules = document.get("modules")
+    parts = modules.value if modules is not None and isinstance(modules.value, dict) else {}
+    node = parts.get("compute_stft") or document.get("compute_stft")
+    if node is None:
         return {"resampling": "published"}
+    stft = {**_STFT, **_settings(node)}
     lengths = {f"{name}_ms": float(stft[name]) for name in ("win_length", "hop_length")}
     return {"sample_rate": stft["sample_rate"], "n_fft": stft["n_fft"], **lengths, "resampling": "published"}
 
@@ -308,25 +317,33 @@ def _refuse(path: Path, given: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
         raise UserError(f"{path}: {other[0]}: this model cannot be built here")
 
 
-def features_of(document: Document) -> str:
-    """Return what a CNN14 sees, as the YAML of an ``AudioClassifier`` says; refuse what cannot be chosen here."""
+def features_of(document: Document) -> dict[str, Any]:
+    """Return what a CNN14 sees, ``features`` and ``f_max``, as the YAML of an ``AudioClassifier`` says.
+
+    Raises
+    ------
+    UserError
+        If that is something which cannot be chosen here.
+    """
     where, fbank = document.where, document.get("compute_fbank")
     advice = "speechbrain:FOLDER opens the folder as it is"
     if fbank is None or not isinstance(fbank.value, dict) or not document.plain("use_melspectra", True):
         raise UserError(f"{where}: no compute_fbank with settings, expected mel bands: {advice}")
-    filters = {name: node.value for name, node in fbank.value.items()}
-    rate = document.plain("sample_rate", filters.get("sample_rate", 16000))
-    wanted = {**FILTERS, "sample_rate": 16000, "n_fft": 1024, "f_max": 8000}
-    settings = {**filters, "sample_rate": rate}
-    other = {name: value for name, value in settings.items() if value != wanted.get(name, value)}
-    if document.plain("spec_mag_power", 0.5) != 0.5:
-        other["spec_mag_power"] = document.plain("spec_mag_power")
+    filters = {**_FILTERBANK, **{name: node.value for name, node in fbank.value.items()}}
+    stft = {"sample_rate": 16000, "n_fft": 1024, **frontend_of(document)}
+    wanted = {**FILTERS, "sample_rate": stft["sample_rate"], "n_fft": stft["n_fft"]}
+    other = {name: value for name, value in filters.items() if value != wanted.get(name, value)}
+    for name, expected in (("sample_rate", stft["sample_rate"]), ("spec_mag_power", 0.5)):
+        if document.plain(name, expected) != expected:
+            other[name] = document.plain(name)
     if other:
         got = ", ".join(f"{name} {shown(value)}" for name, value in other.items())
-        raise UserError(f"{where}: {got}, which the front end of the published model does not have: {advice}")
+        raise UserError(f"{where}: {got}, which does not fit, or cannot be chosen here: {advice}")
     in_db, log1p = filters.get("log_mel", True), document.plain("use_log1p_mel", False)
     if bool(in_db) is bool(log1p):
         raise UserError(
             f"{where}: log_mel is {shown(in_db)} and use_log1p_mel is {shown(log1p)}, expected one of them: {advice}"
         )
-    return "db" if in_db else "log1p"
+    # SpeechBrain's default is that of 16 kHz, here it is half the rate.
+    upper = {} if (filters["f_max"], stft["sample_rate"]) == (8000, 16000) else {"f_max": filters["f_max"]}
+    return {"features": "db" if in_db else "log1p", **upper}

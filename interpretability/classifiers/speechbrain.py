@@ -391,7 +391,9 @@ def _found(name: str, given: str, folder: Path) -> Path:
     place = folder / given.replace("\\", "/").rsplit("/", 1)[-1]
     with user_errors(f"{folder}: {shown(given)} is no file", OSError):  # such as a name that is too long
         if not place.is_file():
-            raise MissingError(f"no {place.name} in {folder}, which {HYPERPARAMS} loads as {name}: copy it there")
+            raise MissingError(
+                f"no {place.name} in {folder}, which {HYPERPARAMS} loads as {name} from {shown(given)}: copy it there"
+            )
     if not is_inside(place, folder):
         raise UserError(f"{place} leads out of its folder: put the file itself there")
     return place

@@ -206,7 +206,7 @@ def test_its_folder_brings_it_back(classifier, tmp_path):
     save_classifier(classifier, tmp_path / "saved")
     loaded = load_classifier(tmp_path / "saved")
     sizes = {"n_mels": N_MELS, "emb_dim": EMB_DIM, "base_channels": 64}
-    assert loaded.architecture() == {**sizes, "features": "log1p", "head": "linear", "logit_scale": 1.0}
+    assert loaded.architecture() == {**sizes, "features": "log1p", "f_max": None, "head": "linear", "logit_scale": 1.0}
     magnitude = magnitudes(1, 50, 513)
     assert torch.equal(loaded(magnitude).logits, classifier(magnitude).logits)
 

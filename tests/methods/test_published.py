@@ -48,9 +48,10 @@ def test_it_is_what_importing_makes_of_it(folder, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("use_vq: True", "use_vq: False", "use_vq is False, expected True"),
-        ("use_mask_output: True", "use_mask_output: False", "use_mask_output is False, expected True"),
+        ("use_vq: true", "use_vq: False", "use_vq is False, expected True"),
+        ("use_mask_output: true", "use_mask_output: False", "use_mask_output is False, expected True"),
         ("use_adapter: True", "use_adapter: False", "use_adapter is False, expected True"),
+        ("    numclasses: !ref <out_n_neurons>\n", "", "psi has keys for 50 classes, and the label encoder has 3"),
         ("K: 300", "K: 1000000000", "codebook_size"),
         ("K: 300", "K: 2", "every class needs one"),
         ("VectorQuantizedPSI_Audio", "ResBlockAudio", "psi is .*ResBlockAudio"),
