@@ -1,9 +1,8 @@
 """Tables of the page: intervals on the scale of their column, and the best only where chance is excluded."""
 
 import pytest
+from page_clips import lines_of, summary_of
 
-from interpretability.metrics.statistics import paired_difference
-from interpretability.metrics.suite import summarise_clips
 from interpretability.report.comparison import class_table, comparison
 
 #: Of four methods, a value for each of 12 clips: b is better than a by a little on each; c varies much; d is as b.
@@ -13,46 +12,10 @@ FF = {
     "c": [float(k % 2) for k in range(12)],
     "d": [0.6 + 0.01 * (k % 5) for k in range(12)],
 }
-METRICS = ("fid_in", "ff", "ff_in", "ad", "ai", "ag", "sps", "comp", "comp_rel", "kept_area")
 
 
 def lines(methods):
-    base = dict.fromkeys(METRICS, 0.5) | {"place": "waveform", "silent": 0.0}
-    return [
-        {
-            **base,
-            "clip": f"clip-{k}",
-            "method": method,
-            "ff": value,
-            "explained": f"class {k % 3}",
-            "predicted": f"class {k % 3}",
-            "true": f"class {k % 2}",
-        }
-        for method in methods
-        for k, value in enumerate(FF[method])
-    ]
-
-
-def summary_of(rows, companions=(), fixed=None):
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    of = {method: [row for row in rows if row["method"] == method] for method in methods}
-    means = {method: summarise_clips(of[method], by_clip=True) for method in methods}
-    for method in methods:
-        means[method] |= {"fixed": fixed[method]} if method in (fixed or {}) else {}
-    first, *others = methods
-    paired = {
-        f"{first} - {other}": {
-            name: paired_difference([r[name] for r in of[first]], [r[name] for r in of[other]]).as_dict()
-            for name in METRICS
-        }
-        for other in others
-    }
-    return {
-        "places": {"spectrogram": means, "waveform": means},
-        "paired": {"spectrogram": paired, "waveform": paired},
-        "companions": list(companions),
-        "provenance": {"seed": 0},
-    }
+    return lines_of({method: FF[method] for method in methods})
 
 
 def best(table, column="FF ↑"):
