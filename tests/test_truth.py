@@ -3,12 +3,16 @@
 import json
 
 import pytest
+import soundfile
 import tiny
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 from tiny import LABELS
 
+from interpretability.data.batches import make_datasets
+from interpretability.data.custom import prepare_custom
 from interpretability.evaluation import evaluate
+from interpretability.files import csv_text
 from interpretability.frontend import Frontend, FrontendSettings
 from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import ConstantMask, RandomMask
@@ -146,3 +150,30 @@ def test_clips_in_which_the_explained_class_has_no_box_are_undefined(classifier,
         assert [row[name] for name in LOCALISATION] == [None] * len(LOCALISATION)
         assert row["kept_area"] == 1.0
     assert result.summary["places"]["spectrogram"]["M = 1"]["energy_precision"]["undefined"] == 2
+
+
+def test_boxes_of_several_labels_each_measure_the_explanation_of_their_own(tmp_path):
+    """From a table with several labels and boxes for each clip: a mask that keeps all has the share of each box."""
+    head, rows = ["path", "labels", "split", "boxes"], []
+    for place, clip in enumerate(Tones(4, "cat")):
+        path = tmp_path / f"{place}.wav"
+        soundfile.write(path, 0.5 * clip["signal"].numpy(), RATE)
+        boxes = [clip["boxes"][0], {**clip["boxes"][1], "label": "dog"}]
+        split = ("train", "valid", "test", "test")[place]
+        rows.append([path.name, "cat;dog" if place < 3 else "rain;cat", split, json.dumps(boxes)])
+    rows[0][1] = "cat;dog;rain"
+    (tmp_path / "t.csv").write_text(csv_text([head, *rows]), "utf-8")
+    prepared = prepare_custom(None, tmp_path / "m", table=tmp_path / "t.csv")
+    several = tiny.listening_classifier(prepared.labels, task="multi")
+    test = make_datasets(prepared, prepared.labels, RATE, splits=("test",))["test"]
+    keeps_all = {"M = 1": ConstantMask(several, value=1.0)}
+    result = evaluate(several, keeps_all, test, tmp_path / "out", {"seed": 1}, progress=False, explain="labels")
+    lines = map(json.loads, (tmp_path / "out" / "clips.jsonl").read_text().splitlines())
+    known = {(row["clip"], row["explained"]): row["energy_precision"] for row in lines if row["place"] == "spectrogram"}
+    assert known.pop(("3", "rain")) is None  # a label without a box
+    assert known == {
+        ("2", "cat"): pytest.approx(0.3 / 0.55, abs=0.03),
+        ("2", "dog"): pytest.approx(0.25 / 0.55, abs=0.03),
+        ("3", "cat"): pytest.approx(0.3 / 0.55, abs=0.03),
+    }
+    assert result.summary["truth"] == "boxes"

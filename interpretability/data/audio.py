@@ -146,6 +146,21 @@ def find_sounds(folder: str | Path) -> list[Path]:
     return read
 
 
+def hidden_folders(folder: str | Path) -> list[str]:
+    """Return the folders that :func:`find_sounds` leaves out, though sounds lie in them that are not hidden themselves.
+
+    Only those whose own names begin with a dot, in the folder or in one of its folders.
+    """
+    suffixes, folder = (*SUFFIXES, *ffmpeg.SUFFIXES), Path(folder)
+    dotted = [path for pattern in (".*", "*/.*") for path in sorted(folder.glob(pattern)) if path.is_dir()]
+    return [
+        str(path.relative_to(folder))
+        for path in dotted
+        if not _is_hidden(path.parent.relative_to(folder))
+        and any(each.suffix.lower() in suffixes and not each.name.startswith(".") for each in path.rglob("*"))
+    ]
+
+
 def _is_hidden(name: Path) -> bool:
     return any(part.startswith(".") or part in _HIDDEN_FOLDERS for part in name.parts)
 

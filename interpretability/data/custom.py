@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from interpretability.data import ffmpeg
 from interpretability.data.annotations import kind_of
-from interpretability.data.audio import SUFFIXES, AudioHeader, audio_header, find_sounds
+from interpretability.data.audio import SUFFIXES, AudioHeader, audio_header, find_sounds, hidden_folders
 from interpretability.data.boxes import ROUNDING, boxes_fault
 from interpretability.data.manifest import DATA_ROOT, SPLITS, BadClips, PreparedData, labels_of, write_manifests
 from interpretability.data.selections import find_tracks, read_selection_table, read_tracks
@@ -23,7 +23,7 @@ from interpretability.data.splits import thin_classes
 from interpretability.data.splitting import ChosenFolds, choose_splits, group_names, with_folds
 from interpretability.data.tables import NO_GROUPS, SPLIT_NAMES, ListedClip, read_table, table_text
 from interpretability.data.windows import cut_windows
-from interpretability.errors import MissingError, UserError, shown, user_errors
+from interpretability.errors import MissingError, UserError, listed, shown, user_errors
 from interpretability.files import claim, csv_text, place_in, write_text
 from interpretability.names import join_labels, printable, safe_name, utf8_name
 
@@ -223,6 +223,12 @@ def _read_folder(
 ) -> tuple[list[ListedClip], bool]:
     """Return the sounds in a folder, and whether they are selections, around which clips are to be cut."""
     paths = find_sounds(root)
+    hidden = hidden_folders(root)
+    if hidden:
+        notes.append(
+            f"left out, as hidden, are the sounds in {listed(hidden)}: if these are classes, rename them, or give a "
+            "--table, whose labels may begin with a dot"
+        )
     place_of_tracks = root if label_folder is None else Path(label_folder).expanduser().absolute()
     if not place_of_tracks.is_dir():
         raise MissingError(f"{place_of_tracks}: no such folder of label tracks: correct --label_folder")
@@ -240,6 +246,12 @@ def _read_folder(
     return _read_classes(root, paths, bad), False
 
 
+def _hidden_words(root: Path) -> str:
+    """Return what an error says of folders that are left out; "" if none are."""
+    hidden = hidden_folders(root)
+    return f"; left out, as hidden, are the sounds in {listed(hidden)}: rename them" if hidden else ""
+
+
 def _given_splits(root: Path, paths: list[Path]) -> dict[Path, str]:
     """Return the split of each sound, where all lie in folders of splits; nothing if they do not."""
     tops = {path: path.relative_to(root).parts[0].lower() for path in paths}
@@ -252,7 +264,9 @@ def _given_splits(root: Path, paths: list[Path]) -> dict[Path, str]:
 def _read_classes(root: Path, paths: list[Path], bad: BadClips) -> list[ListedClip]:
     if not paths:
         more = "" if ffmpeg.is_installed() else f"; files such as {', '.join(ffmpeg.SUFFIXES)}: {ffmpeg.ADVICE}"
-        raise UserError(f"{root}: holds no sounds ({', '.join(SUFFIXES)}) in folders named after classes{more}")
+        raise UserError(
+            f"{root}: holds no sounds ({', '.join(SUFFIXES)}) in folders named after classes{_hidden_words(root)}{more}"
+        )
     splits = _given_splits(root, paths)
     has_splits, clips = bool(splits), []
     for path in paths:
@@ -374,6 +388,7 @@ def _refuse_one_class(clips: list[ListedClip], source: Path, folder: Path | None
     if len(labels) < 2 and clips[0].labels is None:
         inner = folder is not None and any(len(clip.path.relative_to(folder).parts) > 2 for clip in clips)
         hint = f" (if its folders are the classes, give {folder / labels[0]})" if inner else ""
+        hint += "" if folder is None else _hidden_words(folder)
         raise UserError(f"{source}: has only one class, {shown(labels[0])}, expected at least two{hint}")
 
 

@@ -329,23 +329,35 @@ def _clip(path: Path, value: dict[str, Any], where: str, labelled: bool = True) 
     split = _text(value.get("split"), "split", where, optional=True)
     if split is not None and split.lower() not in SPLIT_NAMES:
         raise UserError(f"{where}: split is {shown(split)}, expected train, valid or test")
-    fold = _text(value.get("fold"), "fold", where, optional=True)
-    try:
-        fold = None if fold is None else int(fold)
-    except ValueError as error:
-        raise UserError(f"{where}: fold is {shown(fold)}, expected a whole number") from error
+    fold = _fold(_text(value.get("fold"), "fold", where, optional=True), where)
     start, end = (_number(value.get(name), name, "seconds", where) for name in ("start", "end"))
     low, high = (_number(value.get(name), name, "Hz", where) for name in ("low", "high"))
     if end is not None and not (start or 0.0) < end:
         raise BadRow(f"{where}: start is {start or 0.0:g} s and end {end:g} s, expected start before end")
     if not (low or 0.0) < (math.inf if high is None else high):
         raise BadRow(f"{where}: low is {low or 0.0:g} Hz and high {high:g} Hz, expected low before high")
+    if len(labels or ()) > 1 and (low, high) != (None, None):
+        raise BadRow(
+            f"{where}: has one band, low to high, and {len(labels)} labels: give boxes, with the label of each"
+        )
     group = _text(value.get("group"), "group", where, optional=True)
     boxes = value.get("boxes") or None
     if isinstance(boxes, str):
         boxes = parse_json(boxes, f"{where}: boxes", advice="expected a JSON list")
     split = split and SPLIT_NAMES[split.lower()]
     return ListedClip(path, utf8_name(label), where, split, fold, group, start, end, low, high, boxes, labels)
+
+
+def _fold(text: str | None, where: str) -> int | None:
+    """Return the number of a fold; 1.0 is 1, as it is written where other rows of the column are empty."""
+    try:
+        number = None if text is None else float(text)
+        fold = None if number is None else int(number)
+    except (ValueError, OverflowError):
+        number, fold = math.nan, None
+    if number != fold:
+        raise UserError(f"{where}: fold is {shown(text)}, expected a whole number")
+    return fold
 
 
 def _single(label: Any, where: str) -> Any:

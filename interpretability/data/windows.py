@@ -64,6 +64,11 @@ def cut_windows(
     cut = next((clip for clip in clips if clip.boxes is not None), None)
     if cut is not None:
         raise UserError(f"{cut.where}: is a clip with boxes, cut before: leave out --window_seconds {seconds}")
+    if any(clip.labels is not None for clip in clips):
+        raise UserError(
+            f"window_seconds is {seconds}, but the clips may have several labels: leave it out, and give each "
+            "clip as a whole, from start to end"
+        )
     whole = [clip for clip in clips if not clip.is_part]
     selections = []
     n_above = 0

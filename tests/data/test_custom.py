@@ -228,6 +228,12 @@ def test_folds_are_made_or_respected_and_choose_the_splits(tmp_path):
     write_table(
         tmp_path / "t.csv", [(row["path"], row["label"], row["fold"]) for row in rows], head=("path", "label", "fold")
     )
+    floats = write_table(
+        tmp_path / "f.csv",
+        [(row["path"], row["label"], f"{row['fold']}.0") for row in rows],
+        head=("path", "label", "fold"),
+    )  # as pandas writes the column where another row lacked a fold
+    assert clips_of(prepare_custom(root, tmp_path / "floats", table=floats)) == clips_of(drawn) != {}
     given = prepare_custom(root, tmp_path / "given", table=tmp_path / "t.csv", valid_folds=1, test_folds="2,3")
     assert splits_by(given, "fold") == {1: {"valid"}, 2: {"test"}, 3: {"test"}, 4: {"train"}, 5: {"train"}}
     assert given.description["folds"] == {"train": [4, 5], "valid": [1], "test": [2, 3]}
@@ -245,6 +251,26 @@ def test_labels_of_any_characters(tmp_path):
     assert "the labels 'Dog' (3) and 'dog' (3) differ only by case" in summary_line(prepared)
     listed = prepare_custom(tmp_path, tmp_path / "listed", table=tmp_path / "m" / SPLITS_TABLE)
     assert clips_of(listed) == clips_of(prepared)
+
+
+def test_folders_named_after_labels_of_any_characters(tmp_path):
+    """Those that begin with a dot are hidden: they are named, and what to do; nothing is left out in silence."""
+    labels = ["a,b", 'the "best"', "鳥", "Dog", "dog", "x" * 200, "a;b", "{x}"]
+    make_folder(tmp_path / "data", labels, n=3)
+    assert prepare_custom(tmp_path / "data", tmp_path / "m").labels == sorted(labels)
+    make_folder(tmp_path / "data", [".cat"], n=3)
+    sound(tmp_path / "data" / ".cache" / "._x.wav")
+    prepared = prepare_custom(tmp_path / "data", tmp_path / "n")
+    assert prepared.labels == sorted(labels)
+    (note,) = (note for note in prepared.notes if "hidden" in note)
+    assert note.startswith(
+        "left out, as hidden, are the sounds in '.cat': if these are classes, rename them, or give a "
+    )
+    listed = [(f".cat/s{i}-.cat-{i}.wav", ".cat") for i in range(3)] + [
+        (f"dog/s{i}-dog-{i}.wav", "dog") for i in range(3)
+    ]
+    table = write_table(tmp_path / "data" / "t.csv", listed)
+    assert prepare_custom(None, tmp_path / "o", table=table).labels == [".cat", "dog"]
 
 
 def test_ten_thousand_classes(tmp_path):
@@ -354,6 +380,13 @@ BAD = {
         "holds no sounds",
     ),
     "one class": (folder_of("a/x.wav", "a/y.wav"), "has only one class, 'a', expected at least two"),
+    "hidden folders alone": (folder_of(".a/x.wav", ".b/y.wav"), "holds no sounds", "the sounds in '.a', '.b'"),
+    "all classes but one are hidden": (folder_of("a/x.wav", ".b/y.wav"), "only one class, 'a'", "the sounds in '.b'"),
+    "a hidden folder in those of splits": (
+        folder_of("train/a/x.wav", "train/.b/y.wav", "test/a/x.wav"),
+        "has only one class",
+        "the sounds in 'train/.b': rename them",
+    ),
     "a folder too high": (folder_of("data/a/x.wav", "data/b/y.wav"), "one class, 'data'", "if its folders are"),
     "a sound without a class": (folder_of(*GOOD, "x.wav"), "lies directly in", "a folder named after its class"),
     "too few clips": (folder_of("a/0.wav", "b/0.wav"), "2 groups", "cannot be split"),
@@ -407,6 +440,16 @@ BAD = {
     "a clip without a split": (with_groups(("train", "x"), ("", "y")), "line 3: has no split, though other clips have"),
     "splits without train": (with_groups(("valid", "x"), ("test", "y")), "no clip in train"),
     "a fold that is no number": (with_groups(("one", "x"), column="fold"), "line 2: fold is 'one', expected a whole"),
+    "a fold between two": (with_groups(("1.5", "x"), column="fold"), "line 2: fold is '1.5', expected a whole number"),
+    "a fold of no size": (with_groups(("inf", "x"), column="fold"), "line 2: fold is 'inf', expected a whole number"),
+    "a fold that is not there for all": (
+        with_groups(("1.0", "x"), ("", "y"), column="fold"),
+        "line 3: has no fold, though other clips have",
+    ),
+    "windows around clips of several labels": (
+        lambda folder: {**text_of("path,labels,start,end\n0.wav,a;b,0,0.05\n")(folder), "window_seconds": 0.1},
+        "window_seconds is 0.1, but the clips may have several labels",
+    ),
     "a group in two given splits": (
         with_groups(("train", "x"), ("train", "x"), ("valid", "y"), ("valid", "y"), ("test", "x"), ("test", "z")),
         "the group 'x' has clips in train (2 clips) and test (1 clips)",
@@ -444,6 +487,10 @@ CLIPS = {
     "start after end": (table_of(("0.wav", "a", 0.5, 0.2), head=TIMES), "start is 0.5 s and end 0.2 s"),
     "start at the end": (table_of(("0.wav", "a", 0.5, 0.5), head=TIMES), "start is 0.5 s and end 0.5 s"),
     "a negative time": (table_of(("0.wav", "a", -1, 0.5), head=TIMES), "start is '-1', expected a number of seconds"),
+    "a band for two labels": (
+        table_of(("0.wav", "a;b", 100, 900), head=("path", "labels", "low", "high")),
+        "line 8: has one band, low to high, and 2 labels: give boxes, with the label of each",
+    ),
     "a time that is none": (table_of(("0.wav", "a", "0,5", 1), head=TIMES), "start is '0,5'", "with a decimal point"),
     "not a number": (table_of(("0.wav", "a", 0, "nan"), head=TIMES), "end is 'nan'"),
     "a selection beyond the recording": (
