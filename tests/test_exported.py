@@ -28,7 +28,7 @@ from interpretability.methods import is_interpreter_folder
 from interpretability.publishing.check import explain_example
 
 WEIGHTS = ("interpreter.safetensors", "classifier.safetensors")
-CHECKPOINTS = ("psi.ckpt", "embedding_model.ckpt", "classifier.ckpt")
+CHECKPOINTS = ("psi.ckpt", "embedding_model.ckpt", "classifier.ckpt", "model.ckpt")
 
 
 class Bomb:

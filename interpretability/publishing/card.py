@@ -264,7 +264,7 @@ def _usage(card: Card) -> Iterator[str]:
         f'{name} = {load}("{card.repo_id}")\n'
         f'explanation = explain({name}, "sound.wav")\n'
         'print(*explanation.sentences(), sep="\\n")\n'
-        'explanation.save("explained")  # three wavs, the mask, a figure, a description as JSON\n```'
+        'explanation.save("explained")  # three wavs, the mask, its events, a figure, a description as JSON\n```'
     )
     if card.config["speechbrain_interface"] != STOCK:
         yield "Through SpeechBrain's interface for models of others, with the library installed:"
@@ -367,9 +367,10 @@ def _limits(card: Card) -> Iterator[str]:
         )
     else:
         yield "For research on explanations, and as the classifier of interpreters that were trained on it."
+        single = card.config["classifier"]["task"] == "single"
         yield (
-            f"- It was trained on clips{length} at {rate} Hz, and knows the classes above alone: it gives one of them "
-            "whatever it hears.\n"
+            f"- It was trained on clips{length} at {rate} Hz, and knows the classes above alone"
+            f"{': it gives one of them whatever it hears' if single else ''}.\n"
             "- It was not tested on other data, devices or places.\n"
             "- No decision about people, or about anybody's safety, should rest on it alone."
         )

@@ -92,7 +92,7 @@ def test_the_events_of_the_example_stand_there_with_their_files(card):
     text = card_text(card)
     assert "| 1.20–1.85 | 600–2400 | 0.70 | 0.80 | 0.12 |" in text
     assert "(example/events.selections.txt)" in text
-    assert "events" not in card_text(dataclasses.replace(card, events=[]))
+    assert "events.csv" not in card_text(dataclasses.replace(card, events=[]))
 
 
 def test_no_interval_is_broken_into_two_lines(card):
@@ -146,6 +146,9 @@ def test_of_several_labels_it_says_the_precision_and_not_the_accuracy(card):
     assert "mean average precision of 0.812 on the 40 test clips" in text
     assert "75.0%" not in text
     assert "any number of labels per clip" in text
+    classifier = {name: value for name, value in config.items() if name != "interpreter"}
+    text = card_text(dataclasses.replace(card, config=classifier, summary=None))
+    assert "knows the classes above alone." in text
 
 
 def test_class_names_are_text(card):
