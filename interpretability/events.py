@@ -27,12 +27,15 @@ MOST_BINS = 2**25
 
 @dataclass(frozen=True)
 class EventSettings(Settings):
-    """How a mask becomes events."""
+    """How a mask becomes events.
 
-    smooth_seconds: float = setting(0.03, "width (sigma) over which the kept energy is averaged", unit="s", least=0)
-    smooth_hertz: float = setting(120.0, "the same, in frequency", unit="Hz", least=0)
-    level: float = setting(0.4, "averaged energy of a region, as a share of the clip's highest", above=0, most=1)
-    gap_seconds: float = setting(0.05, "regions that are no further apart are one", unit="s", least=0)
+    All but ``most`` were chosen on the validation split of Synthetic (``tools/measure_events.py --choose``).
+    """
+
+    smooth_seconds: float = setting(0.02, "width (sigma) over which the kept energy is averaged", unit="s", least=0)
+    smooth_hertz: float = setting(160.0, "the same, in frequency", unit="Hz", least=0)
+    level: float = setting(0.3, "averaged energy of a region, as a share of the clip's highest", above=0, most=1)
+    gap_seconds: float = setting(0.3, "regions that are no further apart are one", unit="s", least=0)
     gap_hertz: float = setting(150.0, "the same, in frequency", unit="Hz", least=0)
     core: float = setting(0.99, "share of a region's energy that its interval and its band each hold", above=0, most=1)
     least_share: float = setting(0.1, "share of all kept energy below which a region is left out", least=0, most=1)

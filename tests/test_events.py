@@ -12,6 +12,7 @@ from tiny import SMALL, listening_classifier, noise
 from interpretability import events
 from interpretability.errors import UserError
 from interpretability.events import Event, EventSettings, find_regions
+from interpretability.explanation import Interpretation
 from interpretability.frontend import Frontend
 from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import ConstantMask, EnergyMask
@@ -272,6 +273,48 @@ def test_of_several_labels_each_has_its_own(classifier):
         for event in explanation.events(k):
             assert event.label == label
             assert event.probability == pytest.approx(explanation.output.logits[k, index].sigmoid().item(), abs=1e-6)
+
+
+class Cells(Interpreter):
+    """A mask of few large cells, as a feature map gives it: of one of them, which is wider than the sound in it."""
+
+    NAME = "cells"
+    trainable = False
+
+    def interpret(self, batch):
+        mask = torch.zeros_like(batch.spectrogram.magnitude)
+        mask[:, 10:60, 20:100] = 1
+        return Interpretation(mask)
+
+
+def test_of_a_coarse_mask_the_event_is_the_sound_in_it(classifier):
+    """Frames 10 to 60 reach from 0.12 to 0.70 s, and bins 20 to 100 from 300 to 1600 Hz."""
+    (event,) = Cells(classifier).explain(bursts(*TWO)).events()
+    assert (event.start, event.end) == pytest.approx((2000 / 16000, 5000 / 16000), abs=0.03)
+    assert 300 < event.low < 500 < event.high < 650
+    assert event.share > 0.98
+
+
+def test_of_real_clips(classifier, esc10_folder):
+    """Whatever is in them: few boxes inside the clip that do not overlap, by effect, the same at any batch size."""
+    clips = sorted((esc10_folder / "audio").iterdir())[::100]
+    assert len(clips) >= 3
+    together = EnergyMask(classifier, area=0.1).explain(clips)
+    for index, path in enumerate(clips):
+        found_events = together.events(index)
+        assert 1 <= len(found_events) <= EventSettings().most
+        assert sum(event.share for event in found_events) <= 1 + 1e-9
+        assert [e.effect for e in found_events] == sorted((e.effect for e in found_events), reverse=True)
+        for event in found_events:
+            assert 0 <= event.start < event.end <= 5.0
+            assert 0 <= event.low < event.high <= 8000
+        for one, other in itertools.combinations(found_events, 2):
+            apart_in_time = one.end <= other.start + 1e-9 or other.end <= one.start + 1e-9
+            assert apart_in_time or one.high <= other.low + 1e-9 or other.high <= one.low + 1e-9
+        if index == 0:
+            (alone,) = [EnergyMask(classifier, area=0.1).explain(path).events()]
+            for event, again in zip(found_events, alone, strict=True):
+                assert event.to_dict() == pytest.approx(again.to_dict(), abs=1e-5)
 
 
 def test_an_event_as_plain_values_and_at_another_time():
