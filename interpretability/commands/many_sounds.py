@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,9 +100,11 @@ def _explain(work: Work, listed: ListedSound, done: Done) -> list[dict[str, Any]
                 explained = explain_sound(sound, taken, explainer, work.choice, folder)
                 begin(work)
                 results = write_explanation(explained, folder, request, work.model, listed.label)
-            except UserError as error:
-                if getattr(error.__cause__, "errno", None) in DISK_FULL:  # whatever the sound
-                    raise error.__cause__ from error
+            except (UserError, OSError) as error:
+                if _disk_is_full(error):  # whatever the sound
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+                if not isinstance(error, UserError):
+                    raise
                 rows.append(_fault(done, listed.name, str(error), explainer.name))
                 continue
         done.explained.add(listed.name)
@@ -110,6 +114,10 @@ def _explain(work: Work, listed: ListedSound, done: Done) -> list[dict[str, Any]
             rows.append(row_of(result.description, listed.path, result.folder))
             done.shown.append(Shown(rows[-1], listed.place, listed.path, result.folder))
     return rows
+
+
+def _disk_is_full(error: Exception) -> bool:
+    return any(getattr(each, "errno", None) in DISK_FULL for each in (error, error.__cause__))
 
 
 def _fault(done: Done, name: str, reason: str, method: str | None = None) -> dict[str, Any]:
