@@ -19,7 +19,7 @@ from interpretability.errors import UserError
 from interpretability.explaining import default_method, how_to_train
 from interpretability.exported import is_exported
 from interpretability.files import expanded
-from interpretability.hub import is_name
+from interpretability.hub import is_name, local_folder
 from interpretability.methods import METHODS, Interpreter, is_interpreter_folder, load_interpreter
 from interpretability.methods.gradients import ATTRIBUTIONS
 
@@ -73,14 +73,16 @@ def open_model(source: str, arguments: argparse.Namespace) -> Model:
     """
     prefix = source.partition(":")[0]
     settings = parse_settings(arguments.classifier_settings)
-    if prefix not in OPENERS and is_interpreter_folder(source):
+    # Of a name the folder in the cache, asked for once: a branch may move meanwhile.
+    place = str(local_folder(source)) if is_name(source) else source
+    if prefix not in OPENERS and is_interpreter_folder(place):
         if settings:
             raise UserError(f"--classifier_settings go with a source such as hf:FOLDER, and {source} has its own")
-        interpreter = load_interpreter(source, arguments.trust_remote_code).to(arguments.device)
+        interpreter = load_interpreter(place, arguments.trust_remote_code).to(arguments.device)
         return Model(source, interpreter.classifier, interpreter)
     if arguments.classifier is None and prefix not in OPENERS and not is_name(source) and not _is_classifier(source):
         load_interpreter(source)  # which says what is missing
-    classifier = open_classifier(source, trust_remote_code=arguments.trust_remote_code, **settings)
+    classifier = open_classifier(place, trust_remote_code=arguments.trust_remote_code, **settings)
     return Model(source, classifier.to(arguments.device))
 
 

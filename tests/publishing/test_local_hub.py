@@ -14,6 +14,7 @@ from hub_client import NAME, environment, in_cache, interpret, send, sent_files
 from huggingface_hub import constants
 from local_hub import OTHER_TOKEN, TOKEN, Model, local_hub
 
+from interpretability.commands import main
 from interpretability.hub import local_folder, origin_of
 from interpretability.methods import load_interpreter
 
@@ -219,6 +220,13 @@ def test_a_revision_that_moves(hub, stock_folder, tmp_path):
     assert snows(f"{NAME}@main")
     assert local_folder(NAME, "main").name == second
     assert not snows(NAME, revision=first)
+
+
+def test_one_command_asks_once_which_commit_a_branch_is(hub, stock_folder):
+    hub.put(NAME, stock_folder)
+    done = tiny.call(main.interpret, [f"{NAME}@main", "--list_classes"])
+    assert "rain" in done.out, done.err
+    assert len([path for _, path, *_ in hub.requests if "/revision/main" in path]) == 1
 
 
 FRESH = """
