@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,14 @@ def comparison(summary: Mapping[str, Any], rows: Sequence[Row] = ()) -> list[Tab
             )
         )
     return tables
+
+
+def meanings(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the label of each metric of a comparison, and what it is, in a sentence; a method's own scores apart."""
+    names = dict.fromkeys(name for methods in summary["places"].values() for name in columns(methods.values()))
+    infos = [metric_info(name) for name in names]
+    documented = [(info.label, inspect.getdoc(info.function)) for info in infos if info.function]
+    return [(label, text.splitlines()[0]) for label, text in documented if text]
 
 
 def _best(name: str, place: str, compared: list[str], summary: Mapping[str, Any], rows: Sequence[Row]) -> str | None:

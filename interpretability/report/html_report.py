@@ -12,9 +12,9 @@ from typing import Any
 
 from interpretability.files import expanded, write_errors, write_text
 from interpretability.report.clips import Clip
-from interpretability.report.comparison import class_table, comparison
+from interpretability.report.comparison import class_table, comparison, meanings
 from interpretability.report.page import render
-from interpretability.report.tables import truth_note
+from interpretability.report.tables import OF_BOXES, explanations_in_words
 
 #: Of a page, in bytes: clips that do not fit are left out.
 MOST_BYTES = 25_000_000
@@ -78,7 +78,8 @@ def write_report(
         title=title,
         about=dict(about or {}),
         tables=comparison(summary, rows) if summary else [],
-        truth=truth_note(summary) if summary else [],
+        meanings=meanings(summary) if summary else [],
+        truth=OF_BOXES if (summary or {}).get("truth") == "boxes" else "",
         notes=(summary or {}).get("notes", {}),
         classes=class_table(rows, method, seed) if rows and method else None,
         cards=shown,
@@ -105,13 +106,14 @@ def about_evaluation(summary: Mapping[str, Any]) -> dict[str, str]:
         "Data": data.get("name"),
         "Test clips": f"{summary['n']}" + (f", folds {', '.join(map(str, test))}" if test else ""),
         "Accuracy of the classifier": None if accuracy is None else f"{accuracy:.1%} of these clips",
+        "Explained": explanations_in_words(several) if several else None,
         "mAP of the classifier": _three(several.get("mean_ap")),
         "Macro F1, micro F1": _pair(several.get("macro_f1"), several.get("micro_f1")),
         "Classifier": (provenance.get("classifier") or "")[:12] or None,
         "Training": _training(training),
-        "Settings": _settings(provenance.get("settings") or {}),
         "Seed": provenance.get("seed"),
         "Commit": (provenance.get("commit") or "")[:12] or None,
+        "Settings": _settings(provenance.get("settings") or {}),
     }
     return {name: str(value) for name, value in known.items() if value is not None}
 

@@ -214,7 +214,7 @@ def caption(
     known = {
         "data": data.get("name"),
         "test folds": ", ".join(map(str, data.get("folds", {}).get("test", []))) or None,
-        "n": f"{n} clips, {_explanations(several)}" if several else n,
+        "n": f"{n} clips, {explanations_in_words(several)}" if several else n,
         "seed": provenance.get("seed"),
         "classifier": (provenance.get("classifier") or "")[:12] or None,
         "classifier's accuracy on these clips": None if accuracy is None else f"{accuracy:.3f}",
@@ -233,7 +233,7 @@ def _three(value: float | None) -> str | None:
     return None if value is None else f"{value:.3f}"
 
 
-def _explanations(several: Mapping[str, Any]) -> str:
+def explanations_in_words(several: Mapping[str, Any]) -> str:
     """Return in words which classes of the clips are explained, and how many they are."""
     count, without = several["explanations"], several["without"]
     of = {

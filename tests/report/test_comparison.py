@@ -3,7 +3,7 @@
 import pytest
 from page_clips import lines_of, summary_of
 
-from interpretability.report.comparison import class_table, comparison
+from interpretability.report.comparison import class_table, comparison, meanings
 
 #: Of four methods, a value for each of 12 clips: b is better than a by a little on each; c varies much; d is as b.
 FF = {
@@ -91,3 +91,10 @@ def test_classes_have_their_counts_and_what_is_heard_in_their_place():
 def test_clips_of_several_labels_have_no_share_that_is_right():
     several = [{**row, "true": [row["true"]], "predicted": [row["predicted"]]} for row in lines("a")]
     assert class_table(several, "a").heads[:2] == ("explained", "Fid-In ↑")
+
+
+def test_every_metric_of_the_table_is_said_in_a_sentence():
+    known = dict(meanings(summary_of(lines("a"))))
+    assert known["FF"] == "Faithfulness (FF): probability lost when the explanation is removed."
+    assert [label for label, text in known.items() if not text.rstrip().endswith((".", "?"))] == []
+    assert len(known) == 10

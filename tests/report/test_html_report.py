@@ -7,7 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from page_clips import clip_of
+from page_clips import clip_of, lines_of, summary_of
 
 from interpretability.errors import UserError
 from interpretability.report.html_report import about_evaluation, write_report
@@ -146,4 +146,18 @@ def test_what_an_evaluation_has_explained_is_said_in_words():
         "Seed": "7",
         "Commit": "0123456789ab",
     }
-    assert about_evaluation({"provenance": {}, "n": 1}) == {"Test clips": "1"}
+    several = {"explain": "labels", "explanations": 12, "without": 0, "mean_ap": 0.5, "macro_f1": None}
+    assert about_evaluation({"provenance": {}, "n": 9, "several": several}) == {
+        "Test clips": "9",
+        "Explained": "12 explanations, one of each label",
+        "mAP of the classifier": "0.500",
+    }
+
+
+def test_what_the_truth_is_and_what_there_is_to_know_of_a_row_is_said(tmp_path):
+    rows = lines_of({"amt": [0.5, 0.6]})
+    summary = {**summary_of(rows), "truth": "boxes", "notes": {"amt": [ODD]}, "n": 2}
+    text = " ".join(" ".join(page_of(tmp_path, [], summary=summary, rows=rows).text).split())
+    assert "boxes that people drew" in text
+    assert " ".join(SHOWN.split()) in text
+    assert "probability lost when the explanation is removed" in text

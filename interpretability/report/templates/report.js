@@ -131,6 +131,7 @@
     cards.set(article, card);
     const place = article.querySelector(".views");
     place.replaceChildren(...card.views.map((view) => view.root));
+    place.classList.toggle("many", card.views.length > 1);
     place.style.minHeight = "0";
     showMethod(card);
     for (const view of card.views) resized.observe(view.pane);
@@ -188,9 +189,11 @@
       ...view.choices.map((input) => element("label", {}, input, NAMES[input.value]))
     );
     const facts = element("div", { class: "facts-of-clip" }, probabilities(data), makeEvents(view));
-    for (const text of [...data.sentences, ...data.notes]) facts.append(element("p", { class: "sentence" }, isolated(text)));
-    const left = element("div", {}, element("div", { class: "plot" }, view.plot), view.seek, element("div", { class: "player" }, view.button, sounds, view.time));
-    view.root = element("section", { class: "view", "aria-labelledby": title.id, onkeydown: (event) => press(event, view) }, title, left, facts);
+    const texts = element("div", { class: "sentences" });
+    for (const text of [...data.sentences, ...data.notes]) texts.append(element("p", {}, isolated(text)));
+    const controls = element("div", { class: "player" }, view.button, sounds, view.time);
+    const left = element("div", {}, element("div", { class: "plot" }, view.plot), view.seek, controls);
+    view.root = element("section", { class: "view", "aria-labelledby": title.id, onkeydown: (event) => press(event, view) }, title, left, facts, texts);
     place(view, 0);
     return view;
   }
@@ -235,7 +238,7 @@
   }
 
   function probabilities(data) {
-    const head = element("tr", {}, ...["class", "input", "explanation alone", "residual"].map((text) => element("th", { scope: "col" }, text)));
+    const head = element("tr", {}, ...["class", ...SOUNDS].map((text) => element("th", { scope: "col" }, text)));
     const rows = data.classes.map((known) => {
       const row = element("tr", known.label === data.explained ? { class: "explained" } : {});
       row.append(element("th", { scope: "row" }, isolated(known.label)));
