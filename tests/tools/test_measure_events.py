@@ -71,6 +71,11 @@ def test_each_method_is_measured_against_the_source_alone(tool):
     assert loud["time_iou"] == pytest.approx(0.5, abs=0.05)
     assert loud["frame_f1"] == pytest.approx(2 / 3, abs=0.05)
     assert 0.3 < loud["box_iou"] < 0.6
+    # The first event is the one that the class loses most without: it is one of the tones, or the other.
+    first = EnergyMask(classifier, area=0.05).explain(clip["signal"][None]).events(settings=tool.START)[0]
+    expected = time_iou([(first.start, first.end, first.low, first.high)], [explained.truth])
+    assert loud["first_time_iou"] == pytest.approx(expected)
+    assert min(abs(loud["first_time_iou"] - value) for value in (0, 1)) < 0.1
     # What is left of the class without all boxes.
     boxes = tool.events_of(explained.kept("loud"), classifier.frontend.settings, tool.START)
     times, hertz = tool.axes_of(explained.kept("loud"), classifier.frontend.settings)
