@@ -40,15 +40,15 @@ class Done:
         Of all explanations, and of what could not be explained.
     shown : list of Shown
         The explanations.
-    explained, kept, bad
-        Names of the sounds that are explained, of those of them that were already, and of those that are not, or not
-        by every method.
+    explained, new, bad
+        Names of the sounds that are explained, of those of them that were not before, and of those that are not, or
+        not by every method.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
     explained: set[str] = field(default_factory=set)
-    kept: set[str] = field(default_factory=set)
+    new: set[str] = field(default_factory=set)
     bad: list[str] = field(default_factory=list)
 
 
@@ -89,9 +89,7 @@ def _explain(work: Work, listed: ListedSound, done: Done) -> list[dict[str, Any]
         folder = work.folder(listed.place, explainer)
         request = work.request(sound, explainer)
         results = [Result(*pair) for pair in finished(folder, request, several).items()]
-        if results:
-            done.kept.add(listed.name)
-        else:
+        if not results:
             try:
                 taken = taken or sound.read()
             except UserError as error:
@@ -107,6 +105,7 @@ def _explain(work: Work, listed: ListedSound, done: Done) -> list[dict[str, Any]
                     raise
                 rows.append(_fault(done, listed.name, str(error), explainer.name))
                 continue
+            done.new.add(listed.name)
         done.explained.add(listed.name)
         for result in results:
             if result.description["undefined"]:
@@ -131,15 +130,16 @@ def _fault(done: Done, name: str, reason: str, method: str | None = None) -> dic
 
 def words_of_many(done: Done, work: Work) -> str:
     """Return in words what has come of many sounds."""
-    heard = Counter({row["sound"]: row["predicted"] for row in done.rows if "predicted" in row}.values())
+    heard = Counter({each.place: each.row["predicted"] for each in done.shown}.values())
     classes = [f"{printable(label)} in {count}" for label, count in heard.most_common(MOST_CLASSES)]
     more = len(heard) - len(classes)
     undefined = sum(bool(row.get("undefined")) for row in done.rows)
     count, by = len(done.explained), _joined([each.name for each in work.explainers])
+    kept = count - len(done.new)
     lines = [
         f"Heard: {', '.join(classes)}{f', and {more} more classes' if more else ''}.",
         f"{count} sound{' is' if count == 1 else 's are'} explained by {by}"
-        + (f"; {len(done.kept)} of them {'was' if len(done.kept) == 1 else 'were'} already." if done.kept else "."),
+        + (f"; {kept} of them {'was' if kept == 1 else 'were'} already." if kept else "."),
     ]
     if undefined:
         lines.append(f"Undefined, as the method has no explanation there: {undefined}.")

@@ -102,8 +102,10 @@ def list_sounds(paths: Sequence[Path], out: Path, reserved: Iterable[str] = ()) 
         elif is_table(path):
             bad = BadClips(path, skip=True)
             rows = read_table(path, table_text(path), path.parent, None, bad, [], labelled=False)
-            reasons = [reason.removeprefix(f"{path}, ") for _, reason in bad.skipped]
-            listing.faults.extend((printable(str(path)), reason) for reason in reasons)
+            name = printable(str(path))
+            for _, reason in bad.skipped:
+                line, _, why = reason.removeprefix(f"{name}, ").partition(": ")
+                listing.faults.append((f"{name}, {line}", why))
             clips += rows
             bases += [path.parent, *(row.path.parent for row in rows)]
         else:

@@ -86,10 +86,11 @@ def test_tables_of_other_kinds_with_labels_and_bad_rows(write, suffix):
         ("a_0.000-1.000", "dog"),
         ("b_0.000-2.000", None),
     ]
-    reasons = [reason for _, reason in listing.faults]
     first = 2 if suffix == "jsonl" else 3
-    assert f"line {first + 1}: start is 3 s and end 2 s, expected start before end" in reasons[0]
-    assert f"line {first}: 'none.wav': no such file" in reasons[1]
+    assert listing.faults == [
+        (f"t.{suffix}, line {first + 1}", "start is 3 s and end 2 s, expected start before end"),
+        (f"t.{suffix}, line {first}", "'none.wav': no such file"),
+    ]
 
 
 @pytest.mark.parametrize(
