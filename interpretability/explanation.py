@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -321,7 +322,7 @@ class Explanation:
         seconds = clip.sound.shape[1] / rate
         return locate(_array(clip.pair.inside), frontend.hop_length / rate, rate / frontend.n_fft, seconds)
 
-    def events(self, index: int = 0, settings: EventSettings | None = None) -> list[Event]:
+    def events(self, index: int = 0, settings: EventSettings | Mapping[str, Any] | None = None) -> list[Event]:
         """Return the few regions that a clip's explanation points to, and what each is worth to the classifier.
 
         Asked for the first time, the classifier hears all regions of all clips in one batched pass: each region alone,
@@ -331,7 +332,7 @@ class Explanation:
         ----------
         index : int
             Which clip of the batch.
-        settings : EventSettings, optional
+        settings : EventSettings, or a mapping of some of its values, optional
             How the mask becomes regions.
 
         Returns
@@ -339,8 +340,15 @@ class Explanation:
         list of Event
             The one whose removal costs the class most first. Empty where the explanation keeps nothing of the sound,
             and where there is none (:attr:`undefined`).
+
+        Raises
+        ------
+        UserError
+            If a setting is unknown or out of range; if the classifier gives a value that is not finite.
         """
-        settings, index = settings or EventSettings(), range(len(self))[index]
+        if not isinstance(settings, EventSettings):
+            settings = EventSettings.make("events", settings or {})
+        index = range(len(self))[index]
         if settings not in self.event_lists:
             regions = [[] if self._is_undefined(k) else self._regions(k, settings) for k in range(len(self))]
             events = measured_events(self.classifier, self.labels, self.batch, self.apply, regions)

@@ -149,6 +149,15 @@ def test_settings_out_of_range_are_refused():
             EventSettings(**wrong)
 
 
+def test_settings_may_be_given_as_a_mapping_and_unknown_ones_are_refused(classifier):
+    explanation = EnergyMask(classifier, area=0.05).explain(bursts(*TWO))
+    assert explanation.events(settings={"most": 1}) == explanation.events(settings=EventSettings(most=1))
+    with pytest.raises(UserError, match="events has no setting 'levl': did you mean level"):
+        explanation.events(settings={"levl": 0.1})
+    with pytest.raises(UserError, match="events: most is 0, expected"):
+        explanation.events(settings={"most": 0})
+
+
 # ---- What they are worth ----
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from interpretability.events import Event
-from interpretability.files import csv_text, json_text, write_together
+from interpretability.files import csv_text, json_text, write_errors, write_together
 from interpretability.names import printable
 
 #: Of a selection table, before its labels and measures.
@@ -49,14 +49,16 @@ def write_events(folder: str | Path, rows: Sequence[Row], name: str = "events") 
         ``events`` (``events.json``) and ``events_csv``; and, unless the rows name several sounds, ``selections``
         (``events.selections.txt``, for Raven) and ``label_track`` (``events.labels.txt``, for Audacity).
         :func:`write_events_of_many` has these for several, too.
+
+    Raises
+    ------
+    UserError
+        If they cannot be written.
     """
-    folder = Path(folder)
     texts = {"events": events_json(rows), "events_csv": events_csv(rows)}
     if len({sound for _, sound in rows}) <= 1:
         texts |= {"selections": raven_table(rows), "label_track": audacity_labels(rows)}
-    paths = {key: folder / f"{name}{SUFFIXES[key]}" for key in texts}
-    write_together({paths[key]: text for key, text in texts.items()})
-    return paths
+    return _written(Path(folder), name, texts)
 
 
 def write_events_of_many(
@@ -74,8 +76,14 @@ def write_events_of_many(
     starts = starts_in_a_row(seconds)
     in_a_row = [(event.shifted(starts[path]), "") for event, path in rows]
     texts = (events_json(rows), events_csv(rows), raven_table_of_many(rows, seconds), audacity_labels(in_a_row))
-    paths = {key: Path(folder) / f"{name}{suffix}" for key, suffix in SUFFIXES.items()}
-    write_together(dict(zip(paths.values(), texts, strict=True)))
+    return _written(Path(folder), name, dict(zip(SUFFIXES, texts, strict=True)))
+
+
+def _written(folder: Path, name: str, texts: Mapping[str, str]) -> dict[str, Path]:
+    """Write a text for each of some of :data:`SUFFIXES`, and return the paths."""
+    paths = {key: folder / f"{name}{SUFFIXES[key]}" for key in texts}
+    with write_errors(folder / f"{name}.*"):
+        write_together({paths[key]: text for key, text in texts.items()})
     return paths
 
 

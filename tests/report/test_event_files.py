@@ -10,6 +10,7 @@ import pytest
 from interpretability.data.annotations import AUDACITY, RAVEN, label_column, read_track, selections_of
 from interpretability.data.manifest import BadClips
 from interpretability.data.selections import read_selection_table
+from interpretability.errors import UserError
 from interpretability.events import Event
 from interpretability.report.event_files import (
     audacity_labels,
@@ -124,3 +125,12 @@ def test_a_selection_table_of_many_sounds_names_the_place_in_each(tmp_path):
         ("a.wav", 0.5, 1.25, 100.0, "dog"),
     ]
     assert [line.split("\t")[0] for line in paths["label_track"].read_text("utf-8").splitlines()[::2]] == starts
+
+
+def test_what_cannot_be_written_is_said_in_one_line_and_nothing_is_left(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"could not write .*make room on the disk") as caught:
+        write_events(tmp_path / "file", ROWS)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "mine"
