@@ -30,6 +30,16 @@ _MOST_BYTES = 2**32
 
 
 @dataclass(frozen=True)
+class LabelCounts:
+    """How many clips have a ``label``, in how many of them it is ``missed``, and its ``false_alarms`` in others."""
+
+    label: str
+    clips: int
+    missed: int
+    false_alarms: int
+
+
+@dataclass(frozen=True)
 class Predictions:
     """What is heard in N clips of a split.
 
@@ -75,6 +85,24 @@ class Predictions:
         """Return the positions of the clips that are heard as another class, the most confident first."""
         wrong = np.flatnonzero(self.truth != self.predicted)
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")].tolist()
+
+    def wrong_labels(self, thresholds: Sequence[float]) -> list[tuple[int, int]]:
+        """Return the (clip, class) positions whose answer is wrong, where clips may have several; most confident first.
+
+        Confidence is how far the probability lies from the threshold of its class, as a share of how far it could.
+        """
+        clips, classes = np.nonzero(self.truth != self.predicted)
+        shares, limits = self.probabilities[clips, classes], np.asarray(thresholds, dtype=np.float64)[classes]
+        room = np.where(self.predicted[clips, classes], 1 - limits, limits)
+        order = np.argsort(-np.abs(shares - limits) / np.maximum(room, 1e-12), kind="stable")
+        return [(int(clips[k]), int(classes[k])) for k in order]
+
+    def counts_of_labels(self) -> list[LabelCounts]:
+        """Return the counts of each label with wrong answers, those with most of these first."""
+        missed, alarms = (self.truth & ~self.predicted).sum(axis=0), (self.predicted & ~self.truth).sum(axis=0)
+        order = np.argsort(-(missed + alarms), kind="stable")
+        rows = np.stack([self.truth.sum(axis=0), missed, alarms], axis=1).tolist()
+        return [LabelCounts(self.labels[k], *rows[k]) for k in order if missed[k] + alarms[k]]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What a classifier hears in the clips of a data set, as a table that any reader of CSV takes in."""
 
 import csv
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,14 @@ import torch
 from interpretability.data.batches import make_datasets
 from interpretability.data.esc50 import prepare_esc50
 from interpretability.errors import MissingError, UserError
-from interpretability.predictions import Predictions, class_truth, predict, read_predictions, write_predictions
+from interpretability.predictions import (
+    LabelCounts,
+    Predictions,
+    class_truth,
+    predict,
+    read_predictions,
+    write_predictions,
+)
 
 LABELS = ('a, "b"', "two\nlines", "=1+1", "犬")
 
@@ -99,3 +107,27 @@ def test_the_classes_of_a_batch_whatever_form_its_labels_have():
         class_truth(single, lists)
     with pytest.raises(UserError, match="no class 'bird'"):
         class_truth(several, SimpleNamespace(id=["a"], labels=[["bird"]]))
+
+
+# ---- Wrong answers about labels ----
+
+TRUTH = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0]], dtype=bool)
+SHARES = np.array([[0.1, 0.9, 0.0], [0.5, 0.3, 0.2], [0.0, 0.6, 0.9]])
+THRESHOLDS = (0.5, 0.4, 0.9)
+HEARD = Predictions(("cat", "dog", "owl"), ("a", "b", "c"), ("a.wav", "b.wav", "c.wav"), TRUTH, TRUTH, SHARES)
+HEARD = HEARD.heard_at(THRESHOLDS)
+
+
+def test_the_most_confident_wrong_answer_comes_first():
+    """Distances from the thresholds, as shares of what is possible: 0.8, 0.83, 0.25, 0.33, 0."""
+    assert HEARD.wrong_labels(THRESHOLDS) == [(0, 1), (0, 0), (2, 1), (1, 1), (2, 2)]
+    sure = dataclasses.replace(HEARD, probabilities=SHARES.round())
+    assert sure.wrong_labels((0.5, 0.5, 1.0))[-1] == (2, 2)  # no room above the threshold
+
+
+def test_each_label_is_counted():
+    assert HEARD.counts_of_labels() == [
+        LabelCounts("dog", 1, missed=1, false_alarms=2),
+        LabelCounts("cat", 2, missed=1, false_alarms=0),
+        LabelCounts("owl", 0, missed=0, false_alarms=1),
+    ]

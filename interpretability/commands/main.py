@@ -242,6 +242,9 @@ def wrong_predictions(argv: Sequence[str] | None = None) -> int:
     default) gets a folder for each clip, with the sound, what speaks for the class that is heard and what speaks for
     the true one, as sounds and side by side in a figure; and a table of all, as Markdown and as CSV. Clips that are
     finished are not explained again.
+
+    Of clips that may have several labels, the labels that are missed and the false alarms are explained, each in a
+    folder of its own.
     """
     parser = _parser(wrong_predictions)
     parser.add_argument("run", type=Path, metavar="RUN", help="output folder of a run")

@@ -17,6 +17,7 @@ from interpretability.classifiers import Classifier, load_classifier
 from interpretability.classifiers.check import check_classifier
 from interpretability.command_line import check_device
 from interpretability.commands.models import parse_settings
+from interpretability.commands.wrong_labels import Places, wrong_labels
 from interpretability.data.audio import write_wav
 from interpretability.data.inputs import Origin, Sounds
 from interpretability.errors import UserError
@@ -53,26 +54,30 @@ def wrong_predictions(arguments: argparse.Namespace) -> None:
         raise UserError(f"--n is {arguments.n}, expected a number of clips >= 1")
     check_device(arguments.device)
     data = read_run_data(arguments.run, arguments.data_folder, arguments.trust_remote_code)
-    if data.prepared.task == "multi":
-        raise UserError(
-            f"{data.folder}: its clips may have several labels each, and none is simply wrong: see {REPORT}/"
-        )
     explainer = _explainer(arguments, data.folder)
     classifier = explainer.classifier
     dataset = data.dataset(arguments.split, classifier)
+    identity = {"classifier": classifier.description["sha256"], **explainer.method}
+
+    def destination() -> Path:
+        if arguments.out is None:
+            claim(data.folder, [FOLDER])
+        out = data.folder / FOLDER if arguments.out is None else arguments.out
+        out.mkdir(parents=True, exist_ok=True)
+        claim(out, [TABLE, PAGE])
+        return out
+
+    if data.prepared.task == "multi":
+        predictions = predict(classifier, dataset, data.prepared.data_root, device=arguments.device)
+        places = Places(destination, TABLE, PAGE)
+        wrong_labels(dataset, arguments.split, predictions, explainer.make, classifier, identity, arguments.n, places)
+        return
     predictions = _predictions(data, classifier, dataset, arguments)
     wrong = predictions.wrong()
     if not wrong:
         print(f"every one of the {len(predictions)} {arguments.split} clips is heard as its class: nothing to explain")
         return
-    chosen = wrong[: arguments.n]
-    if arguments.out is None:
-        claim(data.folder, [FOLDER])
-    out = data.folder / FOLDER if arguments.out is None else arguments.out
-    out.mkdir(parents=True, exist_ok=True)
-    claim(out, [TABLE, PAGE])
-    identity = {"classifier": classifier.description["sha256"], **explainer.method}
-    mistakes = []
+    chosen, out, mistakes = wrong[: arguments.n], destination(), []
     for k in tqdm(chosen, desc="explaining", unit="clip", disable=None):
         folder = out / safe_name(predictions.ids[k])
         mistake = _finished(folder, {**identity, "clip": predictions.ids[k]})
