@@ -94,9 +94,10 @@ def list_sounds(paths: Sequence[Path], out: Path, reserved: Iterable[str] = ()) 
     listing, clips, bases = SoundList(), [], []
     for path in paths:
         if path.is_dir():
-            members = [sound for sound in find_sounds(path) if not sound.resolve().is_relative_to(out.resolve())]
+            known = find_sounds(path)
+            members = [sound for sound in known if not sound.resolve().is_relative_to(out.resolve())]
             if not members:
-                listing.faults.append((printable(str(path)), _no_sounds(path)))
+                listing.faults.append((printable(str(path)), _no_sounds(out if known else None)))
             clips += [ListedClip(sound, "", str(sound)) for sound in members]
             bases.append(path)
         elif is_table(path):
@@ -154,6 +155,9 @@ def _times(start: float | None, end: float | None) -> str:
     return f"{start or 0.0:.3f}-{'' if end is None else f'{end:.3f}'}"
 
 
-def _no_sounds(folder: Path) -> str:
+def _no_sounds(out: Path | None) -> str:
+    """Return why a folder has no sounds; they may all lie in the folder of results."""
+    if out is not None:
+        return f"its sounds all lie in {printable(str(out))}, where the results are to go: name another folder for them"
     more = "" if ffmpeg.is_installed() else f"; files such as {', '.join(ffmpeg.SUFFIXES)}: {ffmpeg.ADVICE}"
     return f"holds no sounds ({', '.join(SUFFIXES)}): name a folder that does{more}"

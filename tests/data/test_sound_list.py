@@ -100,10 +100,11 @@ def test_tables_of_other_kinds_with_labels_and_bad_rows(write, suffix):
         (["empty", "empty/deeper"], UserError, "none of the 2 paths holds a sound"),
         (["none.csv"], MissingError, "none.csv"),
         (["labels.csv"], UserError, "labels.csv: lacks the column path"),
+        (["out"], UserError, "out: its sounds all lie in out, where the results are to go: name another folder"),
     ],
 )
 def test_nothing_to_explain(write, paths, kind, words):
-    write("empty/deeper/notes.txt")
+    write("empty/deeper/notes.txt", "out/a.wav")
     Path("labels.csv").write_text("label,start\na,1\n")
     with pytest.raises(kind) as refused:
         list_sounds([Path(path) for path in paths], Path("out"))
