@@ -136,9 +136,9 @@ def words_of_many(done: Done, work: Work) -> str:
     more = len(heard) - len(classes)
     undefined = sum(bool(row.get("undefined")) for row in done.rows)
     count, by = len(done.explained), _joined([each.name for each in work.explainers])
-    kept = count - len(done.new)
+    kept, verb = count - len(done.new), "Heard" if work.model.classifier.task == "single" else "Most probable"
     lines = [
-        f"Heard: {', '.join(classes)}{f', and {more} more classes' if more else ''}.",
+        f"{verb}: {', '.join(classes)}{f', and {more} more classes' if more else ''}.",
         f"{count} sound{' is' if count == 1 else 's are'} explained by {by}"
         + (f"; {kept} of them {'was' if kept == 1 else 'were'} already." if kept else "."),
     ]
