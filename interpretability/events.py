@@ -34,7 +34,7 @@ class EventSettings(Settings):
 
     smooth_seconds: float = setting(0.02, "width (sigma) over which the kept energy is averaged", unit="s", least=0)
     smooth_hertz: float = setting(160.0, "the same, in frequency", unit="Hz", least=0)
-    level: float = setting(0.3, "averaged energy of a region, as a share of the clip's highest", above=0, most=1)
+    held_share: float = setting(0.6, "share of the averaged energy that the regions hold together", above=0, most=1)
     gap_seconds: float = setting(0.3, "regions that are no further apart are one", unit="s", least=0)
     gap_hertz: float = setting(150.0, "the same, in frequency", unit="Hz", least=0)
     core: float = setting(0.99, "share of a region's energy that its interval and its band each hold", above=0, most=1)
@@ -129,8 +129,8 @@ class ExplainedBatch(Protocol):
 def find_regions(kept: np.ndarray, frontend: FrontendSettings, settings: EventSettings) -> list[Cells]:
     """Find the few regions in which most of what a mask keeps lies.
 
-    The energy that the mask keeps is averaged over a small width, so that a speckled mask has regions, too; what
-    reaches ``level`` of its maximum is joined to connected regions, across small gaps; the boxes around these are
+    The energy that the mask keeps is averaged over a small width, so that a speckled mask has regions, too. The fewest
+    bins that hold ``held_share`` of it are joined to connected regions, across small gaps; the boxes around these are
     joined where they overlap. Averaging makes them wider than the sound, so that each is cut to the shortest interval
     and the narrowest band that hold ``core`` of its energy.
 
@@ -155,7 +155,10 @@ def find_regions(kept: np.ndarray, frontend: FrontendSettings, settings: EventSe
     steps = np.array([frontend.hop_length / frontend.sample_rate, frontend.sample_rate / frontend.n_fft])  # s, Hz
     widths = np.array([settings.smooth_seconds, settings.smooth_hertz]) / steps
     smooth = ndimage.gaussian_filter(energy, widths, mode="constant")
-    strong = smooth >= settings.level * smooth.max()
+    descending = np.sort(smooth, axis=None)[::-1]
+    held = np.cumsum(descending)
+    strong = smooth >= descending[np.searchsorted(held, settings.held_share * held[-1])]
+    strong &= smooth > 0
     gaps = np.floor(np.array([settings.gap_seconds, settings.gap_hertz]) / steps).astype(int)
     # Grown by half the gap to each side, parts that are as near as this touch.
     grown = ndimage.maximum_filter(strong, size=tuple(gaps + 1), mode="constant")

@@ -70,10 +70,10 @@ COLUMNS = {
 }
 COMPARED = ("box_iou", "time_iou", "frame_f1", "effect", "first_box_iou", "first_time_iou")
 
-START = EventSettings(0.02, 160.0, level=0.3, gap_seconds=0.3, gap_hertz=150.0, core=0.99, least_share=0.1, most=5)
+START = EventSettings(0.02, 160.0, held_share=0.6, gap_seconds=0.3, gap_hertz=150.0, core=0.99, least_share=0.1, most=5)
 #: Not of ``most``: every clip of Synthetic has one source, and would have one event at most.
 GRID: dict[str, tuple[float, ...]] = {
-    "level": (0.2, 0.3, 0.4),
+    "held_share": (0.5, 0.6, 0.7, 0.8),
     "smooth_seconds": (0.01, 0.02, 0.03, 0.045),
     "smooth_hertz": (120.0, 160.0, 200.0),
     "gap_seconds": (0.1, 0.2, 0.3, 0.4),

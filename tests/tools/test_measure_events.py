@@ -116,13 +116,14 @@ def test_the_settings_with_the_best_boxes_are_chosen(tool, monkeypatch, capsys):
         kept[start : start + 10, 5:9] = 1.0
     kept[170:190, 28:31] = 0.7
     truth = [(20 * 0.004, 110 * 0.004, 4.5 * 125, 8.5 * 125)]
-    grid = {"gap_seconds": (0.0, 0.13, 0.5), "least_share": (0.05, 0.3), "level": (0.2, 0.9)}
+    grid = {"gap_seconds": (0.0, 0.13, 0.5), "least_share": (0.05, 0.3), "held_share": (0.1, 1.0)}
     monkeypatch.setattr(tool, "GRID", grid)
-    monkeypatch.setattr(tool, "START", replace(tool.START, smooth_seconds=0.0, smooth_hertz=0.0, gap_seconds=0.0))
+    start = replace(tool.START, smooth_seconds=0.0, smooth_hertz=0.0, gap_seconds=0.0, held_share=1.0)
+    monkeypatch.setattr(tool, "START", start)
     result = tool.choose({"a": [kept], "b": [kept]}, truth, tiny.SMALL)
     assert result["chosen"]["gap_seconds"] == 0.13
     assert result["chosen"]["least_share"] == 0.3
-    events = tool.events_of(kept, tiny.SMALL, replace(tool.START, gap_seconds=0.13, least_share=0.3))
+    events = tool.events_of(kept, tiny.SMALL, replace(start, gap_seconds=0.13, least_share=0.3))
     assert result["mean"] == pytest.approx((box_iou(events, truth) + time_iou(events, truth)) / 2)
     assert result["mean"] == max(trial["mean"] for trial in result["trials"])
     assert capsys.readouterr().out.count("\n") == len(result["trials"])
