@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 EXPORTS = {
     "ModuleClassifier": "interpretability.classifiers.module",
     "WaveformClassifier": "interpretability.classifiers.waveform",
+    "explain_recording": "interpretability.recordings.recording",
     "explain": "interpretability.explaining",
     "load_interpreter": "interpretability.methods",
     "open_classifier": "interpretability.classifiers",

@@ -81,6 +81,21 @@ def explain(
     ``explain("results/piq/1234", "sound.wav").save("results/mine")``
     ``explain(open_classifier("hf:FOLDER"), samples, sample_rate=44100, method="saliency")``
     """
+    model = open_model(model, method, settings, trust_remote_code)
+    chosen = {"target": target, "every_label": every_label, "top_k": top_k}
+    if isinstance(model, Interpreter):
+        return model.explain(sounds, sample_rate=sample_rate, channel=channel, **chosen)
+    taken = read_sounds(sounds, model.frontend.settings, sample_rate=sample_rate, channel=channel)
+    return interpreter_for(model, taken, method, settings).explain(taken, **chosen)
+
+
+def open_model(
+    model: Interpreter | Classifier | str | Path,
+    method: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    trust_remote_code: bool = False,
+) -> Interpreter | Classifier:
+    """Return the model that :func:`explain` is called with, loaded if need be; errors as there."""
     if isinstance(model, (str, Path)):
         # A folder of a classifier has none of an interpreter; other sources are no folders.
         load = load_interpreter if is_interpreter_folder(model) else open_classifier
@@ -92,16 +107,12 @@ def explain(
                     f"{name} goes with a classifier, and this is the trained method {model.NAME!r} with settings of "
                     "its own: leave it out, or pass the classifier (its attribute classifier)"
                 )
-        chosen = {"target": target, "every_label": every_label, "top_k": top_k}
-        return model.explain(sounds, sample_rate=sample_rate, channel=channel, **chosen)
-    if not isinstance(model, Classifier):
+    elif not isinstance(model, Classifier):
         raise UserError(
             f"the model is of type {type(model).__name__}, expected an interpreter, a classifier, or what they are "
             "loaded from: a module of PyTorch becomes a classifier by WaveformClassifier"
         )
-    taken = read_sounds(sounds, model.frontend.settings, sample_rate=sample_rate, channel=channel)
-    interpreter = interpreter_for(model, taken, method, settings)
-    return interpreter.explain(taken, target=target, every_label=every_label, top_k=top_k)
+    return model
 
 
 def interpreter_for(

@@ -7,6 +7,7 @@
 
 import functools
 import math
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import torch
@@ -42,6 +43,48 @@ def resample(wav: Tensor, native_rate: int, sample_rate: int, kind: str = DEFAUL
     native, new = _rate_terms(native_rate, sample_rate)
     n_samples = math.ceil(wav.shape[-1] * sample_rate / native_rate)
     return _resampler(native, new, kind, wav.dtype, wav.device)(wav)[..., :n_samples]
+
+
+def resample_blocks(
+    blocks: Iterable[Tensor], native_rate: int, sample_rate: int, kind: str = DEFAULT_FILTER
+) -> Iterator[Tensor]:
+    """Resample a sound that comes in blocks, in the memory of a few of them.
+
+    Parameters
+    ----------
+    blocks : iterable of Tensor [n]
+        The sound, in order; blocks may have any lengths.
+    native_rate, sample_rate : int
+        In Hz.
+    kind : {"accurate", "published"}
+
+    Yields
+    ------
+    Tensor [n]
+        Put together they are what :func:`resample` gives of the whole sound, to the rounding of single precision.
+    """
+    if native_rate == sample_rate:
+        yield from blocks
+        return
+    native, new = _rate_terms(native_rate, sample_rate)
+    held, n_read, n_given, reach = None, 0, 0, 0
+    for block in blocks:
+        resampler = _resampler(native, new, kind, block.dtype, block.device)
+        if held is None:
+            # The filter starts in silence; whole periods of the two rates keep its phase.
+            reach = native * math.ceil(resampler.width / native)
+            held = block.new_zeros(reach)
+        held, n_read = torch.cat([held, block]), n_read + len(block)
+        periods = (len(held) - 2 * reach) // native
+        if periods > 0:
+            stop = reach + periods * native
+            yield resampler(held[: stop + reach])[reach // native * new :][: periods * new]
+            held, n_given = held[stop - reach :], n_given + periods * new
+    if held is not None:
+        n_samples = min(math.ceil(n_read * new / native), math.ceil(n_read * sample_rate / native_rate))
+        if n_samples > n_given:
+            resampler = _resampler(native, new, kind, held.dtype, held.device)
+            yield resampler(held)[reach // native * new :][: n_samples - n_given]
 
 
 @functools.lru_cache(maxsize=4)

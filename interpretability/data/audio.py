@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 # Part of every key of the cache: raise it whenever read_audio gives other samples for the same file.
 CACHE_FORMAT = 4
 _DIGEST = 16  # bytes of an entry's checksum
+_UNKNOWN = 0xFFFFFFFF  # a length that does not fit into 32 bits
 _LARGEST_ENTRY = 2**31  # bytes; a longer clip, of 9 hours at 16 kHz, is decoded each time
 
 #: Names of files that are taken for sounds when a folder is searched; with ffmpeg, those that it decodes, too.
@@ -260,37 +261,74 @@ def read_recording(
     path = _existing_file(path)
     with _opened(path) as stream:
         native_rate, n_channels = stream.samplerate, stream.channels
-        if channel == "right" and n_channels < 2:
-            raise UserError(f"{path}: has one channel, so there is no right one: take the left one, or the mean")
         most = None if max_seconds is None else samples_needed(max_seconds, native_rate, sample_rate, resampling)
         if stretch is not None:
             part = stretch.samples(native_rate)
             most = len(part) if most is None else min(most, len(part))
             _skip(stream, part.start)
-        kept, n_bad, n_read, power, mean_power = [], 0, 0, 0.0, 0.0
+        mix, kept = Downmix(path, n_channels, channel), []
         for samples in _blocks(stream, most):  # [N', channels]
-            n_read += len(samples)
-            n_bad += int((~np.isfinite(samples)).any(axis=1).sum())
-            mean = samples.mean(axis=1, dtype=np.float32)  # [N']
-            kept.append(mean if channel == "mean" else samples[:, CHANNELS.index(channel) - 1])
-            if n_channels > 1 and n_bad == 0:
-                power += float(np.square(samples, dtype=np.float64).mean(axis=1).sum())
-                mean_power += float(np.square(mean, dtype=np.float64).sum())
-    if n_read == 0 and stretch is not None:
+            kept.append(mix(samples))
+    if mix.n_read == 0 and stretch is not None:
         raise UserError(f"{path}: ends before the clip in it, which starts at {stretch.start:g} s: correct the start")
-    if n_read == 0:
-        raise _zero_length(path)
-    if n_bad:
-        raise UserError(
-            f"{path}: {n_bad} of {n_read} samples are NaN or infinite, expected finite samples: "
-            "export the sound again, or leave it out"
-        )
+    mix.check()
     wav = torch.from_numpy(np.concatenate(kept))  # [N']
     wav = resample(wav, native_rate, sample_rate, resampling)  # [N]
     if max_seconds is not None:
         wav = wav[: max(1, round(max_seconds * sample_rate))]
-    notes = note_of_cancelling(power, mean_power, n_channels) if channel == "mean" and n_channels > 1 else ()
-    return Recording(wav.contiguous(), notes)
+    return Recording(wav.contiguous(), mix.notes)
+
+
+class Downmix:
+    """From the channels of a file to the one that is heard, block by block.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file, for errors.
+    n_channels : int
+    channel : {"mean", "left", "right"}
+        What is kept of them.
+
+    Raises
+    ------
+    UserError
+        If there is no right channel.
+    """
+
+    def __init__(self, path: Path, n_channels: int, channel: str):
+        if channel == "right" and n_channels < 2:
+            raise UserError(f"{path}: has one channel, so there is no right one: take the left one, or the mean")
+        self._path, self._n_channels, self._channel = path, n_channels, channel
+        self._power, self._mean_power = 0.0, 0.0
+        self.n_read, self._n_bad = 0, 0
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """Return what is kept, [N'], of the next samples [N', channels]."""
+        self.n_read += len(samples)
+        self._n_bad += int((~np.isfinite(samples)).any(axis=1).sum())
+        mean = samples.mean(axis=1, dtype=np.float32)  # [N']
+        if self._n_channels > 1 and self._n_bad == 0:
+            self._power += float(np.square(samples, dtype=np.float64).mean(axis=1).sum())
+            self._mean_power += float(np.square(mean, dtype=np.float64).sum())
+        return mean if self._channel == "mean" else samples[:, CHANNELS.index(self._channel) - 1]
+
+    def check(self) -> None:
+        """Refuse what was read so far if there is nothing, or anything that is not finite (:class:`UserError`)."""
+        if self.n_read == 0:
+            raise _zero_length(self._path)
+        if self._n_bad:
+            raise UserError(
+                f"{self._path}: {self._n_bad} of {self.n_read} samples are NaN or infinite, expected finite samples: "
+                "export the sound again, or leave it out"
+            )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to note about the channels that were read."""
+        if self._channel != "mean" or self._n_channels == 1:
+            return ()
+        return note_of_cancelling(self._power, self._mean_power, self._n_channels)
 
 
 def stream_audio(path: str | Path, stretch: Stretch | None = None) -> Iterator[np.ndarray]:
@@ -444,13 +482,22 @@ def write_wav(path: str | Path, wav: Tensor, sample_rate: int) -> None:
     samples = wav.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(samples).all()):
         raise ValueError(f"{path}: the samples to write are not all finite")
-    data = samples.numpy().astype("<f4").tobytes()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(wav_header(samples.numel(), sample_rate) + samples.numpy().astype("<f4").tobytes())
+
+
+def wav_header(n_samples: int, sample_rate: int) -> bytes:
+    """Return what stands before the samples of a mono float32 WAV file; of one above 4 GB, that of its kin RF64."""
     # The header is written here because libsndfile puts the time of day into float files (PEAK chunk).
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 1, sample_rate, 4 * sample_rate, 4, 32)  # 3: IEEE float, 1 channel
-    fact = struct.pack("<4sII", b"fact", 4, samples.numel())
-    body = b"WAVE" + form + fact + struct.pack("<4sI", b"data", len(data)) + data
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(struct.pack("<4sI", b"RIFF", len(body)) + body)
+    length = 4 * n_samples
+    fact = struct.pack("<4sII", b"fact", 4, min(n_samples, _UNKNOWN))
+    size = len(b"WAVE" + form + fact) + 8 + length
+    if size <= _UNKNOWN:
+        return struct.pack("<4sI4s", b"RIFF", size, b"WAVE") + form + fact + struct.pack("<4sI", b"data", length)
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, size + 36, length, n_samples, 0)
+    head = struct.pack("<4sI4s", b"RF64", _UNKNOWN, b"WAVE") + sizes
+    return head + form + fact + struct.pack("<4sI", b"data", _UNKNOWN)
 
 
 class _SoundFile(soundfile.SoundFile):
