@@ -10,7 +10,7 @@ from interpretability.classifiers.waveform import frontend_for
 from interpretability.data.audio import ClipCache, read_audio, write_wav
 from interpretability.errors import UserError
 from interpretability.frontend import FrontendSettings
-from interpretability.resampling import FILTERS, resample
+from interpretability.resampling import FILTERS, resample, resample_blocks
 
 PAIRS = [(44100, 16000), (48000, 16000), (22050, 16000), (8000, 16000), (16000, 44100), (96000, 32000), (11025, 8000)]
 
@@ -74,3 +74,18 @@ def test_the_filter_belongs_to_the_front_end_and_is_saved_with_it():
     assert FrontendSettings.of_saved(FrontendSettings().to_dict()).resampling == "accurate"
     older = {name: value for name, value in saved.items() if name != "resampling"}
     assert FrontendSettings.of_saved(older).resampling == "published"
+
+
+@pytest.mark.parametrize("kind", FILTERS)
+@pytest.mark.parametrize(("native", "rate"), [*PAIRS, (44101, 16000), (16000, 16000)])
+def test_blocks_of_any_lengths_are_resampled_as_the_whole(native, rate, kind):
+    wav = torch.randn(12_345, generator=torch.Generator().manual_seed(0))
+    for sizes in ([12_345], [1, 5000, 44, 7000, 300], [1000] * 12 + [345]):
+        got = torch.cat(list(resample_blocks(wav.split(sizes), native, rate, kind)))
+        expected = resample(wav, native, rate, kind)
+        assert got.shape == expected.shape
+        assert torch.allclose(got, expected, atol=2e-6)
+    assert list(resample_blocks([], native, rate, kind)) == []
+    assert (
+        torch.cat(list(resample_blocks([wav[:3]], native, rate, kind))).shape == resample(wav[:3], native, rate).shape
+    )

@@ -18,13 +18,13 @@ LABELS = ["hum", "whistle"]
 
 
 class WhistleClassifier(Classifier):
-    """The louder of two bands, each by its loudest frame: below and above 2 kHz."""
+    """The louder of two bands: below and above 2 kHz."""
 
     NAME = "whistles"
 
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
         energy = magnitude.square()
-        bands = torch.stack([energy[..., :16].sum(2), energy[..., 16:].sum(2)], dim=2).amax(1)  # [B, 2]
+        bands = torch.stack([energy[..., :16].sum(2), energy[..., 16:].sum(2)], dim=2).mean(1)  # [B, 2]
         return ClassifierOutput((bands + 1e-6).log(), bands, ())
 
 

@@ -121,7 +121,8 @@ class DecodedStream:
 
     def __init__(self, process: subprocess.Popen, messages: IO[bytes], size: int):
         self._process, self._messages = process, messages
-        self._end = time.monotonic() + _SECONDS + size / _BYTES_PER_SECOND
+        # What whoever reads does between two reads, such as explaining what was read, does not count.
+        self._patience = _SECONDS + size / _BYTES_PER_SECOND
         self._left = size * MOST_PER_BYTE
         head = self._take(_AU_HEAD.size)
         name, start, _, encoding, self.samplerate, self.channels = _AU_HEAD.unpack(head)
@@ -153,7 +154,9 @@ class DecodedStream:
         """Return so many bytes; at the end of them fewer, unless they have to be whole."""
         content = bytearray()
         while len(content) < count:
-            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, self._end - time.monotonic()))
+            start = time.monotonic()
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, self._patience))
+            self._patience -= time.monotonic() - start
             if not ready:
                 raise FfmpegError("ffmpeg takes too long")
             part = os.read(self._process.stdout.fileno(), count - len(content))
@@ -166,7 +169,7 @@ class DecodedStream:
     def _finish(self, may_be_over: bool) -> None:
         """Wait for the program, which has closed its output, and raise what it complained of."""
         try:
-            status = self._process.wait(max(0.0, self._end - time.monotonic()))
+            status = self._process.wait(max(0.0, self._patience))
         except subprocess.TimeoutExpired:
             raise FfmpegError("ffmpeg takes too long") from None
         if status or not may_be_over:

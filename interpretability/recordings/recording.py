@@ -100,8 +100,8 @@ def explain_recording(
     """
     model = open_model(model, method, settings, trust_remote_code)
     if isinstance(model, Interpreter):
-        own: Interpreter = model
-        classifier, make = own.classifier, lambda sounds: own
+        trained: Interpreter = model
+        classifier, make = trained.classifier, lambda sounds: trained
     else:
         classifier, make = model, lambda sounds: interpreter_for(model, sounds, method, settings)
     seconds = window or clip_seconds(model)

@@ -87,7 +87,7 @@ class RecordingExplanation:
 
     @property
     def stretches(self) -> list[tuple[float, float]]:
-        """Start and end, in s, of the stretches in which the class is active: windows that overlap are one."""
+        """Start and end, in s, of the stretches in which the class is active: windows that overlap or touch are one."""
         return _stretches([window.span for window in self.windows], self.timeline.sample_rate)
 
     @property
@@ -173,7 +173,7 @@ class RecordingExplanation:
 def _stretches(spans: Sequence[Span], rate: int) -> list[tuple[float, float]]:
     joined: list[Span] = []
     for span in spans:
-        if joined and span.start < joined[-1].stop:
+        if joined and span.start <= joined[-1].stop:
             joined[-1] = Span(joined[-1].start, max(span.stop, joined[-1].stop))
         else:
             joined.append(span)
