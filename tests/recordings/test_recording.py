@@ -220,22 +220,22 @@ def test_whatever_stops_it_nothing_is_half_written_and_it_goes_on(
 
 def test_nothing_is_classified_twice(method, night, tmp_path, monkeypatch):
     monkeypatch.setattr(passes, "AT_ONCE", 1 << 16)
-    seen = []
+    classified_at = []
     function = passes.classified
 
     def classified(classifier, windows, length):
         windows = list(windows)
-        if len(seen) == 8:
+        if len(classified_at) == 8:
             raise KeyboardInterrupt
-        seen.extend(span.start for span, _ in windows)
+        classified_at.extend(span.start for span, _ in windows)
         return function(classifier, windows, length)
 
     monkeypatch.setattr(passes, "classified", classified)
     with pytest.raises(KeyboardInterrupt):
         explain_recording(method, night, tmp_path / "x", **SETTINGS)
-    seen.append(-1)
+    classified_at.append(-1)
     explain_recording(method, night, tmp_path / "x", **SETTINGS)
-    starts = [start for start in seen if start >= 0]
+    starts = [start for start in classified_at if start >= 0]
     assert len(starts) == len(set(starts)) == 29
 
 
