@@ -70,7 +70,7 @@ def test_it_finds_which_second_made_the_classifier_say_its_class(result):
     ]
     for event in result.events:
         assert event.low < whistles.HERTZ < event.high < event.low + 1000
-        assert event.effect > 0.5
+        assert event.effect > 0.4
         assert event.window_start <= event.start < event.end <= event.window_end <= event.window_start + 2
     for (start, end), (first, last) in zip(result.stretches, WHISTLES, strict=True):
         assert start <= first < last <= end < start + 4
