@@ -19,6 +19,7 @@ def clip_of(name: str, method: str = "piq", true: str = "dog", predicted: str = 
         "explained": predicted,
         "correct": true == predicted,
         "seconds": 1.0,
+        "start": 0.0,
         "sample_rate": 8000,
         "extent": (-0.01, 1.01, -8.0, 4008.0),
         "classes": classes,

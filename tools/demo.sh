@@ -36,7 +36,8 @@ Listen to $first/:
 
 Finished in $((SECONDS - began)) s. Results:
   $demo/table.md, summary.json   all metrics and rows, with intervals
-  $demo/piq/evaluation/          one line per clip, method and place of measurement (clips.jsonl)
+  $demo/piq/evaluation/          report.html: the same as a page, with clips to look at and to hear; clips.jsonl: a line
+                                 per clip, method and place of measurement
   $demo/classifier_compact/      the classifier; its test accuracy is in classifier/classifier.json
 Explain a sound of your own:
   .venv/bin/python tools/interpret.py results/demo/piq SOUND --out results/mine

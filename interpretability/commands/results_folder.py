@@ -131,7 +131,10 @@ def write_page(work: Work, shown: Sequence[Shown]) -> None:
         If there is a file of that name that this program is not known to have written; if it cannot be written.
     """
     wrong_first = sorted(shown, key=lambda each: each.row["true"] in (None, each.row["predicted"]))[:MOST_ON_PAGE]
-    clips = (Clip.of_folder(each.folder, each.place or None, each.row["true"]) for each in wrong_first)
+    clips = (
+        Clip.of_folder(each.folder, each.place or None, each.row["true"], start=each.row["start"] or 0.0)
+        for each in wrong_first
+    )
     classifier = work.model.classifier
     methods, source = ", ".join(each.name for each in work.explainers), printable(work.model.source)
     about = {

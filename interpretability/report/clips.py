@@ -63,6 +63,8 @@ class Clip:
         Whether the classifier is right about the sound; None if that is not known.
     seconds : float
         Length of the sound.
+    start : float
+        Where it begins in its recording, in s, by which the times that are shown are later; 0 for a whole file.
     sample_rate : int
         Hz.
     extent : tuple of float
@@ -94,6 +96,7 @@ class Clip:
     explained: str
     correct: bool | None
     seconds: float
+    start: float
     sample_rate: int
     extent: tuple[float, ...]
     classes: tuple[dict[str, Any], ...]
@@ -117,6 +120,7 @@ class Clip:
         true: str | Sequence[str] | None = None,
         correct: bool | None = None,
         described: Mapping[str, Any] | None = None,
+        start: float = 0.0,
     ) -> Clip:
         """Make it of a clip of an explanation in memory.
 
@@ -134,6 +138,8 @@ class Clip:
             label; None where there is not one.
         described : mapping, optional
             What ``explanation.describe(index)`` returns, if it has been called.
+        start : float
+            Where the sound begins in its recording, in s.
         """
         clip = explanation[index]
         described = clip.describe() if described is None else described
@@ -144,6 +150,7 @@ class Clip:
             name or described["name"] or f"clip {index}",
             true,
             correct,
+            start,
             magnitude=_array(clip.spectrogram.magnitude),
             mask=_array(clip.mask),
             hop=frontend.hop_length / frontend.sample_rate,
@@ -158,13 +165,14 @@ class Clip:
         name: str | None = None,
         true: str | Sequence[str] | None = None,
         correct: bool | None = None,
+        start: float = 0.0,
     ) -> Clip:
         """Make it of a folder that :meth:`.Explanation.save` has written, of one sound.
 
         Parameters
         ----------
         folder : path
-        name, true, correct
+        name, true, correct, start
             As in :meth:`of`; ``true`` is the label that the explanation was saved with, if not given.
 
         Raises
@@ -192,6 +200,7 @@ class Clip:
                 name or described.get("name") or folder.name,
                 described.get("true") if true is None else true,
                 correct,
+                start,
                 magnitude=magnitude,
                 mask=mask,
                 hop=hop / rate,
@@ -216,6 +225,7 @@ class Clip:
         name: str,
         true: str | Sequence[str] | None,
         correct: bool | None,
+        start: float,
         magnitude: np.ndarray,
         mask: np.ndarray,
         hop: float,
@@ -236,6 +246,7 @@ class Clip:
             explained=printable(str(described["explained"])),
             correct=correct,
             seconds=float(described["seconds"]),
+            start=start,
             sample_rate=rate,
             # Frame i is centred on i hops and bin k on k steps: cells reach half of one to both sides.
             extent=(-hop / 2, (frames - 0.5) * hop, -step / 2, (bins - 0.5) * step),

@@ -139,9 +139,9 @@ def _settings(settings: Mapping[str, Any]) -> str | None:
 
 def _cards(clips: Iterable[Clip]) -> list[dict[str, Any]]:
     """Return what the page shows of each sound: those that are classified wrongly first, else in the order of clips."""
-    of_sounds: dict[tuple[str, str], list[Clip]] = {}
+    of_sounds: dict[tuple[str, str, float], list[Clip]] = {}
     for clip in clips:
-        of_sounds.setdefault((clip.name, clip.sound), []).append(clip)
+        of_sounds.setdefault((clip.name, clip.sound, clip.start), []).append(clip)
     cards = [_card(members) for members in of_sounds.values()]
     return sorted(cards, key=lambda card: card["correct"] is not False)
 
@@ -157,6 +157,7 @@ def _card(members: list[Clip]) -> dict[str, Any]:
     data = {
         "name": first.name,
         "seconds": first.seconds,
+        "start": first.start,
         "rate": first.sample_rate,
         "extent": first.extent,
         "spectrogram": first.spectrogram,
@@ -185,6 +186,7 @@ _OF_SOUND = (
     "predicted",
     "correct",
     "seconds",
+    "start",
     "sample_rate",
     "extent",
     "spectrogram",

@@ -45,7 +45,9 @@ def make_clips():
             events = [{**each.to_dict(), "label": described["explained"]} for each in (event, small)]
             name = f"{ODD} {k}" if k == 1 else f"clip {k}"
             true = described["predicted"] if k in (0, 2) else next(x for x in LABELS if x != described["predicted"])
-            yield Clip.of(explanation, k, name, true, described={**described, "events": events})
+            # The last one is a part of a longer recording.
+            start = 600.0 if k == 2 else 0.0
+            yield Clip.of(explanation, k, name, true, described={**described, "events": events}, start=start)
 
 
 @pytest.fixture(scope="session")
@@ -213,6 +215,36 @@ def test_what_is_heard_is_the_chosen_sound(page):
     )
     assert gains[1] == [0, 1, 0]
     assert sorted(gains[0]) == [0, 0, 1]
+
+
+def test_a_sound_that_cannot_be_played_is_said(page):
+    page.evaluate(
+        """() => {
+            window.decode = BaseAudioContext.prototype.decodeAudioData;
+            BaseAudioContext.prototype.decodeAudioData = () => Promise.reject(new Error('no such format'));
+        }"""
+    )
+    view = view_of(page, 0, 1)
+    view.locator(".play").click()
+    wait_for(page, lambda: "cannot play the sound (no such format)" in view.locator(".time").text_content())
+    assert "Play" in view.locator(".play").text_content()
+    page.evaluate("() => { BaseAudioContext.prototype.decodeAudioData = window.decode; }")
+    view.locator(".play").click()
+    wait_for(page, lambda: playhead(view) > 0.05)
+    view.locator(".play").click()
+
+
+def test_times_are_those_of_the_recording(page):
+    page.locator("#clip-3").scroll_into_view_if_needed()
+    view = view_of(page, 3)
+    view.locator(".tick").first.wait_for()
+    assert view.locator(".time").text_content() == "600.00 / 601.20 s"
+    assert view.locator(".tick.seconds").all_text_contents()[:2] == ["600 s", "600.2 s"]
+    assert view.locator(".tick.seconds").first.evaluate("tick => tick.style.left") == "0%"
+    assert "600.50–600.90 s" in view.locator(".events").text_content()
+    view.locator(".box").first.click()
+    wait_for(page, lambda: "Play" in view.locator(".play").text_content())
+    assert view.locator(".time").text_content() == "600.90 / 601.20 s"
 
 
 def test_an_event_plays_from_its_start_to_its_end(page):

@@ -29,7 +29,7 @@
   }
   const isolated = (text) => element("bdi", {}, text);
   const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
-  const seconds = (value, length) => value.toFixed(length < 100 ? 2 : 1);
+  const seconds = (value, end) => value.toFixed(end < 1000 ? 2 : 1);
 
   /* ------------------------------------------------------------------------------------------------ tables */
 
@@ -157,7 +157,7 @@
     view.boxes = data.events.map((each, position) =>
       element(
         "button",
-        { type: "button", class: "box", "aria-label": `play event ${position + 1}: ${inWords(each)}`, ...follows(view, position) },
+        { type: "button", class: "box", "aria-label": `play event ${position + 1}: ${inWords(each, data.start)}`, ...follows(view, position) },
         element("span", { "aria-hidden": "true" }, String(position + 1))
       )
     );
@@ -199,16 +199,16 @@
   }
 
   function alternative(data) {
-    return `Spectrogram of ${data.name}: 0 to ${data.seconds.toFixed(2)} s, 0 to ${data.rate / 2} Hz. ` +
+    return `Spectrogram of ${data.name}: ${data.start.toFixed(2)} to ${(data.start + data.seconds).toFixed(2)} s, 0 to ${data.rate / 2} Hz. ` +
       (data.undefined ? "There is no explanation." : `The mask keeps ${percent(data.kept_area)} of the area.`);
   }
 
-  function spanOf(event) {
-    return `${event.start.toFixed(2)}–${event.end.toFixed(2)} s, ${Math.round(event.low)}–${Math.round(event.high)} Hz`;
+  function spanOf(event, start) {
+    return `${(start + event.start).toFixed(2)}–${(start + event.end).toFixed(2)} s, ${Math.round(event.low)}–${Math.round(event.high)} Hz`;
   }
 
-  function inWords(event) {
-    return `${event.label}, ${spanOf(event)}: ${event.probability.toFixed(2)}, ${event.without.toFixed(2)} without it`;
+  function inWords(event, start) {
+    return `${event.label}, ${spanOf(event, start)}: ${event.probability.toFixed(2)}, ${event.without.toFixed(2)} without it`;
   }
 
   function follows(view, position) {
@@ -225,7 +225,7 @@
     view.rows = events.map((event, position) =>
       element(
         "button", { type: "button", ...follows(view, position) },
-        `▶ ${position + 1}: ${spanOf(event)}`,
+        `▶ ${position + 1}: ${spanOf(event, view.data.start)}`,
         element(
           "small", {}, isolated(event.label),
           ` ${percent(event.probability)} → ${percent(event.without)} without it, ${percent(event.alone)} with it alone; ` +
@@ -313,7 +313,7 @@
   }
 
   function drawAxes(view) {
-    const { seconds: length, rate, events } = view.data;
+    const { seconds: length, rate, events, start } = view.data;
     const top = rate / 2;
     const marks = [];
     const step = nice(top / 5);
@@ -327,9 +327,10 @@
       mark.style.bottom = `${100 * share}%`;
       marks.push(mark);
     }
-    for (const time of multiples(nice(length / 6), length)) {
+    for (const time of multiples(nice(length / 6), start + length)) {
+      if (time < start) continue;
       const mark = element("span", { class: "tick seconds", "aria-hidden": "true" }, `${Number(time.toPrecision(6))} s`);
-      mark.style.left = `${(100 * time) / length}%`;
+      mark.style.left = `${(100 * (time - start)) / length}%`;
       marks.push(mark);
     }
     if (view.axes) view.axes.remove();
@@ -359,12 +360,13 @@
   const recent = [];
 
   function place(view, at) {
-    const { seconds: length } = view.data;
+    const { seconds: length, start } = view.data;
     view.at = Math.min(Math.max(at, 0), length);
+    const [here, end] = [view.at, length].map((time) => seconds(start + time, start + length));
     view.seek.value = view.at;
-    view.seek.setAttribute("aria-valuetext", `${seconds(view.at, length)} of ${seconds(length, length)} s`);
+    view.seek.setAttribute("aria-valuetext", `${here} of ${end} s`);
     view.head.style.left = `${(100 * view.at) / length}%`;
-    view.time.textContent = `${seconds(view.at, length)} / ${seconds(length, length)} s`;
+    view.time.textContent = `${here} / ${end} s`;
   }
 
   function label(view, playing) {
@@ -395,11 +397,19 @@
   async function play(view, from, until) {
     stop();
     const call = ++player.call;
-    player.context = player.context || new AudioContext();
     Object.assign(player, { view, from, until, nodes: [] });
     place(view, from);
     label(view, true);
-    const [buffers] = await Promise.all([buffersOf(view), player.context.resume()]);
+    let buffers;
+    try {
+      player.context = player.context || new AudioContext();
+      [buffers] = await Promise.all([buffersOf(view), player.context.resume()]);
+    } catch (error) {
+      forget(view);
+      if (call === player.call) stop();
+      view.time.textContent = `This browser cannot play the sound (${error.message}).`;
+      return;
+    }
     if (call !== player.call) return;
     player.began = player.context.currentTime + 0.01;
     player.gains = buffers.map(() => player.context.createGain());
@@ -428,10 +438,14 @@
     });
   }
 
-  function buffersOf(view) {
+  function forget(view) {
     const position = recent.indexOf(view);
     if (position >= 0) recent.splice(position, 1);
-    else view.buffers = Promise.all(SOUNDS.map((sound) => bufferOf(view.data[sound], view.data)));
+    return position >= 0;
+  }
+
+  function buffersOf(view) {
+    if (!forget(view)) view.buffers = Promise.all(SOUNDS.map((sound) => bufferOf(view.data[sound], view.data)));
     recent.push(view);
     if (recent.length > MOST_DECODED) recent.shift().buffers = null;
     return view.buffers;
