@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,7 +29,12 @@ from interpretability.report.destination import DESCRIPTION, check_destination, 
 from interpretability.report.event_files import write_events
 from interpretability.report.words import Findings, Region, Remainder, locate, percent, sentences
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 COMPONENTS = "components"
+#: What the descriptions of all clips have in common.
+_COMMON = ("method", "title", "sample_rate", "event_settings", "model", "hub")
 #: Masks that explain nothing, which an explanation is shown beside: the loudest bins, and random ones.
 BASELINES = ("energy", "random")
 
@@ -222,6 +227,12 @@ class Explanation:
             f"{self.summary()}; explanation[i].sentences() says more, explanation.save(folder) writes all"
         )
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: picture, sounds, sentences and events (:mod:`.report.notebook`)."""
+        from interpretability.report.notebook import notebook_html  # matplotlib is slow to import
+
+        return notebook_html(self)
+
     def summary(self, most: int = 3) -> str:
         """Return the explained classes and kept areas of the first clips, in a few words."""
         clips = [self[index] for index in range(min(most, len(self)))]
@@ -292,6 +303,21 @@ class Explanation:
             "model": self.model,
             **({"hub": self.hub} if self.hub else {}),
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but arrays as plain values, for JSON.
+
+        Returns
+        -------
+        dict
+            What all clips have in common (method, model, sampling rate, how events were made), and ``clips``, a list
+            with the rest of the description of each (:meth:`describe`).
+        """
+        self.events()  # of all clips in one pass; each clip then has its own
+        clips = [self.describe(index) for index in range(len(self))]
+        common = {name: clips[0][name] for name in _COMMON if name in clips[0]}
+        rest = [{name: value for name, value in clip.items() if name not in common} for clip in clips]
+        return {**common, "clips": rest}
 
     def sentences(self, index: int = 0) -> list[str]:
         """Say in words what a clip and its explanation are heard as, beside what, and where most of it lies.
@@ -496,12 +522,8 @@ class Explanation:
             frequencies=bins * rate / self.frontend.n_fft,
         )
         title, seconds = figures.headline(description, description["true"]), description["seconds"]
-        drawn = (_array(part) for part in (self.spectrogram.magnitude, self.pair.inside, self.mask))
         events, origin = self.events(), self.origins[0]
-        figure = figures.plot_explanation(
-            *drawn, self.frontend, seconds, title, description["undefined"], description["notes"], events
-        )
-        figures.save_figure(figure, folder / files["figure"])
+        figures.save_figure(self._drawn(description), folder / files["figure"])
         sound = origin.path.name if origin.path is not None else origin.name or files["input"]
         files |= {name: path.name for name, path in write_events(folder, [(e, sound) for e in events]).items()}
         if self.components is not None:
@@ -520,6 +542,37 @@ class Explanation:
                 listed[rank - 1]["sound"] = files[f"component_{k}"]
         write_json(folder / DESCRIPTION, {**description, **extra})
         return {**files, "description": DESCRIPTION}
+
+    def figure(self, index: int = 0, true_label: str | None = None) -> Figure:
+        """Draw a clip's explanation, as :meth:`save` does: see :func:`.figures.plot_explanation`.
+
+        Parameters
+        ----------
+        index : int
+            Which clip of the batch.
+        true_label : str, optional
+            For the title.
+
+        Returns
+        -------
+        matplotlib Figure
+        """
+        clip = self[index]
+        return clip._drawn({**clip.describe(), "true": true_label})
+
+    def _drawn(self, description: Mapping[str, Any]) -> Figure:
+        """Draw the explanation of one clip with this description."""
+        from interpretability.report import figures  # matplotlib is slow to import
+
+        return figures.plot_explanation(
+            *(_array(part) for part in (self.spectrogram.magnitude, self.pair.inside, self.mask)),
+            self.frontend,
+            description["seconds"],
+            figures.headline(description, description["true"]),
+            description["undefined"],
+            description["notes"],
+            self.events(),
+        )
 
     def _probabilities(self) -> dict[str, list[float]]:
         """Return the probabilities [C] of one clip's classes for the input, the explanation alone and the residual."""

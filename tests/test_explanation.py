@@ -93,6 +93,17 @@ def test_one_clip_of_a_batch_at_its_own_length(interpreter):
         explanation[3]
 
 
+def test_as_plain_values_what_clips_have_in_common_is_said_once(interpreter):
+    explanation = interpreter.explain(noise(2, 8000), torch.tensor([1.0, 0.5]))
+    content = explanation.to_dict()
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    for index, clip in enumerate(content["clips"]):
+        assert not clip.keys() & content.keys()
+        common = {name: value for name, value in content.items() if name != "clips"}
+        assert {**common, **clip} == explanation.describe(index)
+    assert {"method", "model", "sample_rate"} <= content.keys()
+
+
 class Doubtful(EnergyMask):
     """Has no explanation of the second clip, and two notes."""
 

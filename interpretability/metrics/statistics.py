@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
 # Elements drawn at a time: bounds the memory to some 100 MB whatever the number of clips.
 _CHUNK = 2_000_000
@@ -141,45 +142,10 @@ def mean_of_runs(values: Sequence[float], level: float = 0.95) -> Interval:
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"values are {values.tolist()}, expected a finite number for each run")
     n, mean = len(values), float(values.mean())
-    half = student_t(level, n - 1) * float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    # What a value that follows Student's t does not exceed in magnitude, with the probability of the level.
+    t = float(stdtrit(n - 1, (1 + level) / 2)) if n > 1 else 0.0
+    half = t * float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
     return Interval(mean, mean - half, mean + half, n, 0)
-
-
-def student_t(level: float, freedom: int) -> float:
-    """Return the t that a Student-distributed value of so many degrees of freedom does not exceed, in magnitude.
-
-    By bisection of the finite series for its probability (Abramowitz and Stegun, 26.7.3 and 26.7.4).
-
-    Parameters
-    ----------
-    level : float
-        With this probability, between 0 and 1.
-    freedom : int
-        >= 1.
-
-    Examples
-    --------
-    >>> round(student_t(0.95, 4), 3), round(student_t(0.95, 9), 3)
-    (2.776, 2.262)
-    """
-
-    def probability(t: float) -> float:
-        angle = math.atan(t / math.sqrt(freedom))
-        odd, square = freedom % 2, math.cos(angle) ** 2
-        terms, term = 0.0, math.cos(angle) if odd else 1.0
-        for k in range(2 + odd, freedom + 1, 2):
-            terms += term
-            term *= square * (k - 1) / k
-        total = math.sin(angle) * terms
-        return 2 / math.pi * (angle + total) if odd else total
-
-    low, high = 0.0, 1.0
-    while probability(high) < level:
-        high *= 2
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if probability(middle) < level else (low, middle)
-    return high
 
 
 def paired_difference(

@@ -6,6 +6,7 @@ Matplotlib's global state is touched.
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -348,10 +349,18 @@ def headline(description: Mapping[str, Any], true_label: str | None = None) -> s
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure into a PNG file, atomically; return its path."""
-    # Labels of ticks are made when they are drawn.
-    with atomic_path(path) as temporary, lettering():
-        figure.savefig(temporary, dpi=110)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(figure_bytes(figure, "png"))
     return Path(path)
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a file of a kind: "png"."""
+    stream = io.BytesIO()
+    # Labels of ticks are made when they are drawn.
+    with lettering():
+        figure.savefig(stream, dpi=110, format=kind)
+    return stream.getvalue()
 
 
 def new_figure(width: float, height: float) -> Figure:

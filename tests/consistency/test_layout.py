@@ -299,7 +299,8 @@ MAY_IMPORT = {
 
 #: Imports upwards or inside a function, of our own modules: (module, imported) -> why.
 EXCEPTIONS = {
-    ("explanation.py", "report.figures"): "inside save(): Matplotlib is slow to import, and seldom needed",
+    ("explanation.py", "report.figures"): "Matplotlib is slow to import, and seldom needed",
+    ("explanation.py", "report.notebook"): "draws figures",
 }
 
 #: Modules of methods/ that hold what methods share; each may import those before it.
