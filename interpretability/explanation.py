@@ -27,6 +27,7 @@ from interpretability.names import printable, safe_name
 from interpretability.probabilities import MaskedLogits, probabilities
 from interpretability.report.destination import DESCRIPTION, check_destination, check_same
 from interpretability.report.event_files import write_events
+from interpretability.report.formats import check_format
 from interpretability.report.words import Findings, Region, Remainder, locate, percent, sentences
 
 if TYPE_CHECKING:
@@ -421,6 +422,7 @@ class Explanation:
         true_label: str | None = None,
         extra: dict | None = None,
         max_components: int | None = None,
+        format: str = "png",
     ) -> dict[str, Path]:
         """Save explanations: for each clip three wavs, the mask, a figure and a JSON description; and components.
 
@@ -447,6 +449,8 @@ class Explanation:
             Added to the JSON description, such as metrics.
         max_components : int, optional
             Draw and save at most this many; all selected ones if not given. The JSON description lists them all.
+        format : {"png", "svg", "pdf"}
+            Of the figures.
 
         Returns
         -------
@@ -462,7 +466,7 @@ class Explanation:
             If a folder holds the explained sound, the explanation of another sound or by another model, or anything
             else. Nothing is written then.
         """
-        folder = expanded(folder)
+        folder, format = expanded(folder), check_format(format)
         chosen = {"": index or 0}
         if index is None and len(self) > 1:
             if (folder / DESCRIPTION).exists():
@@ -482,7 +486,7 @@ class Explanation:
         for name, clip in clips.items():
             described = {**descriptions[name], "true": true_label}
             with atomic_folder(folder / name) as temporary:
-                files = clip._write(temporary, described, extra or {}, max_components)
+                files = clip._write(temporary, described, extra or {}, max_components, format)
             prefix = f"{name}/" if name else ""
             written |= {f"{prefix}{key}": folder / name / file for key, file in files.items()}
         return written
@@ -504,7 +508,9 @@ class Explanation:
             names.append(name)
         return names
 
-    def _write(self, folder: Path, description: dict, extra: dict, max_components: int | None) -> dict[str, str]:
+    def _write(
+        self, folder: Path, description: dict, extra: dict, max_components: int | None, format: str
+    ) -> dict[str, str]:
         """Write one clip's files into a folder; return their names in it."""
         from interpretability.report import figures  # matplotlib is slow to import
 
@@ -512,7 +518,7 @@ class Explanation:
         files = {name: f"{name}.wav" for name in ("input", "explanation", "residual")}
         for file, wav in zip(files.values(), (self.sound, self.listenable, self.residual), strict=True):
             write_wav(folder / file, wav[0].detach().cpu(), rate)
-        files |= {"mask": "mask.npz", "figure": "figure.png"}
+        files |= {"mask": "mask.npz", "figure": f"figure.{format}"}
         mask = _array(self.mask).astype(np.float32)
         times, bins = np.arange(mask.shape[0]), np.arange(mask.shape[1])
         np.savez_compressed(
@@ -527,7 +533,7 @@ class Explanation:
         sound = origin.path.name if origin.path is not None else origin.name or files["input"]
         files |= {name: path.name for name, path in write_events(folder, [(e, sound) for e in events]).items()}
         if self.components is not None:
-            files[COMPONENTS] = f"{COMPONENTS}.png"
+            files[COMPONENTS] = f"{COMPONENTS}.{format}"
             ranked, relevance = self.components.ranked(), _array(self.components.relevance)
             matrix, activations = self.components.matrix.detach().cpu().numpy(), _array(self.components.activations)
             figure = figures.plot_components(

@@ -21,6 +21,7 @@ from interpretability.files import LISTING, expanded, sha256
 from interpretability.names import printable
 from interpretability.report.destination import DESCRIPTION, check_destination
 from interpretability.report.explained import REPORT, row_of
+from interpretability.report.formats import check_format
 from interpretability.report.tables import methods_table
 from interpretability.training.run_data import read_run_data
 from interpretability.training.usage import settings_text
@@ -56,7 +57,8 @@ def interpret(arguments: argparse.Namespace) -> None:
     choice = Choice(arguments.target, arguments.top_k, arguments.every_label)
     choice.check(model.classifier)
     with output(arguments.json) as to:
-        work = Work(model, explainers, choice, arguments.out, arguments.channel, arguments.report)
+        results = {"out": arguments.out, "report": arguments.report, "format": check_format(arguments.format)}
+        work = Work(model, explainers, choice, channel=arguments.channel, **results)
         if _is_one(named, arguments):
             _explain_one(work, named, arguments, to)
             return

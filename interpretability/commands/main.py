@@ -72,6 +72,7 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--every_label", action="store_true", help="explain each class that is heard, in a folder of its own in DIR"
     )
+    parser.add_argument("--format", default="png", help="of the figures: png (the default), svg or pdf")
     parser.add_argument(
         "--report", action="store_true", help="also write a page of the results, to look at and to hear: report.html"
     )

@@ -109,6 +109,8 @@ class Work:
     channel : {"mean", "left", "right"}
     report : bool
         Whether there is to be a page of all results.
+    format : {"png", "svg", "pdf"}
+        Of the figures.
     """
 
     model: Model
@@ -117,6 +119,7 @@ class Work:
     out: Path
     channel: str = "mean"
     report: bool = False
+    format: str = "png"
 
     def folder(self, place: str, explainer: Explainer) -> Path:
         """Return where a method's explanations of a sound go."""
@@ -135,6 +138,7 @@ class Work:
             "target": None if chosen is None else classifier.labels[classifier.target_index(chosen)],
             "top_k": self.choice.top_k,
             "every_label": self.choice.every_label,
+            "format": self.format,
         }
 
     def record(self) -> dict[str, Any]:

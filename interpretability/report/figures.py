@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -26,6 +27,7 @@ from interpretability.events import Event
 from interpretability.files import atomic_path
 from interpretability.frontend import FrontendSettings
 from interpretability.names import printable
+from interpretability.report.formats import FORMATS
 from interpretability.report.lettering import lettering
 from interpretability.report.words import percent
 
@@ -348,18 +350,18 @@ def headline(description: Mapping[str, Any], true_label: str | None = None) -> s
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure into a PNG file, atomically; return its path."""
+    """Write a figure into a file, atomically; return its path, whose suffix is one of :data:`.formats.FORMATS`."""
     with atomic_path(path) as temporary:
-        temporary.write_bytes(figure_bytes(figure, "png"))
+        temporary.write_bytes(figure_bytes(figure, Path(path).suffix.lstrip(".")))
     return Path(path)
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """Return a figure as a file of a kind: "png"."""
+    """Return a figure as a file of one of :data:`.formats.FORMATS`; the same figure gives the same bytes."""
     stream = io.BytesIO()
     # Labels of ticks are made when they are drawn.
-    with lettering():
-        figure.savefig(stream, dpi=110, format=kind)
+    with lettering(), rc_context({"svg.hashsalt": "figure"}):
+        figure.savefig(stream, dpi=110, format=kind, metadata=FORMATS[kind] or None)
     return stream.getvalue()
 
 

@@ -653,6 +653,7 @@ def test_a_method_that_has_to_be_trained(explain, out, method):
         (["--top_k", "4"], ["top_k is 4, expected a number from 1 to 3, of classes"]),
         (["--top_k", "2", "--target", "low"], ["--target and --top_k are given, which choose classes in different"]),
         (["--method", "saliency,saliency"], ["--method names saliency twice"]),
+        (["--format", "jpeg"], ["format is 'jpeg', expected one of png, svg, pdf"]),
     ],
 )
 def test_commands_with_a_classifier(explain, out, arguments, words):

@@ -136,12 +136,14 @@ def test_what_is_finished_goes_by_method_settings_and_class(interpret, at):
         (["in", "--target", "2"], False),  # the same class
         (["in", "--target", "rain", "--settings", "area=0.5"], True),
         (["in", "--target", "rain", "--settings", "area=0.5", "--channel", "left"], True),
+        (["in", "--target", "rain", "--settings", "area=0.5", "--channel", "left", "--format", "svg"], True),
     ):
         outcome = interpret(*arguments)
         assert outcome.code == 0, outcome.err
         after = times(at / "out")
         assert (set(before.items()) & set(after.items()) == set()) == changes, arguments
         before = after
+    assert [path.name for path in (at / "out" / "dogs" / "a").glob("figure.*")] == ["figure.svg"]
 
 
 def test_results_of_another_model_or_method_stay(interpret, at, models):
