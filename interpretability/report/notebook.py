@@ -1,4 +1,4 @@
-"""What an explanation looks like in a notebook: its picture, sounds to play, what is said of it, and its events.
+"""What an explanation looks like in a notebook: its picture, sounds to play, sentences, and its events.
 
 All of it is inside; text is taken literally, and has the notebook's own colours.
 """
