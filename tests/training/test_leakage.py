@@ -10,6 +10,7 @@ import tiny
 
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.data.custom import SPLITS_TABLE, prepare_custom
+from interpretability.data.esc50 import prepare_esc50
 from interpretability.dictionary import Dictionary
 from interpretability.errors import UserError
 from interpretability.methods import load_interpreter
@@ -187,6 +188,26 @@ def test_damaged_records_are_one_line(known, tmp_path):
         refuse_seen_clips({SEEN_CLIPS: {"train": 3}}, turned, "the model")
     with pytest.raises(UserError, match="'0123@x-y' in the record of the clips that a model has seen"):
         refuse_seen_clips({SEEN_CLIPS: {"train": "0123@x-y"}}, turned, "the model")
+
+
+@pytest.mark.slow
+def test_real_clips_are_recognised_in_another_layout(esc10_folder, tmp_path):
+    """ESC-10 by its folds, and two of its folds as a table of the user's own with other labels."""
+    folds = {"train_folds": [1, 2, 3], "valid_folds": 4, "test_folds": 5}
+    training = facts(prepare_esc50(esc10_folder, tmp_path / "known", esc10_only=True, **folds))
+    with open(esc10_folder / "meta" / "esc50.csv", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["fold"] in ("3", "5") and row["esc10"] == "True"]
+    splits = {"3": "test", "5": "train"}
+    listed = [[str(esc10_folder / "audio" / row["filename"]), row["target"], splits[row["fold"]]] for row in rows]
+    table = write_rows(tmp_path / "t.csv", [["path", "label", "split"], *listed])
+    with pytest.raises(UserError, match=rf"\({len(rows) // 2} of test, such as "):  # fold 3 trains there
+        refuse_seen_clips(training, prepare_custom(None, tmp_path / "here", table=table), "the model")
+    listed = [[path, label, {"test": "train", "train": "test"}[split]] for path, label, split in listed]
+    table = write_rows(tmp_path / "t.csv", [["path", "label", "split"], *listed])
+    turned = prepare_custom(None, tmp_path / "turned", table=table, valid_share=0.1)
+    training["data"] = {}
+    with pytest.raises(UserError, match=r"\(\d+ of valid, such as "):  # taken from fold 3
+        refuse_seen_clips(training, turned, "the model")
 
 
 @pytest.fixture
