@@ -588,6 +588,7 @@ def interrupted_at_the_second_batch(monkeypatch) -> list:
     return calls
 
 
+@pytest.mark.slow
 def test_with_companions_it_is_the_same_in_any_batch_and_when_interrupted(classifier, tmp_path, monkeypatch):
     run_with_baselines(classifier, tmp_path / "whole")
     calls = interrupted_at_the_second_batch(monkeypatch)

@@ -184,6 +184,7 @@ class TestComponents:
     RELEVANCE = (0.5, -1.0, 0.9, 0.1, 0.9, 0.3)
     RANKED = (2, 4, 0, 5)  # above 0.2, the most relevant first, lower numbers first on ties
 
+    @pytest.mark.slow
     def test_they_are_saved_as_sounds_a_figure_and_a_list(self, tmp_path):
         explanation = Words(self.RELEVANCE).explain(noise(2, 16000), torch.tensor([1.0, 0.7]))
         paths = explanation.save(tmp_path, index=1, extra={"source": "x"})

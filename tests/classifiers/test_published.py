@@ -144,6 +144,7 @@ def test_a_pickle_that_runs_code_is_not_opened(kind, tmp_path):
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_a_run_and_other_folders_are_none(tmp_path, tiny_piq_run):
     assert read_layout(tiny_piq_run) is None
     assert read_layout(tmp_path) is None

@@ -191,6 +191,7 @@ def test_channels_that_cancel_are_noted_and_one_can_be_chosen(interpret, tiny_pi
 # ---- Sounds that do not ----
 
 
+@pytest.mark.slow
 def test_the_sound_and_the_results_of_others_are_never_replaced(interpret, tiny_piq_run, sound, tmp_path, monkeypatch):
     """Nothing is written, and the sound is as it was: whatever it is called, and from wherever."""
     (tmp_path / "mine").mkdir()

@@ -66,6 +66,7 @@ def test_a_dry_run_lists_what_would_be_sent(stock_folder, sent):
     assert sent == []
 
 
+@pytest.mark.slow
 def test_all_runs_of_a_folder(tiny_piq_run, tiny_classifier_folder, tmp_path):
     results = tmp_path / "results"
     shutil.copytree(tiny_piq_run / "interpreter", results / "piq" / "interpreter")

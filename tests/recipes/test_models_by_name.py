@@ -51,6 +51,7 @@ def test_from_python(tiny_lmac_run):
     assert set(explain(classifier, wavs, method="saliency").describe()["hub"]) == {"classifier"}
 
 
+@pytest.mark.slow
 def test_from_the_command(tiny_esc50, tmp_path):
     sound = str(next((tiny_esc50 / "audio").glob("*.wav")))
     for place in (["anna/lmac"], ["anna/lmac", "--revision", COMMIT], [f"anna/lmac@{COMMIT}"]):

@@ -146,8 +146,6 @@ def is_slow(name: str) -> bool:
     row = register.REGISTER[name]
     return row.classifier is not None and name not in (
         "Synthetic/lmac",
-        "ESC50/l2i",
-        "ESC50/piq_vit",
         "ESC50/gradients",
     )
 
@@ -333,6 +331,7 @@ def refuse_constant(name: str) -> None:
     raise ValueError(f"{name} in a JSON file")
 
 
+@pytest.mark.slow
 def test_runs_leave_the_recipe_folders_alone_and_archive_what_they_did(runs):
     result = runs("ESC50/piq")
     assert runs.files() == runs.files_before

@@ -96,6 +96,7 @@ def test_ctrl_c(classifier_job):
 # ---- Full disk ----
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_a_checkpoint_is_saved(job, monkeypatch):
     save, calls = torch.save, []
 

@@ -307,6 +307,7 @@ def test_a_key_that_something_refers_to_is_fine(tiny_esc50, tmp_path, out):
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.slow
 def test_every_key_that_a_job_reads_is_needed_and_explained(tiny_esc50, tmp_path, monkeypatch):
     read = set()
 

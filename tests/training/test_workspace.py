@@ -85,6 +85,7 @@ def test_a_file_put_into_a_finished_model_stays(classifier_job):
     assert after == before
 
 
+@pytest.mark.slow
 def test_other_files_of_the_user_are_no_obstacle(classifier_job):
     classifier_job.folder.mkdir()
     (classifier_job.folder / "notes.txt").write_text("of the user")

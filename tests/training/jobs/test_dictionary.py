@@ -58,6 +58,7 @@ def test_settings_that_cannot_be_leave_no_record_that_is_in_the_way(tiny_esc50, 
     assert tiny.run("dictionary", tiny_esc50, tmp_path / "run", **settings, dictionary__algorithm="kl").code == 0
 
 
+@pytest.mark.slow
 def test_the_algorithms(tiny_esc50, tiny_classifier_folder, tmp_path):
     for algorithm in ("kl", "minibatch", "amortised"):
         run = tmp_path / algorithm

@@ -53,6 +53,7 @@ def test_an_evaluation_leaves_the_training_as_it_is(piq_job):
     assert provenance["training"] == without_seen(description["training"])
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_run_is_all_that_an_evaluation_needs(
     tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path, monkeypatch
 ):
@@ -99,6 +100,7 @@ def test_an_evaluation_of_something_else_is_refused(piq_job, settings, message):
     assert piq_job.contents() == before
 
 
+@pytest.mark.slow
 def test_an_interpreter_of_fewer_epochs_is_saved_again(piq_job):
     shutil.copytree(piq_job.reference, piq_job.folder)
     description = piq_job.folder / "interpreter" / "interpreter.json"
@@ -150,6 +152,7 @@ def test_examples_stay_in_their_folder_whatever_the_clips_are_called(tmp_path):
     assert "plain" in {path.name for path in (tmp_path / "run" / "examples").iterdir()}
 
 
+@pytest.mark.slow
 def test_evaluating_an_unfinished_run_leaves_it_unfinished(piq_job, monkeypatch):
     def stop(self, batch, fit_batch=ResumableBrain.fit_batch):
         if self.epoch == 2:
@@ -168,6 +171,7 @@ def test_evaluating_an_unfinished_run_leaves_it_unfinished(piq_job, monkeypatch)
     tiny.assert_same_run(piq_job.folder, piq_job.reference)
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_goes_on(piq_job, monkeypatch):
     monkeypatch.setattr(record, "commit", lambda: "0" * 40)
     folder = piq_job.folder
@@ -270,6 +274,7 @@ def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path)
     assert "differs in settings" in untrained("evaluate", **{"method.area": 0.3}).line
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_failed_keeps_its_folder_from_no_other(untrained, tmp_path, monkeypatch):
     """Nothing was measured: the method may be given other settings, and its folder is that of those that worked."""
 

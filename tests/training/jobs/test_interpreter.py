@@ -78,6 +78,7 @@ class TestDictionaries:
         line = tiny.run("interpreter", tiny_esc50, tmp_path / "run", self.L2I, **settings, **folds).line
         assert f"the classifier in {tiny_classifier_folder} was trained on folds [1] of ESC-50" in line
 
+    @pytest.mark.slow
     def test_fine_tuning_does_not_bring_another_dictionary(self, tiny_esc50, tiny_classifier_folder, tmp_path):
         settings = {"classifier_folder": tiny_classifier_folder, "number_of_epochs": 1}
         for name, seed in (("first", 1), ("second", 2)):
@@ -119,6 +120,7 @@ class TestFineTuning:
         assert training["finetuned_from"]["sha256"] == load_interpreter(tiny_lmac_run).description["sha256"]
         assert training["finetuned_from"]["seconds"] > 0
 
+    @pytest.mark.slow
     def test_every_trained_method_can_start_from_another_run(
         self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tiny_piq_run, tmp_path
     ):
@@ -203,6 +205,7 @@ class TestFineTuning:
         ).line
         assert "though the feature maps are the same: give the method the settings that run was made with" in line
 
+    @pytest.mark.slow
     def test_it_really_trains_reports_the_gate_and_is_evaluated(
         self, tiny_esc50, tiny_classifier_folder, tiny_lmac_run, tmp_path
     ):
