@@ -305,21 +305,21 @@ class Frontend:
         with torch.autocast(device_type=masked_magnitude.device.type, enabled=False):
             magnitude = masked_magnitude.float() * spectrogram.valid[..., None]
             frames = torch.fft.irfft(torch.polar(magnitude, spectrogram.phase.float()), n=n_fft)  # [B, T, n_fft]
-            window = self._centred_window(frames)  # [n_fft]
-            signal = _overlap_add(frames * window, hop)
-            envelope = _overlap_add(window.square() * spectrogram.valid[..., None].to(frames.dtype), hop)
-            start = n_fft // 2  # analysis pads by half a window on both sides
+            # The window is zero beyond its own length, and so is what would be added there.
+            left = (n_fft - self.settings.win_length) // 2
+            window = self._stft.window.to(frames)  # [win_length]
+            signal = _overlap_add(frames[..., left : left + len(window)] * window, hop)
+            valid = spectrogram.valid
+            if bool((valid == valid[:1]).all()):
+                valid = valid[:1]  # one envelope for all clips
+            envelope = _overlap_add(window.square() * valid[..., None].to(frames.dtype), hop)
+            start = n_fft // 2 - left  # analysis pads by half an FFT on both sides
             signal = signal[:, start : start + spectrogram.n_samples]
             envelope = envelope[:, start : start + spectrogram.n_samples]
             signal = signal / torch.where(envelope > 1e-8, envelope, torch.ones_like(envelope))
         missing = spectrogram.n_samples - signal.shape[1]
         signal = torch.nn.functional.pad(signal, (0, max(0, missing)))
         return _zero_padding(signal, spectrogram.lengths)
-
-    def _centred_window(self, like: Tensor) -> Tensor:
-        window = self._stft.window.to(like)
-        left = (self.settings.n_fft - self.settings.win_length) // 2
-        return torch.nn.functional.pad(window, (left, self.settings.n_fft - self.settings.win_length - left))
 
 
 def apply_mask(magnitude: Tensor, mask: Tensor, domain: str = "log") -> Tensor:
