@@ -97,19 +97,22 @@ class Explained:
         Where the source of the class is; None: the clip has none of this class.
     interpretations : dict of str to Interpretation
         Row -> what the method gives.
+    domains : dict of str to str
+        Row -> the domain of its masks.
     """
 
     clip: str
     batch: AnalysedBatch
     truth: Bounds | None
     interpretations: dict[str, Interpretation]
+    domains: dict[str, str]
 
     def kept(self, name: str) -> np.ndarray | None:
         """Return the magnitude [T, F] that a method keeps; None if it has no explanation."""
         interpretation = self.interpretations[name]
         if interpretation.undefined is not None and bool(interpretation.undefined[0]):
             return None
-        return MaskedPair.of(self.batch.clips, interpretation.mask).inside[0].numpy()
+        return MaskedPair.of(self.batch.clips, interpretation.mask, self.domains[name]).inside[0].numpy()
 
 
 def methods_of(classifier: Classifier, trained: Mapping[str, Interpreter]) -> dict[str, Interpreter]:
@@ -148,7 +151,9 @@ def explain_all(
                 truth = None
                 if source is not None:
                     truth = true_box(frontend.analyse(source[None] / gain).magnitude[0].numpy(), frontend.settings)
-                yield Explained(clip["id"], explained, truth, {n: m.interpret(explained) for n, m in every.items()})
+                masks = {name: method.interpret(explained) for name, method in every.items()}
+                domains = {name: method.settings.apply for name, method in every.items()}
+                yield Explained(clip["id"], explained, truth, masks, domains)
 
 
 def true_box(magnitude: np.ndarray, frontend: FrontendSettings) -> Bounds | None:
@@ -177,7 +182,7 @@ def measure(classifier: Classifier, explained: Explained, settings: EventSetting
     frontend, batch = classifier.frontend.settings, explained.batch
     kept = {name: explained.kept(name) for name in explained.interpretations}
     regions = [[] if part is None else find_regions(part, frontend, settings) for part in kept.values()]
-    # Events are asked for as :meth:`.Explanation.events` does, those of all methods at once.
+    # As :meth:`.Explanation.events` does, of all methods at once; where R is 0 or 1, both domains are the same.
     lists = measured_events(classifier, classifier.labels, batch[[0] * len(kept)], "log", regions)
     boxes = {
         name: None if kept[name] is None else [(event.start, event.end, event.low, event.high) for event in events]
