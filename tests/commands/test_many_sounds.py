@@ -17,7 +17,7 @@ import torch
 
 from interpretability.classifiers import save_classifier
 from interpretability.commands import main
-from interpretability.explanation import Interpretation
+from interpretability.explanation import Explanation, Interpretation
 from interpretability.methods.baselines import EnergyMask
 from interpretability.report import figures
 
@@ -37,8 +37,10 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def no_drawing(monkeypatch):
-    """Figures take most of the time, and are tested elsewhere."""
+def quick_results(monkeypatch):
+    """Figures and metrics take most of the time, and are tested elsewhere."""
+    kinds = ("explanation", "energy", "random")
+    monkeypatch.setattr(Explanation, "measure", lambda self, index=0: {kind: {"waveform": {}} for kind in kinds})
     monkeypatch.setattr(figures, "plot_explanation", lambda *arguments, **settings: None)
     monkeypatch.setattr(figures, "save_figure", lambda figure, path, *more, **settings: path.write_bytes(b"figure"))
 

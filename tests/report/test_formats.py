@@ -18,6 +18,7 @@ def test_other_formats_are_refused():
             check_format(wrong)
 
 
+@pytest.mark.slow
 def test_vector_figures_are_written_and_are_the_same_each_time(tmp_path):
     magnitude = np.random.default_rng(0).random((20, 33), np.float32)
     settings = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)
