@@ -13,8 +13,10 @@ from interpretability.commands.many_sounds import explain_many, refuse_faults, w
 from interpretability.commands.models import Model, Named, list_methods, named_model, open_model
 from interpretability.commands.one_sound import explain_sound, words, write_explanation
 from interpretability.commands.output import Output, output
+from interpretability.commands.recording import explain_long, is_recording, request_of_recording, words_of_recording
 from interpretability.commands.results_folder import Shown, names_of_all, write_page
-from interpretability.commands.work import Choice, Sound, Work, listed_sound
+from interpretability.commands.work import Choice, Sound, Windows, Work, listed_sound
+from interpretability.data.inputs import LONGEST
 from interpretability.data.sound_list import ListedSound, is_one_sound, list_sounds
 from interpretability.errors import UserError, placed
 from interpretability.files import LISTING, expanded, sha256
@@ -34,8 +36,8 @@ def interpret(arguments: argparse.Namespace) -> None:
     Raises
     ------
     UserError
-        For a model or a sound that cannot be used, an unknown class, method or setting, or a length outside 0.1 to
-        60 s. Of several sounds those that can be explained are, first.
+        For a model or a sound that cannot be used, an unknown class, method or setting, or a sound of less than
+        0.1 s. Of several sounds those that can be explained are, first.
     """
     if arguments.list_settings is not None:
         if arguments.paths:
@@ -57,8 +59,9 @@ def interpret(arguments: argparse.Namespace) -> None:
     choice = Choice(arguments.target, arguments.top_k, arguments.every_label)
     choice.check(model.classifier)
     with output(arguments.json) as to:
+        windows = Windows(arguments.window, arguments.hop, arguments.threshold)
         results = {"out": arguments.out, "report": arguments.report, "format": check_format(arguments.format)}
-        work = Work(model, explainers, choice, channel=arguments.channel, **results)
+        work = Work(model, explainers, choice, channel=arguments.channel, windows=windows, **results)
         if _is_one(named, arguments):
             _explain_one(work, named, arguments, to)
             return
@@ -91,6 +94,9 @@ def _explain_one(work: Work, named: Named, arguments: argparse.Namespace, to: Ou
         raise UserError(f"{work.out} holds one explanation, these are several: name another folder")
     for folder in folders if not several else ():
         check_destination(folder, [sound.path])
+    if is_recording(work, sound):
+        _explain_recording(work, sound, folders, to)
+        return
     taken = sound.read()
     rows, shown = [], []
     for explainer, folder in zip(work.explainers, folders, strict=True):
@@ -121,6 +127,19 @@ def _explain_one(work: Work, named: Named, arguments: argparse.Namespace, to: Ou
             f"explained is the most probable of the {heard} classes that are heard; another one: --target NAME; each "
             "of them: --every_label"
         )
+
+
+def _explain_recording(work: Work, sound: Sound, folders: Sequence[Path], to: Output) -> None:
+    """Explain one sound window by window, and say what was heard and where it is."""
+    if work.report:
+        raise UserError(f"--report is a page of sounds of up to {LONGEST:g} s, and this one is heard in windows")
+    for explainer, folder in zip(work.explainers, folders, strict=True):
+        request = request_of_recording(work, sound, explainer)
+        result = explain_long(work, sound, explainer, folder, request)
+        if len(folders) > 1:
+            to.say(f"{explainer.name}:")
+        to.say(words_of_recording(result) + "\n" * (len(folders) > 1))
+        to.emit(row_of(result.description, sound.path, result.folder))
 
 
 def _sound(work: Work, named: Named, arguments: argparse.Namespace) -> Sound:

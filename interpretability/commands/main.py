@@ -19,6 +19,7 @@ def interpret(argv: Sequence[str] | None = None) -> int:
 
         interpret MODEL SOUND --out DIR [--target CLASS | --top_k N | --every_label]
         interpret MODEL FILE_FOLDER_OR_TABLE … --out DIR [--method NAME[,NAME…]] [--json]
+        interpret MODEL RECORDING --out DIR --target CLASS [--threshold P] [--window SECONDS]
         interpret MODEL --clip ID --out DIR
         interpret MODEL --list_methods | --list_classes
         interpret --list_settings METHOD
@@ -29,11 +30,16 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     that of MODEL's own trained method, or a run that explains the same classifier; ``--settings KEY=VALUE`` are those
     of all methods that need no training, ``NAME.KEY=VALUE`` of one.
 
-    A sound can be of any rate, mono or not, from 0.1 s to 60 s. ID is the id of a clip of the run's own data, which
+    A sound can be of any rate, mono or not, from 0.1 s. ID is the id of a clip of the run's own data, which
     are where the run had them, or in ``--data_folder``; it may also stand in place of SOUND. DIR gets the sound as the
     classifier hears it, the explanation and the residual as wav, the mask as numbers (mask.npz), a figure, and a
     description with all settings and every metric as JSON; and for methods that explain by components (L2I, NMF) also
     the components, drawn and as sounds.
+
+    A RECORDING of more than 60 s, or any sound with ``--window`` or ``--threshold``, is heard in windows that overlap:
+    DIR gets what is heard when (timeline.csv, timeline.png), what speaks for one class where its probability is at
+    least P (explanation.wav, on the time axis of the recording), and the events in it, each with a short sound. What
+    was interrupted goes on when the same command is run again.
 
     Of many sounds each has a folder of its own in DIR, where its file lies in the folder that was named; in that each
     of several methods, and in that each of several classes (``--top_k``, ``--every_label``). A table lists ``path``,
@@ -77,6 +83,13 @@ def interpret(argv: Sequence[str] | None = None) -> int:
         "--report", action="store_true", help="also write a page of the results, to look at and to hear: report.html"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON per explanation, and nothing else")
+    parser.add_argument(
+        "--window", type=float, metavar="SECONDS", help="length of windows; that of the model's training clips, or 5"
+    )
+    parser.add_argument("--hop", type=float, metavar="SECONDS", help="from window to window; half a window by default")
+    parser.add_argument(
+        "--threshold", type=float, metavar="P", help="explain windows from this probability on; the model's, or 0.5"
+    )
     parser.add_argument("--revision", help="branch, tag or commit of a model on the hub")
     parser.add_argument("--device", default="cpu")
     _add_trust(parser)

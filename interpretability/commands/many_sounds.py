@@ -15,6 +15,7 @@ from tqdm import tqdm
 from interpretability.command_line import DISK_FULL
 from interpretability.commands.one_sound import Result, explain_sound, write_explanation
 from interpretability.commands.output import Output
+from interpretability.commands.recording import explain_long, is_recording, request_of_recording
 from interpretability.commands.results_folder import Shown, begin, check_folder, names_of_all, write_all
 from interpretability.commands.work import Work, listed_sound
 from interpretability.data.inputs import Sounds
@@ -86,19 +87,30 @@ def _explain(work: Work, listed: ListedSound, done: Done) -> list[dict[str, Any]
     classifier, several = work.model.classifier, work.choice.several
     sound, rows = listed_sound(listed, classifier, work.channel), []
     taken: Sounds | None = None
+    try:
+        is_long = is_recording(work, sound)
+    except UserError as error:
+        return [_fault(done, listed.name, str(error))]
     for explainer in work.explainers:
         folder = work.folder(listed.place, explainer)
-        request = work.request(sound, explainer)
+        try:
+            request = (request_of_recording if is_long else Work.request)(work, sound, explainer)
+        except UserError as error:
+            return [*rows, _fault(done, listed.name, str(error))]
         results = [Result(*pair) for pair in finished(folder, request, several).items()]
         if not results:
             try:
-                taken = taken or sound.read()
+                taken = taken or (None if is_long else sound.read())
             except UserError as error:
                 return [*rows, _fault(done, listed.name, str(error))]
             try:
-                explained = explain_sound(sound, taken, explainer, work.choice, folder)
-                begin(work)
-                results = write_explanation(explained, folder, request, work.model, listed.label)
+                if is_long:
+                    begin(work)
+                    results = [explain_long(work, sound, explainer, folder, request)]
+                else:
+                    explained = explain_sound(sound, taken, explainer, work.choice, folder)
+                    begin(work)
+                    results = write_explanation(explained, folder, request, work.model, listed.label)
             except (UserError, OSError) as error:
                 if _disk_is_full(error):  # whatever the sound
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error

@@ -130,7 +130,9 @@ def write_page(work: Work, shown: Sequence[Shown]) -> None:
     UserError
         If there is a file of that name that this program is not known to have written; if it cannot be written.
     """
-    wrong_first = sorted(shown, key=lambda each: each.row["true"] in (None, each.row["predicted"]))[:MOST_ON_PAGE]
+    # What is heard in windows has no one picture.
+    alone = [each for each in shown if each.row["kept_area"] is not None]
+    wrong_first = sorted(alone, key=lambda each: each.row["true"] in (None, each.row["predicted"]))[:MOST_ON_PAGE]
     clips = (
         Clip.of_folder(each.folder, each.place or None, each.row["true"], start=each.row["start"] or 0.0)
         for each in wrong_first

@@ -90,6 +90,23 @@ def listed_sound(listed: ListedSound, classifier: Classifier, channel: str) -> S
     return Sound(listed.name, listed.path, read, content, listed.label)
 
 
+@dataclass(frozen=True)
+class Windows:
+    """How recordings are cut: length and hop of windows in s, and the probability from which on a class is active.
+
+    None: as :func:`~interpretability.recordings.recording.explain_recording` chooses.
+    """
+
+    window: float | None = None
+    hop: float | None = None
+    threshold: float | None = None
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether sounds are heard in windows, however short they are."""
+        return self != Windows()
+
+
 #: Members of a record: whether the folder of a sound has one for each method, and for each class.
 PER_METHOD, PER_CLASS = "folder_per_method", "folder_per_class"
 
@@ -111,6 +128,8 @@ class Work:
         Whether there is to be a page of all results.
     format : {"png", "svg", "pdf"}
         Of the figures.
+    windows : Windows
+        Of sounds that are longer than a clip can be; of all sounds, if they are asked for.
     """
 
     model: Model
@@ -120,6 +139,7 @@ class Work:
     channel: str = "mean"
     report: bool = False
     format: str = "png"
+    windows: Windows = Windows()
 
     def folder(self, place: str, explainer: Explainer) -> Path:
         """Return where a method's explanations of a sound go."""

@@ -178,7 +178,9 @@ def _read(path: Path, frontend: FrontendSettings, channel: str, stretch: Stretch
     seconds = len(recording.wav) / rate
     if not SHORTEST <= seconds <= LONGEST:
         got = f"{seconds:.4g} s" if seconds <= LONGEST else f"more than {LONGEST:g} s"
-        raise UserError(f"{path}: lasts {got}, expected {SHORTEST:g} to {LONGEST:g} s; cut the part that matters")
+        raise UserError(
+            f"{path}: lasts {got}, expected {SHORTEST:g} to {LONGEST:g} s; cut the part that matters, or call explain_recording"
+        )
     return recording
 
 

@@ -44,7 +44,9 @@ def classify_windows(
         return timeline, tuple(ended["notes"])
     cut = itertools.islice(plan.cut(stream), len(windows), None)
     total = max(1, round((stream.promised * rate - plan.length) / plan.hop) + 1)
-    with tqdm(total=total, initial=len(windows), desc="classifying", unit="window", disable=not progress) as bar:
+    with tqdm(
+        total=total, initial=len(windows), desc="classifying", unit="window", disable=None if progress else True
+    ) as bar:
         for batch in in_batches(_checked(classifier, cut, rate, stream), max(1, AT_ONCE // plan.length)):
             answers = list(classified(classifier, batch, plan.length))
             lines.append([_row(answer) for answer in answers])
@@ -70,7 +72,11 @@ def explain_windows(
     known = {start: one for start, one in known.items() if one.reason is not None or masks.read(start) is not None}
     missing = {span.start for span in active if span.start not in known}
     with tqdm(
-        total=len(active), initial=len(active) - len(missing), desc="explaining", unit="window", disable=not progress
+        total=len(active),
+        initial=len(active) - len(missing),
+        desc="explaining",
+        unit="window",
+        disable=None if progress else True,
     ) as bar:
         if missing:
             wanted = _wanted(plan, stream, missing)

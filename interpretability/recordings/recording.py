@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def explain_recording(
         classifier, make = trained.classifier, lambda sounds: trained
     else:
         classifier, make = model, lambda sounds: interpreter_for(model, sounds, method, settings)
-    seconds = window or clip_seconds(model)
+    seconds = clip_seconds(model) if window is None else window
     request = RecordingRequest(expanded(path).absolute(), target, seconds, hop, threshold, channel)
     return explain_request(request, classifier, make, folder, progress)
 
@@ -133,6 +134,8 @@ class RecordingRequest:
     threshold : float, optional
     channel : str
     events : EventSettings
+    format : {"png", "svg", "pdf"}
+        Of the figure.
     """
 
     path: Path
@@ -142,6 +145,7 @@ class RecordingRequest:
     threshold: float | None = None
     channel: str = "mean"
     events: EventSettings = EventSettings()
+    format: str = "png"
 
 
 def explain_request(
@@ -173,7 +177,9 @@ def explain_request(
     }
     with _working_folder(folder) as work:
         lines = Lines(work / WINDOWS, identity_of(known))
+        start = time.perf_counter()
         timeline, notes = classify_windows(classifier, stream, plan, lines, progress)
+        took = {"classifying": time.perf_counter() - start}
         target = timeline.overall() if target is None else target
         threshold = float(classifier.thresholds[target]) if request.threshold is None else request.threshold
         active = [
@@ -187,7 +193,9 @@ def explain_request(
             known |= {"model": interpreter.identity(), "state": fingerprint(interpreter), **settings, "target": target}
             masks = Masks(work / MASKS, identity_of(known))
             lines = Lines(work / EXPLAINED, identity_of(known))
+            start = time.perf_counter()
             windows = explain_windows(interpreter, stream, plan, active, target, request.events, lines, masks, progress)
+            took["explaining"] = time.perf_counter() - start
         events = merged([event for window in windows for event in window.events], timeline.seconds)
         result = RecordingExplanation(
             path=request.path,
@@ -201,8 +209,10 @@ def explain_request(
             events=events,
             notes=notes,
             sound_sha256=known["sound"],
+            took=took,
         )
-        save(result, stream, work, masks, identity_of(known | {"threshold": threshold}), facts or {}, progress)
+        whole = identity_of(known | {"threshold": threshold, "format": request.format})
+        save(result, stream, work, masks, whole, facts or {}, progress, request.format)
     return result
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from interpretability.classifiers import Classifier
 from interpretability.methods import Interpreter
@@ -13,6 +15,7 @@ from interpretability.names import printable
 from interpretability.recordings.merging import RecordingEvent
 from interpretability.recordings.timeline import Timeline
 from interpretability.recordings.windows import Span
+from interpretability.report.destination import CLASSES
 from interpretability.report.words import event_sentence
 
 #: Stretches, events and other classes that are named; the rest is counted.
@@ -66,6 +69,8 @@ class RecordingExplanation:
         What a reader has to know.
     sound_sha256 : str
         Of the file.
+    took : dict of str to float
+        Seconds that this run has classified and explained for.
     """
 
     path: Path
@@ -79,6 +84,7 @@ class RecordingExplanation:
     events: list[RecordingEvent]
     notes: tuple[str, ...]
     sound_sha256: str
+    took: dict[str, float] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -144,14 +150,32 @@ class RecordingExplanation:
         ]
 
     def describe(self) -> dict[str, Any]:
-        """Return all of it as plain values: what ``explanation.json`` holds."""
+        """Return all of it as plain values: what ``explanation.json`` holds.
+
+        What is said of the whole recording is the mean over its windows (``probabilities``, ``predicted``);
+        ``explained_probability`` is the highest of any window. Nothing is measured of the explanation as a whole.
+        """
         timeline, frontend = self.timeline, self.classifier.frontend.settings
+        mean = timeline.probabilities.mean(0, dtype=np.float64)
+        first = int(mean.argmax())
         return {
             "name": printable(self.path.name),
             "source": printable(str(self.path)),
             "method": None if self.interpreter is None else self.interpreter.identity()["method"],
             "title": None if self.interpreter is None else self.interpreter.title,
+            "settings": None if self.interpreter is None else self.interpreter.settings.to_dict(),
+            "true": None,
+            "predicted": timeline.labels[first],
+            "predicted_probability": float(mean[first]),
             "explained": self.label,
+            "explained_probability": float(timeline.probabilities[:, self.target].max()),
+            "kept_area": None,
+            "undefined": bool(self.windows) and len(self.without) == len(self.windows),
+            "probabilities": {
+                label: {"input": float(value), "explanation": None, "residual": None}
+                for label, value in zip(timeline.labels, mean, strict=True)
+            },
+            CLASSES: [self.label],
             "threshold": self.threshold,
             "seconds": timeline.seconds,
             "sample_rate": frontend.sample_rate,

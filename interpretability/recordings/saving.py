@@ -38,6 +38,7 @@ def save(
     identity: str,
     facts: Mapping[str, Any],
     progress: bool = False,
+    format: str = "png",
 ) -> None:
     """Write the folder of a result, unless it is there already.
 
@@ -63,6 +64,8 @@ def save(
     facts : mapping
         Added to the description.
     progress : bool
+    format : {"png", "svg", "pdf"}
+        Of the figure.
 
     Raises
     ------
@@ -76,7 +79,7 @@ def save(
     if _is_finished(folder, identity):
         return
     with atomic_folder(folder) as temporary:
-        _write_timeline(temporary, result)
+        _write_timeline(temporary, result, format)
         write_events(temporary, [(event, result.path.name) for event in result.events])
         if masks is not None and any(window.reason is None for window in result.windows):
             _write_sounds(temporary, result, stream, masks, progress)
@@ -105,7 +108,7 @@ def _is_finished(folder: Path, identity: str) -> bool:
     return True
 
 
-def _write_timeline(folder: Path, result: RecordingExplanation) -> None:
+def _write_timeline(folder: Path, result: RecordingExplanation, format: str) -> None:
     timeline, target = result.timeline, result.target
     times, lines = timeline.stitched()
     rows = [[f"{time:.3f}", *(f"{value:.4f}" for value in line)] for time, line in zip(times, lines, strict=True)]
@@ -133,7 +136,7 @@ def _write_timeline(folder: Path, result: RecordingExplanation) -> None:
     title = f"{printable(result.path.name)}: {printable(result.label)}, explained where it is active"
     figure = plot_timeline(times, lines, timeline.labels, target, result.threshold, result.stretches, result.events,
                            title)  # fmt: skip
-    save_figure(figure, folder / "timeline.png")
+    save_figure(figure, folder / f"timeline.{format}")
 
 
 def _write_sounds(
@@ -166,7 +169,7 @@ def _write_sounds(
     with (
         WavFile(folder / "explanation.wav", n_samples, rate) as explanation,
         WavFile(folder / "residual.wav", n_samples, rate) as residual,
-        tqdm(total=round(n_samples / rate), desc="writing", unit="s", disable=not progress) as bar,
+        tqdm(total=round(n_samples / rate), desc="writing", unit="s", disable=None if progress else True) as bar,
     ):
         for block in stitcher.blocks(stream, n_samples):
             explanation.write(block.explanation / peak)

@@ -214,13 +214,6 @@ def test_parts_that_a_table_lists(interpret, at):
     np.testing.assert_allclose(got, expected / np.abs(expected).max(), atol=1e-6)
 
 
-def test_three_hours_are_refused_at_once(interpret, at):
-    soundfile.write(at / "in" / "hours.wav", np.zeros(3 * 3600 * 1000, np.int16), 1000, subtype="PCM_U8")
-    outcome = interpret()
-    assert "in/hours.wav: lasts more than 60 s, expected 0.1 to 60 s" in outcome.err
-    assert len(places(at / "out")) == 3
-
-
 def test_a_method_that_has_no_explanation_for_one_sound(interpret, at):
     """One that cannot be made for it, and one that gives none: both are said, and the rest is done."""
     shutil.rmtree(at / "in" / "rain")
