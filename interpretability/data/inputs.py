@@ -177,10 +177,10 @@ def _read(path: Path, frontend: FrontendSettings, channel: str, stretch: Stretch
     recording = read_recording(path, rate, LONGEST + 1, frontend.resampling, channel, stretch)
     seconds = len(recording.wav) / rate
     if not SHORTEST <= seconds <= LONGEST:
-        got = f"{seconds:.4g} s" if seconds <= LONGEST else f"more than {LONGEST:g} s"
-        raise UserError(
-            f"{path}: lasts {got}, expected {SHORTEST:g} to {LONGEST:g} s; cut the part that matters, or call explain_recording"
-        )
+        is_long = seconds > LONGEST
+        got = f"more than {LONGEST:g} s" if is_long else f"{seconds:.4g} s"
+        more = ", or call explain_recording" if is_long else ""
+        raise UserError(f"{path}: lasts {got}, expected {SHORTEST:g} to {LONGEST:g} s; cut the part that matters{more}")
     return recording
 
 
