@@ -433,8 +433,7 @@ def test_a_player_works_by_the_keyboard(page):
     assert page.url.endswith("#clips")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(("scheme", "size"), [("light", DESKTOP), ("dark", PHONE)], ids=["desktop", "phone"])
 def test_no_serious_barrier_and_nothing_beyond_the_edge(page, scheme, size):
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="no axe-core: axe-playwright-python has it"
@@ -444,7 +443,7 @@ def test_no_serious_barrier_and_nothing_beyond_the_edge(page, scheme, size):
     try:
         page.locator("#clip-0").scroll_into_view_if_needed()
         view_of(page).locator(".tick").first.wait_for()
-        answer = axe.Axe().run(page).response
+        answer = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response
         assert len(answer["passes"]) > 20
         serious = [each for each in answer["violations"] if each["impact"] in ("serious", "critical")]
         assert [(each["id"], [node["html"][:200] for node in each["nodes"]][:3]) for each in serious] == []
