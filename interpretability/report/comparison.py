@@ -80,7 +80,7 @@ def comparison(summary: Mapping[str, Any], rows: Sequence[Row] = ()) -> list[Tab
     """
     tables = []
     for place, methods in reversed(summary["places"].items()):
-        names = columns(methods.values())
+        names = _columns(methods)
         compared = [next(iter(methods)), *summary["companions"]] if summary.get("companions") else list(methods)
         best = {name: _best(name, place, compared, summary, rows) for name in names}
         tables.append(
@@ -94,9 +94,14 @@ def comparison(summary: Mapping[str, Any], rows: Sequence[Row] = ()) -> list[Tab
     return tables
 
 
+def _columns(methods: Mapping[str, Row]) -> list[str]:
+    """Return the metrics of a table: those that were measured."""
+    return [name for name in columns(methods.values()) if any(name in row for row in methods.values())]
+
+
 def meanings(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the label of each metric of a comparison, and what it is, in a sentence; a method's own scores apart."""
-    names = dict.fromkeys(name for methods in summary["places"].values() for name in columns(methods.values()))
+    names = dict.fromkeys(name for methods in summary["places"].values() for name in _columns(methods))
     infos = [metric_info(name) for name in names]
     documented = [(info.label, inspect.getdoc(info.function)) for info in infos if info.function]
     return [(label, text.splitlines()[0]) for label, text in documented if text]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from interpretability.files import expanded, write_errors, write_text
+from interpretability.report.clip_means import clip_rows, clip_summary
 from interpretability.report.clips import Clip
 from interpretability.report.comparison import class_table, comparison, meanings
 from interpretability.report.page import render
@@ -44,7 +45,8 @@ def write_report(
     about : mapping, optional
         What was explained -> its value: model, data, settings. With a summary, :func:`about_evaluation`.
     summary : mapping, optional
-        Of an evaluation (``summary.json``): its means are compared.
+        Of an evaluation (``summary.json``): its means are compared. If there is none, those of the clips are, of which
+        there have to be several.
     rows : sequence of mappings, optional
         The lines of the evaluation (``clips.jsonl``): for its classes, and for what is best in the comparison.
     clips_in_all : int, optional
@@ -62,15 +64,18 @@ def write_report(
     UserError
         If the page cannot be written; what was there is left as it was.
     """
-    path = expanded(path)
+    path, clips = expanded(path), list(clips)
+    about = about if about is not None or summary is None else about_evaluation(summary)
     cards = _cards(clips)
+    if summary is None and len(cards) > 1:
+        rows = clip_rows(clips)
+        summary = clip_summary(rows)
     shown, size = [], _REST
     for card in cards:
         size += len(json.dumps(card["data"]))
         if size > most_bytes:
             break
         shown.append(card)
-    about = about if about is not None or summary is None else about_evaluation(summary)
     method = next(iter(next(iter(summary["places"].values())))) if summary else None
     seed = ((summary or {}).get("provenance") or {}).get("seed") or 0
     text = render(
