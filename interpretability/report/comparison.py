@@ -17,6 +17,9 @@ from interpretability.report.tables import MISSING, PLACES, column_head, columns
 #: Columns of the table of classes; those without a value are left out.
 OF_CLASSES = ("fid_in", "ff", "ad", "ai", "kept_area", "energy_precision")
 
+#: Clips of a difference below which nothing is said to be the best: intervals over a few are too narrow.
+LEAST_CLIPS = 10
+
 Row = Mapping[str, Any]
 
 
@@ -69,7 +72,7 @@ def comparison(summary: Mapping[str, Any], rows: Sequence[Row] = ()) -> list[Tab
 
     The best is marked among the first method and the rows that were made from its masks, which keep as much; among all
     rows where there are none of these. It is marked only where the paired difference to each of them, over the same
-    clips, excludes zero.
+    clips and at least :data:`LEAST_CLIPS` of them, excludes zero.
 
     Parameters
     ----------
@@ -130,7 +133,8 @@ def _difference(
     for key, sign in ((f"{method} - {other}", 1), (f"{other} - {method}", -1)):
         if key in paired:
             known = paired[key].get(name)
-            return None if not is_defined(known) else (sign * known["low"], sign * known["high"])
+            enough = is_defined(known) and known["n"] >= LEAST_CLIPS
+            return tuple(sign * known[end] for end in ("low", "high")) if enough else None
     of = {
         each: {(row["clip"], row["explained"]): row for row in rows if (row["method"], row["place"]) == (each, place)}
         for each in (method, other)
@@ -139,7 +143,7 @@ def _difference(
     values = [np.array([of[each][key][name] for key in shared], dtype=float) for each in (method, other)]
     seed = summary["provenance"].get("seed") or 0
     difference = paired_difference(*values, seed=seed, clips=[clip for clip, _ in shared])
-    return None if difference.mean is None else (difference.low, difference.high)
+    return (difference.low, difference.high) if difference.n >= LEAST_CLIPS else None
 
 
 def _with_scales(

@@ -13,7 +13,7 @@ from typing import Any
 from interpretability.files import expanded, write_errors, write_text
 from interpretability.report.clip_means import clip_rows, clip_summary
 from interpretability.report.clips import Clip
-from interpretability.report.comparison import class_table, comparison, meanings
+from interpretability.report.comparison import LEAST_CLIPS, class_table, comparison, meanings
 from interpretability.report.page import render
 from interpretability.report.tables import OF_BOXES, explanations_in_words
 
@@ -84,6 +84,7 @@ def write_report(
         about=dict(about or {}),
         tables=comparison(summary, rows) if summary else [],
         meanings=meanings(summary) if summary else [],
+        least=LEAST_CLIPS,
         truth=OF_BOXES if (summary or {}).get("truth") == "boxes" else "",
         notes=(summary or {}).get("notes", {}),
         classes=class_table(rows, method, seed) if rows and method else None,

@@ -3,7 +3,7 @@
 import pytest
 from page_clips import lines_of, summary_of
 
-from interpretability.report.comparison import class_table, comparison, meanings
+from interpretability.report.comparison import LEAST_CLIPS, class_table, comparison, meanings
 
 #: Of four methods, a value for each of 12 clips: b is better than a by a little on each; c varies much; d is as b.
 FF = {
@@ -47,6 +47,15 @@ def test_the_best_is_marked_only_beyond_chance(methods, companions, expected):
     assert not best(heard, "kept area")
     assert not best(heard, "AD (%) ↓")
     assert masked.heads == heard.heads
+
+
+def test_of_a_few_clips_nothing_is_said_to_be_the_best():
+    few = lines_of({method: FF[method][: LEAST_CLIPS - 1] for method in "ba"})
+    assert comparison(summary_of(few), few)[0].rows
+    assert not best(comparison(summary_of(few), few)[0])
+    assert not best(comparison({**summary_of(few), "paired": {}}, few)[0])
+    enough = lines_of({method: FF[method][:LEAST_CLIPS] for method in "ba"})
+    assert best(comparison({**summary_of(enough), "paired": {}}, enough)[0]) == ["b"]
 
 
 def test_what_settings_decide_is_neither_ranked_nor_drawn():

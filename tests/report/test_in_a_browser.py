@@ -68,9 +68,9 @@ def browser():
 def address(tmp_path_factory):
     """A page with four sounds, two methods, classes and a comparison."""
     values = {
-        "energy": [0.5 + 0.01 * k for k in range(6)],
-        "random": [0.1] * 6,
-        "none": [0.6 + 0.01 * k for k in range(6)],
+        "energy": [0.5 + 0.01 * k for k in range(12)],
+        "random": [0.1] * 12,
+        "none": [0.6 + 0.01 * k for k in range(12)],
     }
     rows = lines_of(values)
     path = tmp_path_factory.mktemp("page") / "report.html"
