@@ -27,7 +27,7 @@ from interpretability.names import printable, safe_name
 from interpretability.probabilities import MaskedLogits, probabilities
 from interpretability.report.destination import DESCRIPTION, check_destination, check_same
 from interpretability.report.event_files import write_events
-from interpretability.report.formats import check_format
+from interpretability.report.formats import FigureSettings, check_format
 from interpretability.report.words import Findings, Region, Remainder, locate, percent, sentences
 
 if TYPE_CHECKING:
@@ -423,6 +423,8 @@ class Explanation:
         extra: dict | None = None,
         max_components: int | None = None,
         format: str = "png",
+        scale: str = "auto",
+        column: bool = False,
     ) -> dict[str, Path]:
         """Save explanations: for each clip three wavs, the mask, a figure and a JSON description; and components.
 
@@ -450,7 +452,11 @@ class Explanation:
         max_components : int, optional
             Draw and save at most this many; all selected ones if not given. The JSON description lists them all.
         format : {"png", "svg", "pdf"}
-            Of the figures.
+            Of the figures, and their suffix.
+        scale : {"auto", "linear", "mel"}
+            Of the axis of frequency in the figure; mel for sounds that are low throughout if not given.
+        column : bool
+            Draw the figure as wide as a column of a paper, with letters of 7 pt and more.
 
         Returns
         -------
@@ -464,9 +470,10 @@ class Explanation:
         ------
         UserError
             If a folder holds the explained sound, the explanation of another sound or by another model, or anything
-            else. Nothing is written then.
+            else; if a format or scale is unknown. Nothing is written then.
         """
         folder, format = expanded(folder), check_format(format)
+        drawn_as = FigureSettings.make("save", {"scale": scale, "column": column})
         chosen = {"": index or 0}
         if index is None and len(self) > 1:
             if (folder / DESCRIPTION).exists():
@@ -486,7 +493,7 @@ class Explanation:
         for name, clip in clips.items():
             described = {**descriptions[name], "true": true_label}
             with atomic_folder(folder / name) as temporary:
-                files = clip._write(temporary, described, extra or {}, max_components, format)
+                files = clip._write(temporary, described, extra or {}, max_components, format, drawn_as)
             prefix = f"{name}/" if name else ""
             written |= {f"{prefix}{key}": folder / name / file for key, file in files.items()}
         return written
@@ -509,7 +516,13 @@ class Explanation:
         return names
 
     def _write(
-        self, folder: Path, description: dict, extra: dict, max_components: int | None, format: str
+        self,
+        folder: Path,
+        description: dict,
+        extra: dict,
+        max_components: int | None,
+        format: str,
+        drawn_as: FigureSettings,
     ) -> dict[str, str]:
         """Write one clip's files into a folder; return their names in it."""
         from interpretability.report import figures  # matplotlib is slow to import
@@ -529,7 +542,7 @@ class Explanation:
         )
         title, seconds = figures.headline(description, description["true"]), description["seconds"]
         events, origin = self.events(), self.origins[0]
-        figures.save_figure(self._drawn(description), folder / files["figure"])
+        figures.save_figure(self._drawn(description, drawn_as), folder / files["figure"])
         sound = origin.path.name if origin.path is not None else origin.name or files["input"]
         files |= {name: path.name for name, path in write_events(folder, [(e, sound) for e in events]).items()}
         if self.components is not None:
@@ -549,7 +562,9 @@ class Explanation:
         write_json(folder / DESCRIPTION, {**description, **extra})
         return {**files, "description": DESCRIPTION}
 
-    def figure(self, index: int = 0, true_label: str | None = None) -> Figure:
+    def figure(
+        self, index: int = 0, true_label: str | None = None, scale: str = "auto", column: bool = False
+    ) -> Figure:
         """Draw a clip's explanation, as :meth:`save` does: see :func:`.figures.plot_explanation`.
 
         Parameters
@@ -558,26 +573,34 @@ class Explanation:
             Which clip of the batch.
         true_label : str, optional
             For the title.
+        scale, column
+            As in :meth:`save`.
 
         Returns
         -------
         matplotlib Figure
-        """
-        clip = self[index]
-        return clip._drawn({**clip.describe(), "true": true_label})
 
-    def _drawn(self, description: Mapping[str, Any]) -> Figure:
+        Raises
+        ------
+        UserError
+            If a setting is unknown.
+        """
+        settings, clip = FigureSettings.make("figure", {"scale": scale, "column": column}), self[index]
+        return clip._drawn({**clip.describe(), "true": true_label}, settings)
+
+    def _drawn(self, description: Mapping[str, Any], settings: FigureSettings) -> Figure:
         """Draw the explanation of one clip with this description."""
         from interpretability.report import figures  # matplotlib is slow to import
 
         return figures.plot_explanation(
-            *(_array(part) for part in (self.spectrogram.magnitude, self.pair.inside, self.mask)),
+            *(_array(part) for part in (self.spectrogram.magnitude, self.pair.inside, self.pair.outside, self.mask)),
             self.frontend,
             description["seconds"],
             figures.headline(description, description["true"]),
             description["undefined"],
             description["notes"],
             self.events(),
+            settings,
         )
 
     def _probabilities(self) -> dict[str, list[float]]:

@@ -402,6 +402,11 @@ class MaskedPair:
         """Magnitude of In, [B, T, F]."""
         return self.magnitudes[: len(self.magnitudes) // 2]
 
+    @property
+    def outside(self) -> Tensor:
+        """Magnitude of Out, [B, T, F]."""
+        return self.magnitudes[len(self.magnitudes) // 2 :]
+
     @cached_property
     def spectrogram(self) -> Spectrogram:
         """In, then Out, with phase, frames and lengths of the clips: 2B of them."""

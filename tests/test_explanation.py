@@ -135,7 +135,9 @@ def test_a_clip_without_an_explanation_says_so(interpreter, tmp_path, quick_figu
     assert (unmarked["undefined"], unmarked["notes"]) == (False, [])
     assert marked["mask"].shape == marked["magnitude"].shape == (1 + 4000 // 186, 513)
     assert (marked["seconds"], marked["frontend"]) == (0.25, explanation.frontend)
-    assert unmarked["title"].startswith(f"true: cat   [energy]\nHeard as {saved['predicted']} (")
+    assert unmarked["title"].startswith(
+        f"true: cat  ·  explained: {saved['explained']}  ·  [energy]\nHeard as {saved['predicted']} ("
+    )
     assert torch.equal(torch.tensor(unmarked["mask"]), plain.mask[0])
     assert torch.equal(torch.tensor(unmarked["kept"]), plain.pair.inside[0])
 

@@ -7,14 +7,11 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from interpretability.metrics.classification import ClassificationReport
-from interpretability.names import printable
 from interpretability.report.figures import new_figure, wrapped
-from interpretability.report.lettering import lettering
+from interpretability.report.lettering import lettering, shortened
 
 #: At most so many classes are drawn: of more, those that are confused most.
 MOST_DRAWN = 50
-#: Longer names are cut in their middle.
-LONGEST_LABEL = 28
 RIGHT, WRONG = "Blues", "Oranges"
 #: Depth of the colour of a cell that has next to nothing of its row.
 FAINTEST = 0.2
@@ -41,7 +38,7 @@ def plot_confusion(report: ClassificationReport, title: str = "") -> Figure:
         title = f"{title} (the {len(chosen)} of {len(report.labels)} classes that are confused most)".strip()
     drawn, classes = report.matrix(chosen), [report.classes[k] for k in chosen]
     shares = drawn / np.maximum([scores.n for scores in classes], 1)[:, None]
-    names = [_shortened(printable(scores.label)) for scores in classes]
+    names = [shortened(scores.label) for scores in classes]
     rows = [f"{name} ({scores.n})" for name, scores in zip(names, classes, strict=True)]
     cell, size = (0.5, 10) if len(chosen) <= 12 else (0.34, 8.5) if len(chosen) <= 25 else (0.25, 7)
     longest = max(map(len, rows)) * size / 110  # inches
@@ -73,9 +70,3 @@ def plot_confusion(report: ClassificationReport, title: str = "") -> Figure:
         axis.set_ylabel("class (number of clips)")
         figure.suptitle(title)
     return figure
-
-
-def _shortened(name: str) -> str:
-    """Return a name without its middle if it is long: both ends may distinguish it from others."""
-    half = (LONGEST_LABEL - 1) // 2
-    return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1 - half]}…{name[-half:].rstrip()}"

@@ -1,4 +1,4 @@
-"""Figures of explanations: input, mask and explanation; components; axes in seconds and Hz.
+"""Figures of explanations: input, mask, explanation and residual; components; axes in seconds and Hz.
 
 They are drawn from arrays and plain values, through Matplotlib's object interface: no screen is needed, and nothing of
 Matplotlib's global state is touched.
@@ -18,20 +18,23 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
 from interpretability.events import Event
 from interpretability.files import atomic_path
 from interpretability.frontend import FrontendSettings
 from interpretability.names import printable
-from interpretability.report.formats import FORMATS
+from interpretability.report.formats import FORMATS, FigureSettings
 from interpretability.report.lettering import lettering
-from interpretability.report.words import percent
+from interpretability.report.words import opening, percent
 
 FLOOR_DB = -80.0
+USUAL = FigureSettings()
+#: Pixels per inch.
+SCREEN_DPI = 110
 #: Share of the energy in the lowest quarter of the band from which on the axis of frequency is mel.
 LOW_SHARE = 0.8
 MEL_TICKS = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)  # Hz
@@ -39,6 +42,19 @@ MEL_TICKS = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)  # Hz
 SIDE_BY_SIDE = 10.0
 #: A picture has at most this many columns: more than its pixels are not seen.
 MOST_COLUMNS = 2000
+#: Of a column of a paper, inches; and pixels per inch of its pictures.
+COLUMN, COLUMN_DPI = 3.3, 300
+#: In it no letter is smaller than 7 pt, and lines are thin.
+COLUMN_LOOK = {
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "figure.titlesize"), 7.5),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 7.0),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size", "axes.titlepad", "axes.labelpad"), 2.0),
+}
+#: Of a mask over a grey picture: clear where it keeps nothing.
+MASK_COLOURS = LinearSegmentedColormap.from_list("mask", [(1.0, 0.55, 0.0, 0.0), (0.9, 0.35, 0.0, 0.8)])
+#: Vector files have text as text, and are the same when they are made again.
+VECTORS = {"svg.fonttype": "none", "svg.hashsalt": "audio-interpretability", "pdf.fonttype": 42}
 #: Components that get a row of their own.
 MAX_ROWS = 12
 #: Of components in the explanation, of those of them that count against the class, and of all others.
@@ -49,8 +65,9 @@ KEPT, AGAINST, LEFT_OUT = "tab:orange", "tab:red", "lightgrey"
 class FrequencyAxis:
     """Rows of a picture over frequency: linear in Hz, or of equal height in mel.
 
-    The axis is mel where at least :data:`LOW_SHARE` of the input's energy lies in the lowest quarter of the band, as in
-    speech: there a linear axis shows little but empty space. It is linear for all other sounds, and for silence.
+    If nothing else is asked for, the axis is mel where at least :data:`LOW_SHARE` of the input's energy lies in the
+    lowest quarter of the band, as in speech: there a linear axis shows little but empty space. It is linear for all
+    other sounds, and for silence.
 
     Attributes
     ----------
@@ -65,11 +82,12 @@ class FrequencyAxis:
     n_fft: int
 
     @classmethod
-    def of(cls, magnitude: np.ndarray, frontend: FrontendSettings) -> FrequencyAxis:
-        """Choose the axis for a magnitude [T, F]."""
+    def of(cls, magnitude: np.ndarray, frontend: FrontendSettings, scale: str = "auto") -> FrequencyAxis:
+        """Return the axis for a magnitude [T, F], by a ``scale`` of :class:`.FigureSettings`."""
         energy = np.square(magnitude, dtype=np.float64).sum(axis=0)
         low = energy[: 1 + (len(energy) - 1) // 4].sum()
-        return cls(bool(energy.any()) and low >= LOW_SHARE * energy.sum(), frontend.sample_rate, frontend.n_fft)
+        mel = bool(energy.any()) and low >= LOW_SHARE * energy.sum() if scale == "auto" else scale == "mel"
+        return cls(mel, frontend.sample_rate, frontend.n_fft)
 
     @property
     def _edges(self) -> np.ndarray:
@@ -89,7 +107,7 @@ class FrequencyAxis:
         if self.mel:
             ticks = [hertz for hertz in MEL_TICKS if hertz <= self.rate / 2]
             axis.set_yticks([mel_of(hertz) for hertz in ticks], [str(hertz) for hertz in ticks])
-            axis.set_ylabel("frequency (Hz, mel scale)")
+            axis.set_ylabel("frequency (Hz, mel)")
 
     def place(self, hertz: float) -> float:
         """Return where a frequency lies, in the axis's own unit."""
@@ -110,6 +128,7 @@ class FrequencyAxis:
 def plot_explanation(
     magnitude: np.ndarray,
     kept: np.ndarray,
+    removed: np.ndarray,
     mask: np.ndarray,
     frontend: FrontendSettings,
     seconds: float,
@@ -117,13 +136,14 @@ def plot_explanation(
     undefined: bool = False,
     notes: Sequence[str] = (),
     events: Sequence[Event] = (),
+    settings: FigureSettings = USUAL,
 ) -> Figure:
-    """Draw one clip's explanation: input spectrogram, mask, explanation.
+    """Draw one clip's explanation: the input, the mask over it, the explanation and the residual.
 
     Parameters
     ----------
-    magnitude, kept : array [T, F]
-        Linear magnitudes of the input and of what the mask keeps.
+    magnitude, kept, removed : array [T, F]
+        Linear magnitudes of the input, of what the mask keeps and of what it removes.
     mask : array [T, F]
         Values in [0, 1].
     frontend : FrontendSettings
@@ -138,37 +158,49 @@ def plot_explanation(
         What a reader has to know; printed below.
     events : sequence of Event
         Drawn as numbered boxes over all pictures, from 1 in this order.
+    settings : FigureSettings
+        The axis of frequency, and whether the figure is as wide as a column of a paper.
 
     Returns
     -------
     matplotlib Figure
-        Time in seconds, frequency in Hz (see :class:`FrequencyAxis`); levels in dB below the input's loudest bin. Clips
-        of up to :data:`SIDE_BY_SIDE` seconds have the three pictures beside each other; those of longer ones lie below
-        each other and get wider with the clip. What is too fine for the picture shows the loudest of its bins, and the
+        Time in seconds, frequency in Hz (see :class:`FrequencyAxis`); levels of input, explanation and residual in dB
+        below the input's loudest bin, by one scale; the mask in orange over the input in grey. Clips of up to
+        :data:`SIDE_BY_SIDE` seconds have two pictures in a row; those of longer ones lie below each other and, outside
+        of columns, get wider with the clip. What is too fine for the picture shows the loudest of its bins, and the
         mean of the mask.
     """
-    pictures, beside = Pictures(magnitude, frontend, seconds), seconds <= SIDE_BY_SIDE
-    width, height = (13.0, 4.2) if beside else (pictures.long_width, 9.5)  # inches
-    with lettering(title, *notes) as (title, *notes):
-        figure = new_figure(width, height)
-        axes = figure.subplots(*((1, 3) if beside else (3, 1)), sharex=True, sharey=True)
-        levels = pictures.draw_levels(axes[0], magnitude, "input")
-        pictures.draw_levels(axes[2], kept, "explanation (what the mask keeps)")
-        bar = {} if beside else {"fraction": 0.02, "pad": 0.01}
-        figure.colorbar(levels, ax=axes[2], label="level (dB)", **bar)
+    pictures, beside = Pictures(magnitude, frontend, seconds, settings), seconds <= SIDE_BY_SIDE
+    with lettering(title, *notes) as (title, *notes), rc_context(COLUMN_LOOK if settings.column else {}):
+        if settings.column:
+            width, height, dpi, size, line = COLUMN, 2.9 if beside else 4.6, COLUMN_DPI, 7.5, 0.13
+        else:
+            width, dpi, size, line = 10.0 if beside else pictures.long_width, SCREEN_DPI, 12.0, 0.22
+            height = 6.4 if beside else 11.0  # inches
+        title, below = wrapped(title, width, size), wrapped("; ".join(notes), width, min(size, 9.6))
+        figure = new_figure(width, height + line * (title.count("\n") + below.count("\n")), dpi)
+        axes = figure.subplots(*((2, 2) if beside else (4, 1)), sharex=True, sharey=True).ravel()
         area = percent(mask.mean(dtype=np.float64))
-        keeps = "undefined: there is no explanation" if undefined else f"keeps {area} of the area"
-        figure.colorbar(pictures.draw_mask(axes[1], mask, f"mask ({keeps})"), ax=axes[1], label="mask", **bar)
-        if not beside:
-            # The colour bars make the pictures narrower: one beside each keeps them above each other.
-            figure.colorbar(levels, ax=axes[0], label="level (dB)", **bar)
+        keeps = "no explanation" if undefined else f"keeps {area}"
+        names = ("input", f"mask over the input ({keeps})", "explanation (what the mask keeps)")
+        names = [wrapped(name, 0.38 * width if beside else width, size) for name in (*names, "residual (the rest)")]
+        levels = pictures.draw_levels(axes[0], magnitude, names[0])
+        share = pictures.draw_mask(axes[1], mask, names[1])
+        pictures.draw_levels(axes[2], kept, names[2])
+        pictures.draw_levels(axes[3], removed, names[3])
+        # Below each other, a bar beside each picture keeps them of one width.
+        for k in (1, 3) if beside else range(4):
+            drawn, label = (share, "mask") if k == 1 else (levels, "level (dB)")
+            bar = {} if beside else {"fraction": 0.06 if settings.column else 0.02, "pad": 0.01}
+            figure.colorbar(drawn, ax=axes[k], label=label, **bar).solids.set_rasterized(True)
+        if not beside and not settings.column:
             axes[0].xaxis.get_major_locator().set_params(nbins=int(width))
-        pictures.draw_axes(axes[:1] if beside else axes, axes if beside else axes[-1:])
+        pictures.draw_axes(axes[[0, 2]] if beside else axes, axes[2:] if beside else axes[3:])
         for axis in axes:
             pictures.draw_events(axis, events)
-        figure.suptitle(wrapped(title, width))
-        if notes:
-            figure.supxlabel(wrapped("; ".join(notes), 1.25 * width), fontsize="small")
+        figure.suptitle(title)
+        if below:
+            figure.supxlabel(below, fontsize=pictures.small)
     return figure
 
 
@@ -183,11 +215,20 @@ class Pictures:
         Of the spectrogram.
     seconds : float
         Length of the clip.
+    settings : FigureSettings
     """
 
-    def __init__(self, magnitude: np.ndarray, frontend: FrontendSettings, seconds: float):
-        self.reference = float(magnitude.max()) or 1.0
-        self.axis = FrequencyAxis.of(magnitude, frontend)
+    def __init__(
+        self,
+        magnitude: np.ndarray,
+        frontend: FrontendSettings,
+        seconds: float,
+        settings: FigureSettings = USUAL,
+    ):
+        self.magnitude, self.reference = magnitude, float(magnitude.max()) or 1.0
+        self.axis = FrequencyAxis.of(magnitude, frontend, settings.scale)
+        self.column = settings.column
+        self.small = "medium" if settings.column else "small"  # letters
         # Frame i is centred on i hops: cells reach half a hop to both sides.
         hop, frames = frontend.hop_length / frontend.sample_rate, magnitude.shape[0]
         self.columns = np.arange(0, frames, max(1.0, frames / MOST_COLUMNS)).astype(int)
@@ -196,16 +237,16 @@ class Pictures:
         extent = (-hop / 2, (frames - 0.5) * hop, *self.axis.extent)
         self._image = {"origin": "lower", "aspect": "auto", "extent": extent}
 
-    def draw_levels(self, axis: Axes, magnitude: np.ndarray, title: str) -> AxesImage:
+    def draw_levels(self, axis: Axes, magnitude: np.ndarray, title: str, colours: str = "magma") -> AxesImage:
         """Draw a magnitude [T, F]; what is too fine for the picture shows the loudest of its bins."""
         levels = decibels(self._pooled(magnitude, np.maximum), self.reference)
         axis.set_title(title)
-        return axis.imshow(levels, cmap="magma", vmin=FLOOR_DB, vmax=0, **self._image)
+        return axis.imshow(levels, cmap=colours, vmin=FLOOR_DB, vmax=0, **self._image)
 
     def draw_mask(self, axis: Axes, mask: np.ndarray, title: str) -> AxesImage:
-        """Draw a mask [T, F]; what is too fine for the picture shows its mean."""
-        axis.set_title(title)
-        return axis.imshow(self._pooled(mask, np.add).T, cmap="viridis", vmin=0, vmax=1, **self._image)
+        """Draw a mask [T, F] over the input in grey; what is too fine for the picture shows its mean."""
+        self.draw_levels(axis, self.magnitude, title, "Greys")
+        return axis.imshow(self._pooled(mask, np.add).T, cmap=MASK_COLOURS, vmin=0, vmax=1, **self._image)
 
     def draw_axes(self, with_frequency: Sequence[Axes], with_time: Sequence[Axes]) -> None:
         """Set limits, ticks in s and Hz, and labels where they are wanted; all axes are shared."""
@@ -218,14 +259,17 @@ class Pictures:
 
     def draw_events(self, axis: Axes, events: Sequence[Event]) -> None:
         """Draw numbered boxes around events, from 1 in the order given; white on black, to be seen on any colour."""
+        bottom, top = self.axis.limits
         for number, event in enumerate(events, 1):
             low, high = self.axis.place(event.low), self.axis.place(event.high)
-            for colour, width in (("black", 2.5), ("white", 1.2)):
+            for colour, width in (("black", 1.8), ("white", 0.8)):
                 box = Rectangle((event.start, low), event.end - event.start, high - low, fill=False)
-                box.set(edgecolor=colour, linewidth=width)
+                box.set(edgecolor=colour, linewidth=0.6 * width if self.column else width)
                 axis.add_patch(box)
-            text = axis.text(event.start, high, f" {number}", color="white", va="top", fontsize="small", clip_on=True)
-            text.set_path_effects([withStroke(linewidth=2, foreground="black")])
+            # Above the box, where there is room: it may be as narrow as a line.
+            inside = high > bottom + 0.9 * (top - bottom)
+            text = axis.text(event.start, high, str(number), color="white", va="top" if inside else "bottom")
+            text.set(fontsize=self.small, clip_on=True, bbox={"facecolor": "black", "edgecolor": "none", "pad": 0.8})
 
     def _pooled(self, values: np.ndarray, reduce: np.ufunc) -> np.ndarray:
         return pooled(self.axis.rows(values, reduce), self.columns, 0, reduce)
@@ -331,43 +375,43 @@ def plot_components(
 
 
 def headline(description: Mapping[str, Any], true_label: str | None = None) -> str:
-    """Return what a figure is of, in two lines: the sound and the method, then what is heard and explained.
+    """Return what a figure is of, in two lines: the sound, its classes and the method; then what is heard, and alone.
 
     Parameters
     ----------
     description : mapping
-        ``name`` (of the sound, or None), ``title``, ``sentences``, ``predicted``, ``explained`` and
-        ``explained_probability``, as in ``explanation.json``.
+        ``name`` (of the sound, or None), ``title``, ``explained`` and ``sentences``, as in ``explanation.json``.
     true_label : str, optional
         Printed after the name.
     """
     true = None if true_label is None else f"true: {true_label}"
-    of = [printable(part) for part in (description["name"], true, f"[{description['title']}]") if part]
-    text = description["sentences"][0]
-    if description["explained"] != description["predicted"]:
-        text += f" Explained: {printable(description['explained'])} ({description['explained_probability']:.2f})."
-    return "   ".join(of) + f"\n{text}"
+    of = (description["name"], true, f"explained: {description['explained']}", f"[{description['title']}]")
+    return "  ·  ".join(printable(part) for part in of if part) + f"\n{opening(description['sentences'])}"
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure into a file, atomically; return its path, whose suffix is one of :data:`.formats.FORMATS`."""
+    """Write a figure, atomically; return its path, whose suffix is one of :data:`.formats.FORMATS`."""
+    path = Path(path)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(figure_bytes(figure, Path(path).suffix.lstrip(".")))
-    return Path(path)
+        temporary.write_bytes(figure_bytes(figure, path.suffix.removeprefix(".")))
+    return path
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """Return a figure as a file of one of :data:`.formats.FORMATS`; the same figure gives the same bytes."""
+    """Return a figure as a file of one of :data:`.formats.FORMATS`.
+
+    Drawn again, a figure gives the same bytes. SVG and PDF have lines and text as such, and spectrograms as pictures.
+    """
     stream = io.BytesIO()
     # Labels of ticks are made when they are drawn.
-    with lettering(), rc_context({"svg.hashsalt": "figure"}):
-        figure.savefig(stream, dpi=110, format=kind, metadata=FORMATS[kind] or None)
+    with lettering(), rc_context(VECTORS):
+        figure.savefig(stream, format=kind, metadata=FORMATS[kind])
     return stream.getvalue()
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, dpi: int = SCREEN_DPI) -> Figure:
     """Return an empty figure of a size in inches, which belongs to no window and to no list of open figures."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=dpi)
     FigureCanvasAgg(figure)
     return figure
 
@@ -394,9 +438,10 @@ def pooled(values: np.ndarray, starts: np.ndarray, axis: int, reduce: np.ufunc) 
     return pooled
 
 
-def wrapped(text: str, inches: float) -> str:
-    """Break lines that are wider than a figure."""
-    return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, int(10 * inches)) or [""])
+def wrapped(text: str, inches: float, size: float = 12.0) -> str:
+    """Break lines that are wider than a figure, in letters of a size in pt."""
+    characters = int(inches * 120 / size)
+    return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, characters) or [""])
 
 
 def decibels(magnitude: np.ndarray, reference: float) -> np.ndarray:

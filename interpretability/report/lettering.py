@@ -16,12 +16,24 @@ logger = logging.getLogger(__name__)
 
 #: Stands for a character that no installed font has.
 BOX = "\N{WHITE SQUARE}"
+#: Longer names of classes are cut.
+LONGEST_LABEL = 28
 #: At most this many of those are named at once.
 MOST_NAMED = 20
 #: Change the look of their neighbours and are never drawn themselves: joiners and variation selectors.
 _JOINERS = {"\u200c", "\u200d", *map(chr, range(0xFE00, 0xFE10))}
 #: Characters that the user has been told of.
 _told: set[str] = set()
+
+
+def shortened(name: str) -> str:
+    """Return the name of a class for a figure: without its middle if it is long, as both ends may tell it from others.
+
+    >>> shortened("dog"), shortened("Common Wood-Pigeon (Columba palumbus)")
+    ('dog', 'Common Wood-Pi…mba palumbus)')
+    """
+    name, half = printable(name), (LONGEST_LABEL - 1) // 2
+    return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1 - half]}…{name[-half:].rstrip()}"
 
 
 @contextmanager

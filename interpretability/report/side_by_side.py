@@ -11,14 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interpretability.frontend import FrontendSettings
-from interpretability.names import printable
 from interpretability.report.figures import SIDE_BY_SIDE, Pictures, new_figure, wrapped
-from interpretability.report.lettering import lettering
+from interpretability.report.lettering import lettering, shortened
 from interpretability.report.words import percent
 
 #: Classes whose probabilities are drawn, the most probable ones.
 MOST_CLASSES = 5
-LONGEST_LABEL = 24
 #: Characters of a line above a picture.
 LINE = 34
 WHOLE, REST = "tab:gray", "tab:orange"
@@ -68,7 +66,7 @@ def plot_side_by_side(
     beside, pictures = seconds <= SIDE_BY_SIDE, Pictures(magnitude, frontend, seconds)
     ranked = sorted(probabilities, key=lambda label: -probabilities[label][0])
     classes = [*ranked[:MOST_CLASSES], *(label for label in (true.label,) if label not in ranked[:MOST_CLASSES])]
-    names = [_shortened(label) for label in (predicted.label, true.label, *classes)]
+    names = [shortened(label) for label in (predicted.label, true.label, *classes)]
     with lettering(title, *names) as (title, heard, right, *classes_drawn):
         width, height = (13.0, 7.6) if beside else (pictures.long_width, 9.5)  # inches
         figure = new_figure(width, height)
@@ -117,8 +115,3 @@ def _draw_bars(axis: Axes, names: Sequence[str], pairs: Sequence[tuple[float, fl
     axis.set(xlim=(0, 1.12), xlabel="probability", title="heard as")
     # Below the bars: beside them there may be no room.
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize="small", frameon=False)
-
-
-def _shortened(name: str) -> str:
-    name = printable(name)
-    return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"

@@ -17,6 +17,8 @@ from interpretability.names import printable
 
 #: Share of the explanation's energy within the named interval, and likewise within the named band.
 SHARE = 0.8
+#: Begins the sentence about a class that is not the one that is heard.
+_EXPLAINED = "The explained class is"
 #: At most this many classes are named; the others are counted.
 MOST_CLASSES = 8
 
@@ -113,7 +115,7 @@ def sentences(findings: Findings) -> list[str]:
     label, whole = printable(findings.labels[findings.target]), findings.heard(findings.whole)
     lines = [_heard(findings, whole)]
     if whole != [findings.target]:
-        lines.append(f"The explained class is {_class(findings, findings.target, findings.whole)}.")
+        lines.append(f"{_EXPLAINED} {_class(findings, findings.target, findings.whole)}.")
     if findings.silent:
         return [*lines, "The sound is silent: there is nothing to explain."]
     if findings.undefined:
@@ -136,6 +138,17 @@ def sentences(findings: Findings) -> list[str]:
         lines.append(_compared(findings))
     lines.append(f"Most of the explanation lies at {placed_at(findings.region)}.")
     return [*lines, *(f"{event_sentence(event)}." for event in findings.events[:1])]
+
+
+def opening(lines: Sequence[str]) -> str:
+    """Return the first of :func:`sentences`: what is heard, what is explained if that is another class, and it alone.
+
+    Example
+    -------
+    >>> opening(["Heard as dog (0.90).", "The explained class is cat (0.10).", "The explanation …", "It keeps …"])
+    'Heard as dog (0.90). The explained class is cat (0.10). The explanation …'
+    """
+    return " ".join(lines[: 3 if lines[1].startswith(_EXPLAINED) else 2])
 
 
 def event_sentence(event: Event) -> str:

@@ -5,8 +5,9 @@ import pytest
 
 from interpretability.metrics.classification import classification_report
 from interpretability.report import confusion
-from interpretability.report.confusion import LONGEST_LABEL, plot_confusion
+from interpretability.report.confusion import plot_confusion
 from interpretability.report.figures import save_figure
+from interpretability.report.lettering import LONGEST_LABEL
 
 
 def drawn(labels, truth, heard, title=""):

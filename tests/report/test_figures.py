@@ -1,12 +1,14 @@
 """Figures: axes in seconds and Hz, levels in dB, titles, and no trace in Matplotlib's global state."""
 
 import math
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot
+from matplotlib.text import Text
 
 from interpretability.events import Event
 from interpretability.frontend import Frontend, apply_mask
@@ -19,6 +21,7 @@ from interpretability.report.figures import (
     plot_explanation,
     save_figure,
 )
+from interpretability.report.formats import FigureSettings
 
 FRONTEND = Frontend()
 SECONDS = 0.5
@@ -38,12 +41,18 @@ def drawn(wav, mask=None, apply="log"):
     magnitude = FRONTEND.analyse(wav[None]).magnitude
     if mask is None:
         mask = (magnitude >= magnitude.quantile(0.8)).float()
-    arrays = {"magnitude": magnitude, "kept": apply_mask(magnitude, mask, apply), "mask": mask}
+    kept, removed = (apply_mask(magnitude, part, apply) for part in (mask, 1 - mask))
+    arrays = {"magnitude": magnitude, "kept": kept, "removed": removed, "mask": mask}
     return {
         **{name: array[0].numpy() for name, array in arrays.items()},
         "frontend": FRONTEND.settings,
         "seconds": len(wav) / FRONTEND.settings.sample_rate,
     }
+
+
+def pictures_of(figure):
+    """The axes of input, mask, explanation and residual."""
+    return [axis for axis in figure.axes if axis.images]
 
 
 @pytest.fixture
@@ -53,9 +62,9 @@ def tone():
 
 def test_axes_titles_and_places(tone):
     figure = plot_explanation(**drawn(tone), title="a title")
-    pictures = [axis for axis in figure.axes if axis.images and axis.get_xlabel()]
-    assert [axis.get_xlabel() for axis in pictures] == ["time (s)"] * 3
-    assert pictures[0].get_ylabel() == "frequency (Hz)"
+    pictures = pictures_of(figure)
+    assert [axis.get_xlabel() for axis in pictures] == ["", "", "time (s)", "time (s)"]
+    assert [axis.get_ylabel() for axis in pictures] == ["frequency (Hz)", ""] * 2
     assert pictures[0].get_xlim() == (0.0, SECONDS)
     assert pictures[0].get_ylim() == (0.0, 8000.0)
     assert figure.get_suptitle() == "a title"
@@ -72,7 +81,7 @@ def test_the_picture_shows_what_is_heard(apply, level, tone):
     spectrogram = FRONTEND.analyse(tone[None])
     half = torch.full_like(spectrogram.magnitude, 0.5)
     figure = plot_explanation(**drawn(tone, half, apply))
-    pictures = [axis.images[0].get_array() for axis in figure.axes if axis.images and axis.get_xlabel()]
+    pictures = [axis.images[0].get_array() for axis in pictures_of(figure)]
     sound = FRONTEND.resynthesise(spectrogram, apply_mask(spectrogram.magnitude, half, apply))
     heard = FRONTEND.analyse(sound).magnitude[0]
     wanted = 20 * math.log10(float(heard[20].max() / spectrogram.magnitude.max()))
@@ -86,10 +95,10 @@ def test_what_has_to_be_known_stands_below(tone):
     arrays = drawn(tone)
     figure = plot_explanation(**arrays)
     assert figure.get_supxlabel() == ""
-    assert "mask (keeps 20% of the area)" in [axis.get_title() for axis in figure.axes]
+    assert "mask over the input (keeps 20%)" in [axis.get_title() for axis in figure.axes]
     figure = plot_explanation(**arrays, undefined=True, notes=("class-agnostic", "of a test"))
     assert figure.get_supxlabel() == "class-agnostic; of a test"
-    assert "mask (undefined: there is no explanation)" in [axis.get_title() for axis in figure.axes]
+    assert "mask over the input (no explanation)" in [axis.get_title() for axis in figure.axes]
 
 
 @pytest.mark.parametrize("hertz", [200.0, 3000.0])
@@ -100,7 +109,7 @@ def test_events_are_boxes_in_every_picture_at_their_place(hertz):
         for place in ((0.1, 0.25, 100.0, 400.0), (0.3, 0.5, 2000.0, 8000.0))
     ]
     figure = plot_explanation(**drawn(wav), events=events)
-    pictures = [axis for axis in figure.axes if axis.images and axis.get_xlabel()]
+    pictures = pictures_of(figure)
     on_axis = mel_of if "mel" in pictures[0].get_ylabel() else lambda value: value
     assert ("mel" in pictures[0].get_ylabel()) is (hertz < 1000)
     for axis in pictures:
@@ -109,7 +118,7 @@ def test_events_are_boxes_in_every_picture_at_their_place(hertz):
             expected = (event.start, on_axis(event.low), event.end, on_axis(event.high))
             assert box.extents == pytest.approx([float(value) for value in expected])
         assert [text.get_text().strip() for text in axis.texts] == ["1", "2"]
-    assert not any(axis.patches for axis in plot_explanation(**drawn(wav)).axes if axis.images and axis.get_xlabel())
+    assert not any(axis.patches for axis in pictures_of(plot_explanation(**drawn(wav))))
 
 
 def test_saved_alone_in_its_folder(tone, tmp_path):
@@ -123,12 +132,86 @@ def test_silence_can_be_drawn(tmp_path):
 
 
 def test_headline():
-    description = {"name": None, "title": "PIQ", "sentences": ["Heard as cat (0.50).", "…"], "predicted": "cat"}
-    description |= {"explained": "cat", "explained_probability": 0.5}
-    assert headline(description) == "[PIQ]\nHeard as cat (0.50)."
-    description |= {"name": "a.wav", "explained": "dog", "explained_probability": 0.25}
-    assert headline(description, "cow") == "a.wav   true: cow   [PIQ]\nHeard as cat (0.50). Explained: dog (0.25)."
-    assert headline(description | {"name": "a\nb.wav"}).startswith("a\\nb.wav   [PIQ]\n")
+    lines = ["Heard as cat (0.50).", "The explanation alone is heard as cat (0.60); without it …", "It keeps …"]
+    description = {"name": None, "title": "PIQ", "sentences": lines, "explained": "cat"}
+    assert headline(description) == f"explained: cat  ·  [PIQ]\n{lines[0]} {lines[1]}"
+    other = "The explained class is dog (0.25)."
+    description |= {"name": "a.wav", "explained": "dog", "sentences": [lines[0], other, *lines[1:]]}
+    assert (
+        headline(description, "cow")
+        == f"a.wav  ·  true: cow  ·  explained: dog  ·  [PIQ]\n{lines[0]} {other} {lines[1]}"
+    )
+    assert headline(description | {"name": "a\nb.wav"}).startswith("a\\nb.wav  ·  explained: dog")
+
+
+def test_input_explanation_and_residual_have_one_scale_and_the_mask_lies_over_the_input(tone):
+    arrays = drawn(tone)
+    figure = plot_explanation(**arrays)
+    whole, masked, kept, removed = pictures_of(figure)
+    assert {axis.images[0].get_clim() for axis in (whole, masked, kept, removed)} == {(-80.0, 0.0)}
+    assert [len(axis.images) for axis in (whole, masked, kept, removed)] == [1, 2, 1, 1]
+    np.testing.assert_array_equal(masked.images[0].get_array(), whole.images[0].get_array())
+    np.testing.assert_array_equal(masked.images[1].get_array(), arrays["mask"].T)
+    colours = masked.images[1].cmap
+    assert (colours(0.0)[3], colours(1.0)[3]) == (0.0, pytest.approx(0.8))  # clear, and nearly opaque
+    # A binary mask: a bin is in one of the two as it is in the input, and at the floor in the other.
+    parts = np.maximum(kept.images[0].get_array(), removed.images[0].get_array())
+    np.testing.assert_allclose(parts, whole.images[0].get_array(), atol=1e-5)
+
+
+# ---- For a paper ----
+
+
+@pytest.mark.parametrize("seconds", [SECONDS, 11.0])
+def test_in_a_column_every_letter_has_seven_points_and_nothing_hides_another(seconds):
+    events = [Event("cat", 0.1, 0.25, 7000.0, 8000.0, share=0.5, probability=0.9, alone=0.8, without=0.1)]
+    title = "a name of a clip.wav   true: tone_bursts   explained: tone_bursts   [PIQ]\nHeard as tone_bursts (0.65)."
+    settings = FigureSettings(column=True)
+    arrays = drawn(hertz(400.0, seconds=seconds))
+    figure = plot_explanation(**arrays, title=title, notes=["class-agnostic"], events=events, settings=settings)
+    assert figure.get_figwidth() == 3.3
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    assert len(texts) > 20
+    assert min(text.get_fontsize() for text in texts) >= 7
+    page = figure.bbox.padded(1)
+    places = {text: text.get_window_extent(renderer) for text in texts}
+    outside = [
+        text.get_text()
+        for text, place in places.items()
+        if not page.contains(*place.min) or not page.contains(*place.max)
+    ]
+    assert outside == []
+    names = [axis.title for axis in pictures_of(figure)]
+    for first in [figure._suptitle, *names]:
+        for other in set(texts) - {first}:
+            assert not places[first].overlaps(places[other]), (first.get_text(), other.get_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["svg", "pdf"])
+def test_vector_files_are_the_same_again_small_and_have_text_as_text(kind, tone, tmp_path):
+    name = '<script>alert(1)</script> $x_1$ & "dog"'
+    files = [save_figure(plot_explanation(**drawn(tone), title=name), tmp_path / f"{k}.{kind}") for k in range(2)]
+    content, again = (path.read_bytes() for path in files)
+    assert content == again
+    assert len(content) < 1_500_000
+    if kind == "svg":
+        root = ElementTree.fromstring(content)
+        assert name in ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert len(list(root.iter("{http://www.w3.org/2000/svg}image"))) == 6  # four pictures and two colour bars
+        assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
+    else:
+        assert b"/TrueType" in content or b"/CIDFontType2" in content
+        assert b"/Type3" not in content
+        assert b"CreationDate" not in content
+
+
+@pytest.mark.parametrize("scale", ["linear", "mel"])
+def test_the_axis_of_frequency_can_be_chosen(scale, tone):
+    picture = pictures_of(plot_explanation(**drawn(tone), settings=FigureSettings(scale=scale)))[0]
+    assert picture.get_ylabel() == {"linear": "frequency (Hz)", "mel": "frequency (Hz, mel)"}[scale]
 
 
 # ---- Text that others wrote ----
@@ -167,8 +250,8 @@ def hertz(*frequencies, seconds=SECONDS):
 )
 def test_the_axis_of_low_sounds_is_mel_and_of_others_linear(wav, mel):
     figure = plot_explanation(**drawn(wav))
-    picture = next(axis for axis in figure.axes if axis.images and axis.get_xlabel())
-    assert picture.get_ylabel() == ("frequency (Hz, mel scale)" if mel else "frequency (Hz)")
+    picture = pictures_of(figure)[0]
+    assert picture.get_ylabel() == ("frequency (Hz, mel)" if mel else "frequency (Hz)")
     if mel:
         # The loudest row lies at the tone, and a tick where it says.
         rows, (_, _, low, high) = picture.images[0].get_array(), picture.images[0].get_extent()
@@ -188,17 +271,16 @@ def test_silence_has_a_linear_axis():
 def test_a_long_sound_has_a_wide_figure_in_which_a_short_event_is_seen():
     magnitude, mask = np.zeros((5168, 513), dtype=np.float32), np.zeros((5168, 513), dtype=np.float32)
     magnitude[3000, 200], mask[:, :100] = 1.0, 0.5
-    figure = plot_explanation(magnitude, magnitude, mask, FRONTEND.settings, 60.0)
-    pictures = [axis for axis in figure.axes if axis.images and axis.get_ylabel() == "frequency (Hz)"]
-    assert len(pictures) == 3
-    assert len({axis.get_subplotspec().rowspan.start for axis in pictures}) == 3  # below each other
+    figure = plot_explanation(magnitude, magnitude, magnitude, mask, FRONTEND.settings, 60.0)
+    pictures = pictures_of(figure)
+    assert [axis.get_subplotspec().rowspan.start for axis in pictures] == [0, 1, 2, 3]  # below each other
     assert figure.get_figwidth() > 20
     levels = pictures[0].images[0].get_array()
     assert levels.shape[1] <= 2000
     assert levels.max() == 0.0
     assert int(levels.max(axis=0).argmax()) / levels.shape[1] == pytest.approx(3000 / 5168, abs=1e-3)
     # The mask's own values are averaged: its area stays.
-    assert pictures[1].images[0].get_array().mean() == pytest.approx(mask.mean(), rel=1e-3)
+    assert pictures[1].images[1].get_array().mean() == pytest.approx(mask.mean(), rel=1e-3)
 
 
 class TestComponents:

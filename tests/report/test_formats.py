@@ -22,7 +22,7 @@ def test_other_formats_are_refused():
 def test_vector_figures_are_written_and_are_the_same_each_time(tmp_path):
     magnitude = np.random.default_rng(0).random((20, 33), np.float32)
     settings = FrontendSettings(sample_rate=8000, n_fft=64, win_length_ms=8.0, hop_length_ms=4.0)
-    drawn = (magnitude, magnitude / 2, np.full_like(magnitude, 0.5), settings, 0.08, "a $b$ <c>")
+    drawn = (magnitude, magnitude / 2, magnitude / 2, np.full_like(magnitude, 0.5), settings, 0.08, "a $b$ <c>")
     for place in ("a/f.svg", "b/f.svg", "f.pdf"):
         content = save_figure(plot_explanation(*drawn), tmp_path / place).read_bytes()
         assert content.startswith(BEGINS[place.partition(".")[2]])
