@@ -95,15 +95,17 @@ class WrongLabel:
         if self.region is None:
             return [*lines, f"Nothing is kept as an explanation of {label}."]
         area, heard = percent(self.area), "is heard" if self.masked >= self.threshold else "is not heard"
-        change, bins = ("alone, ", "alone") if self.is_missed else ("without it ", "taken away")
-        lines.append(
+        change = "alone, " if self.is_missed else "without it "
+        others = (
+            f"the loudest {area} alone give {self.loudest:.2f}, a random {area} {self.random:.2f}"
+            if self.is_missed
+            else f"without the loudest {area} it has {self.loudest:.2f}, without a random {area} {self.random:.2f}"
+        )
+        lines += [
             f"What speaks for {label} lies mostly at {placed_at(self.region)}; {change}{label} {heard} "
-            f"({self.masked:.2f})."
-        )
-        lines.append(
-            f"That is {area} of the area; for comparison, the loudest {area} {bins} give {self.loudest:.2f}, a random "
-            f"{area} {self.random:.2f}."
-        )
+            f"({self.masked:.2f}).",
+            f"That is {area} of the area; for comparison, {others}.",
+        ]
         return lines
 
 

@@ -30,7 +30,7 @@ def test_what_is_said():
     assert ALARM.sentences() == [
         "Heard as dog (0.90, heard from 0.40 on), but it has no label.",
         "What speaks for dog lies mostly at 0.50–1.00 s, 500–900 Hz; without it dog is not heard (0.30).",
-        "That is 10% of the area; for comparison, the loudest 10% taken away give 0.20, a random 10% 0.05.",
+        "That is 10% of the area; for comparison, without the loudest 10% it has 0.20, without a random 10% 0.05.",
     ]
     assert dataclasses.replace(ALARM, region=None, true=("owl",)).sentences() == [
         "Heard as dog (0.90, heard from 0.40 on), but it has owl.",
