@@ -23,7 +23,7 @@ from interpretability.files import LISTING, expanded, sha256
 from interpretability.names import printable
 from interpretability.report.destination import DESCRIPTION, check_destination
 from interpretability.report.explained import REPORT, row_of
-from interpretability.report.formats import check_format
+from interpretability.report.formats import FigureSettings, check_format
 from interpretability.report.tables import methods_table
 from interpretability.training.run_data import read_run_data
 from interpretability.training.usage import settings_text
@@ -61,6 +61,7 @@ def interpret(arguments: argparse.Namespace) -> None:
     with output(arguments.json) as to:
         windows = Windows(arguments.window, arguments.hop, arguments.threshold)
         results = {"out": arguments.out, "report": arguments.report, "format": check_format(arguments.format)}
+        results["figures"] = FigureSettings.make("figures", {"scale": arguments.scale, "column": arguments.column})
         work = Work(model, explainers, choice, channel=arguments.channel, windows=windows, **results)
         if _is_one(named, arguments):
             _explain_one(work, named, arguments, to)

@@ -79,6 +79,8 @@ def interpret(argv: Sequence[str] | None = None) -> int:
         "--every_label", action="store_true", help="explain each class that is heard, in a folder of its own in DIR"
     )
     parser.add_argument("--format", default="png", help="of the figures: png (the default), svg or pdf")
+    parser.add_argument("--scale", default="auto", help="of their axis of frequency: auto (the default), linear or mel")
+    parser.add_argument("--column", action="store_true", help="draw figures as wide as a column of a paper, 3.3 in")
     parser.add_argument(
         "--report", action="store_true", help="also write a page of the results, to look at and to hear: report.html"
     )

@@ -93,7 +93,7 @@ def write_explanation(
             "metrics": measured["explanation"],
             "baseline_metrics": {kind: values for kind, values in measured.items() if kind != "explanation"},
         }
-        paths = one.save(place, true_label=label, extra=extra, format=request["format"])
+        paths = one.save(place, true_label=label, extra=extra, **request["figures"])
         files = [str(path.relative_to(expanded(place))) for path in paths.values()]
         results.append(Result(place, one.describe() | {"true": label} | extra, files))
     return results

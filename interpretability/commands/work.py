@@ -15,6 +15,7 @@ from interpretability.data.sound_list import ListedSound
 from interpretability.errors import UserError
 from interpretability.files import sha256
 from interpretability.names import safe_name
+from interpretability.report.formats import FigureSettings
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ class Work:
         Whether there is to be a page of all results.
     format : {"png", "svg", "pdf"}
         Of the figures.
+    figures : FigureSettings
+        How they are drawn.
     windows : Windows
         Of sounds that are longer than a clip can be; of all sounds, if they are asked for.
     """
@@ -139,6 +142,7 @@ class Work:
     channel: str = "mean"
     report: bool = False
     format: str = "png"
+    figures: FigureSettings = FigureSettings()
     windows: Windows = Windows()
 
     def folder(self, place: str, explainer: Explainer) -> Path:
@@ -158,7 +162,7 @@ class Work:
             "target": None if chosen is None else classifier.labels[classifier.target_index(chosen)],
             "top_k": self.choice.top_k,
             "every_label": self.choice.every_label,
-            "format": self.format,
+            "figures": {"format": self.format, **self.figures.to_dict()},
         }
 
     def record(self) -> dict[str, Any]:

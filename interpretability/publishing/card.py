@@ -226,7 +226,7 @@ def _of_kind(card: Card) -> str:
 def _example(card: Card) -> Iterator[str]:
     by = "" if card.is_interpreter else " It is explained by the method that the library takes for any classifier."
     yield card.example + by
-    yield "![Input, explanation and mask as spectrograms](example/figure.png)"
+    yield "![Input, mask, explanation and residual as spectrograms](example/figure.png)"
     yield "\n".join(f"- {escaped(sentence)}" for sentence in card.sentences)
     yield (
         "Listen: [input](example/input.wav), [explanation](example/explanation.wav) (what the mask keeps), "

@@ -645,6 +645,7 @@ def test_a_method_that_has_to_be_trained(explain, out, method):
         (["--top_k", "2", "--target", "low"], ["--target and --top_k are given, which choose classes in different"]),
         (["--method", "saliency,saliency"], ["--method names saliency twice"]),
         (["--format", "jpeg"], ["format is 'jpeg', expected one of png, svg, pdf"]),
+        (["--scale", "bark"], ["scale is 'bark'"]),
     ],
 )
 def test_commands_with_a_classifier(explain, out, arguments, words):

@@ -139,6 +139,10 @@ def test_what_is_finished_goes_by_method_settings_and_class(interpret, at):
         (["in", "--target", "rain", "--settings", "area=0.5"], True),
         (["in", "--target", "rain", "--settings", "area=0.5", "--channel", "left"], True),
         (["in", "--target", "rain", "--settings", "area=0.5", "--channel", "left", "--format", "svg"], True),
+        (
+            ["in", "--target", "rain", "--settings", "area=0.5", "--channel", "left", "--format", "svg", "--column"],
+            True,
+        ),
     ):
         outcome = interpret(*arguments)
         assert outcome.code == 0, outcome.err
