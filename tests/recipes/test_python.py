@@ -61,10 +61,12 @@ def test_the_page_is_a_notebook_that_runs(folder, tmp_path, monkeypatch):
         assert f"of 1 clip (up to {seconds:g} s)" in shown(cell)["text/plain"]
     saved = json.loads((folder / "results" / "from_python" / "explanation.json").read_text("utf-8"))
     assert saved["sentences"]
+    assert saved["events"]
     for sentence in saved["sentences"]:
         assert sentence in printed(words)
     assert printed(words).count("without it\n") == len(saved["events"])
     assert json.loads(printed(values)) == saved["events"]
     assert "tensor(" in shown(arrays)["text/plain"]
+    assert (folder / "results" / "for_a_paper" / "figure.pdf").read_bytes().startswith(b"%PDF")
     assert len(list((folder / "results" / "several").glob("*/explanation.json"))) == 2
     assert re.search(r"\w+ \(\d.*% kept\)", shown(gradients)["text/plain"])
