@@ -189,6 +189,7 @@ class RecordingExplanation:
             "events": [event.to_dict() for event in self.events],
             "notes": list(self.notes),
             "sentences": self.sentences(),
+            "took": self.took,
             "sound_sha256": self.sound_sha256,
             "model": None if self.interpreter is None else self.interpreter.identity(),
         }
