@@ -36,13 +36,15 @@ def composed(path: Path) -> str:
     return compose(path, complete=False)
 
 
+#: What others extend and is never run alone.
+PARTS = ("augmentation.yaml", "data.yaml")
 #: Those that are run: they have something to train or to evaluate. Some are shared files alone, over the data's.
 RECIPES = [
     path.with_name(name)
     for path in OF_DATA
     if path.name == "data.yaml"
     for name in list_yamls(path.parent)
-    if re.search(r"^(method|classifier):", composed(path.with_name(name)), re.MULTILINE)
+    if name not in PARTS
 ]
 
 #: Of a YAML, without comments, blank lines and those that hand over a key to a function.
@@ -224,6 +226,11 @@ def test_paths_begin_with_text(path):
         if first is not None:
             value = recipe[first[1]]
             assert isinstance(value, str) or re.match("[^<]", value.value), f"{place} begins with {first[0]}"
+
+
+@each_recipe
+def test_each_has_something_to_train_or_to_evaluate(path):
+    assert {"method", "classifier"} & read(composed(path)).keys()
 
 
 @each_recipe
