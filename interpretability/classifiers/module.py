@@ -120,9 +120,8 @@ class ModuleClassifier(WaveformClassifier):
             If it cannot be run on a second of sound, or takes sounds of one length alone and ``input_length`` is not
             given.
         """
-        layers, known = self.settings.layers, (self.settings.one_by_one, self.settings.reset_state)
-        if None not in known or (layers and isinstance(layers[0], dict)):
-            return  # it was saved, with what was found out then
+        if self.is_settled():
+            return
         rate, fixed = self.frontend.settings.sample_rate, self.settings.input_length
         device = next((parameter.device for parameter in self.module.parameters()), "cpu")
         n_samples = fixed or round(SHORT * rate)
@@ -157,6 +156,11 @@ class ModuleClassifier(WaveformClassifier):
                 longer = f"{self.title} runs on {length}, but not on {LONG:g} s"
                 with user_errors(longer, advice=f": give the length that it takes, such as input_length={n_samples}"):
                     run(torch.cat([wavs[:1]] * round(LONG / SHORT), dim=1))
+
+    def is_settled(self) -> bool:
+        """Return whether it is known how the model has to be run: it was saved, with what was found out then."""
+        layers, known = self.settings.layers, (self.settings.one_by_one, self.settings.reset_state)
+        return None not in known or bool(layers and isinstance(layers[0], dict))
 
     @staticmethod
     def _takes_two(run: Callable[[Tensor], Tensor], wavs: Tensor, stable: bool) -> bool:

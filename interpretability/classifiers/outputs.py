@@ -105,6 +105,26 @@ def answer_of(output: Any, name: str, n_clips: int, n_classes: int) -> Answer:
     return min(fitting, key=lambda answer: (answer.entry.rpartition(".")[2] != "logits", answer.framewise))
 
 
+def entry_of(output: Any, entry: str | int, name: str) -> Any:
+    """Return the entry of a mapping, or the member of a tuple, by its name or number.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    pairs = output.items() if isinstance(output, Mapping) else ()
+    if isinstance(output, (tuple, list)):
+        pairs = enumerate(output)
+    entries = {str(key): value for key, value in pairs}
+    if isinstance(entry, int) and 0 <= entry < len(entries):
+        return list(entries.values())[entry]
+    if str(entry) not in entries:
+        got = f"it has {', '.join(list(entries)[:MOST_NAMED])}" if entries else "it gives one"
+        raise UserError(f"{name} has no output {entry!r} (entry): {got}")
+    return entries[str(entry)]
+
+
 def _tensors(output: Any, entry: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of numbers in a model's output, with the names of their entries."""
     if isinstance(output, Tensor):

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interpretability.classifiers.base import Classifier, default_task
+from interpretability.classifiers.black_box import LAYOUTS, FunctionClassifier, ScriptClassifier
+from interpretability.classifiers.card import find_card, read_card
 from interpretability.classifiers.folder import load_classifier
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.classifiers.layers import SCALES
 from interpretability.classifiers.module import ModuleClassifier, frontend_of
+from interpretability.classifiers.onnx_file import OnnxClassifier
 from interpretability.classifiers.outputs import KINDS, POOLS
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.errors import MissingError, UserError, shown
@@ -18,7 +21,7 @@ from interpretability.files import expanded
 from interpretability.frontend import FILTERS, LEVEL_RULES, FrontendSettings
 from interpretability.probabilities import TASKS
 from interpretability.reading import parse_json, read_text
-from interpretability.settings import Settings, setting
+from interpretability.settings import Settings, refuse_unknown, setting
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,15 @@ class SourceSettings(Settings):
     input_length: int | None = setting(None, "length of every sound that the model takes", unit="samples", least=1)
     one_by_one: bool | None = setting(None, "run sounds one by one")
     reset_state: bool | None = setting(None, "reset the model's hidden state before each run")
+    input_layout: str | None = setting(None, "shape of the sound that the model takes", choices=(None, *LAYOUTS))
+    inputs: dict | None = setting(None, "further inputs of the model by their names")
+    states: dict | None = setting(None, "input of an ONNX -> the output that it gets at the next window")
+    entry: str | int | None = setting(None, "name or number of the output that holds the classes")
+    hop_length: int | None = setting(None, "step between windows of input_length", unit="samples", least=1)
+    windows: str | None = setting(None, "how answers for windows become one", choices=(None, *POOLS))
+    card: str | Path | None = setting(
+        None, "file with these settings; none: model.yaml beside the model, if it is there"
+    )
 
 
 def open_classifier(source: str | Path, trust_remote_code: bool = False, **settings) -> Classifier:
@@ -56,15 +68,19 @@ def open_classifier(source: str | Path, trust_remote_code: bool = False, **setti
         ``hf:FOLDER`` (or a name on the hub): an audio classifier of Transformers.
         ``speechbrain:FOLDER``: a folder for SpeechBrain's ``EncoderClassifier`` or ``AudioClassifier``.
         ``torch:package.module:Class``: a module from waveforms [B, N] to logits [B, C].
+        ``python:package.module:function``: a function of NumPy from such waveforms to probabilities or logits.
+        ``onnx:FILE``, ``jit:FILE``: a model in a file of ONNX or of TorchScript. What these three do not say of
+        themselves can stand in a card (:mod:`~interpretability.classifiers.card`).
         Otherwise a saved classifier's folder. ``~`` stands for the home folder.
     trust_remote_code : bool
         Of a saved folder: whether its model may be code of other than installed packages, which is then run. What
-        ``torch:`` names is the caller's own word, and the code of ``hf:`` and ``speechbrain:`` folders is never run.
+        ``torch:``, ``python:`` and ``jit:`` name is the caller's own word, and the code of ``hf:`` and
+        ``speechbrain:`` folders is never run.
     **settings
         Settings of this kind of source, in place of what the source itself says; None counts as not given. ``labels``
         may also be what :func:`read_labels` reads.
         See :meth:`HuggingFaceClassifier.from_pretrained`, :meth:`SpeechBrainClassifier.from_folder`,
-        :func:`open_torch`; a saved folder takes none.
+        :func:`open_torch`, :meth:`.BlackBoxClassifier.from_place`; a saved folder takes none.
 
     Returns
     -------
@@ -79,7 +95,7 @@ def open_classifier(source: str | Path, trust_remote_code: bool = False, **setti
     prefix, colon, place = str(source).partition(":")
     settings = {name: value for name, value in settings.items() if value is not None}
     opener = OPENERS.get(prefix) if colon else None
-    known = [] if opener is None else list(inspect.signature(opener).parameters)[1:]  # without the place
+    known = _known(prefix) if opener is not None else []
     foreign = [name for name in settings if name not in known]
     if foreign:
         expected = f"expected among {', '.join(known)}"
@@ -91,12 +107,30 @@ def open_classifier(source: str | Path, trust_remote_code: bool = False, **setti
             raise UserError(f"{source}: unknown kind of source {prefix!r}, expected {kinds} or a folder")
         return load_classifier(source, trust_remote_code=trust_remote_code)
     if not place:
-        missing = "package.module:Class" if prefix == "torch" else "FOLDER"
-        raise UserError(f"{source} names no model: write {prefix}:{missing}")
+        raise UserError(f"{source} names no model: write {prefix}:{PLACES.get(prefix, 'FOLDER')}")
+    place = place if prefix in ("torch", "python") else str(expanded(place))
+    if prefix in WITH_CARDS:
+        settings = _with_card(prefix, place, settings)
     if isinstance(settings.get("labels"), (str, Path)):
         settings["labels"] = read_labels(settings["labels"])
     SourceSettings.make(str(source), settings)
-    return opener(place if prefix == "torch" else str(expanded(place)), **settings).freeze()
+    return opener(place, **settings).freeze()
+
+
+def _known(prefix: str) -> list[str]:
+    """Return the settings that a kind of source takes."""
+    taken = list(inspect.signature(OPENERS[prefix]).parameters)[1:]  # without the place
+    return [*taken, "card"] if prefix in WITH_CARDS else taken
+
+
+def _with_card(prefix: str, place: str, settings: Mapping) -> dict:
+    """Return the settings, and those of the model's card that are not among them."""
+    path = find_card(place, settings.get("card"))
+    card = {} if path is None else read_card(path)
+    refuse_unknown(str(path), card, [name for name in _known(prefix) if name != "card"])
+    if path is not None:
+        SourceSettings.make(str(path), {**card, "labels": None} if isinstance(card.get("labels"), str) else card)
+    return {name: value for name, value in (card | settings).items() if name != "card"}
 
 
 def read_labels(given: str | Path) -> list[str]:
@@ -210,4 +244,15 @@ OPENERS = {
     "hf": HuggingFaceClassifier.from_pretrained,
     "speechbrain": SpeechBrainClassifier.from_folder,
     "torch": open_torch,
+    "python": FunctionClassifier.from_place,
+    "onnx": OnnxClassifier.from_place,
+    "jit": ScriptClassifier.from_place,
 }
+#: What follows the prefix, where it is no folder.
+PLACES = {
+    "torch": "package.module:Class",
+    "python": "package.module:function",
+    "onnx": "FILE",
+    "jit": "FILE",
+}
+WITH_CARDS = ("python", "onnx", "jit")

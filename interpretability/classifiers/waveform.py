@@ -269,7 +269,7 @@ class WaveformClassifier(Classifier):
         if longest is not None and int(lengths.max()) > longest + hop:
             seconds = longest / self.frontend.settings.sample_rate
             self.remark("longest", f"hears the first {seconds:.4g} s of a sound, and nothing of the rest", True)
-        together = self.training or self.layout.takes_lengths or self.settings.input_length is not None
+        together = self.training or self.layout.takes_lengths or self.fixed_length is not None
         groups = LengthGroups(lengths.max().expand(len(lengths)) if together else lengths)
         parts = groups.run(lambda index, size: self.run_together(wavs[index, :size], lengths[index]))
         # Rows of the batch's grids; those of a clip are the first ones.
@@ -313,6 +313,11 @@ class WaveformClassifier(Classifier):
     @property
     def longest(self) -> int | None:
         """Samples that the model hears: of longer sounds the first ones. None if there is no limit."""
+        return self.fixed_length
+
+    @property
+    def fixed_length(self) -> int | None:
+        """Samples to which every sound is cut or padded; None if it is not."""
         return self.settings.input_length
 
     def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Any:
@@ -421,7 +426,7 @@ class WaveformClassifier(Classifier):
             wavs = wavs.to(parameter.dtype)
         # CUDA's own recurrent layers have no gradient in eval mode.
         recurrent = wavs.is_cuda and any(isinstance(module, nn.RNNBase) for module in self.module.modules())
-        size = self.settings.input_length
+        size = self.fixed_length
         if size is not None:
             wavs = functional.pad(wavs[:, :size], (0, max(0, size - wavs.shape[1])))
             lengths = lengths.clamp(max=size)

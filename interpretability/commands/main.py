@@ -26,9 +26,10 @@ def interpret(argv: Sequence[str] | None = None) -> int:
 
     MODEL is the output folder of a finished run, of a method or of a classifier; a saved folder of one; ``user/name``
     on the Hugging Face hub; or another source of a classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``,
-    ``torch:package.module:Class``. A classifier is explained by methods that need no training. NAME is one of these,
-    that of MODEL's own trained method, or a run that explains the same classifier; ``--settings KEY=VALUE`` are those
-    of all methods that need no training, ``NAME.KEY=VALUE`` of one.
+    ``torch:package.module:Class``, ``python:package.module:function``, ``onnx:FILE``, ``jit:FILE``. A classifier is
+    explained by methods that need no training. NAME is one of these, that of MODEL's own trained method, or a run
+    that explains the same classifier; ``--settings KEY=VALUE`` are those of all methods that need no training,
+    ``NAME.KEY=VALUE`` of one.
 
     A sound can be of any rate, mono or not, from 0.1 s. ID is the id of a clip of the run's own data, which
     are where the run had them, or in ``--data_folder``; it may also stand in place of SOUND. DIR gets the sound as the

@@ -147,9 +147,11 @@ def test_files_of_weights_as_people_have_them(package, tmp_path, name, wrap):
 
 def test_sources_that_are_none(package):
     for source, message in (
-        ("onnx:model.onnx", "unknown kind of source 'onnx', expected hf:, speechbrain:, torch: or a folder"),
+        ("keras:model.h5", "unknown kind of source 'keras', expected hf:, speechbrain:, torch:, python:, onnx:"),
         ("hf:", "hf: names no model: write hf:FOLDER"),
         ("torch:", "write torch:package.module:Class"),
+        ("python:", "write python:package.module:function"),
+        ("onnx:", "write onnx:FILE"),
         (f"torch:{package}:Net", "give labels, in the order of the logits"),
     ):
         with pytest.raises(UserError, match=message):
@@ -158,7 +160,7 @@ def test_sources_that_are_none(package):
         open_classifier("hf:nowhere", weights="x.pt")
     with pytest.raises(MissingError, match="nowhere"):
         open_classifier("speechbrain:nowhere")
-    assert sorted(OPENERS) == ["hf", "speechbrain", "torch"]
+    assert sorted(OPENERS) == ["hf", "jit", "onnx", "python", "speechbrain", "torch"]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_settings_of_the_wrong_kind(package, settings, message):
 
 def test_every_setting_is_declared():
     taken = {name for opener in OPENERS.values() for name in list(inspect.signature(opener).parameters)[1:]}
-    assert taken == {info.name for info in SourceSettings.infos()}
+    assert taken | {"card"} == {info.name for info in SourceSettings.infos()}
 
 
 def test_class_names_of_every_form_are_the_same(tmp_path):

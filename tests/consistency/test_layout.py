@@ -323,6 +323,8 @@ SHARED_BY_CLASSIFIERS = (
     "image",
     "waveform",
     "families",
+    "module",
+    "black_box",
 )
 #: Those that know every classifier, and that no classifier knows.
 REGISTRY_OF_CLASSIFIERS = ("published", "folder", "sources", "__init__")

@@ -19,6 +19,8 @@ DISTRIBUTIONS = {
     "yaml": "PyYAML",
 }
 OWN = {"interpretability"}
+#: What the package imports where it is installed, and does without elsewhere.
+OPTIONAL = {"onnxruntime"}
 
 
 def lines_of(name: str) -> list[str]:
@@ -95,7 +97,14 @@ def named_in_yamls() -> dict[str, set[str]]:
 def test_the_runtime_is_named_in_requirements():
     modules = imported("interpretability", "recipes", "tools")
     assert {"torch", "speechbrain", "numpy"} <= modules.keys()
-    assert missing(modules, requirements("requirements.txt")) == {}
+    assert missing(modules, requirements("requirements.txt")).keys() == OPTIONAL
+
+
+def test_what_is_optional_is_an_extra_and_there_for_the_tests():
+    extras = (REPOSITORY / "pyproject.toml").read_text("utf-8").partition("[project.optional-dependencies]")[2]
+    for name in OPTIONAL:
+        assert f'["{name}' in extras
+        assert name in requirements("requirements-dev.txt")
 
 
 def test_what_yamls_name_is_in_requirements():

@@ -22,6 +22,8 @@ ARGUMENT_LISTS |= {("interface.py", name) for name in ("interpret_file", "classi
 OF_OTHER_LIBRARIES = {
     ("classifiers/focalnet.py", "configuration.hidden_sizes"),
     ("classifiers/hooks.py", "part.training"),
+    ("classifiers/onnx_file.py", "options.intra_op_num_threads"),
+    ("classifiers/onnx_file.py", "options.log_severity_level"),
     ("classifiers/speechbrain.py", "module._get_gauss_noise"),
     ("classifiers/vit.py", "configuration._attn_implementation"),
     ("command_line.py", "logging.raiseExceptions"),

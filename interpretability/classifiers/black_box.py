@@ -1,0 +1,388 @@
+"""Models given as they run, of which nothing but their answers is known: a Python function, a TorchScript file."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from interpretability.classifiers.base import default_task
+from interpretability.classifiers.check import resets_of
+from interpretability.classifiers.module import ModuleClassifier, ModuleSettings, frontend_of
+from interpretability.classifiers.outputs import POOLS, Answer, entry_of
+from interpretability.errors import MissingError, UserError, user_errors
+from interpretability.frontend import FrontendSettings
+from interpretability.settings import setting
+
+logger = logging.getLogger(__name__)
+
+#: Shapes of the sound that a model takes: all of a batch, with an axis of one channel, one sound alone.
+LAYOUTS = ("batch", "channel", "single")
+#: Seconds of one call from which on it is said how long an explanation will take.
+SLOW = 1.0
+#: Calls of a model, about: when it is opened, and for one explanation without gradients.
+OPENING_CALLS, EXPLAINING_CALLS = 20, 100
+#: Windows that are run at once.
+AT_ONCE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlackBoxSettings(ModuleSettings):
+    """Settings of ``python``, ``jit`` and ``onnx``."""
+
+    input_layout: str = setting(
+        "batch",
+        "shape of the sound that the model takes: batch is [B, N], channel [B, 1, N], single [N]",
+        choices=LAYOUTS,
+    )
+    inputs: dict | None = setting(None, "further inputs of the model by their names, the same for all sounds")
+    entry: str | int | None = setting(
+        None, "name or number of the output that holds the classes; null: the one with a value for each class"
+    )
+    hop_length: int | None = setting(
+        None, "step from one window of input_length to the next; null: half of it", unit="samples", least=1
+    )
+    windows: str = setting(
+        "mean",
+        "how the answers for windows of input_length become one: the mean of their probabilities, or the highest",
+        choices=POOLS,
+    )
+
+
+class BlackBoxClassifier(ModuleClassifier):
+    """A model that is given as it runs. One that takes a fixed length is run over windows of the sound.
+
+    Parameters
+    ----------
+    labels, frontend, task
+        As in :class:`~interpretability.classifiers.waveform.WaveformClassifier`.
+    module : torch.nn.Module
+        From waveforms to what :func:`.answer_of` finds an answer in.
+    source : str
+        What it is called.
+    **settings
+        The other fields of :class:`BlackBoxSettings`.
+
+    Notes
+    -----
+    Windows follow each other by ``hop_length``; the last one ends with the sound, and a sound that is shorter than a
+    window is padded with zeros. A model with a hidden state, which is reset before each sound, hears the windows in
+    their order, the last one padded with zeros. Answers are pooled as probabilities.
+    """
+
+    NAME = "black_box"
+    Settings = BlackBoxSettings
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        frontend: FrontendSettings | dict | None = None,
+        task: str = "single",
+        *,
+        module: nn.Module,
+        source: str,
+        **settings: Any,
+    ):
+        if not isinstance(module, nn.Module):
+            raise UserError(f"{source}: the model is {type(module).__name__}, expected a module of PyTorch")
+        self.source, self._timed = source, False
+        super().__init__(labels, frontend, task, module=module, **settings)
+
+    @classmethod
+    def load(cls, place: str, inputs: Mapping, states: Mapping) -> tuple[nn.Module, dict[str, Any]]:
+        """Return the model that a place names, and the settings that it says by itself."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_place(
+        cls,
+        place: str,
+        labels: Sequence[str] | None = None,
+        sample_rate: float | None = None,
+        task: str | None = None,
+        output: str | None = None,
+        pool: str | None = None,
+        entry: str | int | None = None,
+        thresholds: Sequence[float] | None = None,
+        input_layout: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        states: Mapping[str, str] | None = None,
+        input_length: int | None = None,
+        hop_length: int | None = None,
+        windows: str | None = None,
+        one_by_one: bool | None = None,
+        reset_state: bool | None = None,
+        level: str = "none",
+        resampling: str = FrontendSettings.resampling,
+    ) -> BlackBoxClassifier:
+        """Open what a source names.
+
+        Parameters
+        ----------
+        place : str
+            ``package.module:function``, or a file.
+        labels : sequence of str
+            Class names, in the order of the outputs.
+        sample_rate : float, optional
+            In Hz; a warning says which one is assumed if it is not given.
+        task : {"single", "multi"}, optional
+            By default one label per clip, or ``multi`` for a detector of one class.
+        states : mapping of str to str, optional
+            Of ONNX: input -> the output that it gets at the next window; zeros at the start of each sound.
+        output, pool, entry, thresholds, input_layout, inputs, input_length, hop_length, windows
+        one_by_one, reset_state
+            As in :class:`BlackBoxSettings`.
+        level : {"none", "peak"}
+            The front end's level rule.
+        resampling : {"accurate", "published"}
+            The filter for sounds of another rate.
+        """
+        source = f"{cls.NAME}:{place}"
+        module, known = cls.load(place, inputs or {}, states or {})
+        if labels is None:
+            raise UserError(f"{source} does not say what its classes are: give labels, in the order of its outputs")
+        given = {
+            "output": output,
+            "pool": pool,
+            "entry": entry,
+            "thresholds": thresholds,
+            "input_layout": input_layout,
+            "inputs": None if inputs is None else dict(inputs),
+            "input_length": input_length,
+            "hop_length": hop_length,
+            "windows": windows,
+            "one_by_one": one_by_one,
+            "reset_state": reset_state,
+        }
+        settings = known | {name: value for name, value in given.items() if value is not None}
+        frontend = frontend_of(source, sample_rate, level, resampling)
+        return cls(labels, frontend, task or default_task(labels), module=module, source=source, **settings)
+
+    @property
+    def title(self) -> str:
+        """See :attr:`Classifier.title`."""
+        return self.source
+
+    @property
+    def fixed_length(self) -> None:
+        """See :attr:`WaveformClassifier.fixed_length`: windows take the place of the one length."""
+
+    def architecture(self) -> dict:
+        """Refuse to be saved (:class:`UserError`): the file or the function is opened each time."""
+        raise UserError(f"{self.title} cannot be saved as a folder: name it as the source each time, with its card")
+
+    def is_settled(self) -> bool:
+        """See :meth:`ModuleClassifier.is_settled`: it is run each time that it is opened."""
+        return False
+
+    def settle(self) -> None:
+        """See :meth:`ModuleClassifier.settle`."""
+        if self.settings.input_layout == "single":
+            self._settle(one_by_one=True)
+        if self.settings.reset_state is None and resets_of(self.module):
+            self._settle(reset_state=True)
+        size, hop = self.settings.input_length, self.settings.hop_length
+        if hop is not None and (size is None or hop > size):
+            raise UserError(f"{self.title}: hop_length is {hop}, expected at most input_length, which is {size}")
+        super().settle()
+        if size is not None:
+            last = "the last one padded with zeros" if self._in_order else "the last one ends with the sound"
+            pooled = "the mean of their probabilities" if self.settings.windows == "mean" else "their highest"
+            self.remark(
+                "windows",
+                f"takes {size} samples: it hears a sound in windows of that length, one each {self._hop} samples, "
+                f"{last}; the probability of a class is {pooled} (windows={self.settings.windows}); a sound that is "
+                "shorter is padded with zeros",
+            )
+
+    def _settle(self, **settled: Any) -> None:
+        self.settings = type(self.settings)(**(vars(self.settings) | settled))
+
+    @property
+    def _in_order(self) -> bool:
+        """Whether windows have to be heard one after the other: what it heard before is kept."""
+        return bool(self.settings.reset_state)
+
+    @property
+    def _hop(self) -> int:
+        return self.settings.hop_length or max(1, self.settings.input_length // (1 if self._in_order else 2))
+
+    def windows_of(self, wavs: Tensor) -> Tensor:
+        """Cut sounds [b, N] into windows [b, W, input_length]."""
+        size, hop = self.settings.input_length, self._hop
+        count = 1 + max(0, -(-(wavs.shape[1] - size) // hop))
+        needed = size + (count - 1) * hop if self._in_order else size
+        wavs = nn.functional.pad(wavs, (0, max(0, needed - wavs.shape[1])))
+        starts = [min(hop * number, wavs.shape[1] - size) for number in range(count)]
+        return torch.stack([wavs[:, start : start + size] for start in starts], dim=1)
+
+    def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
+        """See :meth:`WaveformClassifier.logits_of`."""
+        if self.settings.input_length is None:
+            return super().logits_of(wavs, lengths)
+        windows = self.windows_of(wavs)
+        size = windows.shape[2]
+        if self._in_order or self.settings.one_by_one:
+            parts = list(windows.unbind(1))
+        else:
+            parts = list(windows.flatten(0, 1).split(AT_ONCE))
+        run = super().logits_of
+        answers = [run(part.clone(), lengths.new_full((len(part),), size)) for part in parts]
+        if self._in_order or self.settings.one_by_one:
+            frames = torch.stack(answers, dim=1)  # [b, W, C]
+        else:
+            frames = torch.cat(answers).unflatten(0, windows.shape[:2])
+        if frames.shape[1] == 1:
+            return frames[:, 0]
+        return Answer(frames).logits(self.task, probabilities=False, pool=self.settings.windows)
+
+    def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Any:
+        """See :meth:`WaveformClassifier.outputs_of`. How long a slow model will take is said at its first call."""
+        layout = self.settings.input_layout
+        sound = wavs[0] if layout == "single" else wavs[:, None] if layout == "channel" else wavs
+        begin = time.perf_counter()
+        output = self.module(sound, **(self.settings.inputs or {}))
+        seconds = time.perf_counter() - begin
+        if not self._timed and seconds > SLOW:
+            minutes = (seconds * calls / 60 for calls in (OPENING_CALLS, EXPLAINING_CALLS))
+            logger.warning(
+                "%s: one call took %.1f s for %.3g s of sound: opening the model makes about %d calls (%.1f min), an "
+                "explanation without gradients about %d (%.1f min)",
+                *(self.title, seconds, wavs.shape[1] / self.frontend.settings.sample_rate),
+                *(OPENING_CALLS, next(minutes), EXPLAINING_CALLS, next(minutes)),
+            )
+        self._timed = True
+        return output if self.settings.entry is None else entry_of(output, self.settings.entry, self.title)
+
+
+# ---------------------------------------------------------------------------------------------------------- functions
+
+
+class FunctionModule(nn.Module):
+    """A function from waveforms [B, N], NumPy float32, to an answer of NumPy, as a module without a gradient.
+
+    Parameters
+    ----------
+    function : callable
+
+    Attributes
+    ----------
+    changes_input : bool
+        Whether a call has written into the array that it was given.
+    """
+
+    def __init__(self, function: Callable[..., Any]):
+        super().__init__()
+        self.changes_input = False
+        self._function = function
+
+    def forward(self, sound: Tensor, **inputs: Any) -> Any:
+        """Call the function with a copy of the sound."""
+        array = np.array(sound.detach().cpu().numpy(), dtype=np.float32, order="C")
+        before = array.copy()
+        with torch.no_grad():
+            output = self._function(array, **inputs)
+        self.changes_input |= not np.array_equal(before, array, equal_nan=True)
+        if isinstance(output, list):
+            return _array_of(output, len(array))
+        return output
+
+
+def _array_of(output: list, n_clips: int) -> Any:
+    """Return a list with one row of numbers for each clip as an array; a list of anything else as it is."""
+    try:
+        array = np.array(output, dtype=np.float32)
+    except (TypeError, ValueError):  # rows of several lengths, or of something else
+        return output
+    return array if array.ndim in (1, 2) and len(array) == n_clips else output
+
+
+class FunctionClassifier(BlackBoxClassifier):
+    """``python``: a function that is the user's own code, named by ``package.module:function``."""
+
+    NAME = "python"
+
+    @classmethod
+    def load(cls, place: str, inputs: Mapping, states: Mapping) -> tuple[nn.Module, dict[str, Any]]:
+        """See :meth:`BlackBoxClassifier.load`."""
+        refuse_states(f"python:{place}", states)
+        return FunctionModule(imported_function(place)), {}
+
+    def obstacle(self) -> str:
+        """See :meth:`WaveformClassifier.obstacle`."""
+        return "it is a Python function, which has no layers to observe"
+
+    def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Any:
+        """See :meth:`WaveformClassifier.outputs_of`."""
+        output = super().outputs_of(wavs, lengths)
+        if self.module.changes_input:
+            self.remark("input", "changes the sound that it is given, and gets a copy each time", warn=True)
+        return output
+
+
+def imported_function(place: str) -> Callable[..., Any]:
+    """Import ``package.module:function``.
+
+    Raises
+    ------
+    UserError
+        If it cannot be imported or called, or is a class of PyTorch.
+    """
+    module_name, _, name = place.partition(":")
+    if not module_name or not name:
+        raise UserError(f"python:{place}: expected python:package.module:function")
+    advice = ": install its package, or put its folder on PYTHONPATH"
+    with user_errors(f"python:{place} cannot be imported", advice=advice):  # its own code may raise anything
+        function = functools.reduce(getattr, name.split("."), importlib.import_module(module_name))
+    if isinstance(function, type) or not callable(function):
+        what = "a class" if isinstance(function, type) else type(function).__name__
+        raise UserError(
+            f"python:{place} is {what}, expected a function from waveforms [B, N] to probabilities or logits [B, C]; a "
+            "class of PyTorch is opened as torch:package.module:Class"
+        )
+    return function
+
+
+def refuse_states(source: str, states: Mapping) -> None:
+    """Refuse ``states`` (:class:`UserError`) for what is no ONNX."""
+    if states:
+        raise UserError(f"{source}: states is {dict(states)}, which goes with onnx:FILE: leave it out")
+
+
+# -------------------------------------------------------------------------------------------------------- TorchScript
+
+
+class ScriptClassifier(BlackBoxClassifier):
+    """``jit``: a file of TorchScript. It is a program, which PyTorch runs: open none that you would not run."""
+
+    NAME = "jit"
+
+    @classmethod
+    def load(cls, place: str, inputs: Mapping, states: Mapping) -> tuple[nn.Module, dict[str, Any]]:
+        """See :meth:`BlackBoxClassifier.load`."""
+        refuse_states(f"jit:{place}", states)
+        existing_file(place, "jit")
+        advice = (
+            ": expected what torch.jit.save wrote; a state_dict goes with torch:package.module:Class and weights=FILE"
+        )
+        with user_errors(f"jit:{place} is no TorchScript", RuntimeError, ValueError, advice=advice):
+            model = torch.jit.load(place, map_location="cpu")
+        for module in model.modules():
+            if not hasattr(module, "training"):  # torch.jit.freeze takes it away
+                vars(module)["training"] = False
+        return model, {}
+
+
+def existing_file(place: str, kind: str) -> None:
+    """Raise a :class:`MissingError` if there is no such file."""
+    if not Path(place).is_file():
+        raise MissingError(f"{kind}:{place}: no such file: give the path of the model's file")

@@ -1,0 +1,111 @@
+"""Files of ONNX: what is run is what their authors export."""
+
+from __future__ import annotations
+
+import builtins
+
+import pytest
+import torch
+
+from interpretability.classifiers.check import check_classifier, noise
+from interpretability.classifiers.sources import open_classifier
+from interpretability.errors import MissingError, UserError
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+import onnx_files
+from onnx_files import meant
+
+LABELS = ["a", "b", "c"]
+KNOWN = {"labels": LABELS, "sample_rate": 8000}
+
+
+@pytest.mark.parametrize("shape", [("batch", "samples"), ("batch", 1, "samples"), ("samples",), (1, "samples")])
+def test_an_onnx_of_every_layout(tmp_path, shape):
+    path = onnx_files.save_power(tmp_path / "power.onnx", shape)
+    classifier = open_classifier(f"onnx:{path}", **KNOWN)
+    wavs = noise(3, 5000)
+    output = classifier.checked_logits(wavs, torch.full((3,), 5000))
+    torch.testing.assert_close(output, meant(wavs), rtol=1e-4, atol=1e-5)
+    assert bool(classifier.settings.one_by_one) == (shape[0] in (1, "samples"))
+
+
+def test_a_fixed_length_is_run_over_windows_and_pooled(tmp_path):
+    path = onnx_files.save_power(tmp_path / "power.onnx", ("batch", 4000))
+    wavs = torch.cat([noise(2, 4000), 3 * noise(2, 3000)], dim=1)  # 7000 samples: windows at 0, 2000 and 3000
+    lengths = torch.full((2,), 7000)
+    parts = torch.stack([meant(wavs[:, start : start + 4000]) for start in (0, 2000, 3000)], 1)
+    mean = open_classifier(f"onnx:{path}", **KNOWN)
+    torch.testing.assert_close(
+        mean.checked_logits(wavs, lengths).softmax(1), parts.softmax(2).mean(1), rtol=1e-4, atol=1e-5
+    )
+    highest = open_classifier(f"onnx:{path}", windows="max", task="multi", hop_length=3000, **KNOWN)
+    expected = parts[:, [0, 2]].amax(1)
+    torch.testing.assert_close(highest.checked_logits(wavs, lengths), expected, rtol=1e-4, atol=1e-5)
+    assert "one each 2000 samples, the last one ends with the sound" in "; ".join(mean.notes)
+    assert "(windows=max)" in "; ".join(highest.notes)
+    short = highest.checked_logits(wavs[:, :1000], torch.full((2,), 1000))
+    torch.testing.assert_close(short, meant(wavs[:, :1000]), rtol=1e-4, atol=1e-5)
+    # A clip that is padded in a batch gives what it gives alone.
+    padded = mean.classify_samples(wavs, torch.tensor([7000, 4000]), 10).logits
+    torch.testing.assert_close(padded[1:], meant(wavs[1:, :4000]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_state_goes_from_window_to_window_and_is_reset_for_each_sound(tmp_path):
+    path = onnx_files.save_counter(tmp_path / "counter.onnx")
+    settings = {"labels": ["event"], "sample_rate": 8000, "output": "probabilities", "windows": "max"}
+    classifier = open_classifier(f"onnx:{path}", states={"memory": "next"}, **settings)
+    for n_samples, windows in ((100, 1), (900, 9), (901, 10), (450, 5)):
+        logits = classifier.checked_logits(noise(2, n_samples), torch.full((2,), n_samples))
+        assert logits.sigmoid().flatten().tolist() == pytest.approx([windows / 1000] * 2, abs=1e-5)
+    assert "one each 100 samples, the last one padded with zeros" in "; ".join(classifier.notes)
+    assert check_classifier(classifier).spread == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "message"),
+    [
+        ({"opset": 99}, {}, "cannot be opened by onnxruntime .*export the model with an older opset"),
+        ({"operator": "Nonsense"}, {}, "cannot be opened by onnxruntime .*Nonsense.*without operators of other"),
+        ({"operator": "Mul", "domain": "com.example"}, {}, "cannot be opened by onnxruntime"),
+        ({"shape": ("batch", 64, 100, 3)}, {}, r"takes sound \[batch, 64, 100, 3\], expected a waveform \[B, N\]"),
+        ({"shape": ("batch", 64, "frames")}, {}, r"takes sound \[batch, 64, frames\], expected a waveform"),
+        ({"shape": (4, "samples")}, {}, r"takes 4 sounds at once, neither more nor less, as \[4, samples\]"),
+        ({"kind": 6}, {}, r"takes sound of tensor\(int32\), expected samples of tensor\(float\)"),
+        ({}, {"inputs": {"rate": 3}}, "has no input 'rate': it has 'sound'"),
+        ({}, {"states": {"sound": "h"}}, "has no output 'h', named in states: it has 'logits'"),
+        ({}, {"states": {"sound": "logits"}}, r"takes sound \[batch, samples\]: which is the sound"),
+        ({}, {"labels": ["a", "b"]}, r"gave logits \(1, 3\) for 1 sound, expected logits \(1, 2\)"),
+        ({}, {"entry": "scores"}, "has no output 'scores' .entry.: it has logits"),
+    ],
+)
+def test_files_of_onnx_that_do_not_fit(tmp_path, make, settings, message):
+    path = onnx_files.save_power(tmp_path / "power.onnx", **make)
+    with pytest.raises(UserError, match=message) as raised:
+        open_classifier(f"onnx:{path}", **{**KNOWN, **settings})
+    assert "\n" not in str(raised.value)
+
+
+def test_files_that_are_no_models(tmp_path):
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(UserError, match=r"text.onnx cannot be opened by onnxruntime"):
+        open_classifier(f"onnx:{tmp_path / 'text.onnx'}", **KNOWN)
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "state.pt")
+    with pytest.raises(UserError, match=r"is no TorchScript .*a state_dict goes with torch:package.module:Class"):
+        open_classifier(f"jit:{tmp_path / 'state.pt'}", **KNOWN)
+    for kind in ("onnx", "jit"):
+        with pytest.raises(MissingError, match="no such file: give the path of the model's file"):
+            open_classifier(f"{kind}:{tmp_path / 'nowhere'}", **KNOWN)
+
+
+def test_without_onnxruntime(tmp_path, monkeypatch):
+    path, real = onnx_files.save_power(tmp_path / "power.onnx"), builtins.__import__
+
+    def refuse(name, *rest, **more):
+        if name == "onnxruntime":
+            raise ImportError("No module named 'onnxruntime'")
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(MissingError, match="needs onnxruntime, which is not installed: pip install onnxruntime"):
+        open_classifier(f"onnx:{path}", **KNOWN)
