@@ -227,6 +227,20 @@ class TestComponents:
         assert snr_db(whole, sum(parts)) > 60
         assert all(snr_db(whole, part) < 20 for part in parts)  # and each is only a part
 
+    def test_figures_are_of_the_kind_and_drawn_as_asked_for(self, tmp_path, quick_figures):
+        explanation = Words(self.RELEVANCE).explain(noise(1, 4000))
+        for wrong in ({"format": "gif"}, {"scale": "bark"}, {"column": "yes"}):
+            with pytest.raises(UserError, match=f"{next(iter(wrong))} is"):
+                explanation.save(tmp_path, **wrong)
+        assert list(tmp_path.iterdir()) == []
+        paths = explanation.save(tmp_path, format="svg", scale="mel", column=True)
+        assert [paths[name].name for name in ("figure", "components")] == ["figure.svg", "components.svg"]
+        assert all(paths[name].read_bytes().startswith(b"<?xml") for name in ("figure", "components"))
+        (drawn,) = quick_figures["plot_explanation"]
+        assert (drawn["settings"].scale, drawn["settings"].column) == ("mel", True)
+        explanation.figure(scale="linear")
+        assert quick_figures["plot_explanation"][-1]["settings"].scale == "linear"
+
     def test_only_so_many_become_sounds_but_all_are_listed(self, tmp_path, quick_figures):
         explanation = Words(self.RELEVANCE).explain(noise(1, 4000))
         paths = explanation.save(tmp_path, max_components=2)

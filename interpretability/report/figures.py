@@ -262,7 +262,7 @@ class Pictures:
         bottom, top = self.axis.limits
         for number, event in enumerate(events, 1):
             low, high = self.axis.place(event.low), self.axis.place(event.high)
-            for colour, width in (("black", 1.8), ("white", 0.8)):
+            for colour, width in (("black", 2.4), ("white", 1.1)):
                 box = Rectangle((event.start, low), event.end - event.start, high - low, fill=False)
                 box.set(edgecolor=colour, linewidth=0.6 * width if self.column else width)
                 axis.add_patch(box)
