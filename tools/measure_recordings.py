@@ -33,8 +33,8 @@ def measure(options: argparse.Namespace, minutes: float) -> dict[str, float]:
     sound, folder = options.out / f"{minutes:g}.wav", options.out / f"{minutes:g}"
     times = [60 * minute + 30 for minute in range(max(1, int(minutes))) if 60 * minute + 30 < 60 * minutes]
     make_watch(sound, 60 * minutes, options.label, times)
-    command = [options.model, sound, "--out", folder, "--target", options.label]
-    command += ["--threshold", str(options.threshold)] if options.threshold is not None else []
+    # With a threshold, the shortest is heard in windows, too.
+    command = [options.model, sound, "--out", folder, "--target", options.label, "--threshold", options.threshold]
     child = subprocess.Popen([sys.executable, INTERPRET, *map(str, command)], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     if os.waitstatus_to_exitcode(status):
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for recordings and results")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10, 60], help="lengths (default: 1 10 60)")
     parser.add_argument("--label", default="siren", help="class of Synthetic (default: siren)")
-    parser.add_argument("--threshold", type=float, help="of tools/interpret.py")
+    parser.add_argument("--threshold", type=float, default=0.5, help="of tools/interpret.py (default: 0.5)")
     options = parser.parse_args(arguments)
     return guarded(lambda: run_all(options))
 
