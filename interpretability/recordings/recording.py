@@ -218,7 +218,7 @@ def explain_request(
 
 @contextlib.contextmanager
 def _working_folder(folder: Path) -> Iterator[Path]:
-    """Yield the folder of what is known of windows; it goes when the block ends well, and stays otherwise.
+    """Yield the folder of what is known of windows; it goes when the block ends well, or knows nothing.
 
     What an earlier result in ``folder`` knows is put there first.
     """
@@ -233,6 +233,15 @@ def _working_folder(folder: Path) -> Iterator[Path]:
     if (folder / MASKS).is_dir() and not (work / MASKS).exists():
         # Files of masks are replaced, never changed: links to them take no time and no room.
         shutil.copytree(folder / MASKS, work / MASKS, copy_function=link_or_copy)
-    yield work
+    try:
+        yield work
+    except BaseException:
+        if not any((work / name).exists() for name in KNOWN):  # nothing to go on from
+            _remove(work)
+        raise
+    _remove(work)
+
+
+def _remove(work: Path) -> None:
     remove_claimed(work)
     work.rmdir()

@@ -294,7 +294,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(method, tmp_path, seconds, set
     path = whistles.write(tmp_path / "short.wav", whistles.recording(seconds, []))
     with pytest.raises(UserError, match=message):
         explain_recording(method, path, tmp_path / "x", **{**SETTINGS, **settings})
-    assert not (tmp_path / "x").exists()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_folders_of_others_and_the_recording_itself_are_never_replaced(method, night, result, tmp_path):
