@@ -247,8 +247,7 @@ class BlackBoxClassifier(ModuleClassifier):
 
     def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Any:
         """See :meth:`WaveformClassifier.outputs_of`. How long a slow model will take is said at its first call."""
-        layout = self.settings.input_layout
-        sound = wavs[0] if layout == "single" else wavs[:, None] if layout == "channel" else wavs
+        sound = shaped(wavs, self.settings.input_layout)
         begin = time.perf_counter()
         output = self.module(sound, **(self.settings.inputs or {}))
         seconds = time.perf_counter() - begin
@@ -262,6 +261,11 @@ class BlackBoxClassifier(ModuleClassifier):
             )
         self._timed = True
         return output if self.settings.entry is None else entry_of(output, self.settings.entry, self.title)
+
+
+def shaped(wavs: Tensor, layout: str) -> Tensor:
+    """Return sounds [B, N] in the shape that a model takes (:data:`LAYOUTS`)."""
+    return wavs[0] if layout == "single" else wavs[:, None] if layout == "channel" else wavs
 
 
 # ---------------------------------------------------------------------------------------------------------- functions

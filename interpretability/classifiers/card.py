@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from interpretability.errors import MissingError
 from interpretability.reading import read_bytes
-from interpretability.safe_yaml import MAX_BYTES, Node, dump, parse
+from interpretability.safe_yaml import MAX_BYTES, parse
 
 #: Its name, beside the weights.
 CARD = "model.yaml"
@@ -49,5 +50,5 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def card_text(settings: Mapping[str, Any]) -> str:
-    """Return settings as the text of a card."""
-    return dump({name: Node(value) for name, value in settings.items()})
+    """Return settings as the text of a card, one a line."""
+    return "".join(f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items())

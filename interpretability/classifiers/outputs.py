@@ -91,7 +91,7 @@ def answer_of(output: Any, name: str, n_clips: int, n_classes: int) -> Answer:
         If there is no such entry.
     """
     shapes, fitting = [], []
-    for entry, values in _tensors(output):
+    for entry, values in tensors_of(output):
         shapes.append(f"{entry} {tuple(values.shape)}".strip())
         fitted = _fitted(values, n_clips, n_classes)
         if fitted is not None:
@@ -125,7 +125,7 @@ def entry_of(output: Any, entry: str | int, name: str) -> Any:
     return entries[str(entry)]
 
 
-def _tensors(output: Any, entry: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+def tensors_of(output: Any, entry: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of numbers in a model's output, with the names of their entries."""
     if isinstance(output, Tensor):
         if output.dtype != torch.bool and not output.is_complex():
@@ -145,7 +145,7 @@ def _tensors(output: Any, entry: str = "", depth: int = 0) -> Iterator[tuple[str
     else:
         entries = [("logits", output.logits)] if hasattr(output, "logits") else []
     for key, value in entries:
-        yield from _tensors(value, f"{entry}.{key}".lstrip("."), depth + 1)
+        yield from tensors_of(value, f"{entry}.{key}".lstrip("."), depth + 1)
 
 
 def _fitted(values: Tensor, n_clips: int, n_classes: int) -> Tensor | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from interpretability.classifiers.base import Classifier, default_task
 from interpretability.classifiers.black_box import LAYOUTS, FunctionClassifier, ScriptClassifier
 from interpretability.classifiers.card import find_card, read_card
@@ -109,7 +111,7 @@ def open_classifier(source: str | Path, trust_remote_code: bool = False, **setti
     if not place:
         raise UserError(f"{source} names no model: write {prefix}:{PLACES.get(prefix, 'FOLDER')}")
     place = place if prefix in ("torch", "python") else str(expanded(place))
-    if prefix in WITH_CARDS:
+    if prefix in BLACK_BOXES:
         settings = _with_card(prefix, place, settings)
     if isinstance(settings.get("labels"), (str, Path)):
         settings["labels"] = read_labels(settings["labels"])
@@ -117,10 +119,44 @@ def open_classifier(source: str | Path, trust_remote_code: bool = False, **setti
     return opener(place, **settings).freeze()
 
 
+def load_black_box(source: str, **settings) -> tuple[nn.Module, dict]:
+    """Load a model that is given as it runs, without asking it anything.
+
+    Parameters
+    ----------
+    source, **settings
+        As of :func:`open_classifier`; ``labels`` may be left out.
+
+    Returns
+    -------
+    module : torch.nn.Module
+        From sounds to any output.
+    settings : dict
+        Those that are known: of its file, of its card, and those given.
+
+    Raises
+    ------
+    MissingError, UserError
+        If it cannot be loaded, or is of another kind.
+    """
+    prefix, _, place = str(source).partition(":")
+    if prefix not in BLACK_BOXES or not place:
+        kinds = ", ".join(f"{name}:{PLACES[name]}" for name in BLACK_BOXES)
+        raise UserError(f"{source} has no card to find out: expected {kinds}")
+    place = place if prefix == "python" else str(expanded(place))
+    settings = _with_card(prefix, place, {name: value for name, value in settings.items() if value is not None})
+    if isinstance(settings.get("labels"), (str, Path)):
+        settings["labels"] = read_labels(settings["labels"])
+    refuse_unknown(source, settings, _known(prefix))
+    SourceSettings.make(source, settings)
+    module, known = BLACK_BOXES[prefix].load(place, settings.get("inputs") or {}, settings.get("states") or {})
+    return module, {name: value for name, value in known.items() if value} | settings
+
+
 def _known(prefix: str) -> list[str]:
     """Return the settings that a kind of source takes."""
     taken = list(inspect.signature(OPENERS[prefix]).parameters)[1:]  # without the place
-    return [*taken, "card"] if prefix in WITH_CARDS else taken
+    return [*taken, "card"] if prefix in BLACK_BOXES else taken
 
 
 def _with_card(prefix: str, place: str, settings: Mapping) -> dict:
@@ -239,14 +275,14 @@ def open_torch(
 UNTRAINED = "none"
 OWN_WEIGHTS = "the model has the weights that its class makes: random ones, unless it loads others itself"
 
+#: Kinds of models that are given as they run, and have cards.
+BLACK_BOXES = {kind.NAME: kind for kind in (FunctionClassifier, OnnxClassifier, ScriptClassifier)}
 #: Prefix of a source -> what opens the rest of it.
 OPENERS = {
     "hf": HuggingFaceClassifier.from_pretrained,
     "speechbrain": SpeechBrainClassifier.from_folder,
     "torch": open_torch,
-    "python": FunctionClassifier.from_place,
-    "onnx": OnnxClassifier.from_place,
-    "jit": ScriptClassifier.from_place,
+    **{name: kind.from_place for name, kind in BLACK_BOXES.items()},
 }
 #: What follows the prefix, where it is no folder.
 PLACES = {
@@ -255,4 +291,3 @@ PLACES = {
     "onnx": "FILE",
     "jit": "FILE",
 }
-WITH_CARDS = ("python", "onnx", "jit")

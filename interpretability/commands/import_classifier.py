@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 
 from interpretability.classifiers import Classifier, save_classifier
+from interpretability.classifiers.card import CARD, card_text
 from interpretability.classifiers.check import check_classifier
-from interpretability.classifiers.sources import open_classifier
+from interpretability.classifiers.sources import load_black_box, open_classifier
 from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.commands.models import parse_settings
+from interpretability.commands.probe import Probe, probe_model
 from interpretability.errors import UserError
 from interpretability.files import check_replaceable
 from interpretability.reading import as_object, parse_json
@@ -46,17 +48,25 @@ def _print_notes(classifier: Classifier) -> None:
         print(f"note: {note}")
 
 
+def _print_probe(source: str, probe: Probe) -> None:
+    print(f"{source}:")
+    for line in probe.lines:
+        print(f"  {line}")
+    print(f"\n# {CARD}, to lie beside the model's file (or card=FILE): complete what is null")
+    print(card_text(probe.card), end="")
+
+
 def import_classifier(options: argparse.Namespace) -> None:
-    """Open the model; list its layers, or save it.
+    """Open the model; list its layers, save it, or find out what its card has to say.
 
     Raises
     ------
     UserError
         If it cannot be opened, or options do not fit each other or the source.
     """
-    if options.out is None and not options.list_layers:
-        raise UserError("no --out: name the folder to make (or --list_layers)")
-    if options.out is not None and not options.list_layers:
+    if options.out is None and not options.list_layers and not options.probe:
+        raise UserError("no --out: name the folder to make (or --list_layers, or --probe)")
+    if options.out is not None and not options.list_layers and not options.probe:
         check_replaceable(options.out)
     names = None if options.layers is None else [name.strip() for name in options.layers.split(",") if name.strip()]
     given = {
@@ -76,6 +86,10 @@ def import_classifier(options: argparse.Namespace) -> None:
     twice = [name for name in more if given.get(name) is not None]
     if twice:
         raise UserError(f"{twice[0]} is given by --{twice[0]} and by --classifier_settings: give it once")
+    if options.probe:
+        module, known = load_black_box(options.source, **(given | more))
+        _print_probe(options.source, probe_model(options.source, module, known))
+        return
     classifier = open_classifier(options.source, options.trust_remote_code, **(given | more))
     if options.list_layers:
         if not isinstance(classifier, WaveformClassifier):

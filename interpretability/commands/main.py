@@ -104,17 +104,21 @@ def import_classifier(argv: Sequence[str] | None = None) -> int:
 
         import_classifier SOURCE --out DIR
         import_classifier SOURCE --list_layers
+        import_classifier SOURCE --probe
 
     SOURCE is ``hf:FOLDER`` (or a name on the Hugging Face hub), ``speechbrain:FOLDER``,
     ``torch:package.module:Class`` or a saved classifier's folder. DIR then works as ``--classifier_folder``
     of every recipe, and loads without anything else (except the package of a ``torch:`` model).
     ``--list_layers`` prints the layers whose outputs can be feature maps, with a star at those that are used
-    by default, and writes nothing.
+    by default, and writes nothing. ``--probe`` asks a model that is given as it runs
+    (``python:package.module:function``, ``onnx:FILE``, ``jit:FILE``) a few short sounds, and prints what it found:
+    the card to complete, ``model.yaml``.
     """
     parser = _parser(import_classifier)
     parser.add_argument("source", help="hf:FOLDER, speechbrain:FOLDER, torch:package.module:Class, or a saved folder")
     parser.add_argument("--out", type=Path, help="folder to make; replaced as a whole")
     parser.add_argument("--list_layers", action="store_true", help="list what can be a feature map; write nothing")
+    parser.add_argument("--probe", action="store_true", help="find out what the model's card has to say; write nothing")
     parser.add_argument("--layers", help="names of the layers to use, separated by commas")
     parser.add_argument("--task", help="single or multi: one label or several; as the model says by default")
     parser.add_argument("--level", help="the level rule, none or peak (default: none, as the model is used)")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import builtins
+import math
 
 import pytest
 import torch
+from torch import nn
 
+from interpretability import explain
 from interpretability.classifiers.check import check_classifier, noise
+from interpretability.classifiers.compact import CompactClassifier
+from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.sources import open_classifier
+from interpretability.classifiers.waveform import frontend_for
 from interpretability.errors import MissingError, UserError
 
 pytest.importorskip("onnx")
@@ -109,3 +115,61 @@ def test_without_onnxruntime(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MissingError, match="needs onnxruntime, which is not installed: pip install onnxruntime"):
         open_classifier(f"onnx:{path}", **KNOWN)
+
+
+# ------------------------------------------------------------------------------------------------- the same, exported
+
+
+class Exported(nn.Module):
+    """A compact classifier from a waveform on, with an STFT of convolutions, which ONNX has no complex numbers for."""
+
+    def __init__(self, classifier):
+        super().__init__()
+        settings = classifier.frontend.settings
+        size, hop, length = settings.n_fft, settings.hop_length, settings.win_length
+        window = nn.functional.pad(torch.hamming_window(length), ((size - length) // 2,) * 2)
+        angles = 2 * math.pi / size * torch.outer(torch.arange(size // 2 + 1), torch.arange(size))
+        waves = torch.cat([angles.cos(), angles.sin()]) * window
+        self.transform = nn.Conv1d(1, len(waves), size, hop, padding=size // 2, bias=False)
+        self.transform.weight.data = waves[:, None]
+        self.classifier = classifier
+
+    def forward(self, wavs):
+        cosines, sines = self.transform(wavs[:, None]).transpose(1, 2).chunk(2, dim=2)  # [B, T, F]
+        return self.classifier((cosines**2 + sines**2).sqrt()).logits
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A compact classifier, and the same opened from ONNX."""
+    path = tmp_path_factory.mktemp("onnx") / "compact.onnx"
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        frontend = frontend_for(8000)
+        classifier = CompactClassifier(LABELS, frontend, n_mels=16, channels=(4, 4, 8, 8)).freeze()
+    torch.onnx.export(
+        Exported(classifier).eval(),
+        noise(1, 8000),
+        path,
+        input_names=["sound"],
+        output_names=["logits"],
+        dynamic_axes={"sound": {0: "batch", 1: "samples"}},
+        dynamo=False,
+        opset_version=17,
+    )
+    return classifier, open_classifier(f"onnx:{path}", **KNOWN)
+
+
+def test_the_compact_classifier_gives_the_same_as_onnx(exported):
+    for n_samples in (8000, 12345):
+        wavs = noise(3, n_samples) * torch.tensor([[1.0], [0.1], [3.0]])
+        expected, got = (model.analyse(wavs).output.logits for model in exported)
+        torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
+    assert expected.std() > 1e-3
+    assert not check_classifier(exported[1]).gradient
+    # Explained from the sound on, as ONNX is: the same mask.
+    sounds = ModuleClassifier(LABELS, module=Exported(exported[0]).eval(), sample_rate=8000).freeze()
+    settings = {"relevance": "removal"}
+    first, second = (explain(model, noise(1, 8000), method="nmf", settings=settings) for model in (sounds, exported[1]))
+    torch.testing.assert_close(second.probabilities, first.probabilities, atol=1e-4, rtol=0)
+    torch.testing.assert_close(second.mask, first.mask, atol=1e-3, rtol=0)
