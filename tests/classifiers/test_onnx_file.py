@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -173,3 +174,28 @@ def test_the_compact_classifier_gives_the_same_as_onnx(exported):
     first, second = (explain(model, noise(1, 8000), method="nmf", settings=settings) for model in (sounds, exported[1]))
     torch.testing.assert_close(second.probabilities, first.probabilities, atol=1e-4, rtol=0)
     torch.testing.assert_close(second.mask, first.mask, atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["onnx", "jit"])
+def test_a_published_stream_gives_what_its_own_package_gives(kind):
+    """Silero VAD: the package runs it chunk by chunk, with the last 64 samples of the chunk before in front."""
+    package = pytest.importorskip("silero_vad")
+    sounds = noise(2, 8 * 512) * torch.tensor([[1.0], [5.0]])
+    meant = package.load_silero_vad(onnx=kind == "onnx").audio_forward(sounds, 16000)  # [B, chunks]
+    file = Path(package.__file__).parent / "data" / f"silero_vad.{kind}"
+    settings = {"input_length": 512}
+    if kind == "onnx":
+        sounds = nn.functional.pad(sounds, (64, 0))
+        settings = {"input_length": 576, "hop_length": 512, "states": {"state": "stateN"}}
+    classifier = open_classifier(
+        f"{kind}:{file}",
+        labels=["speech"],
+        sample_rate=16000,
+        output="probabilities",
+        windows="max",
+        inputs={"sr": 16000},
+        **settings,
+    )
+    got = classifier.checked_logits(sounds, torch.full((2,), sounds.shape[1])).sigmoid()
+    torch.testing.assert_close(got[:, 0], meant.amax(1), atol=1e-5, rtol=0)
