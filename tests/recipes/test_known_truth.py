@@ -43,7 +43,7 @@ class Case:
 
 CASES = {
     "piq": Case(0.76, 0.80, {"number_of_epochs": 3}),
-    "lmac": Case(0.78, 0.85, {"number_of_epochs": 5}),
+    "lmac": Case(0.78, 0.85, {"number_of_epochs": 4}),
     "l2i": Case(0.66, 0.62, {"number_of_epochs": 8}, SAME_AREA),
     "nmf": Case(
         0.72,
