@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,9 +42,13 @@ class Journal:
         write_text(self.path, "".join(map(self._line, rows)))
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Add rows at the end."""
-        with open(self.path, "a", encoding="utf-8") as stream:
-            stream.write("".join(map(self._line, rows)))
+        """Add rows at the end; a line that was cut off there goes."""
+        with open(self.path, "ab+") as stream:
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                if stream.read(1) != b"\n":
+                    stream.truncate(self.path.read_bytes().rfind(b"\n") + 1)
+            stream.write("".join(map(self._line, rows)).encode())
 
     def remove(self) -> None:
         """Remove the file, if there is one."""

@@ -15,10 +15,11 @@ from interpretability.data.streaming import SoundStream
 from interpretability.errors import UserError
 from interpretability.events import EventSettings
 from interpretability.explaining import check_classifier_runs
+from interpretability.journal import Journal
 from interpretability.methods import Interpreter
 from interpretability.recordings.explained import explained
 from interpretability.recordings.result import Explained
-from interpretability.recordings.store import Lines, Masks
+from interpretability.recordings.store import Masks
 from interpretability.recordings.timeline import AT_ONCE, Heard, Timeline, classified, in_batches, padded
 from interpretability.recordings.windows import Span, WindowPlan
 
@@ -27,19 +28,19 @@ MOST_LEARNED = 12
 
 
 def classify_windows(
-    classifier: Classifier, stream: SoundStream, plan: WindowPlan, lines: Lines, progress: bool = False
+    classifier: Classifier, stream: SoundStream, plan: WindowPlan, journal: Journal, progress: bool = False
 ) -> tuple[Timeline, tuple[str, ...]]:
-    """Classify the windows of a recording that ``lines`` do not know yet; return all answers, and notes.
+    """Classify the windows of a recording that the journal does not know yet; return all answers, and notes.
 
     Raises
     ------
     UserError
         If the recording is shorter than 0.1 s, or the classifier cannot be run on a window.
     """
-    rate = stream.sample_rate
-    timeline = Timeline(classifier.labels, rate, plan.hop, [_heard(row) for row in lines.rows if "peak" in row])
+    rate, rows = stream.sample_rate, journal.read()
+    timeline = Timeline(classifier.labels, rate, plan.hop, [_heard(row) for row in rows if "peak" in row])
     windows = timeline.windows
-    ended = next((row for row in lines.rows if "notes" in row), None)
+    ended = next((row for row in rows if "notes" in row), None)
     if ended is not None:
         return timeline, tuple(ended["notes"])
     cut = itertools.islice(plan.cut(stream), len(windows), None)
@@ -49,10 +50,10 @@ def classify_windows(
     ) as bar:
         for batch in in_batches(_checked(classifier, cut, rate, stream), max(1, AT_ONCE // plan.length)):
             answers = list(classified(classifier, batch, plan.length))
-            lines.append([_row(answer) for answer in answers])
+            journal.append([_row(answer) for answer in answers])
             windows += answers
             bar.update(len(answers))
-    lines.append([{"notes": list(stream.notes)}])
+    journal.append([{"notes": list(stream.notes)}])
     return timeline, stream.notes
 
 
@@ -63,12 +64,12 @@ def explain_windows(
     active: Sequence[Span],
     target: int,
     settings: EventSettings,
-    lines: Lines,
+    journal: Journal,
     masks: Masks,
     progress: bool = False,
 ) -> list[Explained]:
-    """Explain a class in those of the active windows that ``lines`` and ``masks`` do not know yet; return all."""
-    known = {row["start"]: Explained.of(row) for row in lines.rows}
+    """Explain a class in those of the active windows that journal and masks do not know yet; return all."""
+    known = {row["start"]: Explained.of(row) for row in journal.read()}
     known = {start: one for start, one in known.items() if one.reason is not None or masks.read(start) is not None}
     missing = {span.start for span in active if span.start not in known}
     with tqdm(
@@ -85,7 +86,7 @@ def explain_windows(
                     if window.mask is not None:
                         masks.write(window.span.start, window.mask)
                     known[window.span.start] = Explained(window.span, window.events, window.reason)
-                lines.append([known[window.span.start].row() for window in batch])
+                journal.append([known[window.span.start].row() for window in batch])
                 bar.update(len(batch))
     return [known[span.start] for span in active]
 

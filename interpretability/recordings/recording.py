@@ -23,12 +23,13 @@ from interpretability.errors import UserError
 from interpretability.events import EventSettings
 from interpretability.explaining import interpreter_for, open_model
 from interpretability.files import claim, expanded, place_errors, remove_claimed, remove_leftovers, sha256
+from interpretability.journal import Journal
 from interpretability.methods import Interpreter
 from interpretability.recordings.merging import merged
 from interpretability.recordings.passes import classify_windows, examples, explain_windows
 from interpretability.recordings.result import Explained, RecordingExplanation
 from interpretability.recordings.saving import save
-from interpretability.recordings.store import EXPLAINED, KNOWN, MASKS, WINDOWS, Lines, Masks, identity_of, link_or_copy
+from interpretability.recordings.store import EXPLAINED, KNOWN, MASKS, WINDOWS, Masks, identity_of, link_or_copy
 from interpretability.recordings.windows import DEFAULT_SECONDS, WindowPlan
 from interpretability.report.destination import check_destination
 from interpretability.weights import fingerprint
@@ -176,9 +177,9 @@ def explain_request(
         "window": [plan.length, plan.hop],
     }
     with _working_folder(folder) as work:
-        lines = Lines(work / WINDOWS, identity_of(known))
+        journal = Journal(work / WINDOWS, identity_of(known))
         start = time.perf_counter()
-        timeline, notes = classify_windows(classifier, stream, plan, lines, progress)
+        timeline, notes = classify_windows(classifier, stream, plan, journal, progress)
         took = {"classifying": time.perf_counter() - start}
         target = timeline.overall() if target is None else target
         threshold = float(classifier.thresholds[target]) if request.threshold is None else request.threshold
@@ -192,9 +193,11 @@ def explain_request(
             settings = {"method": interpreter.settings.to_dict(), "events": request.events.to_dict()}
             known |= {"model": interpreter.identity(), "state": fingerprint(interpreter), **settings, "target": target}
             masks = Masks(work / MASKS, identity_of(known))
-            lines = Lines(work / EXPLAINED, identity_of(known))
+            journal = Journal(work / EXPLAINED, identity_of(known))
             start = time.perf_counter()
-            windows = explain_windows(interpreter, stream, plan, active, target, request.events, lines, masks, progress)
+            windows = explain_windows(
+                interpreter, stream, plan, active, target, request.events, journal, masks, progress
+            )
             took["explaining"] = time.perf_counter() - start
         events = merged([event for window in windows for event in window.events], timeline.seconds)
         result = RecordingExplanation(

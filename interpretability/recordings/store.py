@@ -1,7 +1,7 @@
 """What is known of the windows of a recording, kept on disk as it comes, so that an interrupted run goes on from there.
 
-A file of lines and a folder of masks. Each line and each mask carries what it is of; one that is cut off, damaged, or
-of another recording, model or setting does not count.
+Two journals and a folder of masks. Each row and each mask carries what it is of; one that is cut off, damaged, or of
+another recording, model or setting does not count.
 """
 
 from __future__ import annotations
@@ -9,65 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from interpretability.files import atomic_path, write_text
+from interpretability.files import atomic_path
 
-#: Lines about windows that were classified and explained, and the folder of masks.
+#: Journals of the windows that were classified and explained, and the folder of masks.
 KNOWN = WINDOWS, EXPLAINED, MASKS = ("windows.jsonl", "explained.jsonl", "masks")
-_ROW = re.compile(rb'\{"digest": "([0-9a-f]{16})", "row": (\{.*\})\}')
 
 
 def identity_of(parts: Any) -> str:
     """Return 64 hex digits that identify settings and hashes: plain values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-class Lines:
-    """A file of JSON objects, one per line, that grows.
-
-    Parameters
-    ----------
-    path : Path
-    identity : str
-        What the lines are of: others in the file are left alone.
-
-    Attributes
-    ----------
-    rows : list of dict
-        The whole lines of this identity, in order; :meth:`append` adds to them.
-    """
-
-    def __init__(self, path: Path, identity: str):
-        self.path, self._identity, self.rows = Path(path), identity, []
-        content = self.path.read_bytes() if self.path.is_file() else b""
-        for line in content.split(b"\n")[:-1]:  # a line without an end was cut off
-            match = _ROW.fullmatch(line)
-            if match and match[1].decode() == self._digest(match[2]):
-                self.rows.append(json.loads(match[2]))
-        if content and not content.endswith(b"\n"):
-            write_text(self.path, content[: content.rfind(b"\n") + 1].decode("utf-8", "replace"))
-
-    def append(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Add rows to the file."""
-        lines = []
-        for row in rows:
-            text = json.dumps(row)
-            lines.append(f'{{"digest": "{self._digest(text.encode())}", "row": {text}}}\n')
-        with open(self.path, "a", encoding="utf-8") as stream:
-            stream.write("".join(lines))
-        self.rows += rows
-
-    def _digest(self, text: bytes) -> str:
-        return hashlib.sha256(self._identity.encode() + text).hexdigest()[:16]
 
 
 class Masks:

@@ -191,6 +191,7 @@ MAY_IMPORT = {
         "explanation",
         "files",
         "frontend",
+        "journal",
         "methods",
         "names",
         "probabilities",

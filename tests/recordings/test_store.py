@@ -5,49 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from interpretability.recordings.store import Lines, Masks, identity_of, link_or_copy
-
-ROWS = [{"start": 0, "x": 0.1}, {"start": 5, "text": "é"}, {"start": 9}]
-
-
-def test_lines_are_known_again(tmp_path):
-    lines = Lines(tmp_path / "a.jsonl", "k")
-    assert lines.rows == []
-    lines.append(ROWS[:1])
-    lines.append(ROWS[1:])
-    assert lines.rows == Lines(tmp_path / "a.jsonl", "k").rows == ROWS
-
-
-def test_lines_of_something_else_do_not_count_and_stay(tmp_path):
-    Lines(tmp_path / "a.jsonl", "k").append(ROWS[:1])
-    other = Lines(tmp_path / "a.jsonl", "other")
-    assert other.rows == []
-    other.append(ROWS[1:])
-    assert Lines(tmp_path / "a.jsonl", "k").rows == ROWS[:1]
-
-
-@pytest.mark.parametrize("cut", range(1, 30, 4))
-def test_a_line_that_was_cut_off_does_not_count_and_the_next_ones_do(tmp_path, cut):
-    path = tmp_path / "a.jsonl"
-    Lines(path, "k").append(ROWS)
-    os.truncate(path, path.stat().st_size - cut)
-    lines = Lines(path, "k")
-    assert lines.rows == ROWS[:2]
-    lines.append(ROWS[2:])
-    assert Lines(path, "k").rows == ROWS
-
-
-@pytest.mark.parametrize(
-    "garbage", [b"\0" * 50 + b"\n", b"{}\n", b'{"digest": "0123456789abcdef", "row": {}}\n', b"\xff\n"]
-)
-def test_damaged_lines_do_not_count(tmp_path, garbage):
-    path = tmp_path / "a.jsonl"
-    Lines(path, "k").append(ROWS[:2])
-    path.write_bytes(path.read_bytes() + garbage)
-    assert Lines(path, "k").rows == ROWS[:2]
-    changed = path.read_bytes().replace(b'"x": 0.1', b'"x": 0.2')
-    path.write_bytes(changed)
-    assert Lines(path, "k").rows == ROWS[1:2]
+from interpretability.recordings.store import Masks, identity_of, link_or_copy
 
 
 def test_masks_are_known_again_to_half_precision(tmp_path):
