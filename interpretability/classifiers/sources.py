@@ -110,12 +110,7 @@ def open_classifier(source: str | Path, trust_remote_code: bool = False, **setti
         return load_classifier(source, trust_remote_code=trust_remote_code)
     if not place:
         raise UserError(f"{source} names no model: write {prefix}:{PLACES.get(prefix, 'FOLDER')}")
-    place = place if prefix in ("torch", "python") else str(expanded(place))
-    if prefix in BLACK_BOXES:
-        settings = _with_card(prefix, place, settings)
-    if isinstance(settings.get("labels"), (str, Path)):
-        settings["labels"] = read_labels(settings["labels"])
-    SourceSettings.make(str(source), settings)
+    place, settings = _read(str(source), settings)
     return opener(place, **settings).freeze()
 
 
@@ -143,14 +138,23 @@ def load_black_box(source: str, **settings) -> tuple[nn.Module, dict]:
     if prefix not in BLACK_BOXES or not place:
         kinds = ", ".join(f"{name}:{PLACES[name]}" for name in BLACK_BOXES)
         raise UserError(f"{source} has no card to find out: expected {kinds}")
-    place = place if prefix == "python" else str(expanded(place))
-    settings = _with_card(prefix, place, {name: value for name, value in settings.items() if value is not None})
-    if isinstance(settings.get("labels"), (str, Path)):
-        settings["labels"] = read_labels(settings["labels"])
+    settings = {name: value for name, value in settings.items() if value is not None}
     refuse_unknown(source, settings, _known(prefix))
-    SourceSettings.make(source, settings)
+    place, settings = _read(str(source), settings)
     module, known = BLACK_BOXES[prefix].load(place, settings.get("inputs") or {}, settings.get("states") or {})
     return module, {name: value for name, value in known.items() if value} | settings
+
+
+def _read(source: str, settings: dict) -> tuple[str, dict]:
+    """Return what a source names behind its prefix, and checked settings: with those of a card, and labels as names."""
+    prefix, _, place = source.partition(":")
+    place = place if prefix in ("torch", "python") else str(expanded(place))
+    if prefix in BLACK_BOXES:
+        settings = _with_card(prefix, place, settings)
+    if isinstance(settings.get("labels"), (str, Path)):
+        settings["labels"] = read_labels(settings["labels"])
+    SourceSettings.make(source, settings)
+    return place, settings
 
 
 def _known(prefix: str) -> list[str]:
