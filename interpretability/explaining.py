@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from interpretability.classifiers import Classifier, open_classifier
 from interpretability.classifiers.base import Target
 from interpretability.classifiers.check import SHORT, ModelCheck, check_classifier
@@ -154,7 +152,7 @@ def untrained_method(classifier: Classifier, method: str, settings: Mapping[str,
     """
     kind = method_class(method)
     chosen = {"attribution": method} if method in ATTRIBUTIONS else {}
-    return kind(classifier, **{**chosen, **settings}).eval().to(_device_of(classifier))
+    return kind(classifier, **{**chosen, **settings}).eval().to(classifier.device)
 
 
 def default_method(check: ModelCheck) -> str:
@@ -207,7 +205,7 @@ def own_dictionary(classifier: Classifier, sounds: Sounds, n_components: Any) ->
 def check_classifier_runs(classifier: Classifier, sounds: Sounds) -> None:
     """Run the classifier once: models of other libraries may refuse a sound, each in its own words."""
     try:
-        classifier.analyse(sounds.wavs.to(_device_of(classifier)), sounds.lengths)
+        classifier.analyse(sounds.wavs.to(classifier.device), sounds.lengths)
     except UserError:
         raise
     except Exception as error:  # whatever the model raises
@@ -215,11 +213,6 @@ def check_classifier_runs(classifier: Classifier, sounds: Sounds) -> None:
         advice = "give a longer one" if seconds < SHORT else f"it runs on {SHORT:g} s; give a sound of another length"
         length, reason = f"{seconds:.3g} s of sound", first_line(error)
         raise UserError(f"{_first(sounds)}: the classifier cannot be run on {length} ({reason}): {advice}") from error
-
-
-def _device_of(classifier: Classifier) -> torch.device:
-    state = (*classifier.parameters(), *classifier.buffers())
-    return state[0].device if state else torch.device("cpu")
 
 
 def _first(sounds: Sounds) -> str:

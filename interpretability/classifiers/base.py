@@ -536,6 +536,12 @@ class Classifier(nn.Module):
         return f"the classifier {self.NAME!r}"
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU if it has none."""
+        state = next(iter((*self.parameters(), *self.buffers())), None)
+        return torch.device("cpu") if state is None else state.device
+
+    @property
     def thresholds(self) -> Tensor:
         """Probability of each class [C], float64, from which on a multi-label head is taken to hear it.
 

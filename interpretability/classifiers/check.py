@@ -91,7 +91,7 @@ def check_classifier(classifier: Classifier) -> ModelCheck:
     UserError
         If it cannot be run on short sounds, or gives a value that is not finite.
     """
-    rate, device = classifier.frontend.settings.sample_rate, _device(classifier)
+    rate, device = classifier.frontend.settings.sample_rate, classifier.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         short, other = noise(2, round(SHORT * rate), device)
         # Another sound in between: a hidden state settles where one sound is heard again and again.
@@ -133,11 +133,6 @@ def _no_gradient(classifier: Classifier, wavs: Tensor) -> str:
     if not bool(torch.isfinite(gradient).all()):
         return "its gradient is not finite"
     return "" if bool(gradient.any()) else "its gradient is 0 everywhere"
-
-
-def _device(classifier: Classifier) -> torch.device:
-    held = next(iter([*classifier.parameters(), *classifier.buffers()]), None)
-    return torch.device("cpu") if held is None else held.device
 
 
 def noise(n_sounds: int, n_samples: int, device: torch.device | str = "cpu") -> Tensor:

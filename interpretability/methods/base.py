@@ -243,7 +243,8 @@ class Interpreter(nn.Module):
         self.eval()
         try:
             taken = read_sounds(sounds, self.frontend.settings, lengths, sample_rate, channel)
-            batch, origins = self.classifier.analyse(taken.wavs.to(self._device), taken.lengths, target), taken.origins
+            wavs, origins = taken.wavs.to(self.classifier.device), taken.origins
+            batch = self.classifier.analyse(wavs, taken.lengths, target)
             if every_label:
                 clips, classes = self.classifier.active(batch.output.logits).nonzero(as_tuple=True)
                 batch, origins = replace(batch[clips], target=classes), tuple(origins[k] for k in clips.tolist())
@@ -293,12 +294,6 @@ class Interpreter(nn.Module):
             origins=tuple(map(self._remarked, origins, batch.clips.lengths.tolist())),
             every_label=every_label,
         )
-
-    @property
-    def _device(self) -> torch.device:
-        """Where the classifier is."""
-        state = (*self.classifier.parameters(), *self.classifier.buffers())
-        return state[0].device if state else torch.device("cpu")
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies classifier and method among results; not the method's settings."""
