@@ -49,7 +49,7 @@ def classify_windows(
         total=total, initial=len(windows), desc="classifying", unit="window", disable=None if progress else True
     ) as bar:
         for batch in in_batches(_checked(classifier, cut, rate, stream), max(1, AT_ONCE // plan.length)):
-            answers = list(classified(classifier, batch, plan.length))
+            answers = classified(classifier, batch)
             journal.append([_row(answer) for answer in answers])
             windows += answers
             bar.update(len(answers))

@@ -84,13 +84,11 @@ class Timeline:
 
 
 @torch.no_grad()
-def classified(classifier: Classifier, windows: Iterable[tuple[Span, Tensor]], length: int) -> Iterator[Heard]:
-    """Classify windows of up to ``length`` samples, each as a clip of its own; yield the answers in order."""
-    for batch in in_batches(windows, max(1, AT_ONCE // length)):
-        output = classifier.analyse(*padded([wav for _, wav in batch], classifier)).output
-        answers = probabilities(output.logits.float(), classifier.task).cpu().numpy()
-        for (span, wav), answer in zip(batch, answers, strict=True):
-            yield Heard(span, float(wav.abs().max()), answer)
+def classified(classifier: Classifier, batch: Sequence[tuple[Span, Tensor]]) -> list[Heard]:
+    """Classify a batch of windows, each as a clip of its own; return the answers in order."""
+    output = classifier.analyse(*padded([wav for _, wav in batch], classifier)).output
+    answers = probabilities(output.logits.float(), classifier.task).cpu().numpy()
+    return [Heard(span, float(wav.abs().max()), answer) for (span, wav), answer in zip(batch, answers, strict=True)]
 
 
 def in_batches(windows: Iterable[tuple[Span, Tensor]], size: int) -> Iterator[list[tuple[Span, Tensor]]]:
@@ -109,5 +107,4 @@ def padded(wavs: Sequence[Tensor], classifier: Classifier) -> tuple[Tensor, Tens
     """Return samples as a batch [B, N] where the classifier is, and relative lengths if they differ."""
     counts = torch.tensor([len(wav) for wav in wavs])
     relative = None if bool((counts == counts.max()).all()) else counts / counts.max()
-    state = next(iter((*classifier.parameters(), *classifier.buffers())), torch.empty(0))
-    return pad_sequence(list(wavs), batch_first=True).to(state.device), relative
+    return pad_sequence(list(wavs), batch_first=True).to(classifier.device), relative

@@ -202,7 +202,8 @@ def test_whatever_stops_it_nothing_is_half_written_and_it_goes_on(
             else:
                 yield from function(*arguments)
 
-        patch.setattr(place, name, stopping if moment != "written" else lambda *a: next(stopping(*a)))
+        answers = {"classified": list, "explained": iter, "written": next}[moment]
+        patch.setattr(place, name, lambda *a: answers(stopping(*a)))
         with pytest.raises((KeyboardInterrupt, OSError)):
             explain_recording(method, night, folder, **SETTINGS)
     assert not folder.exists()
@@ -223,12 +224,12 @@ def test_nothing_is_classified_twice(method, night, tmp_path, monkeypatch):
     classified_at = []
     function = passes.classified
 
-    def classified(classifier, windows, length):
+    def classified(classifier, windows):
         windows = list(windows)
         if len(classified_at) == 8:
             raise KeyboardInterrupt
         classified_at.extend(span.start for span, _ in windows)
-        return function(classifier, windows, length)
+        return function(classifier, windows)
 
     monkeypatch.setattr(passes, "classified", classified)
     with pytest.raises(KeyboardInterrupt):
@@ -324,11 +325,11 @@ def test_a_long_recording_is_read_as_it_comes(method, tmp_path, monkeypatch):
     os.truncate(path, len(wav_header(n_samples, whistles.RATE)) + 4 * n_samples)
     function, calls = passes.classified, []
 
-    def classified(classifier, windows, length):
+    def classified(classifier, windows):
         calls.append(len(windows))
         if len(calls) > 2:
             raise KeyboardInterrupt
-        return function(classifier, windows, length)
+        return function(classifier, windows)
 
     monkeypatch.setattr(passes, "classified", classified)
     with pytest.raises(KeyboardInterrupt):

@@ -7,19 +7,18 @@ import whistles
 from tiny import noise
 
 from interpretability.probabilities import probabilities
-from interpretability.recordings import timeline as module
 from interpretability.recordings.timeline import Heard, Timeline, classified, in_batches
 from interpretability.recordings.windows import Span, WindowPlan
 
 
 @pytest.mark.parametrize("at_once", [1, 5000, 1 << 20])
-def test_windows_are_classified_as_clips_of_their_own_whatever_the_batch(monkeypatch, at_once):
-    monkeypatch.setattr(module, "AT_ONCE", at_once)
+def test_windows_are_classified_as_clips_of_their_own_whatever_the_batch(at_once):
     classifier, wav = whistles.classifier(), torch.from_numpy(whistles.recording(3.3, [(1.0, 1.2)]))
     wav[:8000] *= 0.01  # a quiet window is levelled like any other
     plan = WindowPlan.of(classifier.frontend.settings, 0.5)
     windows = list(plan.cut(wav.split(1000)))
-    answers = list(classified(classifier, windows, plan.length))
+    batches = in_batches(windows, max(1, at_once // plan.length))
+    answers = [answer for batch in batches for answer in classified(classifier, batch)]
     assert [answer.span for answer in answers] == [span for span, _ in windows]
     for answer, (_, window) in zip(answers, windows, strict=True):
         alone = probabilities(classifier.analyse(window[None]).output.logits, "single")[0]
