@@ -348,15 +348,7 @@ def test_a_page_shows_what_was_measured_and_changes_no_number(classifier, tmp_pa
         assert of_class["explanation"] == pytest.approx(rows[name]["o"], abs=1e-5)
         assert of_class["residual"] == pytest.approx(rows[name]["q"], abs=1e-5)
 
-    calls, original = [], evaluation._measure
-
-    def stop_at_third(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(evaluation, "_measure", stop_at_third)
+    interrupted_at_a_batch(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
         run(classifier, tmp_path / "cut", report_clips=5)
     assert {path.name for path in (tmp_path / "cut").iterdir()} == {"clips.partial.jsonl", "report.partial.jsonl"}
@@ -572,15 +564,15 @@ def test_a_companion_at_a_known_area_is_the_baseline_of_that_area(classifier, tm
     assert {row["apply"] for row in by_method["energy, same area"]} == {"linear"}
 
 
-def interrupted_at_the_second_batch(monkeypatch) -> list:
-    """Interrupt an evaluation when it measures its second batch; return a list that grows with every batch."""
+def interrupted_at_a_batch(monkeypatch, number: int = 2) -> list:
+    """Interrupt an evaluation when it measures its batch of a number; return a list that grows with every batch."""
     import interpretability.evaluation as module
 
     original, calls = module._measure, []
 
     def stopping(*arguments):
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == number:
             raise KeyboardInterrupt
         return original(*arguments)
 
@@ -591,7 +583,7 @@ def interrupted_at_the_second_batch(monkeypatch) -> list:
 @pytest.mark.slow
 def test_with_companions_it_is_the_same_in_any_batch_and_when_interrupted(classifier, tmp_path, monkeypatch):
     run_with_baselines(classifier, tmp_path / "whole")
-    calls = interrupted_at_the_second_batch(monkeypatch)
+    calls = interrupted_at_a_batch(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run_with_baselines(classifier, tmp_path / "cut")
     shutil.copytree(tmp_path / "cut", tmp_path / "plain")
@@ -901,7 +893,7 @@ def test_explanations_of_several_labels_are_the_same_in_any_batch_and_when_inter
     for first, second in zip(lines(tmp_path / "whole"), lines(tmp_path / "one"), strict=True):
         assert all(second[key] == first[key] for key in ("clip", "method", "place", "true", "predicted", "explained"))
         assert second["o"] == pytest.approx(first["o"], abs=2e-3)
-    calls = interrupted_at_the_second_batch(monkeypatch)
+    calls = interrupted_at_a_batch(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run_several(tagger, tmp_path / "cut")
     run_several(tagger, tmp_path / "cut")

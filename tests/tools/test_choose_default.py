@@ -1,24 +1,8 @@
 """``tools/choose_default.py``: the criterion, and a trial on a tiny run."""
 
-import importlib.util
 import json
-import sys
 
 import pytest
-import tiny
-
-SCRIPT = tiny.REPOSITORY / "tools" / "choose_default.py"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("choose_default_tool", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-        yield module
-
 
 NAMES = ("saliency, top10", "smoothgrad, top20", "nmf")
 

@@ -1,25 +1,12 @@
 """``tools/compare_finetuning.py``: which trainings it asks for, and what it makes of their results."""
 
-import importlib.util
 import json
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
 import yaml
-
-SCRIPT = tiny.REPOSITORY / "tools" / "compare_finetuning.py"
-
-
-@pytest.fixture
-def tool(monkeypatch):
-    spec = importlib.util.spec_from_file_location("compare_finetuning_tool", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Trainings:

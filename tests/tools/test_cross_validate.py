@@ -1,27 +1,14 @@
 """``tools/cross_validate.py``: each fold is tested once, paths as they were typed, one table; any data with folds."""
 
-import importlib.util
 import json
 import statistics
-import sys
 from types import SimpleNamespace
 
 import pytest
 import tiny
 import yaml
 
-SCRIPT = tiny.REPOSITORY / "tools" / "cross_validate.py"
 ACCURACIES = {1: 0.8, 2: 0.85, 3: 0.9, 4: 0.7, 5: 0.95}
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("cross_validate_tool", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        yield module
 
 
 class Trainings:

@@ -1,8 +1,6 @@
 """``tools/measure_events.py``: the truth, what is measured against it, the choice of settings, and what is refused."""
 
-import importlib.util
 import math
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -16,18 +14,6 @@ from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import EnergyMask
 from interpretability.metrics.regions import box_iou, time_iou
 from interpretability.probabilities import probabilities
-
-SCRIPT = tiny.REPOSITORY / "tools" / "measure_events.py"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("measure_events_tool", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-        yield module
 
 
 def test_the_true_box_holds_99_percent_of_the_energy_in_time_and_in_frequency(tool):

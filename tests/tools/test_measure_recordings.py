@@ -1,6 +1,5 @@
 """``tools/measure_recordings.py``: a row for each length, from a process of its own."""
 
-import importlib.util
 import json
 
 import pytest
@@ -9,14 +8,9 @@ import tiny
 from interpretability.classifiers import save_classifier
 from interpretability.data.sounds import LABELS
 
-SCRIPT = tiny.REPOSITORY / "tools" / "measure_recordings.py"
-
 
 @pytest.mark.slow
-def test_each_length_is_measured_in_a_process_of_its_own(tmp_path):
-    spec = importlib.util.spec_from_file_location("measure_recordings_tool", SCRIPT)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+def test_each_length_is_measured_in_a_process_of_its_own(tool, tmp_path):
     classifier = tiny.listening_classifier(list(LABELS), frontend={"sample_rate": 16000})
     save_classifier(classifier, tmp_path / "model")
     line = [str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--minutes", "0.1", "--threshold", "1"]
