@@ -129,12 +129,11 @@ class Gradients(Interpreter):
             In log odds (``integrated_gradients``, ``input_x_gradient``) or in log odds per unit of X; 0 in frames that
             are not valid, not finite where there is no gradient.
         """
-        if self.settings.attribution in ("saliency", "input_x_gradient"):
-            attribution = self._attribute(batch)
-        else:  # Many passes each, and noise that must not depend on the batch: every clip alone, at its own length.
-            n_frames = batch.spectrogram.magnitude.shape[1]
-            parts = [self._attribute(clip) for clip in batch.alone()]
-            attribution = torch.cat([functional.pad(part, (0, 0, 0, n_frames - part.shape[1])) for part in parts])
+        # Every clip alone, at its own length: a batch changes the last bits, which can reorder nearly equal bins, and
+        # noise would depend on it.
+        n_frames = batch.spectrogram.magnitude.shape[1]
+        parts = [self._attribute(clip) for clip in batch.alone()]
+        attribution = torch.cat([functional.pad(part, (0, 0, 0, n_frames - part.shape[1])) for part in parts])
         return hide_invalid(attribution, batch.spectrogram)
 
     @torch.no_grad()

@@ -162,11 +162,22 @@ def test_padding_changes_nothing(interpreter):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["piq", "lmac on cnn14, class gains", "l2i on vit", "amt on focalnet"])
 @torch.no_grad()
-def test_padding_to_half_a_minute_changes_nothing(name):
+def test_padding_to_half_a_minute_changes_nothing(interpreter):
+    wavs, size = noise(2, 30 * RATE), 3 * RATE
+    together = interpreter.classifier.analyse(wavs, torch.tensor([size / wavs.shape[1], 1.0]))
+    alone = interpreter.classifier.analyse(wavs[:1, :size], target=int(together.target[0]))
+    mask = interpreter.interpret(alone).mask
+    torch.testing.assert_close(interpreter.interpret(together).mask[:1, : mask.shape[1]], mask, rtol=0, atol=1e-5)
+    padded = together.output[:1].logits.softmax(1)
+    torch.testing.assert_close(padded, alone.output.logits.softmax(1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_metrics_of_a_clip_do_not_change_in_half_a_minute_of_padding():
     torch.manual_seed(1)
-    assert_as_alone(CASES[name]().eval(), [0.1, 3.0, 30.0])
+    assert_as_alone(CASES["lmac"]().eval(), [0.1, 3.0, 30.0])
 
 
 def test_batch_and_order_change_nothing(interpreter):

@@ -244,6 +244,18 @@ class TestSound:
             torch.testing.assert_close(flipped[2 - i, :frames], alone, rtol=1e-3, atol=tolerance)
             assert not together[i, frames:].any()
 
+    @pytest.mark.parametrize("attribution", ATTRIBUTIONS)
+    def test_the_rest_of_a_batch_does_not_change_the_last_bit(self, attribution):
+        """Else nearly equal bins change places, and a thresholded mask with them."""
+        classifier = listening_classifier(["cat", "dog", "rain"])
+        batch = analysed(classifier, [2, 0, 1], noise(3, 9000), torch.tensor([0.4, 1.0, 0.7]))
+        method = Gradients(classifier, attribution=attribution, n_steps=2, n_copies=2)
+        together = method.attribute(batch)
+        for i, clip in enumerate(batch.alone()):
+            alone = method.attribute(clip)[0]
+            assert alone.any()
+            assert torch.equal(together[i, : len(alone)], alone)
+
     def test_against_plain_gradients(self):
         classifier = SoundClassifier().freeze()
         batch = analysed(classifier, [3, 0])
