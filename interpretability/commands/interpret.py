@@ -16,7 +16,6 @@ from interpretability.commands.output import Output, output
 from interpretability.commands.recording import explain_long, is_recording, request_of_recording, words_of_recording
 from interpretability.commands.results_folder import Shown, names_of_all, write_page
 from interpretability.commands.work import Choice, Sound, Windows, Work, listed_sound
-from interpretability.data.inputs import LONGEST
 from interpretability.data.sound_list import ListedSound, is_one_sound, list_sounds
 from interpretability.errors import UserError, placed
 from interpretability.files import LISTING, expanded, sha256
@@ -119,9 +118,7 @@ def _explain_one(work: Work, named: Named, arguments: argparse.Namespace, to: Ou
             to.emit(rows[-1])
     if several or len(folders) > 1:
         to.say(methods_table(rows))
-    if work.report:
-        write_page(work, shown)
-        to.say(f"the page of it: {printable(str(work.out / REPORT))}")
+    _write_page(work, shown, to)
     heard = int(work.model.classifier.heard(explained.explanation.output.logits)[0].sum())
     if work.model.classifier.task == "multi" and work.choice == Choice() and heard > 1:
         to.say(
@@ -132,15 +129,23 @@ def _explain_one(work: Work, named: Named, arguments: argparse.Namespace, to: Ou
 
 def _explain_recording(work: Work, sound: Sound, folders: Sequence[Path], to: Output) -> None:
     """Explain one sound window by window, and say what was heard and where it is."""
-    if work.report:
-        raise UserError(f"--report is a page of sounds of up to {LONGEST:g} s, and this one is heard in windows")
+    shown = []
     for explainer, folder in zip(work.explainers, folders, strict=True):
         request = request_of_recording(work, sound, explainer)
         result = explain_long(work, sound, explainer, folder, request)
         if len(folders) > 1:
             to.say(f"{explainer.name}:")
         to.say(words_of_recording(result) + "\n" * (len(folders) > 1))
-        to.emit(row_of(result.description, sound.path, result.folder))
+        shown.append(Shown(row_of(result.description, sound.path, result.folder), "", sound.path, result.folder))
+        to.emit(shown[-1].row)
+    _write_page(work, shown, to)
+
+
+def _write_page(work: Work, shown: Sequence[Shown], to: Output) -> None:
+    """Write the page of one sound, if it is asked for, and say where it is."""
+    if work.report:
+        write_page(work, shown)
+        to.say(f"the page of it: {printable(str(work.out / REPORT))}")
 
 
 def _sound(work: Work, named: Named, arguments: argparse.Namespace) -> Sound:

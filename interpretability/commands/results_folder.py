@@ -18,7 +18,8 @@ from interpretability.report.clips import Clip
 from interpretability.report.destination import DESCRIPTION
 from interpretability.report.event_files import SUFFIXES, write_events_of_many
 from interpretability.report.explained import RECORD, REPORT, SUMMARY, summary_csv
-from interpretability.report.html_report import write_report
+from interpretability.report.html_report import MOST_BYTES, write_report
+from interpretability.report.recordings import Recording
 
 #: Most explanations on a page: more are not looked at, and would not fit.
 MOST_ON_PAGE = 300
@@ -130,13 +131,9 @@ def write_page(work: Work, shown: Sequence[Shown]) -> None:
     UserError
         If there is a file of that name that this program is not known to have written; if it cannot be written.
     """
-    # What is heard in windows has no one picture.
-    alone = [each for each in shown if each.row["kept_area"] is not None]
-    wrong_first = sorted(alone, key=lambda each: each.row["true"] in (None, each.row["predicted"]))[:MOST_ON_PAGE]
-    clips = (
-        Clip.of_folder(each.folder, each.place or None, each.row["true"], start=each.row["start"] or 0.0)
-        for each in wrong_first
-    )
+    wrong_first = sorted(shown, key=lambda each: each.row["true"] in (None, each.row["predicted"]))[:MOST_ON_PAGE]
+    recordings = sum(_in_windows(each) for each in wrong_first)
+    clips = (_on_page(each, MOST_BYTES // 2 // max(recordings, 1)) for each in wrong_first)
     classifier = work.model.classifier
     methods, source = ", ".join(each.name for each in work.explainers), printable(work.model.source)
     about = {
@@ -153,6 +150,19 @@ def write_page(work: Work, shown: Sequence[Shown]) -> None:
         return
     claim(work.out, [REPORT])
     write_report(work.out / REPORT, clips, title, about, clips_in_all=len({each.place for each in shown}))
+
+
+def _in_windows(shown: Shown) -> bool:
+    """Return whether a sound was heard window by window: there is no one mask of it."""
+    return shown.row["kept_area"] is None
+
+
+def _on_page(shown: Shown, most_bytes: int) -> Clip | Recording:
+    """Return what the page has of an explanation; of a recording ``most_bytes`` of pictures and sounds at most."""
+    row, name = shown.row, shown.place or None
+    if _in_windows(shown):
+        return Recording.of_folder(shown.folder, name, row["true"], row["method"], most_bytes=most_bytes)
+    return Clip.of_folder(shown.folder, name, row["true"], start=row["start"] or 0.0)
 
 
 def _settings(settings: dict[str, Any]) -> str:

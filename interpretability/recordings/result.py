@@ -16,7 +16,7 @@ from interpretability.recordings.merging import RecordingEvent
 from interpretability.recordings.timeline import Timeline
 from interpretability.recordings.windows import Span
 from interpretability.report.destination import CLASSES
-from interpretability.report.words import event_sentence
+from interpretability.report.words import event_sentence, long_time
 
 #: Stretches, events and other classes that are named; the rest is counted.
 MOST_NAMED = 5
@@ -109,7 +109,7 @@ class RecordingExplanation:
         first = int(overall.argmax())
         count = len(timeline.windows)
         lines = [
-            f"{_long(timeline.seconds)} in {count} window{'s' * (count != 1)}. Heard most: "
+            f"{long_time(timeline.seconds)} in {count} window{'s' * (count != 1)}. Heard most: "
             f"{printable(timeline.labels[first])} (mean probability {overall[first]:.2f})."
         ]
         highest = int(probabilities[:, self.target].argmax())
@@ -179,6 +179,7 @@ class RecordingExplanation:
             "threshold": self.threshold,
             "seconds": timeline.seconds,
             "sample_rate": frontend.sample_rate,
+            "frontend": frontend.to_dict(),
             "windows": len(timeline.windows),
             "active_windows": len(self.windows),
             "stretches": [{"start": a, "end": b} for a, b in self.stretches],
@@ -206,12 +207,9 @@ def _stretches(spans: Sequence[Span], rate: int) -> list[tuple[float, float]]:
 
 
 def _time(seconds: float) -> str:
-    """Return a time as it is typed into a player: ``312.5``, or of more than a minute ``312.5 (5:12)``."""
+    """Return a time as it is typed into a player: ``31.5``, or of more than a minute ``312.5 (5:12)``."""
+    seconds = round(seconds, 1)
     return f"{seconds:.1f}" if seconds < 60 else f"{seconds:.1f} ({int(seconds) // 60}:{int(seconds) % 60:02d})"
-
-
-def _long(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 
 def _below(value: float) -> str:

@@ -73,8 +73,9 @@ def save(
         If the folder holds the result of another recording, model or method.
     """
     folder, description = result.folder, {**result.describe(), "identity": identity, **facts}
+    rate = result.timeline.sample_rate
     for event, (heard, kept) in zip(description["events"], event_sounds(result), strict=False):
-        event |= {"sound": heard, "explanation": kept}
+        event |= {"sound": heard, "explanation": kept, "sound_start": _first_sample(event["start"], rate) / rate}
     check_same(folder, description)
     if _is_finished(folder, identity):
         return
@@ -98,6 +99,11 @@ def event_sounds(result: RecordingExplanation) -> list[tuple[str, str]]:
         stem = f"{SOUNDS}/{rank:03d}-{safe_name(event.label)}-{event.start:.2f}s"
         names.append((f"{stem}.wav", f"{stem}-explanation.wav"))
     return names
+
+
+def _first_sample(start: float, rate: int) -> int:
+    """Return where the sound of an event begins that begins at a time, in s."""
+    return max(0, round((start - AROUND) * rate))
 
 
 def _is_finished(folder: Path, identity: str) -> bool:
@@ -161,7 +167,7 @@ def _write_sounds(
     n_samples = result.timeline.windows[-1].span.stop
     cuts = []
     for (heard, kept), event in zip(event_sounds(result), result.events, strict=False):
-        first = max(0, round((event.start - AROUND) * rate))
+        first = _first_sample(event.start, rate)
         last = min(n_samples, round(min(event.end + AROUND, event.start + LONGEST_SOUND) * rate))
         gain = peaks[round(event.window_start * rate)] if levels else 1.0
         cuts.append(Cut(Span(first, last), gain, folder / heard, folder / kept, rate))

@@ -192,7 +192,7 @@ class Clip:
             rate = int(described["sample_rate"])
             with np.load(io.BytesIO(read_bytes(folder / "mask.npz")), allow_pickle=False) as saved:
                 mask, times, frequencies = (saved[part] for part in ("mask", "times", "frequencies"))
-            sounds = {part: _read_wav(folder / f"{part}.wav") for part in SOUNDS}
+            sounds = {part: read_wav(folder / f"{part}.wav") for part in SOUNDS}
             hop = round(times[1] * rate) if len(times) > 1 else len(sounds["input"]) + 1
             magnitude = _magnitude(sounds["input"], rate, 2 * (len(frequencies) - 1), hop, len(times))
             return cls._of_parts(
@@ -236,7 +236,6 @@ class Clip:
         labels = (true,) if isinstance(true, str) else tuple(true or ())
         if correct is None and len(labels) == 1:
             correct = labels[0] == predicted
-        frames, bins = magnitude.shape
         return cls(
             name=printable(str(name)),
             sound=str(described.get("sound_sha256", "")),
@@ -248,8 +247,7 @@ class Clip:
             seconds=float(described["seconds"]),
             start=start,
             sample_rate=rate,
-            # Frame i is centred on i hops and bin k on k steps: cells reach half of one to both sides.
-            extent=(-hop / 2, (frames - 0.5) * hop, -step / 2, (bins - 0.5) * step),
+            extent=extent_of(magnitude, hop, step),
             classes=_most_probable(described["probabilities"], {*labels, str(described["explained"])}),
             kept_area=float(described["kept_area"]),
             undefined=bool(described.get("undefined")),
@@ -275,7 +273,15 @@ def _array(values: Tensor) -> np.ndarray:
     return values[0].detach().float().cpu().numpy()
 
 
-def _read_wav(path: Path) -> np.ndarray:
+def extent_of(magnitude: np.ndarray, hop: float, step: float) -> tuple[float, ...]:
+    """Return what the cells of a magnitude [T, F] cover: left and right in s, bottom and top in Hz."""
+    frames, bins = magnitude.shape
+    # Frame i is centred on i hops and bin k on k steps: cells reach half of one to both sides.
+    return -hop / 2, (frames - 0.5) * hop, -step / 2, (bins - 0.5) * step
+
+
+def read_wav(path: Path) -> np.ndarray:
+    """Read a sound [N] of a folder of results, float32."""
     return soundfile.read(io.BytesIO(read_bytes(path, limit=2**31)), dtype="float32")[0]
 
 
@@ -284,4 +290,9 @@ def _magnitude(wav: np.ndarray, rate: int, n_fft: int, hop: int, frames: int) ->
     hop = min(hop, n_fft // 2)
     window = min(max(round(rate * FrontendSettings().win_length_ms / 1000), 2 * hop), n_fft)
     settings = FrontendSettings(rate, n_fft, 1000 * window / rate, 1000 * hop / rate, level="none")
-    return Frontend(settings).analyse(torch.from_numpy(wav)[None]).magnitude[0, :frames].numpy()
+    return magnitude_of(Frontend(settings), wav)[:frames]
+
+
+def magnitude_of(frontend: Frontend, wav: np.ndarray) -> np.ndarray:
+    """Return the magnitude [T, F] of a sound [N]."""
+    return frontend.analyse(torch.from_numpy(wav)[None]).magnitude[0].numpy()

@@ -15,7 +15,9 @@ from interpretability.report.clip_means import clip_rows, clip_summary
 from interpretability.report.clips import Clip
 from interpretability.report.comparison import LEAST_CLIPS, class_table, comparison, meanings
 from interpretability.report.page import render
+from interpretability.report.recordings import Recording
 from interpretability.report.tables import OF_BOXES, explanations_in_words
+from interpretability.report.words import long_time
 
 #: Of a page, in bytes: clips that do not fit are left out.
 MOST_BYTES = 25_000_000
@@ -25,7 +27,7 @@ _REST = 500_000
 
 def write_report(
     path: str | Path,
-    clips: Iterable[Clip],
+    clips: Iterable[Clip | Recording],
     title: str,
     about: Mapping[str, Any] | None = None,
     summary: Mapping[str, Any] | None = None,
@@ -39,7 +41,7 @@ def write_report(
     ----------
     path : path
         Of the page; replaced if it exists.
-    clips : iterable of Clip
+    clips : iterable of Clip or Recording
         In any order: those of one sound are shown beside each other, and sounds that are classified wrongly come first.
     title : str
     about : mapping, optional
@@ -67,8 +69,9 @@ def write_report(
     path, clips = expanded(path), list(clips)
     about = about if about is not None or summary is None else about_evaluation(summary)
     cards = _cards(clips)
-    if summary is None and len(cards) > 1:
-        rows = clip_rows(clips)
+    alone = [clip for clip in clips if isinstance(clip, Clip)]
+    if summary is None and len({(clip.name, clip.sound, clip.start) for clip in alone}) > 1:
+        rows = clip_rows(alone)
         summary = clip_summary(rows)
     shown, size = [], _REST
     for card in cards:
@@ -143,12 +146,13 @@ def _settings(settings: Mapping[str, Any]) -> str | None:
     return ", ".join(f"{name} {json.dumps(value)}" for name, value in settings.items()) or None
 
 
-def _cards(clips: Iterable[Clip]) -> list[dict[str, Any]]:
+def _cards(clips: Iterable[Clip | Recording]) -> list[dict[str, Any]]:
     """Return what the page shows of each sound: those that are classified wrongly first, else in the order of clips."""
-    of_sounds: dict[tuple[str, str, float], list[Clip]] = {}
+    of_sounds: dict[tuple[Any, ...], list[Any]] = {}
     for clip in clips:
-        of_sounds.setdefault((clip.name, clip.sound, clip.start), []).append(clip)
-    cards = [_card(members) for members in of_sounds.values()]
+        kind, start = type(clip), clip.start if isinstance(clip, Clip) else 0.0
+        of_sounds.setdefault((kind, clip.name, clip.sound, start), []).append(clip)
+    cards = [(_card if kind is Clip else _recording_card)(members) for (kind, *_), members in of_sounds.items()]
     return sorted(cards, key=lambda card: card["correct"] is not False)
 
 
@@ -178,9 +182,27 @@ def _card(members: list[Clip]) -> dict[str, Any]:
         "correct": first.correct,
         "labels": sorted(labels),
         "probability": next((k["input"] for k in first.classes if k["label"] == first.predicted), None),
+        "recording": None,
         "views": views,
-        "sentences": first.sentences,
         "data": data,
+    }
+
+
+def _recording_card(members: list[Recording]) -> dict[str, Any]:
+    first = members[0]
+    of_sound = ("name", "sound", "true", "predicted", "probability", "sample_rate", "seconds", "windows")
+    views = [{key: value for key, value in clip.to_dict().items() if key not in of_sound} for clip in members]
+    data = {"name": first.name, "seconds": first.seconds, "rate": first.sample_rate, "windows": first.windows}
+    return {
+        "name": first.name,
+        "true": list(first.true),
+        "predicted": first.predicted,
+        "correct": None,  # one label of a whole recording says little
+        "labels": sorted({*first.true, first.predicted, *(clip.explained for clip in members)}),
+        "probability": first.probability,
+        "recording": {"length": long_time(first.seconds), "windows": first.windows},
+        "views": views,
+        "data": {**data, "recording": True, "views": views},
     }
 
 

@@ -217,6 +217,11 @@ def locate(
     return Region(start, stop, low, high)
 
 
+def long_time(seconds: float) -> str:
+    """Return how long a recording is: ``41.5 s`` or ``10 min 0 s``."""
+    return f"{seconds:.3g} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
+
+
 def percent(share: float) -> str:
     """Return a share in percent, with two significant digits where it is small.
 

@@ -87,12 +87,31 @@ def test_rows_and_files_of_all_have_recordings_among_other_sounds(interpret, tmp
     assert kind_of((tmp_path / "out" / "events.selections.txt").read_text("utf-8")) == "Raven"
 
 
+def test_the_page_has_a_recording_by_itself_and_among_other_sounds(interpret, tmp_path):
+    options = ["--target", "dog", "--threshold", "0", "--window", "1", "--report"]
+    done = interpret("long.wav", *options, method="energy,random")
+    assert done.code == 0, done.err
+    assert "the page of it: out/report.html" in done.out
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    (card,) = [json.loads(part.split("</script>")[0]) for part in page.split('<script type="application/json">')[1:]]
+    assert (card["name"], card["recording"], len(card["views"])) == ("long.wav", True, 2)
+    assert all(view["explained"] == "dog" and len(view["marks"]) >= len(view["events"]) for view in card["views"])
+    (tmp_path / "in").mkdir()
+    for name in ("long.wav", "short.wav"):
+        (tmp_path / name).rename(tmp_path / "in" / name)
+    (tmp_path / "out").rename(tmp_path / "one")
+    done = interpret("in", "--target", "dog", "--report")
+    assert done.code == 0, done.err
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    cards = [json.loads(part.split("</script>")[0]) for part in page.split('<script type="application/json">')[1:]]
+    assert {card["name"]: card.get("recording", False) for card in cards} == {"long": True, "short": False}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--top_k", "2"], "one class is explained, and --top_k asks for several: name one with --target"),
         (["--every_label"], "--every_label asks for several"),
-        (["--report"], "--report is a page of sounds of up to 60 s, and this one is heard in windows"),
         (["--threshold", "2"], "threshold is 2, expected a probability from 0 to 1"),
         (["--window", "0"], "window is 0 s, expected 0.1 to 60 s"),
         (["--target", "dgo"], "no class 'dgo': did you mean 'dog'?"),

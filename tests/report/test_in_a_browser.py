@@ -8,12 +8,15 @@ import time
 import pytest
 import tiny
 import torch
+import whistles
 from page_clips import lines_of, summary_of
 
+from interpretability import explain_recording
 from interpretability.events import Event
 from interpretability.methods.baselines import EnergyMask, RandomMask
 from interpretability.report.clips import Clip
 from interpretability.report.html_report import write_report
+from interpretability.report.recordings import Recording
 
 pytestmark = pytest.mark.slow
 
@@ -451,6 +454,74 @@ def test_no_serious_barrier_and_nothing_beyond_the_edge(page, scheme, size):
     finally:
         page.set_viewport_size(DESKTOP)
         page.emulate_media(color_scheme="light")
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    """A page with a recording of half a minute, in which a class is active twice, by two methods, and a clip."""
+    folder = tmp_path_factory.mktemp("night")
+    sound = whistles.write(folder / "night.wav", whistles.recording(30.0, [(7.3, 7.6), (21.0, 21.4)]))
+    classifier, shown = whistles.classifier(), []
+    for area in (0.02, 0.05):
+        method = EnergyMask(classifier, area=area)
+        result = explain_recording(method, sound, folder / f"{area}", target="whistle", window=2.0)
+        shown.append(Recording.of_folder(result.folder))
+    return write_report(folder / "report.html", [*shown, next(make_clips())], "A night").as_uri()
+
+
+def test_a_recording_has_a_timeline_and_events_that_play(browser, night):
+    page = browser.new_page(viewport=DESKTOP)
+    printed = []
+    page.on("console", lambda message: printed.append(message.text))
+    page.on("pageerror", lambda error: printed.append(str(error)))
+    page.goto(night)
+    page.locator("#clip-0").scroll_into_view_if_needed()
+    view = view_of(page)
+    view.locator(".stage .tick").first.wait_for()
+    assert page.locator("#clip-0 .view").count() == 2
+    assert view.locator("h4").text_content() == "energy: explains whistle, active (at least 0.5) in 4 of 29 windows"
+    events = view.locator(".events button")
+    words = [words.partition("whistle")[0] for words in events.all_text_contents()]
+    assert sorted(word[5:] for word in words) == [
+        "0:07, 7.31–7.59 s, 2813–3188 Hz",
+        "0:21, 21.01–21.39 s, 2813–3188 Hz",
+    ]
+    late = 0 if "0:21" in words[0] else 1
+    events.nth(1 - late).click()
+    wait_for(page, lambda: "Play" in view.locator(".play").text_content())
+    assert view.locator(".time").text_content().startswith("7.59 / ")
+    # A click on the line plays the event that is next to it, at its own time.
+    pane = view.locator(".line-pane")
+    pane.click(position={"x": 0.75 * pane.bounding_box()["width"], "y": 20})
+    wait_for(page, lambda: "Play" in view.locator(".play").text_content())
+    assert view.locator(".time").text_content().startswith("21.39 / ")
+    assert events.nth(late).get_attribute("aria-current") == "true"
+    head = view.locator(".line-pane .playhead").evaluate("line => parseFloat(line.style.left)")
+    assert head == pytest.approx(100 * 21.39 / 30, abs=0.1)
+    # The picture has the time of the recording, and the box is where the event is.
+    assert "21 s" in view.locator(".stage .tick.seconds").all_text_contents()
+    box = view.locator(".stage .box").bounding_box()
+    whole = view.locator(".stage .pane").bounding_box()
+    assert (box["x"] - whole["x"]) / whole["width"] == pytest.approx(0.25 / 0.88, abs=0.03)
+    # By the keyboard; and a filter that leaves it out stops it.
+    events.nth(1 - late).press("Enter")
+    wait_for(page, lambda: "Pause" in view.locator(".play").text_content())
+    page.locator("[name=name]").fill("clip")
+    assert not view.is_visible()
+    assert "Play" in page.locator("#clip-0 .play").first.text_content()
+    page.locator("[name=name]").fill("")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="no axe-core: axe-playwright-python has it"
+    )
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)
+        view.locator(".stage .tick").first.wait_for()
+        answer = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response
+        serious = [each for each in answer["violations"] if each["impact"] in ("serious", "critical")]
+        assert [(each["id"], [node["html"][:200] for node in each["nodes"]][:3]) for each in serious] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    page.close()
+    assert printed == []
 
 
 def test_without_scripts_it_says_so(browser, address):

@@ -83,7 +83,7 @@
         article.querySelector("h3").textContent.toLocaleLowerCase().includes(name);
       article.hidden = !fits;
       shown += fits;
-      if (!fits && cards.has(article)) cards.get(article).views.forEach((view) => view === player.view && stop());
+      if (!fits && cards.has(article)) cards.get(article).views.forEach((view) => plays(view) && stop());
     }
     document.getElementById("count").textContent = `${shown} of ${articles.length} clips`;
     for (const card of cards.values()) showMethod(card);
@@ -92,7 +92,7 @@
   function showMethod(card) {
     card.views.forEach((view, position) => {
       view.root.hidden = chosen("method") !== "" && words(card.article.dataset.methods)[position] !== chosen("method");
-      if (view.root.hidden && view === player.view) stop();
+      if (view.root.hidden && plays(view)) stop();
     });
     if (card.near) card.views.forEach(draw);
   }
@@ -127,14 +127,15 @@
 
   function make(article) {
     const data = JSON.parse(article.querySelector("script").textContent);
-    const card = { article, near: true, views: data.views.map((own) => makeView({ ...data, ...own }, data)) };
+    const makeOne = data.recording ? makeRecording : makeView;
+    const card = { article, near: true, views: data.views.map((own) => makeOne({ ...data, ...own })) };
     cards.set(article, card);
     const place = article.querySelector(".views");
     place.replaceChildren(...card.views.map((view) => view.root));
     place.classList.toggle("many", card.views.length > 1);
     place.style.minHeight = "0";
     showMethod(card);
-    for (const view of card.views) resized.observe(view.pane);
+    if (!data.recording) for (const view of card.views) resized.observe(view.pane);
   }
 
   const resized = new ResizeObserver((entries) => {
@@ -188,19 +189,30 @@
       "fieldset", { class: "sounds" }, element("legend", { class: "unseen" }, "What is heard"),
       ...view.choices.map((input) => element("label", {}, input, NAMES[input.value]))
     );
-    const facts = element("div", { class: "facts-of-clip" }, probabilities(data), makeEvents(view));
-    const texts = element("div", { class: "sentences" });
-    for (const text of [...data.sentences, ...data.notes]) texts.append(element("p", {}, isolated(text)));
     const controls = element("div", { class: "player" }, view.button, sounds, view.time);
-    const left = element("div", {}, element("div", { class: "plot" }, view.plot), view.seek, controls);
-    view.root = element("section", { class: "view", "aria-labelledby": title.id, onkeydown: (event) => press(event, view) }, title, left, facts, texts);
+    const left = [element("div", { class: "plot" }, view.plot), view.seek, controls];
+    const onkeydown = (event) => press(event, view);
+    if (data.alone) view.root = element("div", { role: "group", "aria-label": data.alone, onkeydown }, ...left);
+    else {
+      const facts = element("div", { class: "facts-of-clip" }, probabilities(data), makeEvents(view));
+      view.root = element(
+        "section", { class: "view", "aria-labelledby": title.id, onkeydown },
+        title, element("div", {}, ...left), facts, makeTexts(data)
+      );
+    }
     place(view, 0);
     return view;
   }
 
+  function makeTexts(data) {
+    const texts = element("div", { class: "sentences" });
+    for (const text of [...data.sentences, ...data.notes]) texts.append(element("p", {}, isolated(text)));
+    return texts;
+  }
+
   function alternative(data) {
     return `Spectrogram of ${data.name}: ${data.start.toFixed(2)} to ${(data.start + data.seconds).toFixed(2)} s, 0 to ${data.rate / 2} Hz. ` +
-      (data.undefined ? "There is no explanation." : `The mask keeps ${percent(data.kept_area)} of the area.`);
+      (data.alone ? "" : data.undefined ? "There is no explanation." : `The mask keeps ${percent(data.kept_area)} of the area.`);
   }
 
   function spanOf(event, start) {
@@ -253,6 +265,123 @@
     return element("table", { class: "classes-of-clip" }, caption, element("thead", {}, head), element("tbody", {}, ...rows));
   }
 
+  /* -------------------------------------------------------------------------------------------- recordings */
+
+  /* A time as it is typed into a player: 312.5 s (5:12). */
+  const clock = (value) => {
+    const [whole, two] = [Math.floor(value), (number) => String(number).padStart(2, "0")];
+    const minutes = Math.floor(whole / 60);
+    return whole < 3600 ? `${minutes}:${two(whole % 60)}` : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`;
+  };
+  const CLOCK_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
+
+  /* Of SVG, as this browser calls it: the page names no address. */
+  const NAMESPACE = document.createRange().createContextualFragment("<svg></svg>").firstChild.namespaceURI;
+
+  function shape(tag, attributes) {
+    const node = document.createElementNS(NAMESPACE, tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    return node;
+  }
+
+  function makeRecording(data) {
+    const id = `view-${number++}`;
+    const view = { data, recording: true, shown: null };
+    const title = element("h4", { id: `${id}-title` }, isolated(data.method), ": explains ", isolated(data.explained));
+    title.append(`, active (at least ${data.threshold}) in ${data.active} of ${data.windows} windows`);
+    view.head = element("i", { class: "playhead", "aria-hidden": "true", hidden: true });
+    view.rows = data.events.map((each, position) =>
+      element(
+        "button", { type: "button", onclick: () => playEvent(view, position) },
+        `▶ ${position + 1}: ${clock(each.start)}, ${spanOf(each, 0)}`,
+        element(
+          "small", {}, isolated(each.label),
+          ` ${percent(each.probability)} → ${percent(each.without)} without it, ${percent(each.alone)} with it alone`
+        )
+      )
+    );
+    view.stage = element("div", { class: "stage" });
+    const list = element("ol", { class: "events", "aria-label": "Events" }, ...view.rows.map((row) => element("li", {}, row)));
+    const facts = element("div", { class: "facts-of-clip" }, data.events.length ? list : "");
+    const left = data.marks.length - data.events.length;
+    if (left) {
+      facts.append(element("p", { class: "soft" }, `${left} more of ${data.marks.length} events, those with smaller effects, have no sounds here: events.csv lists all.`));
+    }
+    view.root = element("section", { class: "view recording", "aria-labelledby": title.id }, title, makeTimeline(view), view.stage, facts, makeTexts(data));
+    if (data.events.length) showEvent(view, 0);
+    return view;
+  }
+
+  function makeTimeline(view) {
+    const { seconds: length, line, marks, stretches, threshold, labels, picture, explained, events } = view.data;
+    const across = (time) => (1000 * time) / length;
+    const plot = shape("svg", { viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img" });
+    plot.setAttribute(
+      "aria-label",
+      `Probability of ${explained} over ${clock(length)}: active in ${stretches.length} stretches, with ${marks.length} events.`
+    );
+    const bar = (kind, from, to, high, least) =>
+      plot.append(shape("rect", { class: kind, x: across(from), width: Math.max(across(to - from), least), y: 100 - 100 * high, height: 100 * high }));
+    for (const [from, to] of stretches) bar("active", from, to, 1, 0.5);
+    for (const [from, to, effect] of marks) bar("event", from, to, Math.max(effect, 0), 2);
+    const points = line.map((value, step) => `${(1000 * (step + 0.5)) / line.length},${100 - value / 10}`);
+    plot.append(shape("polyline", { class: "line", points: points.join(" ") }));
+    plot.append(shape("line", { class: "threshold", x1: 0, x2: 1000, y1: 100 - 100 * threshold, y2: 100 - 100 * threshold }));
+    const pane = element("div", { class: "line-pane" }, plot, view.head);
+    pane.addEventListener("click", (event) => {
+      const { left, width } = pane.getBoundingClientRect();
+      const time = (length * (event.clientX - left)) / width;
+      const away = events.map((each) => Math.max(each.start - time, time - each.end, 0));
+      if (away.length) playEvent(view, away.indexOf(Math.min(...away)));
+    });
+    const step = CLOCK_STEPS.find((each) => each >= length / 5) || nice(length / 5);
+    const times = multiples(step, length).map((time) => {
+      const mark = element("span", { class: "tick seconds", "aria-hidden": "true" }, length > 60 ? clock(time) : `${time} s`);
+      mark.style.left = `${(100 * time) / length}%`;
+      return mark;
+    });
+    const shares = [0, 0.5, 1].map((share) => {
+      const mark = element("span", { class: "tick hertz", "aria-hidden": "true" }, String(share));
+      mark.style.bottom = `${100 * share}%`;
+      return mark;
+    });
+    const names = element("ul", { class: "names", "aria-label": "Classes of the rows below the line" });
+    names.append(...labels.map((label) => element("li", {}, isolated(label))));
+    const classes = element("div", { class: "classes-pane" }, element("img", { src: picture, alt: "" }), names, ...times);
+    classes.style.height = `${1.2 * labels.length}rem`;
+    const legend = "Line: probability of the class. Shaded: where it is active. Bars: events, as high as what is lost without them; choose one to hear it. Rows: classes that are heard, from 0 (dark) to 1 (bright).";
+    pane.append(...shares);
+    return element("div", { class: "timeline" }, pane, classes, element("p", { class: "soft" }, legend));
+  }
+
+  function showEvent(view, position) {
+    if (view.shown) {
+      if (view.shown === player.view) stop();
+      resized.unobserve(view.shown.pane);
+    }
+    const each = view.data.events[position];
+    const { clip, ...event } = each;
+    const own = { ...event, start: event.start - clip.start, end: event.end - clip.start };
+    const alone = `event ${position + 1}: ${inWords(each, 0)}`;
+    view.shown = makeView({ ...view.data, ...clip, events: [own], alone });
+    view.shown.boxes.forEach((box) => box.firstChild.replaceChildren(String(position + 1)));
+    view.shown.follow = (at) => {
+      view.head.hidden = false;
+      view.head.style.left = `${(100 * (clip.start + at)) / view.data.seconds}%`;
+    };
+    view.stage.replaceChildren(view.shown.root);
+    view.rows.forEach((row, place) => (place === position ? row.setAttribute("aria-current", "true") : row.removeAttribute("aria-current")));
+    place(view.shown, own.start);
+    resized.observe(view.shown.pane);
+    draw(view.shown);
+  }
+
+  function playEvent(view, position) {
+    showEvent(view, position);
+    const [{ start, end }] = view.shown.data.events;
+    play(view.shown, start, Math.min(end, view.shown.data.seconds));
+  }
+
   /* ---------------------------------------------------------------------------------------------- pictures */
 
   const mel = (hertz) => 2595 * Math.log10(1 + hertz / 700);
@@ -266,6 +395,7 @@
 
   async function draw(view) {
     if (view.root.hidden) return;
+    if (view.recording) return view.shown && draw(view.shown);
     view.pictures = view.pictures || Promise.all([view.data.spectrogram, view.data.mask].map(decoded));
     const [levels, mask] = await view.pictures;
     if (!view.pane.clientWidth) return;
@@ -276,6 +406,7 @@
   }
 
   function release(view) {
+    if (view.recording) return view.shown && release(view.shown);
     view.levels.width = view.fog.width = 0;
     view.drawn = 0;
     view.pictures = null;
@@ -367,7 +498,10 @@
     view.seek.setAttribute("aria-valuetext", `${here} of ${end} s`);
     view.head.style.left = `${(100 * view.at) / length}%`;
     view.time.textContent = `${here} / ${end} s`;
+    if (view.follow) view.follow(view.at);
   }
+
+  const plays = (view) => player.view !== null && (view === player.view || view.shown === player.view);
 
   function label(view, playing) {
     view.button.textContent = playing ? "❚❚ Pause" : "▶ Play";
