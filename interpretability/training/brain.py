@@ -521,10 +521,17 @@ class InterpreterBrain(ResumableBrain):
 
     Further hyperparameters, or None: ``crop_seconds``, a random stretch of each clip that a training step sees, and
     ``noise`` (:class:`~interpretability.data.noise.NoiseMixer`), which is mixed in. Validation hears the clips as they
-    are.
+    are. With a ``heard_share`` above 0 In and Out are classified as sound, analysed again, in that share of the epochs,
+    the last ones, and in all validations, so that these can be compared.
     """
 
     TRAINS = "interpreter"
+
+    def place(self, stage: sb.Stage) -> str:
+        """Return where In and Out are classified now: one of :data:`~interpretability.frontend.PLACES`."""
+        share, epochs = self.hparams.heard_share, self.hparams.number_of_epochs
+        heard = share > 0 and (stage != sb.Stage.TRAIN or self.epoch > round(epochs * (1 - share)))
+        return "waveform" if heard else "spectrogram"
 
     def compute_forward(self, batch, stage):
         """Analyse, classify, interpret; classify In and Out where the objective or the metrics need it."""
@@ -547,7 +554,7 @@ class InterpreterBrain(ResumableBrain):
         masked = None
         if interpreter.uses_masked_logits or stage != sb.Stage.TRAIN:
             pair = MaskedPair.of(analysed.clips, prediction.mask, interpreter.settings.apply)
-            masked = classifier.classify_pair(pair)
+            masked = classifier.classify_pair(pair, self.place(stage))
         return InterpretedBatch(analysed, prediction, masked)
 
     def compute_objectives(self, predictions, batch, stage):
@@ -559,8 +566,8 @@ class InterpreterBrain(ResumableBrain):
         self.count(terms, n_clips=len(now.analysed))
         if stage != sb.Stage.TRAIN:
             suite = MetricSuite(self.bare("classifier"), self.interpreter.settings.apply)
-            known = {"spectrogram": now.masked}
-            measured = suite(now.analysed, now.prediction.mask, masked=known)["spectrogram"]
+            place = self.place(stage)
+            measured = suite(now.analysed, now.prediction.mask, (place,), masked={place: now.masked})[place]
             # As in evaluation, silence is left out of the means.
             audible = measured["silent"] == 0
             self.count({name: value[audible] for name, value in measured.items() if name != "silent"})

@@ -54,8 +54,8 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 #: Keys that a job reads if they are given.
 OPTIONAL = (
-    "noise", "crop_seconds", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary", "trust_remote_code",
-    "sample_rate", "explain", "batch_seconds", "report_clips",
+    "noise", "crop_seconds", "heard_share", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary",
+    "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips",
 )  # fmt: skip
 #: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
 AUTO = "auto"
@@ -145,6 +145,13 @@ class RunSettings(Settings):
     )
     crop_seconds: float | None = setting(
         None, "stretch of a clip that a training step gets", unit="s", least=0.01, most=86_400
+    )
+    heard_share: float = setting(
+        0.0,
+        "share of an interpreter's epochs, the last ones, in which what the mask keeps and removes is classified as it "
+        "is heard: as sound, analysed again. If above 0, validation measures that in all epochs",
+        least=0,
+        most=1,
     )
 
 

@@ -93,7 +93,7 @@ def _of_older(known: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     """Return a record with what an older one does not say: what was always so, and what cannot be known any more."""
     frontend = FrontendSettings.of_saved(known["frontend"], "the front end of an earlier run").to_dict()
     data = {"content": record["data"].get("content"), **known["data"]}
-    return {"channel": "mean", **known, "frontend": frontend, "data": data}
+    return {"channel": "mean", "heard_share": 0.0, **known, "frontend": frontend, "data": data}
 
 
 def is_trained(folder: Path, check: Callable[[Path], dict[str, Any]], epochs: int) -> bool:

@@ -335,6 +335,7 @@ def test_what_cannot_be_augmented_with(tiny_esc50, tmp_path):
     for settings, words in (
         ({"crop_seconds": 0}, "crop_seconds is 0.0, expected a number or null >= 0.01"),
         ({"crop_seconds": "half"}, "crop_seconds is 'half'"),
+        ({"heard_share": 1.5}, "heard_share is 1.5, expected a number >= 0 and <= 1"),
     ):
         assert words in tiny.run("interpreter", tiny_esc50, tmp_path / "run", yaml, **settings).line
     assert not (tmp_path / "run" / "run.json").exists()

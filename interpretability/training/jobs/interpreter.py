@@ -43,11 +43,17 @@ def train_interpreter(run: Run) -> None:
     classifier = load_explained_classifier(run, prepared)
     noise = _make_noise(run, classifier)
     assembled = assemble(run, prepared, classifier, learn=True)
+    if heard_share(run) and not assembled.interpreter.uses_masked_logits:
+        raise UserError(
+            f"heard_share is {heard_share(run)}, but with these settings the objective of {assembled.interpreter.NAME} "
+            "does not ask the classifier about the masked sound: leave it out, or give that term a weight"
+        )
     started_from, before = start_interpreter(run, prepared, assembled.interpreter)
     record = {
         **assembled.record,
         "noise": None if noise is None else noise.describe(),
         "crop_seconds": run.hparams.get("crop_seconds"),
+        "heard_share": heard_share(run),
         "finetuned_from": started_from,
     }
     brain = make_interpreter_brain(run, assembled.interpreter, noise)
@@ -128,8 +134,13 @@ def assemble(run: Run, prepared: PreparedData, classifier: Classifier, learn: bo
 def make_interpreter_brain(run: Run, interpreter: Interpreter, noise: NoiseMixer | None = None) -> InterpreterBrain:
     """Return the Brain that trains an interpreter, or loads its checkpoints."""
     modules = {"interpreter": interpreter, "classifier": interpreter.classifier}
-    crop_seconds = run.hparams.get("crop_seconds")
-    return make_brain(InterpreterBrain, run, modules, "interpreter", noise=noise, crop_seconds=crop_seconds)
+    stretch = {"crop_seconds": run.hparams.get("crop_seconds"), "heard_share": heard_share(run)}
+    return make_brain(InterpreterBrain, run, modules, "interpreter", noise=noise, **stretch)
+
+
+def heard_share(run: Run) -> float:
+    """Return in which share of the epochs the masked sound is classified as it is heard."""
+    return float(run.hparams.get("heard_share", 0.0))
 
 
 def save_best(
@@ -156,7 +167,7 @@ def save_best(
         "selection": run["selection_key"],
         "validation": {name: meta[name] for name in measured if not name.startswith(TRAIN_PREFIX)},
         "seconds": seconds,
-        **{name: record.get(name) for name in ("noise", "crop_seconds", "finetuned_from")},
+        **{name: record.get(name) for name in ("noise", "crop_seconds", "heard_share", "finetuned_from")},
     }
     saved = save_in_run(brain.interpreter, run, training, seen_clips)
     if if_main_process():

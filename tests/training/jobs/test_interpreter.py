@@ -11,6 +11,7 @@ import torch
 
 from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.dictionary import Dictionary
+from interpretability.frontend import PLACES, MaskedPair
 from interpretability.methods import METHODS, load_interpreter
 from interpretability.methods.lmac import LMAC
 from interpretability.training import brain as brains
@@ -299,6 +300,39 @@ def test_a_training_step_sees_a_stretch_of_each_clip_and_validation_the_whole(
     assert outcome.code == 0, outcome.err
     assert {n_samples for n_samples, _ in lengths["TRAIN"]} == {0.25 * tiny.RATE}
     assert all(n_samples == given > 0.25 * tiny.RATE for n_samples, given in lengths["VALID"])
+
+
+def test_the_last_epochs_and_every_validation_hear_the_masked_sound(
+    tiny_esc50, tiny_classifier_folder, tmp_path, monkeypatch
+):
+    places = {"TRAIN": [], "VALID": []}
+
+    def watch(self, batch, stage, forward=brains.InterpreterBrain.compute_forward):
+        now = forward(self, batch, stage)
+        pair = MaskedPair.of(now.analysed.clips, now.prediction.mask, self.interpreter.settings.apply)
+        with torch.no_grad():
+            inside = {place: self.bare("classifier").classify_pair(pair, place).inside for place in PLACES}
+        same = [place for place in PLACES if torch.allclose(inside[place], now.masked.inside, rtol=0, atol=1e-5)]
+        assert len(same) == 1
+        places[stage.name].append((self.epoch, *same))
+        return now
+
+    monkeypatch.setattr(brains.InterpreterBrain, "compute_forward", watch)
+    yaml = tiny.RECIPE / "hparams" / "lmac.yaml"
+    run = tmp_path / "run"
+    given = {"classifier_folder": tiny_classifier_folder, "number_of_epochs": 3, "heard_share": 0.3}
+    outcome = tiny.run("interpreter", tiny_esc50, run, yaml, **given)
+    assert outcome.code == 0, outcome.err
+    assert set(places["TRAIN"]) == {(1, "spectrogram"), (2, "spectrogram"), (3, "waveform")}
+    assert {place for _, place in places["VALID"]} == {"waveform"}
+    assert json.loads((run / "run.json").read_text("utf-8"))["heard_share"] == 0.3
+
+
+def test_what_asks_about_no_masked_sound_does_not_hear_it(tiny_esc50, tiny_classifier_folder, tmp_path):
+    given = {"classifier_folder": tiny_classifier_folder, "heard_share": 0.5, "method__faithfulness_weight": 0}
+    line = tiny.run("interpreter", tiny_esc50, tmp_path / "run", tiny.RECIPE / "hparams" / "piq.yaml", **given).line
+    assert "heard_share is 0.5, but with these settings the objective of piq" in line
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_noise_is_mixed_into_training_clips_alone(tiny_esc50, tiny_classifier_folder, tmp_path, monkeypatch):
