@@ -35,6 +35,7 @@ REGISTRY = (
     "interpretability.methods.l2i:L2I",
     "interpretability.methods.lmac:LMAC",
     "interpretability.methods.nmf:NMF",
+    "interpretability.methods.optimised:OptimisedMask",
     "interpretability.methods.piq:PIQ",
     "interpretability.methods.baselines:ConstantMask",
     "interpretability.methods.baselines:RandomMask",

@@ -358,6 +358,7 @@ def explain(interpret, tiny_classifier_folder, sound, out):
         ("integrated_gradients", ["n_steps=4", "apply=linear"], {"n_steps": 4, "apply": "linear"}),
         ("smoothgrad", ["n_copies=3", "noise=2e-1"], {"attribution": "smoothgrad", "n_copies": 3, "noise": 0.2}),
         ("gradients", ["attribution=saliency"], {"attribution": "saliency"}),
+        ("optimised", ["steps=2", "start=even"], {"steps": 2, "start": "even"}),
         ("energy", ["area=0.1"], {"area": 0.1}),
         ("random", ["seed=7"], {"area": 0.2, "seed": 7}),
         ("constant", ["value=0.3"], {"value": 0.3}),
@@ -384,7 +385,7 @@ def test_methods_without_training(explain, out, tiny_classifier_folder, sound, m
 
 
 def test_every_method_without_training_is_tried_here():
-    tried = {"energy", "random", "constant", "gradients", "nmf", "amt"}
+    tried = {"energy", "random", "constant", "gradients", "nmf", "amt", "optimised"}
     assert {name for name, kind in METHODS.items() if not kind.trainable} == tried
 
 

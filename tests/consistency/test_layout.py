@@ -305,7 +305,7 @@ EXCEPTIONS = {
 }
 
 #: Modules of methods/ that hold what methods share; each may import those before it.
-SHARED_BY_METHODS = ("base", "objectives", "baselines")
+SHARED_BY_METHODS = ("base", "objectives", "baselines", "optimiser")
 #: The registry: it knows every method, and no method knows it.
 REGISTRY_OF_METHODS = ("published", "folder", "__init__")
 
@@ -328,7 +328,7 @@ SHARED_BY_CLASSIFIERS = (
     "black_box",
 )
 #: Those that know every classifier, and that no classifier knows.
-REGISTRY_OF_CLASSIFIERS = ("published", "folder", "sources", "__init__")
+REGISTRY_OF_CLASSIFIERS = ("published", "folder", "sources", "second", "__init__")
 
 
 def imports_of(path: Path, top_level_only: bool = False) -> set[str]:

@@ -22,6 +22,7 @@ from interpretability.methods.gradients import Gradients
 from interpretability.methods.l2i import L2I
 from interpretability.methods.lmac import LMAC
 from interpretability.methods.nmf import NMF
+from interpretability.methods.optimised import OptimisedMask
 from interpretability.methods.piq import PIQ
 from interpretability.metrics.suite import MetricSuite
 
@@ -100,6 +101,7 @@ CASES = {
     "gradients, saliency, linear": lambda: Gradients(conv2d(), attribution="saliency", apply="linear"),
     "gradients, input x gradient, top": lambda: Gradients(compact(), attribution="input_x_gradient", form="top10"),
     "gradients, smoothgrad": lambda: Gradients(compact(), attribution="smoothgrad", n_copies=3),
+    "optimised": lambda: OptimisedMask(compact(), steps=2, copies=1),
     "constant": lambda: ConstantMask(compact(), value=0.3),
     "random": lambda: RandomMask(compact(), area=0.2),
     "energy": lambda: EnergyMask(compact(), area=0.2),

@@ -53,6 +53,7 @@ SETTINGS = {
     "l2i": lambda: {"dictionary": dictionary(), "channels": 4},
     "nmf": lambda: {"dictionary": dictionary(), "n_iterations": 4},
     "gradients": lambda: {"n_steps": 4},
+    "optimised": lambda: {"steps": 2},
     "amt": dict,
     "constant": dict,
     "random": dict,

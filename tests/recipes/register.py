@@ -69,6 +69,7 @@ PIQ = {"method.codebook_size": 20}
 DICTIONARY = {"dictionary.n_components": 6, "dictionary.max_frames": 60, "dictionary.n_iterations": 3}
 L2I = {**DICTIONARY, "method.channels": 4}
 NMF = {**DICTIONARY, "method.n_iterations": 3}
+OPTIMISED = {"method.steps": 2}
 GRADIENTS = {"method.n_steps": 2, "method.n_copies": 2}
 LMAC = {"method.channels": 8, "method.decoder_channels": [4]}
 LMAC_AST = {**LMAC, "method.decoder_channels": [4, 4]}
@@ -106,6 +107,7 @@ REGISTER = {
     "Synthetic/amt_vit": Row(("interpret_amt",), "classifier_vit", {"method.quantile": 0.9}),
     "Synthetic/amt_focalnet": Row(("interpret_amt",), "classifier_focalnet", {"method.variant": "gradient"}),
     "Synthetic/gradients": Row(("evaluate",), "classifier_compact", GRADIENTS),
+    "Synthetic/optimised": Row(("evaluate",), "classifier_compact", OPTIMISED),
     "ESC50/classifier_compact": Row(CLASSIFIER),
     "ESC50/classifier_conv2d": Row(CLASSIFIER, overrides=CONV2D),
     "ESC50/classifier_cnn14": Row(CLASSIFIER, overrides=CNN14),
@@ -138,4 +140,5 @@ REGISTER = {
         "classifier_compact",
         {**GRADIENTS, **EXAMPLES, "method.attribution": "smoothgrad", "method.form": "top10"},
     ),
+    "ESC50/optimised": Row(("evaluate",), "classifier_compact", OPTIMISED),
 }

@@ -1,0 +1,72 @@
+"""A second classifier, which hears what was made for a first one: to convince both, or to see what carries over."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from interpretability.classifiers.base import AnalysedBatch, Classifier
+from interpretability.classifiers.sources import open_classifier
+from interpretability.errors import UserError
+from interpretability.frontend import Clips
+
+#: Settings of the front end by which masks of one classifier fit another; a level rule of its own does not matter.
+STFT = ("sample_rate", "n_fft", "win_length", "hop_length")
+
+
+def open_second(source: str | Path, first: Classifier, trust_remote_code: bool = False) -> Classifier:
+    """Open a classifier that can hear the masks of another one.
+
+    Parameters
+    ----------
+    source : str or path
+        As of :func:`.open_classifier`; the folder of a run is one, too.
+    first : Classifier
+        The one that is explained.
+    trust_remote_code : bool
+
+    Returns
+    -------
+    Classifier
+        Frozen, on the device of the first one.
+
+    Raises
+    ------
+    MissingError, UserError
+        If it cannot be opened, has another STFT, or lacks a class of the first one.
+    """
+    second = open_classifier(source, trust_remote_code)
+    for name in STFT:
+        mine, its = (getattr(classifier.frontend.settings, name) for classifier in (first, second))
+        if mine != its:
+            raise UserError(
+                f"{source} has {name} {its}, the explained classifier {mine}: masks of one STFT do not fit another; "
+                "give a classifier with the same front end"
+            )
+    missing = [label for label in first.labels if label not in second.labels]
+    if missing:
+        raise UserError(
+            f"{source} has no class {missing[0]!r}, which the explained classifier has: give a classifier of the same "
+            "classes"
+        )
+    return second.to(first.device)
+
+
+def levelled_for(second: Classifier, clips: Clips) -> Clips:
+    """Return clips as a second classifier takes them in, by its own level rule."""
+    return Clips(clips.wavs, clips.lengths, second.frontend).levelled()
+
+
+def targets_of(second: Classifier, first: Classifier, target: Tensor) -> Tensor:
+    """Return the indices [B] that a second classifier has for classes [B] of the first one, by their names."""
+    indices = torch.tensor([second.label_index(label) for label in first.labels], device=target.device)
+    return indices[target]
+
+
+@torch.no_grad()
+def heard_by(second: Classifier, first: Classifier, batch: AnalysedBatch) -> AnalysedBatch:
+    """Return a batch that the first classifier has analysed as the second one hears it, with the same classes."""
+    clips = levelled_for(second, batch.clips)
+    output = second.classify_sound(clips)
+    second.check_finite(output.logits)
+    return AnalysedBatch(clips, output, targets_of(second, first, batch.target))

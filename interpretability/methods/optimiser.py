@@ -1,0 +1,264 @@
+"""Masks on a coarse grid, optimised clip by clip by the classifier's answers to what they keep and what they remove.
+
+What the method *optimised* computes from a start of its own, and what a refinement computes from another method's mask.
+The objective is that of L-MAC (arXiv 2403.13086) with a term for smoothness; per-clip masks after Fong and Vedaldi
+(arXiv 1704.03296, 1910.08485).
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from interpretability.classifiers.base import AnalysedBatch, Classifier
+from interpretability.classifiers.gradient import gradient_errors
+from interpretability.classifiers.second import levelled_for, targets_of
+from interpretability.frontend import PLACES, Clips, FrontendSettings, MaskedPair
+from interpretability.grids import Grid, hertz_from_mel, mel_from_hertz, to_spectrogram_grid, window_centres
+from interpretability.lengths import mean_over_valid
+from interpretability.methods.base import MethodSettings, hide_invalid
+from interpretability.methods.objectives import masked_cross_entropy, total_variation
+from interpretability.settings import setting
+
+#: Bounds of a start mask, so that a cell of it can still move.
+LEAST, MOST = 0.1, 0.9
+#: Adam's epsilon, of gradients per cell. Where a gradient is far smaller than those of the other terms, rounding would
+#: choose its sign, and with it the mask.
+EPSILON = 0.3
+
+
+@dataclass(frozen=True)
+class OptimiserSettings(MethodSettings):
+    """Settings of :func:`optimise`."""
+
+    cell_seconds: float = setting(0.05, "time resolution of the mask", unit="s", above=0)
+    bands: int = setting(
+        64, "frequency resolution of the mask: bands of equal width on the mel scale", least=1, most=4096
+    )
+    steps: int = setting(10, "steps of Adam, at most", least=0, most=10_000)
+    learning_rate: float = setting(1.0, "of Adam, in the mask's log odds", above=0)
+    inside_weight: float = setting(8.0, "weight of CE(f(In), c)", least=0)
+    outside_weight: float = setting(0.2, "weight of min(CE(f(Out), c), cap)", least=0)
+    l1_weight: float = setting(10.0, "weight of the mean of the mask", least=0)
+    tv_weight: float = setting(0.1, "weight of the squared differences of neighbouring cells", least=0)
+    cap: float | None = setting(10.0, "bound of Out's cross-entropy", unit="nats", above=0)
+    place: str = setting(
+        "waveform",
+        "what the classifier is asked about. waveform: what is heard, the masked sound analysed again; spectrogram: "
+        "the masked magnitude",
+        choices=PLACES,
+    )
+    copies: int = setting(
+        0, "perturbed copies of the clip that the same mask has to serve, beside it", least=0, most=64
+    )
+    copy_level: float = setting(3.0, "largest change of a copy's level, up or down", unit="dB", least=0, most=60)
+    copy_noise: float = setting(
+        -30.0, "level of the white noise in a copy, relative to the clip's root mean square", unit="dB", most=60
+    )
+    tolerance: float = setting(
+        0.005, "a clip is done when neither p_c(In) nor its kept area moves by more in a step", least=0, most=1
+    )
+    patience: int = setting(3, "in so many steps in a row", least=1, most=10_000)
+    seed: int = setting(0, "seed of the copies", least=0, below=2**63)
+
+
+@dataclass
+class Optimised:
+    """What :func:`optimise` found.
+
+    Attributes
+    ----------
+    mask : Tensor [B, T, F]
+        Of all steps the mask with the lowest objective; 0 where undefined.
+    steps : Tensor [B], int64
+        Steps that each clip took.
+    objective : Tensor [B, 2]
+        Of the start, and of the mask.
+    undefined : Tensor [B], bool
+        Clips without a gradient to go by: silence, or a classifier that has none there.
+    """
+
+    mask: Tensor
+    steps: Tensor
+    objective: Tensor
+    undefined: Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """Clips as a classifier gets them, and the index of the explained classes [B] in its labels."""
+
+    classifier: Classifier
+    clips: Clips
+    target: Tensor
+
+
+def mask_grid(frontend: FrontendSettings, n_frames: int, settings: OptimiserSettings) -> Grid:
+    """Return where the cells of the mask lie: windows of frames side by side, and bands of equal width in mel."""
+    stride = _stride(frontend, settings)
+    top = mel_from_hertz(frontend.sample_rate / 2)
+    mels = window_centres(settings.bands, 1) + 0.5
+    bins = hertz_from_mel(mels * (top / settings.bands)) * (frontend.n_fft / frontend.sample_rate)
+    return Grid(window_centres(-(-n_frames // stride), stride), bins)
+
+
+def _stride(frontend: FrontendSettings, settings: OptimiserSettings) -> int:
+    return max(1, round(settings.cell_seconds * frontend.sample_rate / frontend.hop_length))
+
+
+def to_cells(mask: Tensor, valid: Tensor, grid: Grid, stride: int) -> Tensor:
+    """Return the mean of a mask [B, T, F] around each cell of the grid, over valid bins: [B, T', F']."""
+    n_rows, n_frames = len(grid.frames), mask.shape[1]
+    spare = n_rows * stride - n_frames
+    hidden = functional.pad(mask * valid[..., None], (0, 0, 0, spare)).unflatten(1, (n_rows, stride)).sum(2)
+    count = functional.pad(valid, (0, spare)).unflatten(1, (n_rows, stride)).sum(2)  # [B, T']
+    edges = (grid.bins[1:] + grid.bins[:-1]) / 2
+    band = torch.bucketize(torch.arange(mask.shape[2], dtype=torch.float64), edges)  # [F], the nearest centre
+    members = functional.one_hot(band, len(grid.bins)).to(hidden)  # [F, F']
+    empty = members.sum(0) == 0  # narrower than a bin: the bin that it lies in
+    members[grid.bins.round().long().clamp(0, mask.shape[2] - 1)[empty], empty.nonzero()[:, 0]] = 1
+    total = hidden @ members
+    n_bins = count[..., None].to(total) * members.sum(0)
+    return total / n_bins.clamp(min=1)
+
+
+def optimise(
+    batch: AnalysedBatch,
+    start: Tensor,
+    settings: OptimiserSettings,
+    classifiers: Sequence[Classifier],
+) -> Optimised:
+    """Optimise the masks of analysed clips, each by itself, from a start.
+
+    Per clip the objective is ``inside_weight CE(f(In), c) - outside_weight min(CE(f(Out), c), cap)``, as a mean over
+    classifiers and perturbed copies, plus ``l1_weight mean M + tv_weight TV``.
+
+    Parameters
+    ----------
+    batch : AnalysedBatch
+    start : Tensor [B, T, F] in [0, 1]
+    settings : OptimiserSettings
+    classifiers : sequence of Classifier
+        The first one has analysed the batch; the others know its labels by name, and have its front end.
+
+    Returns
+    -------
+    Optimised
+
+    Raises
+    ------
+    NoGradientError
+        If a classifier lets none through.
+    UserError
+        If one gives a value that is not finite.
+    """
+    spectrogram, frontend = batch.spectrogram, batch.clips.frontend.settings
+    valid, (n_frames, n_bins) = spectrogram.valid, spectrogram.magnitude.shape[1:]
+    grid, stride = mask_grid(frontend, n_frames, settings), _stride(frontend, settings)
+    rows = torch.arange(len(grid.frames), device=valid.device)[None] < -(-valid.sum(1, keepdim=True) // stride)
+    cells = to_cells(start, valid, grid, stride).clamp(LEAST, MOST).logit()
+    # One parameter for each clip: of one that is done, Adam leaves alone what has no gradient.
+    logits = [torch.nn.Parameter(clip) for clip in cells.unbind()]
+    adam = torch.optim.Adam(logits, lr=settings.learning_rate, eps=EPSILON)
+    views = _views(batch, settings, classifiers)
+
+    best, mask = valid.new_full((len(batch),), torch.inf, dtype=torch.float32), torch.zeros_like(spectrogram.magnitude)
+    first, steps = torch.zeros_like(best), torch.zeros(len(batch), dtype=torch.int64, device=best.device)
+    undefined = ~(spectrogram.magnitude > 0).flatten(1).any(1)  # whatever is kept of silence is silence
+    before, calm = best.new_full((2, len(batch)), torch.nan), torch.zeros_like(steps)
+    active = (~undefined).nonzero()[:, 0]
+    for step in range(settings.steps + 1):
+        if not len(active):
+            break
+        last = step == settings.steps
+        here = torch.stack([logits[k].detach() for k in active.tolist()]).requires_grad_()
+        with torch.set_grad_enabled(not last), gradient_errors(classifiers[0].title):
+            shape = (grid, n_frames, n_bins, rows[active])
+            drawn = hide_invalid(to_spectrogram_grid(here.sigmoid(), *shape), spectrogram[active])
+            judged = _judge(drawn, here.sigmoid(), valid[active], rows[active], views, active, settings)
+            if not last:
+                n_cells = rows[active].sum(1) * len(grid.bins)
+                (gradient,) = torch.autograd.grad((judged.objective * n_cells).sum(), here)
+        objective = judged.objective.detach()
+        if step == 0:
+            first[active] = objective
+        better = objective < best[active]
+        best[active[better]], mask[active[better]] = objective[better], drawn.detach()[better]
+        if last:
+            break
+        moved = (judged.stand - before[:, active]).abs().amax(0)  # [b]; NaN in the first step
+        before[:, active] = judged.stand
+        calm[active] = torch.where(moved <= settings.tolerance, calm[active] + 1, 0)
+        finite = gradient.isfinite()
+        lost = ~finite.flatten(1).any(1)  # [b]
+        undefined[active[lost]] = True
+        going = ~lost & (calm[active] < settings.patience)
+        active, change = active[going], gradient.masked_fill(~finite, 0)[going]
+        steps[active] += 1
+        adam.zero_grad()
+        if len(active):
+            with torch.enable_grad():
+                torch.stack([logits[k] for k in active.tolist()]).backward(change)
+        adam.step()
+    mask[undefined] = 0
+    return Optimised(mask, steps, torch.stack([first, best], 1), undefined)
+
+
+@dataclass
+class _Judged:
+    """The objective of each clip [b], and what it is stopped by [2, b]: p_c(In) and kept area, no gradient."""
+
+    objective: Tensor
+    stand: Tensor
+
+
+def _judge(
+    mask: Tensor,
+    cells: Tensor,
+    valid: Tensor,
+    rows: Tensor,
+    views: Sequence[View],
+    active: Tensor,
+    settings: OptimiserSettings,
+) -> _Judged:
+    """Judge masks [b, T, F] of the clips ``active`` [b] of the batch."""
+    area = mean_over_valid(mask, valid)
+    terms, heard = [], []
+    for view in views:
+        pair = MaskedPair.of(view.clips[active], mask, settings.apply)
+        masked = view.classifier.classify_pair(pair, settings.place)
+        view.classifier.check_finite(torch.cat([masked.inside, masked.outside]).detach())
+        entropy = masked_cross_entropy(masked, view.target[active], view.classifier.task, settings.cap)
+        terms.append(settings.inside_weight * entropy.inside - settings.outside_weight * entropy.outside)
+        heard.append(torch.exp(-entropy.inside.detach()))
+    regulariser = settings.l1_weight * area + settings.tv_weight * total_variation(cells, rows)
+    stand = torch.stack([torch.stack(heard).mean(0), area.detach()])
+    return _Judged(torch.stack(terms).mean(0) + regulariser, stand)
+
+
+def _views(batch: AnalysedBatch, settings: OptimiserSettings, classifiers: Sequence[Classifier]) -> list[View]:
+    """Return the clips and their perturbed copies, for each classifier."""
+    views, first = [], classifiers[0]
+    for classifier in classifiers:
+        clips = batch.clips if classifier is first else levelled_for(classifier, batch.clips)
+        target = targets_of(classifier, first, batch.target)
+        copies = (_copy(clips, number, settings) for number in range(settings.copies))
+        views += [View(classifier, some, target) for some in (clips, *copies)]
+    return views
+
+
+def _copy(clips: Clips, number: int, settings: OptimiserSettings) -> Clips:
+    """Return a perturbed copy of clips: another level, and faint noise. It depends on the clip, not on the batch."""
+    wavs = torch.zeros_like(clips.wavs)
+    for k, count in enumerate(clips.lengths.tolist()):
+        wav = clips.wavs[k, :count]
+        loudness = wav.double().square().mean().sqrt()
+        fingerprint = zlib.crc32(f"{settings.seed} {number} {count} {float(loudness):.3e}".encode())
+        generator = torch.Generator().manual_seed(fingerprint)
+        gain = 10 ** (settings.copy_level * float(2 * torch.rand((), generator=generator) - 1) / 20)
+        noise = torch.randn(count, generator=generator).to(wav) * loudness.to(wav) * 10 ** (settings.copy_noise / 20)
+        wavs[k, :count] = gain * (wav + noise)
+    return Clips(wavs, clips.lengths, clips.frontend)
