@@ -72,10 +72,12 @@ def test_a_record_from_before_there_was_a_choice_is_that_of_what_was_done(tmp_pa
     older |= {"frontend": {"sample_rate": 8000}, "data": {"name": "Small"}}
     (tmp_path / "run.json").write_text(json.dumps(older), "utf-8")
     front_end = FrontendSettings(sample_rate=8000, resampling="published").to_dict()
-    record = {**older, "channel": "mean", "frontend": front_end, "data": {"name": "Small", "content": "ab"}}
+    data = {"name": "Small", "content": "ab"}
+    record = {**older, "channel": "mean", "heard_share": 0.0, "frontend": front_end, "data": data}
     keep_record(tmp_path, record, binds=True)
     for name, value in (
         ("channel", "left"),
+        ("heard_share", 0.5),
         ("frontend", {**front_end, "resampling": "accurate"}),
         ("frontend", {**front_end, "sample_rate": 16000}),
         ("data", {"name": "Large", "content": "ab"}),
