@@ -197,7 +197,7 @@ def evaluate(
     if done:
         logger.info("evaluation: %d of %d explanations were measured before", len(done), len(cases))
     for interpreter in methods.values():
-        interpreter.to(device).eval()
+        interpreter.show_progress(progress).to(device).eval()
     seconds = dict.fromkeys(header["methods"], 0.0)
     index = {clip: position for position, clip in enumerate(ids)}
     silent = None if progress else True  # None: on anything but a terminal

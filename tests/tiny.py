@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 import torch
 
+from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.classifiers.compact import CompactClassifier
 from interpretability.frontend import FrontendSettings, MaskedPair
 from interpretability.training import runner
@@ -241,6 +242,28 @@ def listening_classifier(labels: list[str], **settings) -> CompactClassifier:
         classifier(torch.rand(4, 44, 513) * torch.rand(4, 44, 1) * 20)
     classifier.head.weight.data *= 20
     return classifier.freeze()
+
+
+class LoudnessDetector(Classifier):
+    """A detector of one event, behind the front end :data:`SMALL`: its logit is a weighted sum of X, less ``offset``.
+
+    ``weights`` [T, F] are those of each bin, and 0 beyond them; longer clips count to where they end. ``asked`` are the
+    sizes of the batches that it was given.
+    """
+
+    NAME = "loudness"
+
+    def __init__(self, weights: torch.Tensor, offset: float = 0.0):
+        super().__init__(["event"], SMALL, "multi")
+        self.weights, self.offset, self.asked = weights, offset, []
+
+    def forward(self, magnitude, valid=None):
+        """See :meth:`Classifier.forward`; there is no gradient."""
+        self.asked.append(len(magnitude))
+        n_frames = min(magnitude.shape[1], len(self.weights))
+        loudness = torch.log1p(magnitude.detach()[:, :n_frames]) * self.weights[:n_frames]
+        logits = loudness.sum((1, 2))[:, None] - self.offset
+        return ClassifierOutput(logits, logits, ())
 
 
 def batch_of(spectrogram, output, target) -> SimpleNamespace:

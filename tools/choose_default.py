@@ -38,7 +38,8 @@ from interpretability.explanation import Interpretation
 from interpretability.files import claim, write_json, write_text
 from interpretability.frontend import MaskedPair
 from interpretability.methods.baselines import EnergyMask, RandomMask
-from interpretability.methods.gradients import ATTRIBUTIONS, FORMS, Gradients, form_mask
+from interpretability.methods.forms import FORMS, form_mask
+from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
 from interpretability.methods.nmf import NMF
 from interpretability.metrics.suite import MetricSuite, clip_values, summarise_clips
 from interpretability.reading import read_object

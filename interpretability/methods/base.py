@@ -70,6 +70,8 @@ class Interpreter(nn.Module):
         Whether there is anything to train.
     needs_gradient : bool
         Whether it can do nothing with a classifier that lets no gradient through.
+    shows_progress : bool
+        Whether it may show a progress bar of its own, on a terminal, while it explains (:meth:`show_progress`).
     uses_masked_logits : bool
         Whether the training objective needs the classifier's answer to In and Out.
     description : dict
@@ -87,6 +89,7 @@ class Interpreter(nn.Module):
     Settings: type[MethodSettings] = MethodSettings
     trainable = True
     needs_gradient = False
+    shows_progress = True
     uses_masked_logits = False
 
     def __init__(self, classifier: Classifier, **settings: Any):
@@ -147,6 +150,11 @@ class Interpreter(nn.Module):
     def _apply(self, function, *args, **kwargs):
         self.classifier._apply(function, *args, **kwargs)
         return super()._apply(function, *args, **kwargs)
+
+    def show_progress(self, shown: bool) -> Interpreter:
+        """Allow or forbid a progress bar of its own, on a terminal. Returns itself."""
+        self.shows_progress = shown
+        return self
 
     def class_rows(self) -> dict[str, ClassRows]:
         """Return its parameters whose rows belong to classes, by the names of its state; none by default."""

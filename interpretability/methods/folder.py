@@ -37,6 +37,7 @@ REGISTRY = (
     "interpretability.methods.nmf:NMF",
     "interpretability.methods.optimised:OptimisedMask",
     "interpretability.methods.piq:PIQ",
+    "interpretability.methods.rise:RISE",
     "interpretability.methods.baselines:ConstantMask",
     "interpretability.methods.baselines:RandomMask",
     "interpretability.methods.baselines:EnergyMask",

@@ -19,13 +19,11 @@ from interpretability.classifiers.base import AnalysedBatch
 from interpretability.classifiers.gradient import gradient_errors
 from interpretability.explanation import Interpretation
 from interpretability.methods.base import Interpreter, MethodSettings, hide_invalid
-from interpretability.metrics.areas import keep_top
+from interpretability.methods.forms import FORMS, MEANING, fixed_by, form_mask
 from interpretability.probabilities import log_odds
 from interpretability.settings import setting
 
 ATTRIBUTIONS = ("saliency", "input_x_gradient", "integrated_gradients", "smoothgrad")
-#: Form of the mask -> kept area; None: the attribution itself.
-FORMS = {"soft": None, "top10": 0.1, "top20": 0.2}
 #: Frames that go through the classifier at once, of all steps or noisy copies together: bounds the memory.
 CHUNK_FRAMES = 8 * 512
 
@@ -35,11 +33,7 @@ class GradientsSettings(MethodSettings):
     """Settings of :class:`Gradients`."""
 
     attribution: str = setting("integrated_gradients", "what is computed for each bin", choices=ATTRIBUTIONS)
-    form: str = setting(
-        "top10",
-        "soft: the attribution's positive part; top10, top20: the 10 or 20 % of the bins with the highest attribution",
-        choices=tuple(FORMS),
-    )
+    form: str = setting("top10", MEANING, choices=tuple(FORMS))
     n_steps: int = setting(32, "steps of integrated_gradients", least=1, most=10_000)
     n_copies: int = setting(16, "noisy copies of smoothgrad", least=1, most=10_000)
     noise: float = setting(
@@ -60,13 +54,7 @@ class Gradients(Interpreter):
     - ``smoothgrad``: ``|mean of ds/dX|`` over copies of X with Gaussian noise (Smilkov et al., arXiv 1706.03825). The
       noise is the same for all clips of one length; what it makes negative is silence to the classifier.
 
-    The mask is
-
-    - ``soft``: the attribution's positive part divided by its largest value in the clip;
-    - ``top10``, ``top20``: ones on exactly 10 or 20 % of the clip's bins, those with the highest attribution (if fewer
-      than that count for the class, the rest are those that count least against it).
-
-    A clip whose attribution is 0 everywhere has an all-zero mask. Some networks take a logarithm or a root of what is 0
+    The mask is made of it by :func:`.form_mask`. Some networks take a logarithm or a root of what is 0
     in silence, and have no gradient there (it is infinite, or no number): such bins count as 0, and the rest is
     explained. A clip without any gradient has no explanation: it is *undefined*.
 
@@ -104,8 +92,8 @@ class Gradients(Interpreter):
 
     @property
     def fixed_metrics(self) -> tuple[str, ...]:
-        """See :attr:`Interpreter.fixed_metrics`: a thresholded map keeps a number of bins known beforehand."""
-        return () if FORMS[self.settings.form] is None else ("sps", "comp", "comp_rel")
+        """See :attr:`Interpreter.fixed_metrics`."""
+        return fixed_by(self.settings.form)
 
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """See :meth:`Interpreter.interpret`."""
@@ -193,16 +181,3 @@ class Gradients(Interpreter):
             return log_odds(logits, batch.target[which], self.classifier.task)
 
         return score
-
-
-def form_mask(attribution: Tensor, valid: Tensor, form: str) -> Tensor:
-    """Return the mask [B, T, F] of an attribution [B, T, F] in one of the :data:`FORMS`; see :class:`Gradients`."""
-    area = FORMS[form]
-    if area is None:
-        positive = attribution.clamp(min=0)
-        return positive / _or_one(positive.amax((1, 2), keepdim=True))
-    return keep_top(attribution, valid, area) * attribution.any(2).any(1)[:, None, None]
-
-
-def _or_one(values: Tensor) -> Tensor:
-    return torch.where(values > 0, values, torch.ones_like(values))

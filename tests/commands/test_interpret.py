@@ -362,6 +362,7 @@ def explain(interpret, tiny_classifier_folder, sound, out):
         ("energy", ["area=0.1"], {"area": 0.1}),
         ("random", ["seed=7"], {"area": 0.2, "seed": 7}),
         ("constant", ["value=0.3"], {"value": 0.3}),
+        ("rise", ["calls=9", "times=2", "removal=background"], {"calls": 9, "bands": 12, "removal": "background"}),
     ],
 )
 @pytest.mark.slow
@@ -385,7 +386,7 @@ def test_methods_without_training(explain, out, tiny_classifier_folder, sound, m
 
 
 def test_every_method_without_training_is_tried_here():
-    tried = {"energy", "random", "constant", "gradients", "nmf", "amt", "optimised"}
+    tried = {"energy", "random", "constant", "gradients", "nmf", "amt", "optimised", "rise"}
     assert {name for name, kind in METHODS.items() if not kind.trainable} == tried
 
 

@@ -305,7 +305,7 @@ EXCEPTIONS = {
 }
 
 #: Modules of methods/ that hold what methods share; each may import those before it.
-SHARED_BY_METHODS = ("base", "objectives", "baselines", "optimiser")
+SHARED_BY_METHODS = ("base", "objectives", "baselines", "optimiser", "forms", "perturbation")
 #: The registry: it knows every method, and no method knows it.
 REGISTRY_OF_METHODS = ("published", "folder", "__init__")
 

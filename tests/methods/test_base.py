@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from tiny import LABELS, noise
+from tiny import LABELS, listening_classifier, noise
 
 from interpretability.classifiers.cnn14 import Cnn14Classifier
 from interpretability.classifiers.compact import CompactClassifier
@@ -24,6 +24,7 @@ from interpretability.methods.lmac import LMAC
 from interpretability.methods.nmf import NMF
 from interpretability.methods.optimised import OptimisedMask
 from interpretability.methods.piq import PIQ
+from interpretability.methods.rise import RISE
 from interpretability.metrics.suite import MetricSuite
 
 RATE = 16000
@@ -32,6 +33,11 @@ RATE = 16000
 def compact():
     torch.manual_seed(0)
     return CompactClassifier(LABELS, n_mels=16, channels=(4, 4, 8, 8))
+
+
+def listening():
+    """One whose answers differ by more than rounding does."""
+    return listening_classifier(LABELS)
 
 
 def conv2d():
@@ -70,6 +76,8 @@ def words(n_components=6):
     return Dictionary(matrix / matrix.norm(dim=0), FrontendSettings(), LABELS, "euclidean")
 
 
+#: Of methods that ask for answers only.
+FEW_CALLS = {"calls": 8, "times": 3, "bands": 2, "form": "soft"}
 CASES = {
     "piq": lambda: PIQ(compact(), codebook_size=12, channels=8, decoder_channels=(4, 4)),
     "piq, one doubling": lambda: PIQ(compact(), codebook_size=12, channels=8, decoder_channels=(4,)),
@@ -102,6 +110,7 @@ CASES = {
     "gradients, input x gradient, top": lambda: Gradients(compact(), attribution="input_x_gradient", form="top10"),
     "gradients, smoothgrad": lambda: Gradients(compact(), attribution="smoothgrad", n_copies=3),
     "optimised": lambda: OptimisedMask(compact(), steps=2, copies=1),
+    "rise": lambda: RISE(listening(), **FEW_CALLS),
     "constant": lambda: ConstantMask(compact(), value=0.3),
     "random": lambda: RandomMask(compact(), area=0.2),
     "energy": lambda: EnergyMask(compact(), area=0.2),

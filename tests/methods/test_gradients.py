@@ -10,7 +10,8 @@ from tiny import SMALL, listening_classifier, noise
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier, ClassifierOutput
 from interpretability.errors import UserError
-from interpretability.methods.gradients import ATTRIBUTIONS, FORMS, Gradients
+from interpretability.methods.forms import FORMS
+from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
 from interpretability.metrics.sparsity import sparseness
 from interpretability.probabilities import log_odds
 

@@ -70,6 +70,7 @@ DICTIONARY = {"dictionary.n_components": 6, "dictionary.max_frames": 60, "dictio
 L2I = {**DICTIONARY, "method.channels": 4}
 NMF = {**DICTIONARY, "method.n_iterations": 3}
 OPTIMISED = {"method.steps": 2}
+CALLS = {"method.calls": 9, "method.times": 3, "method.bands": 2}
 GRADIENTS = {"method.n_steps": 2, "method.n_copies": 2}
 LMAC = {"method.channels": 8, "method.decoder_channels": [4]}
 LMAC_AST = {**LMAC, "method.decoder_channels": [4, 4]}
@@ -79,8 +80,9 @@ EXTENDED = ("data", "augmentation")
 #: Recipes whose YAMLs are shared ones over other data, and which tests of their own run: ``test_own_sounds.py`` and
 #: ``tests/data/test_urbansound8k.py``.
 RUN_ELSEWHERE = ("Custom", "UrbanSound8K")
-#: Shared YAMLs of published settings, which no recipe has a file for: one recipe runs each.
-RUN_ONCE = ("piq_paper", "piq_vit_paper", "piq_focalnet_paper", "lmac_paper", "l2i_paper")
+#: Shared YAMLs of published settings, and of methods that ask for answers only, which no recipe has a file for: one
+#: recipe runs each.
+RUN_ONCE = ("piq_paper", "piq_vit_paper", "piq_focalnet_paper", "lmac_paper", "l2i_paper", "rise")
 #: YAMLs that fine-tune a model which is given; a test beside the one of that kind of model runs each:
 #: ``tests/training/test_finetuning.py`` and ``tests/classifiers/test_speechbrain.py``.
 OF_GIVEN_MODELS = ("classifier_huggingface", "classifier_speechbrain")
@@ -108,6 +110,7 @@ REGISTER = {
     "Synthetic/amt_focalnet": Row(("interpret_amt",), "classifier_focalnet", {"method.variant": "gradient"}),
     "Synthetic/gradients": Row(("evaluate",), "classifier_compact", GRADIENTS),
     "Synthetic/optimised": Row(("evaluate",), "classifier_compact", OPTIMISED),
+    "Synthetic/rise": Row(("evaluate",), "classifier_compact", CALLS),
     "ESC50/classifier_compact": Row(CLASSIFIER),
     "ESC50/classifier_conv2d": Row(CLASSIFIER, overrides=CONV2D),
     "ESC50/classifier_cnn14": Row(CLASSIFIER, overrides=CNN14),
