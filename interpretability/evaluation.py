@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from interpretability.cases import Case, Cases, choose_cases
 from interpretability.classifiers.base import Classifier
 from interpretability.data.batches import labels_at, seconds_of
 from interpretability.data.inputs import Origin
-from interpretability.explanation import Explanation
+from interpretability.explanation import Explanation, Interpretation
 from interpretability.files import json_text, without_negative_zeros, write_together
 from interpretability.frontend import PLACES
 from interpretability.journal import Journal
@@ -98,6 +98,8 @@ def evaluate(
     explain: str | None = None,
     batch_seconds: float | None = None,
     report_clips: int = 0,
+    beside: Sequence[str] = (),
+    compared: Sequence[str] = (),
 ) -> Evaluation | None:
     """Measure methods on every clip of a data set, in one pass.
 
@@ -142,6 +144,10 @@ def evaluate(
     report_clips : int
         Most clips whose explanations by the first method are shown on a page, ``report.html``: those that are
         classified wrongly first. 0: there is no page.
+    beside : sequence of str
+        Rows whose explanations are shown there beside those of the first method, in their order in the tables.
+    compared : sequence of str
+        Rows that are no baselines, but methods that the first one is compared with: the summary names them.
 
     Returns
     -------
@@ -164,6 +170,8 @@ def evaluate(
     if not methods or methods.keys() & {*derived}:
         raise ValueError(f"methods {list(methods)}, companions {derived}: expected a method, and distinct names")
     first, *others = methods
+    if {*beside} - {*methods, *companions}:
+        raise ValueError(f"beside is {list(beside)}, expected rows among {[*methods, *companions]}")
     settings = {name: {"method": m.NAME, **m.settings.to_dict()} for name, m in methods.items()}
     # The first method decides what they keep, and in which domain.
     shared = {"apply": methods[first].settings.apply, "same_as": first}
@@ -181,6 +189,7 @@ def evaluate(
         "truth": bool(known & {*SOURCES, "boxes"}),
         "n": len(ids),
     }
+    header |= {name: list(rows) for name, rows in (("beside", beside), ("compared", compared)) if rows}
     if "boxes" in known and not known & {*SOURCES}:
         header["boxes"] = True
     if chosen.several:
@@ -208,7 +217,7 @@ def evaluate(
             for members in around[processes.rank() :][:1]:
                 batch = PaddedBatch([dataset[index[clip]] for clip, _ in members])
                 new = _measure(
-                    classifier, methods, companions, batch, members, chosen, places, device, seconds, pictured
+                    classifier, methods, companions, batch, members, chosen, places, device, seconds, pictured, beside
                 )
             for measured in processes.gathered(new):
                 pictured.add(measured.clips)  # first: what counts as measured has its picture
@@ -254,6 +263,7 @@ def _measure(
     device: str,
     seconds: dict[str, float],
     pictured: Collection,
+    beside: Sequence[str],
 ) -> Measured:
     """Measure one batch of clips: a row for each method, place and clip, of the class that is explained."""
     wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
@@ -266,7 +276,8 @@ def _measure(
     predicted = [classifier.labels[int(index)] for index in analysed.output.predicted]
     judged = [_judged(batch, position, chosen, label) for position, label in enumerate(predicted)]
     shown = pictured.chosen(zip(batch.id, (each.correct for each in judged), strict=True))
-    rows, clips = [], []
+    rows: list[dict] = []
+    clips: list[tuple[str, Clip]] = []
 
     def add(
         row_name: str,
@@ -292,18 +303,23 @@ def _measure(
                 row = dict(zip(ROW_KEYS, keys, strict=True)) | clip_values(values | scores, position)
                 rows.append(without_negative_zeros(row))
 
+    def picture(row_name: str, maker: Interpreter, interpretation: Interpretation) -> Explanation | None:
+        """Keep what the page shows of a row, if it shows it; return the explanation that this takes."""
+        if not shown or row_name not in (first, *beside):
+            return None
+        explanation = maker.explanation_of(analysed, interpretation, [Origin(label=name) for name in batch.id])
+        for position, name in enumerate(batch.id):
+            if name in shown:
+                true, correct = labels_at(batch, position), judged[position].correct
+                clip = Clip.of(explanation, position, name, true, correct)
+                clips.append((name, clip if row_name == first else replace(clip, method=row_name)))
+        return explanation
+
     for row_name, interpreter in methods.items():
         with _clock(row_name, device, seconds):
             interpretation = interpreter.interpret(analysed)
-        apply, undefined, explanation = interpreter.settings.apply, interpretation.undefined, None
-        if row_name == first and shown:
-            origins = [Origin(label=name) for name in batch.id]
-            explanation = interpreter.explanation_of(analysed, interpretation, origins)
-            clips = [
-                (name, Clip.of(explanation, position, name, labels_at(batch, position), judged[position].correct))
-                for position, name in enumerate(batch.id)
-                if name in shown
-            ]
+        apply, undefined = interpreter.settings.apply, interpretation.undefined
+        explanation = picture(row_name, interpreter, interpretation)
         add(row_name, interpretation.mask, apply, interpretation.scores, undefined, explanation)
         if row_name != first:
             continue
@@ -311,7 +327,8 @@ def _measure(
             with _clock(companion_name, device, seconds):
                 mask = companion(analysed.spectrogram, interpretation.mask)
             # Without a mask there is no area to match.
-            add(companion_name, mask, apply, {}, undefined)
+            explanation = picture(companion_name, interpreter, Interpretation(mask, undefined=undefined))
+            add(companion_name, mask, apply, {}, undefined, explanation)
         if chosen.share_clips:
             other = of_another_label(batch.id).to(device)
             absent = other == torch.arange(len(other), device=device)
@@ -384,6 +401,8 @@ def _finish(
         "places": {},
         "paired": {},
     }
+    if "compared" in header:
+        summary["compared"] = header["compared"]
     if "several" in header:
         summary |= {"several": header["several"], "classes": {}}
     for place in header["places"]:

@@ -368,6 +368,29 @@ def test_a_page_that_cannot_be_written_costs_nothing_that_was_measured(classifie
     assert run(classifier, tmp_path, report_clips=2).page.is_file()
 
 
+@pytest.mark.slow
+def test_a_page_shows_other_rows_of_the_same_clips_beside_the_first_and_changes_no_number(classifier, tmp_path):
+    companions = {name: matched_baselines(7)[name] for name in ("energy, same area",)}
+    run(classifier, tmp_path / "plain", companions=companions)
+    asked = {"beside": ["energy, same area", "energy"], "compared": ["energy"]}
+    result = run(classifier, tmp_path / "page", companions=companions, report_clips=2, **asked)
+    assert (tmp_path / "plain" / "clips.jsonl").read_bytes() == (tmp_path / "page" / "clips.jsonl").read_bytes()
+    assert result.summary["compared"] == ["energy"]
+    page = (tmp_path / "page" / "report.html").read_text("utf-8")
+    rows = {(r["clip"], r["method"]): r for r in lines(tmp_path / "page") if r["place"] == "waveform"}
+    data = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', page)]
+    assert len(data) == 2
+    for card in data:
+        assert [view["method"] for view in card["views"]] == ["constant", "energy, same area", "energy"]
+        for view in card["views"][1:]:
+            of_class = next(known for known in view["classes"] if known["label"] == view["explained"])
+            row = rows[card["name"], view["method"]]
+            assert (of_class["explanation"], of_class["residual"]) == pytest.approx((row["o"], row["q"]), abs=1e-5)
+    assert "M = 1 - energy |" in result.table  # the paired difference
+    with pytest.raises(ValueError, match=r"beside is \['loud'\], expected rows among"):
+        run(classifier, tmp_path / "none", beside=["loud"])
+
+
 def same_results(first, second):
     return all((first / name).read_bytes() == (second / name).read_bytes() for name in ("clips.jsonl", "table.md"))
 

@@ -188,7 +188,7 @@ def _rows(runs: Sequence[Measured], place: str, baselines: bool = True) -> list[
         # A baseline has the same mask in every run, but another effect in another domain.
         domain = f" ({run.provenance.get('apply')} masks)" if len(domains) > 1 else ""
         for name, summary in measured.items():
-            if name not in (run.row, *run.summary.get("companions", ())):
+            if name not in (run.row, *run.summary.get("companions", ()), *run.summary.get("compared", ())):
                 shared.setdefault(f"{name}{domain}", summary)
     return rows + (list(shared.items()) if baselines else [])
 

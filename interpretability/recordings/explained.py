@@ -17,7 +17,7 @@ from interpretability.recordings.merging import RecordingEvent
 from interpretability.recordings.timeline import in_batches, padded
 from interpretability.recordings.windows import Span
 
-#: Samples that are explained at a time, of all windows together: bounds the memory, which is less than classifying takes.
+#: Samples that are explained at a time, of all windows together: bounds the memory, below what classifying takes.
 AT_ONCE = 1 << 17
 SILENT = "it is silent"
 UNDEFINED = "the method has none for this sound"

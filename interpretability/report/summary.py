@@ -24,6 +24,7 @@ class SummaryFile(Settings):
     places: dict = setting(dataclasses.MISSING, "place of measurement -> row -> means over clips")
     accuracy: float | None = setting(None, "of the classifier on these clips", least=0, most=1)
     companions: tuple[str, ...] = setting((), "rows that were made from the masks of the first one")
+    compared: tuple[str, ...] = setting((), "rows of other methods, with which the first one is compared")
     notes: dict = setting({}, "row -> what a reader has to know")
     several: dict | None = setting(None, "which classes of clips were explained, where there may be several")
     classes: dict = setting({}, "place of measurement -> class -> row -> means over its explanations")
@@ -135,7 +136,9 @@ def read_summary(path: str | Path) -> dict[str, Any]:
     for name, remarks in known.notes.items():
         checked(Notes, {"notes": remarks}, f"{path}: notes of {name}", ADVICE)
     first = _check_places(known.places, path)
-    unknown = [name for name in known.companions for rows in known.places.values() if name not in rows]
+    unknown = [
+        name for name in (*known.companions, *known.compared) for rows in known.places.values() if name not in rows
+    ]
     if unknown or any(first not in rows for rows in known.places.values()):
         raise UserError(f"{path}: places: a place lacks the row {(unknown or [first])[0]!r}; {ADVICE}")
     return content

@@ -171,16 +171,19 @@ def class_section(place: str, classes: Mapping[str, Mapping[str, Mapping[str, An
 
 
 def difference_section(summary: Mapping[str, Any], place: str) -> str:
-    """Return the table of what a method's masks are better by than those made from them, over the same explanations.
+    """Return the table of what a method is better by, over the same explanations, than other rows.
+
+    They are those that are made from its masks, and the methods that it is compared with.
 
     Parameters
     ----------
     summary : mapping
-        Of an evaluation, with the baselines of the same area and the masks of another label as ``companions``.
+        Of an evaluation, with the baselines of the same area and the masks of another label as ``companions``, and
+        other methods as ``compared``.
     place : str
     """
     method, paired = next(iter(summary["places"][place])), summary["paired"][place]
-    rows = {name: paired[f"{method} - {name}"] for name in summary["companions"]}
+    rows = {name: paired[f"{method} - {name}"] for name in (*summary["companions"], *summary.get("compared", ()))}
     table = metrics_table(
         [(f"{method} - {name}", {**row, "clips": row["ff"]["n"]}) for name, row in rows.items()], head="difference"
     )
@@ -261,6 +264,8 @@ def evaluation_document(summary: Mapping[str, Any]) -> str:
     for place, classes in list(summary.get("classes", {}).items())[-1:]:
         parts += [difference_section(summary, place)] if summary["companions"] else []
         parts.append(class_section(place, classes))
+    if summary.get("compared") and not summary.get("classes"):
+        parts.append(difference_section(summary, list(summary["places"])[-1]))
     parts += truth_note(summary)
     if summary["notes"]:
         parts.append(notes_list(summary["notes"]))
@@ -280,7 +285,8 @@ def short_table(summary: Mapping[str, Any]) -> str:
     summary : mapping
         Of an evaluation, as in its ``summary.json``. Without baselines of the same area, every row is shown.
     """
-    names = [next(iter(next(iter(summary["places"].values())))), *summary["companions"]]
+    first = next(iter(next(iter(summary["places"].values()))))
+    names = [first, *summary["companions"], *summary.get("compared", ())]
     of = f"explanations of {summary['n']} clips" if summary.get("several") else "clips"
     sections = [
         short_section(place, [(name, rows[name]) for name in (names if summary["companions"] else rows)], of)

@@ -55,7 +55,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 #: Keys that a job reads if they are given.
 OPTIONAL = (
     "noise", "crop_seconds", "heard_share", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary",
-    "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips",
+    "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips", "compare_with",
 )  # fmt: skip
 #: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
 AUTO = "auto"
@@ -135,6 +135,11 @@ class RunSettings(Settings):
     )
     report_clips: int = setting(
         100, "most test clips on the page of an evaluation, those classified wrongly first; 0: no page", least=0
+    )
+    compare_with: tuple[str, ...] = setting(
+        (),
+        "what an evaluation shows beside the method, clip by clip: names of its baselines, of methods that need no "
+        "training, and output folders of runs that explain the same classifier; what is no baseline is measured, too",
     )
     batch_seconds: float | None = setting(
         None,

@@ -279,6 +279,7 @@ MAY_IMPORT = {
         "errors",
         "events",
         "evaluation",
+        "explaining",
         "explanation",
         "files",
         "frontend",

@@ -1,5 +1,6 @@
 """The job behind ``evaluate.py``."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -7,9 +8,11 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 from interpretability.data.inputs import Origin, Sounds
 from interpretability.data.manifest import labels_of
+from interpretability.errors import UserError, placed
 from interpretability.evaluation import evaluate
+from interpretability.explaining import learns_from_sounds, untrained_method
 from interpretability.files import atomic_folder, check_replaceable
-from interpretability.methods import Interpreter
+from interpretability.methods import Interpreter, load_interpreter
 from interpretability.methods.baselines import baselines, matched_baselines
 from interpretability.methods.folder import RUN_SUBFOLDER
 from interpretability.names import safe_name
@@ -59,33 +62,38 @@ def evaluate_interpreter(run: Run) -> None:
         before = UNKNOWN if run.hparams.get("finetune_from") or run.given_dictionary is not None else SeenClips()
         learned = assembled.dictionary_training
         training = save_best(brain, run, prepared.description, learned, lambda: SeenClips.of_data(prepared) | before)
+    rows, companions = baselines(classifier, run["seed"], interpreter.settings.apply), matched_baselines(run["seed"])
+    names = run.hparams.get("compare_with") or ()
+    others = compared_methods(interpreter, names, {*rows, *companions}, run.hparams.get("trust_remote_code", False))
+    beside = [name for name in names if name in rows or name in companions] + list(others)
     datasets = load_datasets(run, prepared, classifier, ("test",), with_targets=prepared.has_targets("test"))
     if run.options.debug:
         n_clips = run.options.debug_batches * run["batch_size"]
         datasets["test"] = datasets["test"].filtered_sorted(select_n=n_clips)
-    apply = interpreter.settings.apply
     provenance = {
         **origin(run),
         **{name: record[name] for name in ("classifier", "method", "settings")},
         "data": describe_data(prepared, datasets),
         "suite": "clean",
-        "apply": apply,
+        "apply": interpreter.settings.apply,
         "training": without_seen(training),
         **({"hub": interpreter.hub} if interpreter.hub else {}),
     }
     result = evaluate(
         classifier,
-        {interpreter.NAME: interpreter, **baselines(classifier, run["seed"], apply)},
+        {interpreter.NAME: interpreter, **others, **rows},
         datasets["test"],
         run.output_folder / OWN_FOLDER["evaluate"],
         provenance,
         batch_size=run["batch_size"],
         device=device_of(run),
         progress=shows_progress(run),
-        companions=matched_baselines(run["seed"]),
+        companions=companions,
         explain=run.hparams.get("explain"),
         batch_seconds=run.hparams.get("batch_seconds"),
         report_clips=run.hparams.get("report_clips", RunSettings.report_clips),
+        beside=beside,
+        compared=list(others),
     )
     if result is None:
         return
@@ -100,6 +108,47 @@ def evaluate_interpreter(run: Run) -> None:
         print(f"The same as a page, with clips to look at and to hear: {result.page}")
     if run["n_examples"]:
         _save_examples(interpreter, datasets["test"], examples, run["n_examples"])
+
+
+def compared_methods(
+    interpreter: Interpreter, names: Sequence[str], baselines: Collection[str], trust_remote_code: bool = False
+) -> dict[str, Interpreter]:
+    """Return the methods that one is compared with, by the name of their row.
+
+    Parameters
+    ----------
+    interpreter : Interpreter
+        The method that is evaluated.
+    names : sequence of str
+        Names of baselines, which are left out, of methods that need no training, or output folders of runs.
+    baselines : collection of str
+        The rows that there are anyway.
+    trust_remote_code : bool
+        As of :func:`.load_interpreter`.
+
+    Raises
+    ------
+    UserError
+        For a method that there is not or that has to be trained, a run on another classifier, or two rows of one name.
+    """
+    methods: dict[str, Interpreter] = {}
+    for name in names:
+        if name in baselines:
+            continue
+        if Path(name).is_dir():
+            other = load_interpreter(name, trust_remote_code)
+            if other.identity()["classifier_sha256"] != interpreter.identity()["classifier_sha256"]:
+                raise UserError(f"compare_with: {name} explains another classifier: give a run that explains this one")
+            row = other.NAME
+        else:
+            with placed("compare_with", f"; or a folder of a run, or one of {', '.join(sorted(baselines))}"):
+                if learns_from_sounds(name, {}):
+                    raise UserError(f"{name} has to learn a dictionary first: name a run of train_nmf.py")
+                row, other = name, untrained_method(interpreter.classifier, name, {})
+        if row == interpreter.NAME or row in methods:
+            raise UserError(f"compare_with: {name} gives a second row {row}: name each method once")
+        methods[row] = other
+    return methods
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """What an evaluation measures, leaves alone, resumes and refuses; methods with nothing to train."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -13,12 +14,37 @@ from interpretability.errors import UserError
 from interpretability.explanation import Explanation
 from interpretability.files import LISTING
 from interpretability.methods import load_interpreter, save_interpreter
+from interpretability.methods.baselines import EnergyMask, RandomMask
 from interpretability.training import record, runner
 from interpretability.training.brain import ResumableBrain
 from interpretability.training.jobs import evaluate as evaluate_job
+from interpretability.training.jobs.evaluate import compared_methods
 from interpretability.training.leakage import without_seen
 
 ARCHIVE = ("hyperparams.yaml", "evaluate.py", "log.txt", "env.log")
+
+
+def test_what_a_method_is_compared_with_is_named_or_refused(tmp_path):
+    classifier = tiny.listening_classifier(tiny.LABELS)
+    method = EnergyMask(classifier, area=0.1)
+    save_interpreter(EnergyMask(classifier, area=0.5), tmp_path / "run")
+    save_interpreter(EnergyMask(tiny.listening_classifier(["dog", "rain"])), tmp_path / "other")
+    rows = ("random 10%", "energy, same area")
+    compared = compared_methods(method, ["random 10%", "saliency", "constant"], rows)
+    assert list(compared) == ["saliency", "constant"]
+    assert compared["saliency"].settings.attribution == "saliency"
+    piq = compared_methods(RandomMask(classifier), [str(tmp_path / "run")], rows)
+    assert piq["energy"].settings.area == 0.5
+    for names, message in {
+        ("saliencyy",): "compare_with: no method 'saliencyy'",
+        ("piq",): "compare_with: piq has to be trained",
+        ("nmf",): "compare_with: nmf has to learn a dictionary first",
+        (str(tmp_path / "other"),): "explains another classifier",
+        (str(tmp_path / "run"),): "gives a second row energy",
+        ("saliency", "saliency"): "gives a second row saliency",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            compared_methods(method, names, rows)
 
 
 def test_an_evaluation_writes_no_tensorboard_events(tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path):
@@ -247,7 +273,7 @@ def untrained(untrained_yaml, tiny_esc50, tiny_classifier_folder, tmp_path):
 
 @pytest.mark.slow
 def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path):
-    outcome = untrained("evaluate")
+    outcome = untrained("evaluate", compare_with="[random 10%, constant]")
     assert outcome.code == 0, outcome.err
     run = tmp_path / "run"
     parts = {"run.json", "interpreter", "evaluation", "examples", "manifests", "predictions.csv", "report", LISTING}
@@ -267,6 +293,9 @@ def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path)
     assert page.read_text("utf-8").count("<article") == 2  # report_clips
 
     before = {path: path.stat().st_mtime_ns for path in (run / "interpreter").rglob("*")}
+    # What it is compared with stands beside it, on the page and in the table.
+    assert len(re.findall('"method": "(?:random 10%|constant)"', page.read_text("utf-8"))) == 4
+    assert "| energy - constant |" in (run / "evaluation" / "table.md").read_text("utf-8")
     again = untrained("evaluate", batch_size=5)
     assert again.code == 0, again.err
     assert {path: path.stat().st_mtime_ns for path in before} == before
