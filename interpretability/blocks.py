@@ -1,7 +1,6 @@
 """Building blocks of classifiers and decoders in which padding has no effect."""
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 class ConvBlock(nn.Module):
@@ -11,7 +10,8 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
         self.norm = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU()  # a module, whose gradient guided backpropagation and DeepLift can replace
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map [B, C, T', F'] to [B, C', ceil(T'/stride), ceil(F'/stride)]."""
-        return functional.relu(self.norm(self.conv(maps)))
+        return self.relu(self.norm(self.conv(maps)))

@@ -16,7 +16,7 @@ from interpretability.errors import UserError, first_line
 from interpretability.explanation import Explanation
 from interpretability.frontend import sample_counts
 from interpretability.methods import METHODS, Interpreter, is_interpreter_folder, load_interpreter
-from interpretability.methods.gradients import ATTRIBUTIONS, GradientsSettings
+from interpretability.methods.attributions import ATTRIBUTIONS, GradientsSettings
 from interpretability.methods.nmf import NMF
 
 #: Chosen on validation data by what is heard of it (docs/results.md); its settings are chosen with it.

@@ -37,9 +37,10 @@ from interpretability.explaining import OWN_COMPONENTS, own_dictionary
 from interpretability.explanation import Interpretation
 from interpretability.files import claim, write_json, write_text
 from interpretability.frontend import MaskedPair
+from interpretability.methods.attributions import GRADIENT_ALONE
 from interpretability.methods.baselines import EnergyMask, RandomMask
 from interpretability.methods.forms import FORMS, form_mask
-from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
+from interpretability.methods.gradients import Gradients
 from interpretability.methods.nmf import NMF
 from interpretability.metrics.suite import MetricSuite, clip_values, summarise_clips
 from interpretability.reading import read_object
@@ -61,12 +62,12 @@ COLUMNS = {
     "kept_area": ("kept area", 3),
     "level": ("level (dB)", 1),
 }
-CANDIDATES = (*(f"{attribution}, {form}" for attribution in ATTRIBUTIONS for form in FORMS), "nmf")
+CANDIDATES = (*(f"{attribution}, {form}" for attribution in GRADIENT_ALONE for form in FORMS), "nmf")
 
 
 def explain(classifier: Classifier, batch: AnalysedBatch) -> Iterator[tuple[str, Interpretation]]:
     """Explain one clip with every candidate and with the baselines."""
-    for attribution in ATTRIBUTIONS:
+    for attribution in GRADIENT_ALONE:
         values = Gradients(classifier, attribution=attribution).attribute(batch)  # once for all forms
         values = values.masked_fill(~values.isfinite(), 0)
         for form in FORMS:

@@ -40,8 +40,9 @@ from interpretability.explanation import Interpretation
 from interpretability.files import claim, json_text, write_json, write_text, write_together
 from interpretability.frontend import FrontendSettings, MaskedPair
 from interpretability.methods import Interpreter, load_interpreter
+from interpretability.methods.attributions import GRADIENT_ALONE
 from interpretability.methods.baselines import EnergyMask, RandomMask
-from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
+from interpretability.methods.gradients import Gradients
 from interpretability.methods.nmf import NMF
 from interpretability.metrics.localisation import box_mask
 from interpretability.metrics.regions import Bounds, box_iou, frame_f1, time_iou
@@ -117,7 +118,7 @@ class Explained:
 
 def methods_of(classifier: Classifier, trained: Mapping[str, Interpreter]) -> dict[str, Interpreter]:
     """Return the methods of the table by row; NMF, which learns from each clip anew, comes on top."""
-    gradients = {f"{a.replace('_', ' ')}, top 10 %": Gradients(classifier, attribution=a) for a in ATTRIBUTIONS}
+    gradients = {f"{a.replace('_', ' ')}, top 10 %": Gradients(classifier, attribution=a) for a in GRADIENT_ALONE}
     return {**trained, **gradients, ENERGY: EnergyMask(classifier, area=0.1), RANDOM: RandomMask(classifier, area=0.1)}
 
 

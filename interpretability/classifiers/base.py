@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from interpretability.classifiers.gradient import check_gradient
+from interpretability.classifiers.observed import ObservedLayer
 from interpretability.errors import UserError
 from interpretability.frontend import PLACES, Clips, Frontend, FrontendSettings, MaskedPair, Spectrogram
 from interpretability.grids import Grid
@@ -368,6 +370,33 @@ class Classifier(nn.Module):
     def _last_level(self, spectrogram: Spectrogram) -> tuple[Grid, Tensor]:
         """Return the grid of the last feature map and its rows [B, T'] that belong to the clips."""
         return self.feature_grids(spectrogram.magnitude.shape[1])[-1], self.valid_rows(spectrogram.valid)[-1]
+
+    @property
+    def layer_levels(self) -> dict[str, int]:
+        """Layers whose outputs are feature maps: name -> which of the maps, finest first. None by default."""
+        return {}
+
+    def obstacle(self) -> str:
+        """Say why outputs of layers cannot be had; "" if nothing is in the way."""
+        return ""
+
+    def observed_layer(self, name: str) -> ObservedLayer:
+        """Return a layer by its name; a :class:`UserError` if there is none of which maps can be had."""
+        level = self.layer_levels.get(name)
+        if level is None:
+            raise UserError(f"no layer {_short(name)} in {self.title}, expected one of {', '.join(self.layer_levels)}")
+        join, module = partial(self.joined_maps, level), self.get_submodule(name)
+        return ObservedLayer(
+            name, module, self.maps_of_layer, join, lambda n_frames: self.feature_grids(n_frames)[level]
+        )
+
+    def maps_of_layer(self, output: Tensor) -> Tensor:
+        """Bring what a layer of :attr:`layer_levels` returns to maps [n, C, rows, columns]."""
+        return output
+
+    def joined_maps(self, level: int, maps: Tensor, n_frames: int) -> Tensor:
+        """Return the map [1, C, T', F'] of one clip of ``n_frames`` from those that :meth:`maps_of_layer` gives."""
+        return maps
 
     def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
         """Return where the cells of each feature map lie, for a spectrogram of ``n_frames``."""

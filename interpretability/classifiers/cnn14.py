@@ -91,6 +91,11 @@ class Cnn14Classifier(Classifier):
         else:
             self.classifier = CosineHead(emb_dim, lin_blocks=1, lin_neurons=192, out_neurons=len(self.labels))
 
+    @property
+    def layer_levels(self) -> dict[str, int]:
+        """See :attr:`Classifier.layer_levels`: the blocks."""
+        return {f"embedding_model.conv_block{level + 1}": level for level in range(len(self.feature_channels))}
+
     def log_mel(self, magnitude: Tensor) -> Tensor:
         """Return ``log1p(mel(A))``, or mel(A) in dB, [B, T, n_mels]."""
         mel = magnitude @ self.mel_weights

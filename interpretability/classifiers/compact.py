@@ -58,6 +58,11 @@ class CompactClassifier(Classifier):
         self.drop = nn.Dropout(self.settings.dropout)
         self.head = nn.Linear(2 * self.feature_channels[-1], len(self.labels))
 
+    @property
+    def layer_levels(self) -> dict[str, int]:
+        """See :attr:`Classifier.layer_levels`: the second block of each stage."""
+        return {f"stages.{level}.1": level for level in range(len(self.stages))}
+
     def log_mel(self, magnitude: Tensor) -> Tensor:
         """Return ``log1p(gain * mel(A))``, [B, T, n_mels]."""
         return torch.log1p(self.settings.gain * (magnitude @ self.mel_weights))

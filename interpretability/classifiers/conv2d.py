@@ -48,6 +48,12 @@ class Conv2dClassifier(Classifier):
         blocks, neurons = self.settings.lin_blocks, self.settings.lin_neurons
         self.classifier = CosineHead(dim, lin_blocks=blocks, lin_neurons=neurons, out_neurons=len(self.labels))
 
+    @property
+    def layer_levels(self) -> dict[str, int]:
+        """See :attr:`Classifier.layer_levels`; the first three are the maps before their ReLU."""
+        names = ("bn1", "bn2", "bn3", "resblock")
+        return {f"embedding_model.{name}": level for level, name in enumerate(names)}
+
     def forward(self, magnitude: Tensor, valid: Tensor | None = None) -> ClassifierOutput:
         """See :meth:`Classifier.forward`. In training mode a batch is one padded whole (batch norm needs it)."""
         return self.each_length_alone(self._forward, magnitude, valid)

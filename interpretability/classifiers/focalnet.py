@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from interpretability.classifiers.base import ActivationMap, AnalysedBatch
 from interpretability.classifiers.hooks import recorded_outputs
 from interpretability.classifiers.image import ImageClassifier, ImageFeatures, Level, pair
+from interpretability.classifiers.observed import ObservedLayer
 from interpretability.errors import UserError
 
 #: Stride of the stem where it is a convolution with overlap (``use_conv_embed``), whatever the patch size.
@@ -81,6 +83,20 @@ class FocalNetClassifier(ImageClassifier):
         stages = zip(states.values(), self.levels[:-1], strict=True)
         finer = (state.transpose(1, 2).unflatten(2, (level.rows, level.columns)) for state, level in stages)
         return ImageFeatures(last.mean((2, 3)), (*finer, last), torch.stack(list(sizes.values()), dim=1))
+
+    @property
+    def layer_levels(self) -> dict[str, int]:
+        """See :attr:`Classifier.layer_levels`: the last layer of each stage."""
+        depths = self.embedding_model.config.depths
+        place = "embedding_model.focalnet.encoder.stages.{}.layers.{}"
+        return {place.format(stage, depth - 1): stage for stage, depth in enumerate(depths)}
+
+    def observed_layer(self, name: str) -> ObservedLayer:
+        """See :meth:`Classifier.observed_layer`; tokens [n, cells, C] are put on the grid of their stage."""
+        layer = super().observed_layer(name)
+        level = self.levels[self.layer_levels[name]]
+        size = (level.rows, level.columns)
+        return replace(layer, to_maps=lambda output: output.transpose(1, 2).unflatten(2, size))
 
     def activation_map(self, batch: AnalysedBatch, variant: str = "last") -> ActivationMap:
         """See :meth:`Classifier.activation_map`. ``last`` and ``mean``: size of the modulators of the last stage.

@@ -1,5 +1,6 @@
 """Running a network to look at it: what its modules return; no hook, no mode and no random state is left behind."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -43,6 +44,20 @@ def recorded_outputs(
         for name, module in modules.items():
             handles.append(module.register_forward_hook(hook(name)))
         yield recorded
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def counted_runs(modules: Mapping[Hashable, nn.Module]) -> Iterator[Counter]:
+    """Count how often each module runs while the block runs; hooks are removed at its end, after an error too."""
+    counts: Counter = Counter()
+    handles = []
+    try:
+        for name, module in modules.items():
+            handles.append(module.register_forward_hook(lambda *_, name=name: counts.update([name])))
+        yield counts
     finally:
         for handle in handles:
             handle.remove()

@@ -350,6 +350,11 @@ class ImageClassifier(Classifier):
         rows = self.valid_rows(images.valid)[1 + level]
         return hide_padding(joined[:, :, : rows.shape[1]], rows)
 
+    def joined_maps(self, level: int, maps: Tensor, n_frames: int) -> Tensor:
+        """See :meth:`Classifier.joined_maps`: one map for each image of the clip, side by side in time."""
+        joined = maps.transpose(0, 1).flatten(1, 2)[None]  # [1, C, n * rows, columns]
+        return joined[:, :, : self.feature_rows(n_frames)[1 + level]]
+
     # --------------------------------------------------------------------------------------------------- the grids
 
     def feature_rows(self, n_frames: int | Tensor) -> tuple[int | Tensor, ...]:

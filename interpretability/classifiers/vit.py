@@ -95,6 +95,15 @@ class ViTClassifier(ImageClassifier):
         maps = tuple(self._on_grid(state[:, 1:].transpose(1, 2)) for state in (*states.values(), last))
         return ImageFeatures(self._pool(last), maps, self._on_grid(torch.stack(list(rows.values()), dim=1)))
 
+    @property
+    def layer_levels(self) -> dict[str, int]:
+        """See :attr:`Classifier.layer_levels`: the layers that give feature maps, before the final normalisation."""
+        return {f"embedding_model.layers.{number - 1}": level for level, number in enumerate(self.map_layers)}
+
+    def maps_of_layer(self, output: Tensor) -> Tensor:
+        """See :meth:`Classifier.maps_of_layer`: the patches' tokens, without the class token."""
+        return self._on_grid(output[:, 1:].transpose(1, 2))
+
     def activation_map(self, batch: AnalysedBatch, variant: str = "last") -> ActivationMap:
         """See :meth:`Classifier.activation_map`. ``last`` and ``mean``: attention of the class token to the patches.
 

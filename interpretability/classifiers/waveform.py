@@ -20,6 +20,7 @@ from interpretability.classifiers.check import reset_state
 from interpretability.classifiers.gradient import finite_gradient, gradient_errors
 from interpretability.classifiers.hooks import recorded_outputs
 from interpretability.classifiers.layers import PROBE_SECONDS, SCALES, FeatureLayer, LayerInfo, Layout, map_of
+from interpretability.classifiers.observed import ObservedLayer
 from interpretability.classifiers.outputs import KINDS, POOLS, SUM_TOLERANCE, Answer, answer_of
 from interpretability.errors import UserError, first_line
 from interpretability.frontend import Clips, FrontendSettings, Spectrogram
@@ -307,6 +308,33 @@ class WaveformClassifier(Classifier):
     def describe_layers(self) -> list[LayerInfo]:
         """Return every layer that can be a feature map, in the order in which the model runs them."""
         return [] if self.obstacle() else self.layout.describe(self.checked_logits)
+
+    @property
+    def layer_levels(self) -> dict[str, int]:
+        """See :attr:`Classifier.layer_levels`."""
+        return {layer.name: level for level, layer in enumerate(self.layers)}
+
+    def observed_layer(self, name: str) -> ObservedLayer:
+        """Return any layer that has an axis of time; one that is no feature map is measured, by runs of the model.
+
+        Raises
+        ------
+        UserError
+            If there is none of that name, it has no axis of time, or outputs of layers cannot be had.
+        """
+        obstacle = self.obstacle()
+        if obstacle:
+            raise UserError(f"{self.title} has no layers that can be observed ({obstacle})")
+        level = self.layer_levels.get(name)
+        layer = self.layout.select([name], self.checked_logits)[0] if level is None else self.layers[level]
+        hop = self.frontend.settings.hop_length
+        return ObservedLayer(
+            name,
+            self.module.get_submodule(name),
+            lambda output: self.layout.to_map(layer, output),
+            lambda maps, n_frames: self.layout.fit_rows(layer, maps, n_frames),
+            lambda n_frames: self.layout.grid(layer, layer.rows(n_frames, hop)),
+        )
 
     # -------------------------------------------------------------------------------------- what adapters override
 

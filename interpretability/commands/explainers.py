@@ -22,8 +22,8 @@ from interpretability.explaining import (
 )
 from interpretability.hub import is_name
 from interpretability.methods import METHODS, Interpreter, load_interpreter
+from interpretability.methods.attributions import ATTRIBUTIONS
 from interpretability.methods.baselines import ConstantMask
-from interpretability.methods.gradients import ATTRIBUTIONS
 
 
 @dataclass(frozen=True)

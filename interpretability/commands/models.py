@@ -21,7 +21,8 @@ from interpretability.exported import is_exported
 from interpretability.files import expanded
 from interpretability.hub import is_name, local_folder
 from interpretability.methods import METHODS, Interpreter, is_interpreter_folder, load_interpreter
-from interpretability.methods.gradients import ATTRIBUTIONS
+from interpretability.methods.attributions import ATTRIBUTIONS
+from interpretability.methods.gradients import Gradients
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ def list_methods(model: Model, check: ModelCheck) -> str:
         lines += [f"Trained, in {model.source}:", f"  {default}: {model.interpreter.SUMMARY}; the default"]
     lines.append("Without training (--method; --list_settings METHOD):")
     for name in ATTRIBUTIONS if check.gradient else ():
-        lines.append(f"  {name}: a gradient method" + (" (the default)" if name == default else ""))
+        remarks = ("a gradient method", Gradients.remark_on(classifier, name), "the default" if name == default else "")
+        lines.append(f"  {name}: " + "; ".join(text for text in remarks if text))
     for trainable in (False, True):
         if trainable:
             lines.append(f"To be trained: {how_to_train('NAME')}:")

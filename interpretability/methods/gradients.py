@@ -5,41 +5,37 @@ classifiers alike, including those that go back to sound (which take phase and l
 s is the log odds of the explained class c: of a multi-label head its logit; of a single-label head the logit of c less
 the logsumexp of the others. Unlike p it does not saturate, and unlike the logit of a single-label head it does not
 change when all logits are shifted, as a log-softmax at the end of a network shifts them.
+
+Some replace the gradient of the network's ReLUs, or look at one of its layers: they take only networks that have these.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from interpretability.classifiers.base import AnalysedBatch
+from interpretability.classifiers.base import AnalysedBatch, Classifier
+from interpretability.classifiers.check import SHORT, noise
 from interpretability.classifiers.gradient import gradient_errors
+from interpretability.errors import UserError
 from interpretability.explanation import Interpretation
-from interpretability.methods.base import Interpreter, MethodSettings, hide_invalid
-from interpretability.methods.forms import FORMS, MEANING, fixed_by, form_mask
+from interpretability.methods.attributions import (
+    ATTRIBUTIONS,
+    COMPLETE,
+    OF_A_LAYER,
+    OF_RELUS,
+    GradientsSettings,
+    Score,
+    Scored,
+)
+from interpretability.methods.base import Interpreter, hide_invalid
+from interpretability.methods.class_activation import choose_layer
+from interpretability.methods.forms import fixed_by, form_mask
+from interpretability.methods.nonlinearities import check_relus, check_rules
 from interpretability.probabilities import log_odds
-from interpretability.settings import setting
-
-ATTRIBUTIONS = ("saliency", "input_x_gradient", "integrated_gradients", "smoothgrad")
-#: Frames that go through the classifier at once, of all steps or noisy copies together: bounds the memory.
-CHUNK_FRAMES = 8 * 512
-
-
-@dataclass(frozen=True)
-class GradientsSettings(MethodSettings):
-    """Settings of :class:`Gradients`."""
-
-    attribution: str = setting("integrated_gradients", "what is computed for each bin", choices=ATTRIBUTIONS)
-    form: str = setting("top10", MEANING, choices=tuple(FORMS))
-    n_steps: int = setting(32, "steps of integrated_gradients", least=1, most=10_000)
-    n_copies: int = setting(16, "noisy copies of smoothgrad", least=1, most=10_000)
-    noise: float = setting(
-        0.15, "standard deviation of smoothgrad's noise, as a share of the clip's largest log magnitude", least=0
-    )
-    seed: int = setting(0, "seed of smoothgrad's noise", least=0, below=2**63)
 
 
 class Gradients(Interpreter):
@@ -52,15 +48,25 @@ class Gradients(Interpreter):
     - ``integrated_gradients``: ``X`` times the mean of ``ds/dX`` on the straight line from silence to X, by
       Gauss-Legendre quadrature (Sundararajan et al., arXiv 1703.01365). It sums to ``s(X) - s(0)``;
     - ``smoothgrad``: ``|mean of ds/dX|`` over copies of X with Gaussian noise (Smilkov et al., arXiv 1706.03825). The
-      noise is the same for all clips of one length; what it makes negative is silence to the classifier.
+      noise is the same for all clips of one length; what it makes negative is silence to the classifier;
+    - ``gradient_shap``: the mean of ``X'`` times ``ds/dX`` at a random point between silence and ``X'``, over copies X'
+      with SmoothGrad's noise (Lundberg & Lee, arXiv 1705.07874);
+    - ``deeplift``: X times ds/dX where each non-linear module counts by its slope between silence and X (rescale rule,
+      Shrikumar et al., arXiv 1704.02685);
+    - ``guided_backprop``: ``ds/dX`` where each ReLU passes positive gradients alone (Springenberg et al., arXiv
+      1412.6806);
+    - ``gradcam``: of a layer's maps the sum over channels, each times its mean gradient, interpolated from the centres
+      of their cells (Selvaraju et al., arXiv 1610.02391);
+    - ``guided_gradcam``: ``guided_backprop`` times the positive part of ``gradcam``.
 
     The mask is made of it by :func:`.form_mask`. Some networks take a logarithm or a root of what is 0
     in silence, and have no gradient there (it is infinite, or no number): such bins count as 0, and the rest is
     explained. A clip without any gradient has no explanation: it is *undefined*.
 
-    Scores of a clip are ``without_gradient``, the share of the bins that have none, and of ``integrated_gradients``
-    ``completeness_gap``: by which share of ``s(X) - s(0)`` the attributions miss that difference, because ``n_steps``
-    are too few. In [0, inf); undefined where ``s(0)`` is not finite or there is no difference.
+    Scores of a clip are ``without_gradient``, the share of the bins that have none, and of ``integrated_gradients``,
+    ``gradient_shap`` and ``deeplift`` ``completeness_gap``: by which share of ``s(X) - s(0)`` the attributions miss
+    that difference, because ``n_steps`` or ``n_copies`` are too few, or DeepLift has no rule for what the network
+    computes outside of modules. In [0, inf); undefined where ``s(0)`` is not finite or there is no difference.
 
     Parameters
     ----------
@@ -71,7 +77,8 @@ class Gradients(Interpreter):
     Raises
     ------
     UserError
-        If a setting does not fit.
+        If a setting does not fit; if the classifier has not what the attribution needs, which a second of noise shows:
+        a layer with maps, ReLUs that are modules, non-linear modules that run once.
     """
 
     NAME = "gradients"
@@ -79,6 +86,45 @@ class Gradients(Interpreter):
     Settings = GradientsSettings
     trainable = False
     needs_gradient = True
+
+    def __init__(self, classifier: Classifier, **settings: Any):
+        super().__init__(classifier, **settings)
+        attribution, layer = self.settings.attribution, self.settings.layer
+        if layer is not None and attribution not in OF_A_LAYER:
+            raise UserError(f"{self.NAME}: layer is {layer!r}, and {attribution} looks at none: leave it out")
+        self._layer = None
+        if attribution in (*OF_A_LAYER, *OF_RELUS, "deeplift"):
+            self._look_at_network()
+
+    def _look_at_network(self) -> None:
+        """Refuse a network that the attribution cannot be had of, and find the layer; by a run on noise."""
+        attribution, classifier = self.settings.attribution, self.classifier
+        rate = classifier.frontend.settings.sample_rate
+        batch = classifier.analyse(noise(1, round(SHORT * rate), classifier.device))
+        score, twice = self._score_of(batch), attribution == "deeplift"
+        inputs = batch.spectrogram.log_magnitude.detach()
+        which = torch.zeros(1 + twice, dtype=torch.int64, device=inputs.device)
+
+        def run() -> Tensor:
+            return score(inputs.expand(1 + twice, -1, -1).clone().requires_grad_(), which)
+
+        with torch.enable_grad(), gradient_errors(classifier.title):
+            if attribution in OF_RELUS:
+                check_relus(attribution, classifier.title, classifier, run)
+            if attribution == "deeplift":
+                check_rules(attribution, classifier.title, classifier, run)
+            if attribution in OF_A_LAYER:
+                self._layer = choose_layer(attribution, classifier, run, self.settings.layer)
+                self.settings = replace(self.settings, layer=self._layer.name)
+
+    @classmethod
+    def remark_on(cls, classifier: Classifier, attribution: str) -> str:
+        """Return what a user has to know about an attribution of a classifier, as :meth:`Interpreter.remark` does."""
+        try:
+            layer = cls(classifier, attribution=attribution).settings.layer
+        except UserError as error:
+            return f"unavailable: {error}"
+        return "" if layer is None else f"of the layer {layer}"
 
     @property
     def title(self) -> str:
@@ -104,7 +150,7 @@ class Gradients(Interpreter):
         undefined = with_gradient == 0
         n_bins = valid.sum(1) * attribution.shape[2]
         scores = {"without_gradient": 1 - with_gradient.double() / n_bins}
-        if self.settings.attribution == "integrated_gradients":
+        if self.settings.attribution in COMPLETE:
             scores["completeness_gap"] = self._completeness_gap(batch, attribution)
         return Interpretation(form_mask(attribution, valid, self.settings.form), scores=scores, undefined=undefined)
 
@@ -114,8 +160,9 @@ class Gradients(Interpreter):
         Returns
         -------
         Tensor [B, T, F]
-            In log odds (``integrated_gradients``, ``input_x_gradient``) or in log odds per unit of X; 0 in frames that
-            are not valid, not finite where there is no gradient.
+            In log odds (``input_x_gradient``, ``integrated_gradients``, ``gradient_shap``, ``deeplift``), in log odds
+            per unit of X, or in those of a layer's maps; 0 in frames that are not valid, not finite where there is no
+            gradient.
         """
         # Every clip alone, at its own length: a batch changes the last bits, which can reorder nearly equal bins, and
         # noise would depend on it.
@@ -138,39 +185,15 @@ class Gradients(Interpreter):
         return gap.masked_fill(~gap.isfinite(), float("nan"))
 
     def _attribute(self, batch: AnalysedBatch) -> Tensor:
-        # imported here: slow, and only needed by this method
-        from captum.attr import InputXGradient, IntegratedGradients, Saliency
-
-        score = self._score_of(batch)
         inputs = batch.spectrogram.log_magnitude.detach().requires_grad_()
-        # Which clip each row is: Captum repeats it as it repeats the inputs.
-        which = torch.arange(len(batch), device=inputs.device)
-        at_once = max(1, CHUNK_FRAMES // inputs.shape[1])
-        with torch.enable_grad(), gradient_errors(self.classifier.title):
-            if self.settings.attribution == "smoothgrad":
-                return self._smooth(score, inputs, which, at_once).detach().to(inputs.dtype)
-            kinds = {"saliency": Saliency, "input_x_gradient": InputXGradient}
-            options = {}
-            if self.settings.attribution == "integrated_gradients":
-                options = {"baselines": 0.0, "n_steps": self.settings.n_steps, "internal_batch_size": at_once}
-            method = kinds.get(self.settings.attribution, IntegratedGradients)(score)
-            attribution = method.attribute(inputs, additional_forward_args=which, **options)
+        scored = Scored(self._score_of(batch), inputs, self.classifier, self.settings, self._layer)
+        with torch.enable_grad(), gradient_errors(self.classifier.title), warnings.catch_warnings():
+            # Captum says that it sets hooks, and removes them.
+            warnings.filterwarnings("ignore", "Setting (backward|forward, backward) hooks", UserWarning)
+            attribution = ATTRIBUTIONS[self.settings.attribution](scored)
         return attribution.detach().to(inputs.dtype)
 
-    def _smooth(self, score: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, which: Tensor, at_once: int) -> Tensor:
-        from captum.attr import NoiseTunnel, Saliency
-
-        device = inputs.device
-        # Captum draws from the global generator: seeded here, and restored afterwards.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
-            torch.manual_seed(self.settings.seed)
-            size = {"nt_samples": self.settings.n_copies, "nt_samples_batch_size": at_once}
-            deviation = self.settings.noise * float(inputs.detach().max())
-            # Without abs: the absolute value is of the mean.
-            options = {"stdevs": deviation, "additional_forward_args": which, "abs": False}
-            return NoiseTunnel(Saliency(score)).attribute(inputs, **size, **options).abs()
-
-    def _score_of(self, batch: AnalysedBatch) -> Callable[[Tensor, Tensor], Tensor]:
+    def _score_of(self, batch: AnalysedBatch) -> Score:
         """Return the function from X [n, T, F], and which clips they are of [n], to the scores [n]."""
 
         def score(log_magnitude: Tensor, which: Tensor) -> Tensor:

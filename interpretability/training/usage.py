@@ -13,8 +13,8 @@ from interpretability.dictionary import DictionarySettings
 from interpretability.errors import UserError
 from interpretability.events import EventSettings
 from interpretability.frontend import FrontendSettings
+from interpretability.methods.attributions import ATTRIBUTIONS
 from interpretability.methods.folder import METHODS
-from interpretability.methods.gradients import ATTRIBUTIONS
 from interpretability.settings import Settings, list_settings
 from interpretability.training.augmentation import AugmentationSettings
 from interpretability.training.composition import compose, list_keys, list_yamls

@@ -8,7 +8,8 @@ from waveform_models import LABELS, MelCnn, make
 from interpretability.classifiers.gradient import NoGradientError, check_gradient, gradient_errors
 from interpretability.dictionary import Dictionary
 from interpretability.frontend import MaskedPair
-from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
+from interpretability.methods.attributions import ATTRIBUTIONS
+from interpretability.methods.gradients import Gradients
 from interpretability.methods.lmac import LMAC
 from interpretability.methods.nmf import NMF
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from interpretability.classifiers.hooks import recorded_outputs
+from interpretability.classifiers.hooks import counted_runs, recorded_outputs
 
 
 def test_no_hook_is_left_behind():
@@ -31,3 +31,14 @@ def test_none_is_not_recorded():
         module(torch.zeros(2))
         module(torch.zeros(1))
     assert len(recorded["a"]) == 2
+
+
+def test_runs_are_counted_and_no_hook_is_left_behind():
+    modules = {"a": nn.Linear(2, 2), "b": nn.Linear(2, 3)}
+    with counted_runs(modules) as runs:
+        modules["a"](modules["a"](torch.zeros(3, 2)))
+    modules["a"](torch.zeros(3, 2))
+    assert runs == {"a": 2}
+    with pytest.raises(RuntimeError), counted_runs(modules):
+        modules["a"](torch.zeros(1, 7))
+    assert not any(module._forward_hooks for module in modules.values())

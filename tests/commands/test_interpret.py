@@ -24,7 +24,8 @@ from interpretability.commands import main
 from interpretability.files import LISTING
 from interpretability.frontend import Frontend, FrontendSettings
 from interpretability.methods import METHODS
-from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
+from interpretability.methods.attributions import ATTRIBUTIONS
+from interpretability.methods.gradients import Gradients
 from interpretability.metrics.suite import METRICS
 
 SCRIPT = tiny.REPOSITORY / "tools" / "interpret.py"

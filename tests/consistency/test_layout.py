@@ -306,13 +306,24 @@ EXCEPTIONS = {
 }
 
 #: Modules of methods/ that hold what methods share; each may import those before it.
-SHARED_BY_METHODS = ("base", "objectives", "baselines", "optimiser", "forms", "perturbation")
+SHARED_BY_METHODS = (
+    "base",
+    "objectives",
+    "baselines",
+    "optimiser",
+    "forms",
+    "perturbation",
+    "nonlinearities",
+    "class_activation",
+    "attributions",
+)
 #: The registry: it knows every method, and no method knows it.
 REGISTRY_OF_METHODS = ("published", "folder", "__init__")
 
 #: Modules of classifiers/ that hold what classifiers share; each may import those before it.
 SHARED_BY_CLASSIFIERS = (
     "gradient",
+    "observed",
     "base",
     "check",
     "outputs",

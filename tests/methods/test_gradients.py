@@ -10,13 +10,16 @@ from tiny import SMALL, listening_classifier, noise
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier, ClassifierOutput
 from interpretability.errors import UserError
+from interpretability.methods.attributions import COMPLETE
 from interpretability.methods.forms import FORMS
-from interpretability.methods.gradients import ATTRIBUTIONS, Gradients
+from interpretability.methods.gradients import Gradients
 from interpretability.metrics.sparsity import sparseness
 from interpretability.probabilities import log_odds
 
 EDGES = (0, 8, 16, 24, 33)
 BANDS = ["low", "middle", "high", "top"]
+#: Those that need nothing of a network but its gradient; the others are tried in test_attributions.py.
+ATTRIBUTIONS = ("saliency", "input_x_gradient", "integrated_gradients", "smoothgrad", "gradient_shap")
 
 
 class BandClassifier(Classifier):
@@ -218,7 +221,7 @@ class TestCompletenessGap:
         scores = method.interpret(analysed(method.classifier, [0], torch.zeros(1, 1500))).scores
         assert scores["completeness_gap"].isnan().all()
 
-    @pytest.mark.parametrize("attribution", [name for name in ATTRIBUTIONS if name != "integrated_gradients"])
+    @pytest.mark.parametrize("attribution", [name for name in ATTRIBUTIONS if name not in COMPLETE])
     def test_others_have_none(self, attribution):
         method = Gradients(BandClassifier(), attribution=attribution, n_copies=2)
         assert list(method.interpret(analysed(method.classifier, [0])).scores) == ["without_gradient"]
@@ -311,7 +314,7 @@ class TestMasks:
                 assert explanation.mask[band(k, explanation.mask) == 1].max() == 1
 
     def test_silence_has_no_input_to_be_multiplied_with(self):
-        for attribution in ("input_x_gradient", "integrated_gradients"):
+        for attribution in ("input_x_gradient", "integrated_gradients", "gradient_shap"):
             assert not Gradients(BandClassifier(), attribution=attribution).explain(torch.zeros(1, 1500)).mask.any()
         # A gradient there is even of silence.
         assert Gradients(BandClassifier(), attribution="saliency").explain(torch.zeros(1, 1500)).mask.any()
@@ -420,17 +423,20 @@ class TestSettings:
         classifier = BandClassifier(power=3)
         batch = analysed(classifier, [0, 1])
         whole = attribute(classifier, batch, "integrated_gradients", n_steps=7)
-        monkeypatch.setattr("interpretability.methods.gradients.CHUNK_FRAMES", 2 * 47)
+        monkeypatch.setattr("interpretability.methods.attributions.CHUNK_FRAMES", 2 * 47)
         chunked = attribute(classifier, batch, "integrated_gradients", n_steps=7)
         torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-8)
 
-    def test_smoothgrad_has_a_seed_and_leaves_the_generator_alone(self):
+    @pytest.mark.parametrize("attribution", ["smoothgrad", "gradient_shap"])
+    def test_a_seed_decides_and_the_generators_are_left_alone(self, attribution):
         classifier = BandClassifier(power=2)
         batch = analysed(classifier, [0, 1])
         torch.manual_seed(5)
-        before = torch.get_rng_state()
-        results = [attribute(classifier, batch, "smoothgrad", seed=seed) for seed in (1, 1, 2)]
+        np.random.seed(5)
+        before, state = torch.get_rng_state(), np.random.get_state()
+        results = [attribute(classifier, batch, attribution, seed=seed) for seed in (1, 1, 2)]
         assert torch.equal(torch.get_rng_state(), before)
+        assert all(map(np.array_equal, np.random.get_state(), state))
         assert torch.equal(results[0], results[1])
         assert not torch.allclose(results[0], results[2])
 
@@ -456,6 +462,7 @@ class TestSettings:
             ({"apply": "mel"}, "apply is 'mel'"),
             ({"seed": -1}, "seed is -1, expected a whole number >= 0"),
             ({"seed": 10**30}, "seed is 10"),
+            ({"layer": "x"}, "layer is 'x', and integrated_gradients looks at none: leave it out"),
         ],
     )
     def test_settings_that_do_not_fit(self, settings, words):

@@ -48,7 +48,7 @@ def test_nothing_small_and_loud_enough(tool, monkeypatch):
 def test_a_run_is_measured_once_and_the_tables_are_written(
     tool, tiny_classifier_folder, tiny_esc50, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(tool, "ATTRIBUTIONS", ("saliency",))
+    monkeypatch.setattr(tool, "GRADIENT_ALONE", ("saliency",))
     monkeypatch.setattr(tool, "CANDIDATES", ("saliency, soft", "saliency, top10", "saliency, top20", "nmf"))
     run = tiny_classifier_folder.parent
     command = [f"{run}={tiny_esc50}", "--out", str(tmp_path)]
