@@ -51,7 +51,9 @@ def explain(
     method : str, optional
         Of a classifier: a method that needs no training. :func:`default_method` chooses if not given.
     target : int, str, or one of these for each sound, optional
-        Class to explain; the predicted one if not given. A number is an index, text a name.
+        Class to explain; the predicted one if not given. A number is an index, text a name. For all sounds alike also a
+        set of classes, ``"a|b"``, or a contrast, ``"a - b"``: what speaks for a and not for b
+        (:mod:`interpretability.targets`).
     settings : mapping, optional
         Of that method.
     channel : {"mean", "left", "right"}
@@ -152,7 +154,7 @@ def untrained_method(classifier: Classifier, method: str, settings: Mapping[str,
     """
     kind = method_class(method)
     chosen = {"attribution": method} if method in ATTRIBUTIONS else {}
-    return kind(classifier, **{**chosen, **settings}).eval().to(classifier.device)
+    return kind(classifier.base, **{**chosen, **settings}).eval().to(classifier.device).asked(classifier)
 
 
 def default_method(check: ModelCheck) -> str:

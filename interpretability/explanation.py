@@ -24,11 +24,11 @@ from interpretability.frontend import PLACES, FrontendSettings, MaskedPair, Spec
 from interpretability.matched import MatchedBaseline
 from interpretability.metrics.suite import MetricSuite, clip_values
 from interpretability.names import printable, safe_name
-from interpretability.probabilities import MaskedLogits, probabilities
+from interpretability.probabilities import MaskedLogits, predicted_class, probabilities
 from interpretability.report.destination import DESCRIPTION, check_destination, check_same
 from interpretability.report.event_files import write_events
 from interpretability.report.formats import FigureSettings, check_format
-from interpretability.report.words import Findings, Region, Remainder, locate, percent, sentences
+from interpretability.report.words import Asked, Findings, Heard, Region, Remainder, locate, percent, sentences
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -205,6 +205,20 @@ class Explanation:
 
     @cached_property
     @torch.no_grad()
+    def of_classes(self) -> dict[str, Tensor]:
+        """Logits of the classifier's own classes for "input", "explanation" and "residual", each [B, C].
+
+        Where the target is none of them (:mod:`interpretability.targets`), the classifier is asked again for that.
+        """
+        base, heard = self.classifier.base, self.heard
+        if base is self.classifier:
+            return {"input": self.output.logits, "explanation": heard.inside, "residual": heard.outside}
+        heard = base.classify_pair(self.pair, "waveform")
+        whole = base.classify_sound(self.batch.clips).logits
+        return {"input": whole, "explanation": heard.inside, "residual": heard.outside}
+
+    @cached_property
+    @torch.no_grad()
     def baselines(self) -> dict[str, Baseline]:
         """The masks of :data:`BASELINES` by name, at the area of the explanation, clip by clip.
 
@@ -273,15 +287,16 @@ class Explanation:
         sound, classifier and method.
         """
         clip = self[index]
-        predicted, target = int(clip.output.predicted[0]), int(clip.target[0])
-        origin, parts = clip.origins[0], clip._probabilities()
+        origin, parts, question = clip.origins[0], clip._probabilities(), self.classifier.question
+        target, classes = int(clip.target[0]), _probabilities(clip.of_classes, self.classifier.base.task)
+        own, predicted = self.classifier.base.labels, int(predicted_class(clip.of_classes["input"])[0])
         described = {
             "name": None if origin.name is None else printable(origin.name),
             "source": None if origin.path is None else printable(str(origin.path)),
             "method": self.method,
             "title": self.title or self.method,
-            "predicted": self.labels[predicted],
-            "predicted_probability": parts["input"][predicted],
+            "predicted": own[predicted],
+            "predicted_probability": classes["input"][predicted],
             "explained": self.labels[target],
             "explained_probability": parts["input"][target],
             "kept_area": float(clip.mask.double().mean()),
@@ -293,10 +308,13 @@ class Explanation:
             "sentences": clip.sentences(),
         }
         baselines = {kind: {"alone": x.alone, "without": x.without} for kind, x in clip._remainders().items()}
-        classes = {label: {part: values[k] for part, values in parts.items()} for k, label in enumerate(self.labels)}
+        shown = {label: {part: values[k] for part, values in classes.items()} for k, label in enumerate(own)}
+        if question is not None:
+            described["question"] = question.identity()
+            shown = {self.labels[target]: {part: values[target] for part, values in parts.items()}} | shown
         digest = hashlib.sha256(np.ascontiguousarray(_array(clip.sound), np.float32).tobytes()).hexdigest()
         return described | {
-            "probabilities": classes,
+            "probabilities": shown,
             "baselines": baselines,
             "events": [event.to_dict() for event in clip.events()],
             "event_settings": EventSettings().to_dict(),
@@ -332,6 +350,7 @@ class Explanation:
             int(clip.target[0]),
             *clip._probabilities().values(),
             task=self.task,
+            asked=clip._asked(),
             region=region,
             silent=not bool(clip.sound.any()),
             undefined=clip._is_undefined(0),
@@ -341,6 +360,14 @@ class Explanation:
             events=clip.events(),
         )
         return sentences(findings)
+
+    def _asked(self) -> Asked | None:
+        """Return what is asked of one clip in words, where that is not a class."""
+        base, question = self.classifier.base, self.classifier.question
+        if question is None:
+            return None
+        heard = _probabilities(self.of_classes, base.task)["input"]
+        return Asked(question.phrases, Heard(base.labels, heard, base.task, base.thresholds.tolist()))
 
     def region(self, index: int = 0) -> Region | None:
         """Return when and in which band most of what the mask of a clip keeps lies; None if that is nothing."""
@@ -606,7 +633,7 @@ class Explanation:
     def _probabilities(self) -> dict[str, list[float]]:
         """Return the probabilities [C] of one clip's classes for the input, the explanation alone and the residual."""
         parts = {"input": self.output.logits, "explanation": self.heard.inside, "residual": self.heard.outside}
-        return {part: probabilities(logits.float(), self.task)[0].tolist() for part, logits in parts.items()}
+        return _probabilities(parts, self.task)
 
     def _remainders(self) -> dict[str, Remainder]:
         """Return what the masks of :data:`BASELINES` leave of one clip's explained class."""
@@ -647,6 +674,11 @@ class Explanation:
             kept = apply_mask(spectrogram.magnitude, clip.components.mask_of(k), self.apply)
             sounds[k] = frontend.resynthesise(spectrogram, kept)[0]
         return sounds
+
+
+def _probabilities(parts: Mapping[str, Tensor], task: str) -> dict[str, list[float]]:
+    """Return the probabilities of one clip's classes from its logits [1, C], part by part."""
+    return {part: probabilities(logits.float(), task)[0].tolist() for part, logits in parts.items()}
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -23,11 +23,13 @@ from interpretability.grids import Grid
 from interpretability.lengths import LengthGroups
 from interpretability.probabilities import TASKS, MaskedLogits, predicted_class
 from interpretability.settings import Settings
+from interpretability.targets import Question
 from interpretability.transfer import ClassRows
 
 logger = logging.getLogger(__name__)
 
 #: A class to explain: an index (of any integer type, also as a tensor of one) or a name; or one of these for each clip.
+#: Where text is allowed, also what :mod:`interpretability.targets` reads: ``a|b``, ``a - b``.
 Target = Tensor | np.ndarray | int | str | Sequence[int | str]
 #: Probability from which on a class of a multi-label head counts as heard, where the classifier has none of its own.
 THRESHOLD = 0.5
@@ -172,9 +174,12 @@ class Classifier(nn.Module):
         Names of the modules and parameters that turn the embedding into logits; all others are the encoder's.
     encoder_frozen : bool
         Whether the head alone is trained (:meth:`freeze_encoder`).
+    question : Question or None
+        What is asked of it, where that is not one of its classes (:mod:`.targeted`).
     """
 
     NAME = ""
+    question: Question | None = None
     Settings: type[Settings] = Settings
     HEAD: tuple[str, ...] = ()
     encoder_frozen = False
@@ -203,6 +208,11 @@ class Classifier(nn.Module):
         self._thresholds: tuple[float, ...] | None = None
         self._notes: dict[str, str] = {}
         self.build()
+
+    @property
+    def base(self) -> Classifier:
+        """The classifier itself; of one that answers a question, the classifier that is asked."""
+        return self
 
     def build(self) -> None:
         """Make the networks that the settings describe, at the end of construction."""

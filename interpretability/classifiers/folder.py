@@ -19,7 +19,7 @@ from interpretability.classifiers.published import load_layout, read_layout
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.trust import check_trusted
 from interpretability.classifiers.vit import ViTClassifier
-from interpretability.errors import UserError, placed, user_errors
+from interpretability.errors import UserError, placed, shown, user_errors
 from interpretability.exported import CLASSIFIER_WEIGHTS, CONFIG, ExportedFolder, read_exported, source_of
 from interpretability.files import atomic_folder, sha256, write_json
 from interpretability.frontend import FrontendSettings
@@ -92,6 +92,11 @@ def describe(classifier: Classifier, training: dict | None = None) -> dict:
 
 
 def _described(classifier: Classifier, weights: Path, training: dict | None) -> dict:
+    if classifier.question is not None:
+        raise UserError(
+            f"this classifier answers {shown(classifier.question.label)}, and has no folder of its own: save the one "
+            "that is asked (its attribute base), and give the target when explaining"
+        )
     identity = {
         "classifier": classifier.NAME,
         "labels": classifier.labels,

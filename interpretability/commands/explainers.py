@@ -105,6 +105,8 @@ def _trained(model: Model, name: str, arguments: argparse.Namespace) -> Explaine
         interpreter = load_interpreter(name, arguments.trust_remote_code).to(arguments.device)
         if interpreter.identity()["classifier_sha256"] != _of_classifier(model)["classifier_sha256"]:
             raise UserError(f"{name} explains another classifier than {model.source}: give a run that explains it")
+    if model.classifier.question is not None:
+        interpreter = interpreter.asked(model.classifier)
     identity = interpreter.identity() | {"settings": interpreter.settings.to_dict()}
     return Explainer(interpreter.NAME, _plain(identity), lambda sounds: interpreter)
 

@@ -15,7 +15,7 @@ from interpretability.commands.one_sound import explain_sound, words, write_expl
 from interpretability.commands.output import Output, output
 from interpretability.commands.recording import explain_long, is_recording, request_of_recording, words_of_recording
 from interpretability.commands.results_folder import Shown, names_of_all, write_page
-from interpretability.commands.work import Choice, Sound, Windows, Work, listed_sound
+from interpretability.commands.work import Choice, Sound, Windows, Work, asked_of, listed_sound
 from interpretability.data.sound_list import ListedSound, is_one_sound, list_sounds
 from interpretability.errors import UserError, placed
 from interpretability.files import LISTING, expanded, sha256
@@ -54,9 +54,8 @@ def interpret(arguments: argparse.Namespace) -> None:
     if arguments.out is None:
         raise UserError("no --out: name the folder for the results")
     model = open_model(named.source, arguments)
+    model, choice = asked_of(model, Choice(arguments.target, arguments.top_k, arguments.every_label))
     explainers = make_explainers(model, arguments)
-    choice = Choice(arguments.target, arguments.top_k, arguments.every_label)
-    choice.check(model.classifier)
     with output(arguments.json) as to:
         windows = Windows(arguments.window, arguments.hop, arguments.threshold)
         results = {"out": arguments.out, "report": arguments.report, "format": check_format(arguments.format)}

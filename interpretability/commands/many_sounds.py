@@ -148,7 +148,7 @@ def words_of_many(done: Done, work: Work) -> str:
     more = len(heard) - len(classes)
     undefined = sum(bool(row.get("undefined")) for row in done.rows)
     count, by = len(done.explained), _joined([each.name for each in work.explainers])
-    kept, verb = count - len(done.new), "Heard" if work.model.classifier.task == "single" else "Most probable"
+    kept, verb = count - len(done.new), "Heard" if work.model.classifier.base.task == "single" else "Most probable"
     lines = [
         f"{verb}: {', '.join(classes)}{f', and {more} more classes' if more else ''}.",
         f"{count} sound{' is' if count == 1 else 's are'} explained by {by}"

@@ -139,6 +139,7 @@ def list_methods(model: Model, check: ModelCheck) -> str:
 
 def describe_classifier(classifier: Classifier, source: str) -> dict[str, Any]:
     """Return a description of the explained classifier as plain values."""
+    classifier = classifier.base
     return {
         "source": source,
         "kind": classifier.NAME,

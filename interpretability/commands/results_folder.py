@@ -134,7 +134,7 @@ def write_page(work: Work, shown: Sequence[Shown]) -> None:
     wrong_first = sorted(shown, key=lambda each: each.row["true"] in (None, each.row["predicted"]))[:MOST_ON_PAGE]
     recordings = sum(_in_windows(each) for each in wrong_first)
     clips = (_on_page(each, MOST_BYTES // 2 // max(recordings, 1)) for each in wrong_first)
-    classifier = work.model.classifier
+    classifier = work.model.classifier.base
     methods, source = ", ".join(each.name for each in work.explainers), printable(work.model.source)
     about = {
         "Model": source,

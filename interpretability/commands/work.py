@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from interpretability.classifiers import Classifier
+from interpretability.classifiers.targeted import targeted
 from interpretability.commands.explainers import Explainer
 from interpretability.commands.models import Model
 from interpretability.data.inputs import Sounds, read_part
@@ -32,7 +33,7 @@ class Choice:
         return self.every_label or self.top_k > 1
 
     def check(self, classifier: Classifier) -> None:
-        """Raise a :class:`UserError` if the classifier has no such class, or two ways of choosing are named."""
+        """Raise a :class:`UserError` if two ways of choosing are named, or more classes than there are."""
         given = [
             option
             for option, is_given in (
@@ -47,8 +48,25 @@ class Choice:
                 f"{' and '.join(given)} are given, which choose classes in different ways: name one of them"
             )
         classifier.check_top_k(self.top_k)
-        if self.target is not None:
-            classifier.target_index(self.target)
+
+
+def asked_of(model: Model, choice: Choice) -> tuple[Model, Choice]:
+    """Return a model whose classifier answers what is chosen, and the choice of that among its classes.
+
+    Raises
+    ------
+    UserError
+        As of :meth:`Choice.check`; if the classifier has no such class, or cannot answer it
+        (:func:`~interpretability.classifiers.targeted.targeted`).
+    """
+    choice.check(model.classifier)
+    if choice.target is None:
+        return model, choice
+    classifier = targeted(model.classifier, choice.target)
+    if classifier is not model.classifier:
+        choice = replace(choice, target=classifier.labels[classifier.target])
+    classifier.target_index(choice.target)
+    return replace(model, classifier=classifier), choice
 
 
 @dataclass(frozen=True)
@@ -160,6 +178,7 @@ class Work:
             "method": explainer.name,
             "model": explainer.identity,
             "target": None if chosen is None else classifier.labels[classifier.target_index(chosen)],
+            **({} if classifier.question is None else {"question": classifier.question.identity()}),
             "top_k": self.choice.top_k,
             "every_label": self.choice.every_label,
             "figures": {"format": self.format, **self.figures.to_dict()},

@@ -78,6 +78,12 @@ class AMT(Interpreter):
         return f"{self.NAME}, {self.settings.variant}"
 
     @property
+    def classes_only(self) -> str:
+        """See :attr:`Interpreter.classes_only`."""
+        variant = self.settings.variant
+        return f"variant={variant} follows the logit of a class" if variant in CLASS_SPECIFIC else ""
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """See :attr:`Interpreter.notes`."""
         return (*super().notes, *(() if self.settings.variant in CLASS_SPECIFIC else (CLASS_AGNOSTIC,)))

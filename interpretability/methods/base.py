@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier, Target
+from interpretability.classifiers.targeted import targeted
 from interpretability.data.inputs import Origin, Sound, Sounds, read_sounds
 from interpretability.errors import UserError, shown
 from interpretability.explanation import Explanation, Interpretation
@@ -138,6 +140,30 @@ class Interpreter(nn.Module):
         return {name: known["hub"] for name, known in parts.items() if known.get("hub")}
 
     @property
+    def classes_only(self) -> str:
+        """Why it can explain nothing but classes; "" if it takes any target (:mod:`interpretability.targets`)."""
+        return ""
+
+    def asked(self, classifier: Classifier) -> Interpreter:
+        """Return the same method for a classifier that answers a question put to this one's; parameters are shared.
+
+        Raises
+        ------
+        UserError
+            If it explains nothing but classes.
+        """
+        if classifier is self.classifier:
+            return self
+        if self.classes_only:
+            raise UserError(
+                f"{self.NAME} explains classes, and {shown(classifier.question.label)} is none: {self.classes_only}; "
+                "name a class, or another --method"
+            )
+        asked = copy.copy(self)
+        asked._studied = (classifier,)
+        return asked
+
+    @property
     def classifier(self) -> Classifier:
         """The frozen classifier that is explained."""
         return self._studied[0]
@@ -216,7 +242,8 @@ class Interpreter(nn.Module):
             Relative lengths of a padded batch [B, N].
         target : int, str, or one of these for each clip, optional
             Class to explain; the predicted one if not given. A number is an index, text a name, as in
-            :meth:`.Classifier.analyse`.
+            :meth:`.Classifier.analyse`. For all sounds alike also a set of classes, ``a|b``, or a contrast, ``a - b``
+            (:mod:`interpretability.targets`).
         sample_rate : int, optional
             Of samples, in Hz; that of the front end if not given.
         channel : {"mean", "left", "right"}
@@ -247,6 +274,9 @@ class Interpreter(nn.Module):
         if top_k > 1 and (every_label or target is not None):
             given = "every_label is True" if every_label else f"target is {shown(target)}"
             raise UserError(f"{given} and top_k is {top_k}: choose classes in one of these ways")
+        answering = targeted(self.classifier, target)
+        if answering is not self.classifier:
+            return self.asked(answering).explain(sounds, lengths, answering.target, sample_rate, channel)
         was_training = self.training
         self.eval()
         try:
@@ -306,7 +336,8 @@ class Interpreter(nn.Module):
     def identity(self) -> dict[str, Any]:
         """Return what identifies classifier and method among results; not the method's settings."""
         trained = {"method": self.NAME, "sha256": self.description.get("sha256")}
-        return {**trained, "classifier": self.classifier.NAME, "classifier_sha256": fingerprint(self.classifier)}
+        classifier = self.classifier.base
+        return {**trained, "classifier": classifier.NAME, "classifier_sha256": fingerprint(classifier)}
 
     def _remarked(self, origin: Origin, n_samples: int) -> Origin:
         """Note where a sound is far longer than what the method or its classifier was trained on."""

@@ -127,6 +127,11 @@ class L2I(Interpreter):
             self.psi = {"conv2d": Conv2dPSI, "cnn14": Cnn14PSI}[network](classifier, n_components)
         self.theta = Theta(n_components, len(classifier.labels), centred=classifier.task == "single")
 
+    @property
+    def classes_only(self) -> str:
+        """See :attr:`Interpreter.classes_only`."""
+        return "its components are weighed for the classes that it was trained on"
+
     def class_rows(self) -> dict[str, ClassRows]:
         """See :meth:`Interpreter.class_rows`: Theta."""
         return {"theta.classes.weight": ClassRows(torch.arange(len(self.classifier.labels)))}

@@ -20,6 +20,11 @@ from interpretability.probabilities import MaskedLogits
 from interpretability.settings import WIDEST, setting
 from interpretability.transfer import ClassRows
 
+#: What is true of its mask where something else is asked.
+PREDICTED = (
+    "the mask is that of the class that is heard, whatever the target: it is drawn from the classifier's feature maps"
+)
+
 
 @dataclass(frozen=True)
 class LMACSettings(MethodSettings):
@@ -108,9 +113,23 @@ class LMAC(Interpreter):
         else:
             self.psi = PublishedDecoder(classifier)
 
+    @property
+    def _class_gains(self) -> bool:
+        return self.settings.class_gains and self.settings.network == "compact"
+
+    @property
+    def classes_only(self) -> str:
+        """See :attr:`Interpreter.classes_only`."""
+        return "its gains (class_gains) belong to the classes that it was trained on" if self._class_gains else ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See :attr:`Interpreter.notes`."""
+        return (*super().notes, *(() if self.classifier.question is None else (PREDICTED,)))
+
     def class_rows(self) -> dict[str, ClassRows]:
         """See :meth:`Interpreter.class_rows`: the gains. Those of a new class start from the mean of the others'."""
-        if not self.settings.class_gains or self.settings.network != "compact":
+        if not self._class_gains:
             return {}
         return {"psi.gains.weight": ClassRows(torch.arange(len(self.classifier.labels)), "mean")}
 

@@ -105,6 +105,11 @@ class PIQ(Interpreter):
             network = PublishedPSI if chosen.network == "published" else IMAGE_NETWORKS[chosen.network]
             self.psi = network(classifier, *sizes, chosen.partition)
 
+    @property
+    def classes_only(self) -> str:
+        """See :attr:`Interpreter.classes_only`."""
+        return "its keys belong to the classes that it was trained on"
+
     def class_rows(self) -> dict[str, ClassRows]:
         """See :meth:`Interpreter.class_rows`: the keys. Those of a new class start from other classes' keys."""
         return {"psi.codebook.embedding.weight": ClassRows(self._key_classes, "drawn")}

@@ -17,6 +17,7 @@ from typing import Any
 
 from interpretability.classifiers import Classifier
 from interpretability.classifiers.base import Target
+from interpretability.classifiers.targeted import targeted
 from interpretability.data.inputs import Sounds
 from interpretability.data.streaming import SoundStream
 from interpretability.errors import UserError
@@ -69,7 +70,8 @@ def explain_recording(
         Gets the results, see :func:`.saving.save`; written whole. While the work goes on, ``FOLDER.unfinished`` holds
         what is known: called again, only what is missing is done.
     target : int or str, optional
-        Class to explain: index or name. By default the one with the highest mean probability over all windows.
+        Class to explain: index or name; or a set or a contrast of classes, as of :func:`~interpretability.explain`. By
+        default the class with the highest mean probability over all windows.
     method, settings
         Of a classifier: see :func:`~interpretability.explain`.
     window : float, optional
@@ -101,11 +103,15 @@ def explain_recording(
     ``explain_recording("results/piq/1234", "night.flac", "results/night", target="dog").sentences()``
     """
     model = open_model(model, method, settings, trust_remote_code)
-    if isinstance(model, Interpreter):
-        trained: Interpreter = model
-        classifier, make = trained.classifier, lambda sounds: trained
-    else:
-        classifier, make = model, lambda sounds: interpreter_for(model, sounds, method, settings)
+    asked = model.classifier if isinstance(model, Interpreter) else model
+    classifier = targeted(asked, target)
+    if classifier is not asked:
+        target = classifier.target
+    trained = model.asked(classifier) if isinstance(model, Interpreter) else None
+
+    def make(sounds: Sounds) -> Interpreter:
+        return trained or interpreter_for(classifier, sounds, method, settings)
+
     seconds = clip_seconds(model) if window is None else window
     request = RecordingRequest(expanded(path).absolute(), target, seconds, hop, threshold, channel)
     return explain_request(request, classifier, make, folder, progress)

@@ -234,6 +234,7 @@ class Clip:
     ) -> Clip:
         rate, predicted = int(described["sample_rate"]), str(described["predicted"])
         labels = (true,) if isinstance(true, str) else tuple(true or ())
+        asked = (described.get("question") or {}).get("classes", ())  # where what is explained is none of them
         if correct is None and len(labels) == 1:
             correct = labels[0] == predicted
         return cls(
@@ -248,7 +249,7 @@ class Clip:
             start=start,
             sample_rate=rate,
             extent=extent_of(magnitude, hop, step),
-            classes=_most_probable(described["probabilities"], {*labels, str(described["explained"])}),
+            classes=_most_probable(described["probabilities"], {*labels, str(described["explained"]), *asked}),
             kept_area=float(described["kept_area"]),
             undefined=bool(described.get("undefined")),
             sentences=tuple(map(str, described["sentences"])),

@@ -7,18 +7,19 @@ to 0.08. It keeps 12% of the area. For comparison, the loudest 12% alone give ch
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 
 import numpy as np
 
 from interpretability.events import Event
 from interpretability.metrics.regions import shortest_run
 from interpretability.names import printable
+from interpretability.targets import Phrases
 
 #: Share of the explanation's energy within the named interval, and likewise within the named band.
 SHARE = 0.8
-#: Begins the sentence about a class that is not the one that is heard.
-_EXPLAINED = "The explained class is"
+#: Begin the sentence about a class that is not the one that is heard, and about what is asked in place of a class.
+_EXPLAINED, _ASKED = "The explained class is", "Asked"
 #: At most this many classes are named; the others are counted.
 MOST_CLASSES = 8
 
@@ -50,6 +51,56 @@ class Remainder:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """Probabilities of the C classes of a classifier.
+
+    Attributes
+    ----------
+    labels : sequence of str [C]
+    probabilities : sequence of float [C]
+    task : {"single", "multi"}
+        One class is heard, or all whose probability is at least their threshold.
+    thresholds : sequence of float [C]
+        Of a multi-label classifier.
+    """
+
+    labels: Sequence[str]
+    probabilities: Sequence[float]
+    task: str
+    thresholds: Sequence[float]
+
+    @property
+    def classes(self) -> list[int]:
+        """The classes that are heard, the most probable first; of equal ones, the lowest index first."""
+        ranked = sorted(range(len(self.labels)), key=lambda k: -self.probabilities[k])
+        if self.task == "single":
+            return ranked[:1]
+        return [k for k in ranked if self.probabilities[k] >= self.thresholds[k]]
+
+    def named(self, indices: Sequence[int]) -> str:
+        """Return classes with their probabilities, in words."""
+        shown = [f"{printable(self.labels[k])} ({self.probabilities[k]:.2f})" for k in indices[:MOST_CLASSES]]
+        if len(indices) > MOST_CLASSES:
+            return f"{', '.join(shown)} and {len(indices) - MOST_CLASSES} more"
+        return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+    def sentence(self) -> str:
+        """Say what is heard."""
+        if heard := self.classes:
+            return f"Heard as {self.named(heard)}."
+        highest = max(range(len(self.labels)), key=lambda k: self.probabilities[k])
+        return f"No class is heard; the most probable is {self.named([highest])}."
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked in place of a class: how it is spoken of, and the classes of the sound (``heard``)."""
+
+    phrases: Phrases
+    heard: Heard
+
+
+@dataclass(frozen=True)
 class Findings:
     """The facts about one explanation.
 
@@ -77,6 +128,8 @@ class Findings:
         Of masks that keep as much and explain nothing: ``energy`` (the loudest bins) and ``random``; or empty.
     events : sequence of Event
         The one with the largest effect first.
+    asked : Asked, optional
+        What is asked, where that is not a class of the classifier: the classes here are then those of the answer.
     """
 
     labels: Sequence[str]
@@ -92,13 +145,19 @@ class Findings:
     thresholds: Sequence[float] = ()
     baselines: Mapping[str, Remainder] = field(default_factory=dict)
     events: Sequence[Event] = ()
+    asked: Asked | None = None
 
-    def heard(self, probabilities: Sequence[float]) -> list[int]:
-        """Return the classes that are heard, the most probable first; of equal ones, the lowest index first."""
-        ranked = sorted(range(len(self.labels)), key=lambda k: -probabilities[k])
-        if self.task == "single":
-            return ranked[:1]
-        return [k for k in ranked if probabilities[k] >= self.thresholds[k]]
+    def heard(self, probabilities: Sequence[float]) -> Heard:
+        """Return what is heard where the classes have these probabilities."""
+        return Heard(self.labels, probabilities, self.task, self.thresholds)
+
+    @property
+    def phrases(self) -> Phrases:
+        """How the explained class, or what is asked, is spoken of."""
+        label = self.labels[self.target]
+        given = Phrases("", "", label) if self.asked is None else self.asked.phrases
+        holds, fails = given.holds or f"is heard as {label}", given.fails or f"is not heard as {label}"
+        return Phrases(*map(printable, astuple(replace(given, holds=holds, fails=fails))))
 
 
 def sentences(findings: Findings) -> list[str]:
@@ -112,10 +171,15 @@ def sentences(findings: Findings) -> list[str]:
     The explanation alone is heard as dog (0.80); without it dog falls to 0.25.
     Most of the explanation lies at 0.50–0.90 s, 300–2300 Hz.
     """
-    label, whole = printable(findings.labels[findings.target]), findings.heard(findings.whole)
-    lines = [_heard(findings, whole)]
-    if whole != [findings.target]:
-        lines.append(f"{_EXPLAINED} {_class(findings, findings.target, findings.whole)}.")
+    target, phrases = findings.target, findings.phrases
+    if findings.asked is None:
+        whole = findings.heard(findings.whole)
+        lines = [whole.sentence()]
+        if whole.classes != [target]:
+            lines.append(f"{_EXPLAINED} {whole.named([target])}.")
+    else:
+        lines = [findings.asked.heard.sentence()]
+        lines.append(f"{_ASKED} {phrases.asks}: {findings.whole[target]:.2f} ({phrases.scale}).")
     if findings.silent:
         return [*lines, "The sound is silent: there is nothing to explain."]
     if findings.undefined:
@@ -124,16 +188,13 @@ def sentences(findings: Findings) -> list[str]:
     if findings.region is None:
         return [*lines, "The explanation keeps nothing of the sound."]
     inside = findings.heard(findings.inside)
-    recognised = findings.target in inside
-    if recognised:
-        alone = f"is heard as {_class(findings, findings.target, findings.inside)}"
-    else:
-        alone = f"is not heard as {_class(findings, findings.target, findings.inside)}"
-        if inside:
-            alone += f", but as {_listed(findings, inside, findings.inside)}"
-    lines.append(f"The explanation alone {alone}; without it {label} {_change(findings)}.")
+    recognised = target in inside.classes
+    alone = f"{phrases.holds if recognised else phrases.fails} ({findings.inside[target]:.2f})"
+    if not recognised and inside.classes:
+        alone += f", but as {inside.named(inside.classes)}"
+    lines.append(f"The explanation alone {alone}; without it {phrases.subject} {_change(findings)}.")
     if not recognised:
-        lines.append(f"Warning: the classifier does not recognise {label} in what this explanation keeps.")
+        lines.append(_warning(findings))
     if findings.baselines:
         lines.append(_compared(findings))
     lines.append(f"Most of the explanation lies at {placed_at(findings.region)}.")
@@ -141,14 +202,14 @@ def sentences(findings: Findings) -> list[str]:
 
 
 def opening(lines: Sequence[str]) -> str:
-    """Return the first of :func:`sentences`: what is heard, what is explained if that is another class, and it alone.
+    """Return the first of :func:`sentences`: what is heard, what is explained if that is something else, and it alone.
 
     Example
     -------
     >>> opening(["Heard as dog (0.90).", "The explained class is cat (0.10).", "The explanation …", "It keeps …"])
     'Heard as dog (0.90). The explained class is cat (0.10). The explanation …'
     """
-    return " ".join(lines[: 3 if lines[1].startswith(_EXPLAINED) else 2])
+    return " ".join(lines[: 3 if lines[1].startswith((_EXPLAINED, _ASKED)) else 2])
 
 
 def event_sentence(event: Event) -> str:
@@ -236,22 +297,11 @@ def percent(share: float) -> str:
     return f"{value:.1f}%" if value >= 0.995 else f"{value:.2g}%"
 
 
-def _heard(findings: Findings, heard: Sequence[int]) -> str:
-    if heard:
-        return f"Heard as {_listed(findings, heard, findings.whole)}."
-    highest = max(range(len(findings.labels)), key=lambda k: findings.whole[k])
-    return f"No class is heard; the most probable is {_class(findings, highest, findings.whole)}."
-
-
-def _class(findings: Findings, index: int, probabilities: Sequence[float]) -> str:
-    return f"{printable(findings.labels[index])} ({probabilities[index]:.2f})"
-
-
-def _listed(findings: Findings, indices: Sequence[int], probabilities: Sequence[float]) -> str:
-    *others, last = (_class(findings, k, probabilities) for k in indices[:MOST_CLASSES])
-    if len(indices) > MOST_CLASSES:
-        return f"{', '.join([*others, last])} and {len(indices) - MOST_CLASSES} more"
-    return f"{', '.join(others)} and {last}" if others else last
+def _warning(findings: Findings) -> str:
+    label, fails = printable(findings.labels[findings.target]), findings.phrases.fails
+    if findings.asked is None or not findings.asked.phrases.fails:
+        return f"Warning: the classifier does not recognise {label} in what this explanation keeps."
+    return f"Warning: what this explanation keeps {fails}."
 
 
 def _change(findings: Findings) -> str:
@@ -263,7 +313,7 @@ def _change(findings: Findings) -> str:
 
 def _compared(findings: Findings) -> str:
     """Return what masks give that keep as much and explain nothing."""
-    label, area = printable(findings.labels[findings.target]), percent(findings.area)
+    label, area = findings.phrases.subject, percent(findings.area)
     given = {kind: f"{x.alone:.2f} and leave {x.without:.2f}" for kind, x in findings.baselines.items()}
     return (
         f"It keeps {area} of the area. For comparison, the loudest {area} alone give {label} {given['energy']}; "

@@ -9,7 +9,7 @@ import torch
 
 from interpretability.commands.explainers import Explainer
 from interpretability.commands.models import Model
-from interpretability.commands.work import Choice, Sound, Work, listed_sound
+from interpretability.commands.work import Choice, Sound, Work, asked_of, listed_sound
 from interpretability.data.sound_list import ListedSound
 from interpretability.errors import UserError
 from interpretability.files import sha256
@@ -37,7 +37,17 @@ def model():
 )
 def test_classes_that_cannot_be_chosen(model, choice, words):
     with pytest.raises(UserError, match=words):
-        choice.check(model.classifier)
+        asked_of(model, choice)
+
+
+def test_what_is_asked_in_place_of_a_class_is_part_of_the_request(model):
+    sound, requests = Sound("a", Path("a.wav"), lambda: None, {"sha256": "0"}), []
+    for target in ("cat", "cat|dog", "dog | cat", "cat - dog", "dog - cat"):
+        asked, choice = asked_of(model, Choice(target))
+        requests.append(Work(asked, [EXPLAINER], choice, Path("out")).request(sound, EXPLAINER))
+    assert requests[1] == requests[2]
+    assert all(a != b for k, a in enumerate(requests) for b in requests[:k] if (a, b) != (requests[2], requests[1]))
+    assert [request["target"] for request in requests] == ["cat", "cat|dog", "cat|dog", "cat - dog", "dog - cat"]
 
 
 def test_a_class_by_its_name_and_by_its_index_is_the_same_request(model):

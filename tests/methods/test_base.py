@@ -140,6 +140,22 @@ def test_what_is_trained_on_feature_maps_says_so_where_there_are_none():
                 kind(mapless, **({"dictionary": words()} if kind is L2I else {}))
 
 
+@pytest.mark.parametrize("target", ["cat|dog", "cat - dog"])
+def test_what_is_no_class_is_explained_or_refused_in_one_line(target):
+    refused = ("piq", "l2i", "lmac on vit, class gains", "amt on vit, gradient")
+    for case in (*refused, "lmac", "nmf", "amt on vit", "gradients, saliency, linear", "energy"):
+        method = CASES[case]().eval()
+        if case in refused:
+            with pytest.raises(UserError, match=f"^{method.NAME} explains classes, and '.*' is none: "):
+                method.explain(noise(1, 4000), target=target)
+            continue
+        explanation = method.explain(noise(2, 4000), target=target)
+        assert explanation.labels[int(explanation.target[0])] == target
+        assert explanation.mask.any()
+        assert method.classifier.question is None  # which still explains classes
+        assert any("whatever the target" in note for note in explanation.notes) == (method.NAME == "lmac")
+
+
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 3.3])
 def test_masks_of_any_length(interpreter, seconds):
     n = round(seconds * RATE)

@@ -1,0 +1,133 @@
+"""A classifier that answers what is not one of its classes: an ordinary classifier to everything else."""
+
+import pytest
+import tiny
+import torch
+from tiny import LABELS, noise
+from waveform_models import LABELS as MODEL_LABELS
+from waveform_models import RATE, Chain
+
+from interpretability import explain
+from interpretability.classifiers import save_classifier
+from interpretability.classifiers.module import ModuleClassifier
+from interpretability.classifiers.targeted import TargetedClassifier, targeted
+from interpretability.classifiers.waveform import frontend_for
+from interpretability.errors import UserError
+from interpretability.methods.gradients import Gradients
+from interpretability.probabilities import class_probability
+from interpretability.targets import ClassSet
+from interpretability.weights import fingerprint
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return tiny.listening_classifier(LABELS)
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return noise(1, 4000) * torch.linspace(0, 1, 4000)
+
+
+def attribution(classifier, sound, target, **settings):
+    method = Gradients(classifier, attribution="input_x_gradient", **settings)
+    return method.attribute(classifier.analyse(sound, target=target))
+
+
+def test_a_class_is_answered_by_the_classifier_itself(classifier):
+    for target in ("dog", 1, None, "1", ["dog", "cat"], torch.tensor(1), "no such thing"):
+        assert targeted(classifier, target) is classifier
+
+
+def test_it_is_a_classifier_with_the_features_of_the_one_that_is_asked(classifier, sound):
+    asked = targeted(classifier, "cat|dog")
+    assert isinstance(asked, TargetedClassifier)
+    assert (asked.labels, asked.task, asked.target, asked.base) == (["cat|dog", "rain"], "single", 0, classifier)
+    batch, plain = asked.analyse(sound), classifier.analyse(sound)
+    for ours, theirs in zip(batch.output.feature_maps, plain.output.feature_maps, strict=True):
+        assert torch.equal(ours, theirs)
+    p, of_classes = batch.output.logits.softmax(1), plain.output.logits.softmax(1)
+    torch.testing.assert_close(p[:, 0], of_classes[:, 0] + of_classes[:, 1])
+    assert asked.frontend is classifier.frontend
+    assert asked.feature_rows(40) == classifier.feature_rows(40)
+
+
+def test_a_contrast_turned_round_has_the_opposite_gradient(classifier, sound):
+    one, other = (targeted(classifier, text) for text in ("cat - dog", "dog - cat"))
+    torch.testing.assert_close(attribution(one, sound, 0), -attribution(other, sound, 0), rtol=0, atol=0)
+
+
+def test_of_two_classes_the_attribution_of_a_contrast_is_twice_that_of_the_class(sound):
+    two = tiny.listening_classifier(LABELS[:2])
+    contrast, of_class = attribution(targeted(two, "cat - dog"), sound, 0), attribution(two, sound, "cat")
+    torch.testing.assert_close(contrast, 2 * of_class, rtol=1e-4, atol=1e-6)
+
+
+def test_a_set_of_one_class_and_what_is_left_of_a_set_are_explained_as_the_class_is(classifier, sound):
+    of_one = TargetedClassifier(classifier, ClassSet("dog", ("dog",), (1,), multi=False))
+    for asked, target, label in ((of_one, 1, "dog"), (targeted(classifier, "cat|dog"), 1, "rain")):
+        ours, theirs = (Gradients(one, n_steps=4).explain(sound, target=target) for one, target in
+                        ((asked, target), (classifier, label)))  # fmt: skip
+        assert asked.labels[target] == label
+        assert ours.mask.any()
+        assert (ours.mask != theirs.mask).double().mean() < 1e-3
+        p, q = (class_probability(one.output.logits, one.target).p for one in (ours, theirs))
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=0)
+    assert torch.equal(attribution(of_one, sound, 1), attribution(classifier, sound, 1))
+
+
+def test_every_part_of_an_explanation_names_it_and_the_classes_of_the_sound(classifier, sound):
+    explanation = explain(classifier, sound, target="cat - dog")
+    described = explanation.describe()
+    plain = explain(classifier, sound).describe()
+    assert (described["explained"], described["question"]["kind"]) == ("cat - dog", "contrast")
+    assert described["predicted"] == plain["predicted"]
+    assert list(described["probabilities"]) == ["cat - dog", *LABELS]
+    for label in LABELS:
+        assert described["probabilities"][label]["input"] == pytest.approx(plain["probabilities"][label]["input"])
+    assert described["model"] == plain["model"]
+    assert described["sentences"][0] == plain["sentences"][0]
+    p = described["explained_probability"]
+    assert described["sentences"][1] == f"Asked why cat and not dog: {p:.2f} (0.5: neither)."
+    alone = described["probabilities"]["cat - dog"]["explanation"]
+    says = "speaks for cat" if alone >= 0.5 else "does not speak for cat"
+    assert described["sentences"][2].startswith(f"The explanation alone {says} ({alone:.2f}); without it cat - dog ")
+    assert any("where cat is ahead" in note for note in described["notes"])
+    assert {event.label for event in explanation.events()} == {"cat - dog"}
+
+
+def test_its_state_identifies_the_question_and_has_no_folder(classifier, tmp_path):
+    asked = [targeted(classifier, text) for text in ("cat|dog", "cat|rain", "cat - dog", "dog - cat")]
+    assert len({fingerprint(one) for one in (classifier, *asked)}) == 5
+    assert fingerprint(asked[0]) == fingerprint(targeted(classifier, "dog | cat"))
+    with pytest.raises(UserError, match=r"answers 'cat\|dog', and has no folder of its own"):
+        save_classifier(asked[0], tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+def test_a_list_for_each_clip_holds_classes_only(classifier, sound):
+    with pytest.raises(UserError, match="target is a list in which 'cat - dog' is not a class"):
+        explain(classifier, sound.repeat(2, 1), target=["rain", "cat - dog"])
+    with pytest.raises(UserError, match="target is 'cat - dog' and top_k is 2"):
+        explain(classifier, sound, target="cat - dog", top_k=2)
+
+
+def test_a_class_whose_name_looks_like_a_target_is_that_class(sound):
+    named = tiny.listening_classifier(["cat", "dog", "cat|dog", "cat - dog"])
+    for label in named.labels:
+        explanation = explain(named, sound, target=label, method="saliency")
+        assert (explanation.classifier, explanation.labels[int(explanation.target)]) == (named, label)
+
+
+@pytest.mark.parametrize("target", ["a|b", "a - c"])
+def test_of_models_that_take_waveforms(target):
+    torch.manual_seed(0)
+    settings = {"layers": ["convs.1"], "output": "logits"}
+    classifier = ModuleClassifier(MODEL_LABELS, frontend_for(RATE), module=Chain(), **settings)
+    sounds, lengths = noise(2, 4000), torch.tensor([1.0, 0.5])
+    asked = targeted(classifier, target)
+    both, alone = asked.analyse(sounds, lengths), asked.analyse(sounds[1:, :2000])
+    torch.testing.assert_close(both.output.logits[1:], alone.output.logits)
+    explanation = explain(classifier, sounds, target=target, method="saliency")
+    assert explanation.mask.flatten(1).any(1).all()
+    assert list(explanation.describe(1)["probabilities"]) == [target, *MODEL_LABELS]
