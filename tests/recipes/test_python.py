@@ -53,7 +53,7 @@ def test_the_page_is_a_notebook_that_runs(folder, tmp_path, monkeypatch):
     ).execute()
     nbformat.validate(notebook)
 
-    whole, _, part, words, values, arrays, *_, gradients = notebook.cells
+    whole, _, part, words, values, arrays, *_, gradients, contrast = notebook.cells
     for cell, seconds in ((whole, 1.0), (part, 0.5)):
         html = shown(cell)["text/html"]
         assert (html.count("<audio"), html.count("<img")) == (3, 1)
@@ -70,3 +70,5 @@ def test_the_page_is_a_notebook_that_runs(folder, tmp_path, monkeypatch):
     assert (folder / "results" / "for_a_paper" / "figure.pdf").read_bytes().startswith(b"%PDF")
     assert len(list((folder / "results" / "several").glob("*/explanation.json"))) == 2
     assert re.search(r"\w+ \(\d.*% kept\)", shown(gradients)["text/plain"])
+    assert re.match(r"Asked why \w+ and not \w+: \d\.\d\d ", printed(contrast))
+    assert shown(contrast)["text/plain"] == "True"

@@ -32,7 +32,8 @@ def folder(tmp_path_factory, tiny_piq_run):
 
 
 def run(line: str) -> tiny.Outcome:
-    """Run a command of the page in this process, after the shell's part of it."""
+    """Run a command of the page in this process, after the shell's part of it, with classes of the tiny data."""
+    line = line.replace("chirp_up", "high").replace("chirp_down", "low")
     words = [path for word in shlex.split(line) for path in sorted(glob.glob(word)) or [word]]
     if words[1] == "-c":
         exec(words[2], {})
@@ -51,9 +52,10 @@ def test_every_command_of_the_page_succeeds(folder, monkeypatch):
     finally:
         os.chdir(before)
     assert {line: outcome.err for line, outcome in outcomes.items() if outcome.code} == {}
-    *_, methods, _, piped = outcomes.values()
-    assert len(outcomes) == 6
+    *_, methods, _, contrast, piped = outcomes.values()
+    assert len(outcomes) == 7
     assert "Side by side, as heard:" in methods.out
+    assert "\nAsked why high and not low: " in contrast.out
     assert len(list((folder / "results" / "classes").glob("*/explanation.json"))) == 3
     rows = [json.loads(line) for line in piped.out.splitlines()]
     assert [row["folder"] for row in rows] == [f"results/many/test-0000{number}" for number in range(2)]
