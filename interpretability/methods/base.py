@@ -102,8 +102,7 @@ class Interpreter(nn.Module):
                 f"{self.NAME}: the classifier {classifier.NAME!r} has no feature maps, expected at least one: "
                 "name layers for it (layers=…), or choose a method without training"
             )
-        # In a tuple, so that torch does not register it as a submodule.
-        self._studied = (classifier.freeze(),)
+        self._of(classifier)
         self.description: dict[str, Any] = {}
 
     def keep_description(self, description: dict[str, Any]) -> Interpreter:
@@ -159,9 +158,12 @@ class Interpreter(nn.Module):
                 f"{self.NAME} explains classes, and {shown(classifier.question.label)} is none: {self.classes_only}; "
                 "name a class, or another --method"
             )
-        asked = copy.copy(self)
-        asked._studied = (classifier,)
-        return asked
+        return copy.copy(self)._of(classifier)
+
+    def _of(self, classifier: Classifier) -> Interpreter:
+        # In a tuple, so that torch does not register it as a submodule.
+        self._studied = (classifier.freeze(),)
+        return self
 
     @property
     def classifier(self) -> Classifier:
