@@ -289,13 +289,13 @@ class Explanation:
         clip = self[index]
         origin, parts, question = clip.origins[0], clip._probabilities(), self.classifier.question
         target, classes = int(clip.target[0]), _probabilities(clip.of_classes, self.classifier.base.task)
-        own, predicted = self.classifier.base.labels, int(predicted_class(clip.of_classes["input"])[0])
+        labels, predicted = self.classifier.base.labels, int(predicted_class(clip.of_classes["input"])[0])
         described = {
             "name": None if origin.name is None else printable(origin.name),
             "source": None if origin.path is None else printable(str(origin.path)),
             "method": self.method,
             "title": self.title or self.method,
-            "predicted": own[predicted],
+            "predicted": labels[predicted],
             "predicted_probability": classes["input"][predicted],
             "explained": self.labels[target],
             "explained_probability": parts["input"][target],
@@ -308,7 +308,7 @@ class Explanation:
             "sentences": clip.sentences(),
         }
         baselines = {kind: {"alone": x.alone, "without": x.without} for kind, x in clip._remainders().items()}
-        shown = {label: {part: values[k] for part, values in classes.items()} for k, label in enumerate(own)}
+        shown = {label: {part: values[k] for part, values in classes.items()} for k, label in enumerate(labels)}
         if question is not None:
             described["question"] = question.identity()
             shown = {self.labels[target]: {part: values[target] for part, values in parts.items()}} | shown
