@@ -38,7 +38,7 @@ class Phrases:
     subject : str
         What falls or rises when something is taken away.
     holds, fails : str
-        Said of a sound whose probability reaches the threshold, or does not; "" where it is heard as a class is.
+        Of a sound whose probability reaches the threshold, or does not; "" where it is heard as a class is.
     """
 
     asks: str
@@ -166,7 +166,7 @@ class Contrast(Question):
 
 
 def logsumexp_of(logits: Tensor, members: Sequence[int]) -> Tensor:
-    """Return the logit [B] of several classes of a softmax [B, C] as one: its probability is the sum of theirs.
+    """Return the logit [B] of several classes of a softmax [B, C] as one, whose probability is the sum of all.
 
     Example
     -------
