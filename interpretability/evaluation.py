@@ -43,6 +43,7 @@ from interpretability.report.clips import Clip
 from interpretability.report.collection import Collection
 from interpretability.report.html_report import write_report
 from interpretability.report.tables import evaluation_document
+from interpretability.second_opinion import SecondOpinion
 from interpretability.truth import SOURCES, known_truth
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ def evaluate(
     report_clips: int = 0,
     beside: Sequence[str] = (),
     compared: Sequence[str] = (),
+    transfer_to: Classifier | None = None,
 ) -> Evaluation | None:
     """Measure methods on every clip of a data set, in one pass.
 
@@ -148,6 +150,8 @@ def evaluate(
         Rows whose explanations are shown there beside those of the first method, in their order in the tables.
     compared : sequence of str
         Rows that are no baselines, but methods that the first one is compared with: the summary names them.
+    transfer_to : Classifier, optional
+        A second classifier, which hears the same masks (:mod:`.second_opinion`); one of :func:`.open_second`.
 
     Returns
     -------
@@ -163,6 +167,8 @@ def evaluate(
     """
     folder, places = Path(folder), tuple(places)
     classifier.to(device)
+    if transfer_to is not None:
+        transfer_to.to(device)
     chosen = choose_cases(classifier, dataset, explain, batch_size, device, progress)
     ids, cases = list(dataset.data_ids), chosen.cases
     companions = dict(companions or {})
@@ -172,7 +178,7 @@ def evaluate(
     first, *others = methods
     if {*beside} - {*methods, *companions}:
         raise ValueError(f"beside is {list(beside)}, expected rows among {[*methods, *companions]}")
-    settings = {name: {"method": m.NAME, **m.settings.to_dict()} for name, m in methods.items()}
+    settings = {name: {"method": m.NAME, **m.recorded_settings()} for name, m in methods.items()}
     # The first method decides what they keep, and in which domain.
     shared = {"apply": methods[first].settings.apply, "same_as": first}
     settings |= {name: {**companion.settings, **shared} for name, companion in companions.items()}
@@ -217,8 +223,9 @@ def evaluate(
             for members in around[processes.rank() :][:1]:
                 batch = PaddedBatch([dataset[index[clip]] for clip, _ in members])
                 new = _measure(
-                    classifier, methods, companions, batch, members, chosen, places, device, seconds, pictured, beside
-                )
+                    classifier, methods, companions, batch, members, chosen, places, device, seconds, pictured, beside,
+                    transfer_to,
+                )  # fmt: skip
             for measured in processes.gathered(new):
                 pictured.add(measured.clips)  # first: what counts as measured has its picture
                 if processes.is_main():
@@ -264,6 +271,7 @@ def _measure(
     seconds: dict[str, float],
     pictured: Collection,
     beside: Sequence[str],
+    transfer_to: Classifier | None = None,
 ) -> Measured:
     """Measure one batch of clips: a row for each method, place and clip, of the class that is explained."""
     wavs, lengths = batch.signal.data.to(device).float(), batch.signal.lengths.to(device)
@@ -272,6 +280,7 @@ def _measure(
     analysed = classifier.analyse(wavs, lengths, target)
     explained = [classifier.labels[int(index)] for index in analysed.target]
     truth = known_truth(classifier.frontend, batch, wavs, analysed.spectrogram, explained)
+    opinion = None if transfer_to is None else SecondOpinion.of(transfer_to, classifier, analysed)
     first = next(iter(methods))
     predicted = [classifier.labels[int(index)] for index in analysed.output.predicted]
     judged = [_judged(batch, position, chosen, label) for position, label in enumerate(predicted)]
@@ -291,7 +300,9 @@ def _measure(
         bins = None if truth is None else truth.bins
         known = {} if explanation is None else {"pair": explanation.pair, "masked": {"waveform": explanation.heard}}
         measured = suite(analysed, mask, places, truth=bins, undefined=undefined, **known)
+        carried = {} if opinion is None else opinion.measure(mask, apply, places, undefined)
         for place, values in measured.items():
+            values |= carried.get(place, {})
             if truth is not None:
                 values |= {name: values[name].masked_fill(~truth.known, math.nan) for name in LOCALISATION}
             taken = scores.keys() & {*values, *ROW_KEYS}
@@ -483,7 +494,11 @@ def _row_provenance(header: dict, method: str) -> dict:
     provenance = header["provenance"]
     data = provenance.get("data", {})
     return {
-        **{key: provenance[key] for key in ("commit", "seed", "classifier", "suite") if key in provenance},
+        **{
+            key: provenance[key]
+            for key in ("commit", "seed", "classifier", "suite", "transfer_to")
+            if key in provenance
+        },
         "data": data.get("name"),
         "test_folds": data.get("folds", {}).get("test"),
         "settings": header["settings"][method],

@@ -18,6 +18,7 @@ from interpretability.frontend import sample_counts
 from interpretability.methods import METHODS, Interpreter, is_interpreter_folder, load_interpreter
 from interpretability.methods.attributions import ATTRIBUTIONS, GradientsSettings
 from interpretability.methods.nmf import NMF
+from interpretability.methods.refined import refined
 
 #: Chosen on validation data by what is heard of it (docs/results.md); its settings are chosen with it.
 DEFAULT_METHOD = GradientsSettings.attribution
@@ -36,6 +37,7 @@ def explain(
     trust_remote_code: bool = False,
     every_label: bool = False,
     top_k: int = 1,
+    refine_steps: int = 0,
 ) -> Explanation:
     """Explain sounds by a trained method, or a classifier by a method that needs no training.
 
@@ -65,6 +67,9 @@ def explain(
         :meth:`.Interpreter.explain`.
     top_k : int
         Explain so many classes of a sound, the most probable ones, in that order.
+    refine_steps : int
+        Steps in which each mask of the method is refined, by the classifier's answers
+        (:class:`~interpretability.methods.refined.Refined`).
 
     Returns
     -------
@@ -84,9 +89,9 @@ def explain(
     model = open_model(model, method, settings, trust_remote_code)
     chosen = {"target": target, "every_label": every_label, "top_k": top_k}
     if isinstance(model, Interpreter):
-        return model.explain(sounds, sample_rate=sample_rate, channel=channel, **chosen)
+        return refined(model, refine_steps).explain(sounds, sample_rate=sample_rate, channel=channel, **chosen)
     taken = read_sounds(sounds, model.frontend.settings, sample_rate=sample_rate, channel=channel)
-    return interpreter_for(model, taken, method, settings).explain(taken, **chosen)
+    return refined(interpreter_for(model, taken, method, settings), refine_steps).explain(taken, **chosen)
 
 
 def open_model(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from interpretability.hub import is_name
 from interpretability.methods import METHODS, Interpreter, load_interpreter
 from interpretability.methods.attributions import ATTRIBUTIONS
 from interpretability.methods.baselines import ConstantMask
+from interpretability.methods.refined import check_steps, refined
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,19 @@ def make_explainers(model: Model, arguments: argparse.Namespace, check: ModelChe
             raise UserError(f"--settings go with a method that needs no training: {explainer.name} has its own")
         if explainer.name in {known.name for known in explainers}:
             raise UserError(f"--method names {explainer.name} twice: name each method once")
-        explainers.append(explainer)
+        explainers.append(_refined(explainer, arguments.refine_steps))
     if unused:
         raise UserError(f"--settings name the method {shown(min(unused))}, which --method does not: correct it")
     return explainers
+
+
+def _refined(explainer: Explainer, steps: int) -> Explainer:
+    """Return a method whose masks are refined in at most so many steps; of 0 steps as it is."""
+    check_steps(steps)
+    if steps == 0:
+        return explainer
+    identity = explainer.identity | {"refine_steps": steps}
+    return replace(explainer, identity=identity, make=lambda sounds: refined(explainer.make(sounds), steps))
 
 
 def _settings_of(name: str, settings: dict[str, Any]) -> dict[str, Any]:

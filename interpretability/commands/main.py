@@ -68,6 +68,9 @@ def interpret(argv: Sequence[str] | None = None) -> int:
         "--settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the methods; NAME.KEY=VALUE of one of them"
     )
     parser.add_argument(
+        "--refine_steps", type=int, default=0, metavar="N", help="steps that refine each mask, by the model's answers"
+    )
+    parser.add_argument(
         "--classifier_settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the source: layers, labels, …"
     )
     parser.add_argument("--list_methods", action="store_true", help="list what can be done with MODEL")

@@ -79,7 +79,7 @@ def write_explanation(
     explanation, interpreter = explained.explanation, explained.interpreter
     classes = [explanation.labels[k] for k in explanation.target.tolist()]
     facts = {
-        "settings": interpreter.settings.to_dict() | explained.learned,
+        "settings": interpreter.recorded_settings() | explained.learned,
         "classifier": describe_classifier(model.classifier, model.source),
         REQUEST: request,
         CLASSES: classes,

@@ -105,6 +105,7 @@ def conditions(run: Measured) -> dict[str, Any]:
         "suite": run.provenance.get("suite"),
         "seed": run.provenance.get("seed"),
         "classifier": run.provenance.get("classifier"),
+        "second classifier": run.provenance.get("transfer_to"),
         "clip_seconds": run.provenance.get("clip_seconds"),
         "fixed_length": run.provenance.get("fixed_length"),
         "places": list(run.summary["places"]),

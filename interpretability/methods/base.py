@@ -341,6 +341,10 @@ class Interpreter(nn.Module):
         classifier = self.classifier.base
         return {**trained, "classifier": classifier.NAME, "classifier_sha256": fingerprint(classifier)}
 
+    def recorded_settings(self) -> dict[str, Any]:
+        """Return what results record as its settings, as plain values."""
+        return self.settings.to_dict()
+
     def _remarked(self, origin: Origin, n_samples: int) -> Origin:
         """Note where a sound is far longer than what the method or its classifier was trained on."""
         seconds = n_samples / self.frontend.settings.sample_rate

@@ -8,6 +8,7 @@ own scores (see :class:`.Interpretation`) are the third part of a table; :func:`
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +35,9 @@ LOCALISATION = {name: info for name, info in metrics_of(*MODULES).items() if "tr
 #: What else :class:`MetricSuite` gives for a clip.
 DIAGNOSTICS = ("p", "o", "q", "silent", "saturated")
 
+#: Metrics that a second classifier measures, too, of the masks of a first one; and what their names then begin with.
+TRANSFERRED, TRANSFER = ("fid_in", "ad", "ff"), "transfer_"
+
 _FIDELITY = re.compile(r"fid_top(\d+)")
 
 
@@ -41,7 +45,8 @@ def metric_info(name: str) -> MetricInfo:
     """Return how to read a metric, or one of a method's own scores.
 
     Only the name of a score is known, so it has no direction, except for top-k fidelity (1 if the explained class is
-    among the k that the interpreter finds most probable), of which more is better.
+    among the k that the interpreter finds most probable), of which more is better. What a second classifier measures
+    (:data:`TRANSFERRED`) is read as the metric itself.
 
     Examples
     --------
@@ -52,6 +57,9 @@ def metric_info(name: str) -> MetricInfo:
     """
     if name in METRICS or name in LOCALISATION:
         return (METRICS | LOCALISATION)[name]
+    if name.removeprefix(TRANSFER) in TRANSFERRED and name.startswith(TRANSFER):
+        info = METRICS[name.removeprefix(TRANSFER)]
+        return replace(info, name=name, label=f"transfer {info.label}")
     match = _FIDELITY.fullmatch(name)
     if match:
         return MetricInfo(name, f"top-{match[1]} fidelity", "high", "{0, 1}")

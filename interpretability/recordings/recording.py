@@ -196,7 +196,7 @@ def explain_request(
         interpreter = masks = None
         if any(window.peak > 0 for window in timeline.windows):
             interpreter = make(examples(stream, plan, timeline, classifier))
-            settings = {"method": interpreter.settings.to_dict(), "events": request.events.to_dict()}
+            settings = {"method": interpreter.recorded_settings(), "events": request.events.to_dict()}
             known |= {"model": interpreter.identity(), "state": fingerprint(interpreter), **settings, "target": target}
             masks = Masks(work / MASKS, identity_of(known))
             journal = Journal(work / EXPLAINED, identity_of(known))

@@ -163,7 +163,7 @@ class RecordingExplanation:
             "source": printable(str(self.path)),
             "method": None if self.interpreter is None else self.interpreter.identity()["method"],
             "title": None if self.interpreter is None else self.interpreter.title,
-            "settings": None if self.interpreter is None else self.interpreter.settings.to_dict(),
+            "settings": None if self.interpreter is None else self.interpreter.recorded_settings(),
             "true": None,
             "predicted": timeline.labels[first],
             "predicted_probability": float(mean[first]),

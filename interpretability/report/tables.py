@@ -224,6 +224,7 @@ def caption(
         "classifier's mAP on these clips": _three(several.get("mean_ap")),
         "macro F1": _three(several.get("macro_f1")),
         "micro F1": _three(several.get("micro_f1")),
+        "second classifier": (provenance.get("transfer_to") or "")[:12] or None,
         "commit": provenance.get("commit", "")[:12] or None,
     }
     text = "; ".join(f"{name}: {value}" for name, value in known.items() if value is not None)

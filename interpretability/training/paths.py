@@ -15,10 +15,10 @@ from interpretability.training.tree import dump, nodes, parse, replace_nodes, ta
 
 #: Dotted names of keys that hold a path.
 _PATHS = re.compile(
-    r"(?:.*[._])?folder|finetune_from|method\.dictionary|training\.\w+\.(?:checkpoints_dir|save_file)|(?:prepare\.)?table"
+    r"(?:.*[._])?folder|finetune_from|transfer_to|method\.dictionary|training\.\w+\.(?:checkpoints_dir|save_file)|(?:prepare\.)?table"
 )
 #: Those that hold a model, which may be on a hub: ``user/name``.
-_MODELS = re.compile(r"classifier_folder|finetune_from|method\.dictionary")
+_MODELS = re.compile(r"classifier_folder|finetune_from|transfer_to|method\.dictionary")
 #: Keys that hold a regular expression, which is no YAML either.
 _PATTERNS = ("group_pattern",)
 #: How an override begins that is YAML after all: a tag, or quotes.

@@ -55,7 +55,8 @@ KEYS: dict[str, tuple[str, ...]] = {
 #: Keys that a job reads if they are given.
 OPTIONAL = (
     "noise", "crop_seconds", "heard_share", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary",
-    "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips", "compare_with",
+    "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips", "compare_with", "refine_steps",
+    "transfer_to",
 )  # fmt: skip
 #: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
 AUTO = "auto"
@@ -140,6 +141,13 @@ class RunSettings(Settings):
         (),
         "what an evaluation shows beside the method, clip by clip: names of its baselines, of methods that need no "
         "training, and output folders of runs that explain the same classifier; what is no baseline is measured, too",
+    )
+    refine_steps: int = setting(
+        0,
+        "steps by which an evaluation refines each mask of the method, by the classifier's answers; the method itself "
+        "then has a row beneath. 0: none",
+        least=0,
+        most=10_000,
     )
     batch_seconds: float | None = setting(
         None,

@@ -16,8 +16,9 @@ from interpretability.methods import load_interpreter
 SOUNDS = Sounds(tiny.noise(1, 2000), None, (Origin(),))
 
 
-def arguments(method=None, *settings):
-    return argparse.Namespace(method=method, settings=list(settings), trust_remote_code=False, device="cpu")
+def arguments(method=None, *settings, refine_steps=0):
+    line = {"method": method, "settings": list(settings), "refine_steps": refine_steps}
+    return argparse.Namespace(**line, trust_remote_code=False, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +92,15 @@ def test_the_model_itself_may_refuse_a_sound(classifier, monkeypatch):
     monkeypatch.setattr(classifier.classifier, "classify", refuse)
     with pytest.raises(UserError, match=r"cannot be run on 0\.25 s of sound \(too short for me\)"):
         explainer.make(Sounds(torch.zeros(1, 2000), None, (Origin(),)))
+
+
+def test_every_method_can_be_refined_and_its_identity_says_so(classifier):
+    plain, better = (
+        make_explainers(classifier, arguments("energy,nmf", "nmf.n_components=2", refine_steps=steps))
+        for steps in (0, 2)
+    )
+    for one, other in zip(plain, better, strict=True):
+        assert other.identity == one.identity | {"refine_steps": 2}
+        assert other.make(SOUNDS).title == f"{one.make(SOUNDS).title}, refined"
+    with pytest.raises(UserError, match=r"^refine_steps is -1, expected"):
+        make_explainers(classifier, arguments("energy", refine_steps=-1))

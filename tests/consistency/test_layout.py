@@ -181,8 +181,10 @@ MAY_IMPORT = {
         "metrics",
         "processes",
         "report",
+        "second_opinion",
         "truth",
     },
+    "second_opinion": {"classifiers", "metrics"},
     "predictions": {"classifiers", "data", "errors", "files", "names", "probabilities", "reading"},
     "explaining": {"classifiers", "data", "dictionary", "errors", "explanation", "frontend", "methods"},
     "recordings": {

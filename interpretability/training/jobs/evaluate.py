@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
+from interpretability.classifiers import Classifier
+from interpretability.classifiers.second import open_second
 from interpretability.data.inputs import Origin, Sounds
-from interpretability.data.manifest import labels_of
+from interpretability.data.manifest import PreparedData, labels_of
 from interpretability.errors import UserError, placed
 from interpretability.evaluation import evaluate
 from interpretability.explaining import learns_from_sounds, untrained_method
@@ -15,6 +17,7 @@ from interpretability.files import atomic_folder, check_replaceable
 from interpretability.methods import Interpreter, load_interpreter
 from interpretability.methods.baselines import baselines, matched_baselines
 from interpretability.methods.folder import RUN_SUBFOLDER
+from interpretability.methods.refined import refined
 from interpretability.names import safe_name
 from interpretability.report.tables import short_table
 from interpretability.training.assembly import describe_data, device_of, load_datasets, prepare, shows_progress
@@ -26,7 +29,7 @@ from interpretability.training.jobs.interpreter import (
     save_in_run,
     saved_training,
 )
-from interpretability.training.leakage import UNKNOWN, SeenClips, without_seen
+from interpretability.training.leakage import UNKNOWN, SeenClips, refuse_seen_clips, without_seen
 from interpretability.training.predictions import has_predictions, predict_splits, save_predictions
 from interpretability.training.recipe import OWN_FOLDER, Run, RunSettings
 from interpretability.training.record import ALWAYS, SELECTION, keep_record, origin, values_of
@@ -62,6 +65,11 @@ def evaluate_interpreter(run: Run) -> None:
         before = UNKNOWN if run.hparams.get("finetune_from") or run.given_dictionary is not None else SeenClips()
         learned = assembled.dictionary_training
         training = save_best(brain, run, prepared.description, learned, lambda: SeenClips.of_data(prepared) | before)
+    second = _second(run, prepared, classifier)
+    measured = refined(interpreter, run.hparams.get("refine_steps", RunSettings.refine_steps))
+    methods = {interpreter.NAME: interpreter}
+    if measured is not interpreter:
+        methods = {f"{interpreter.NAME}, refined": measured, **methods}
     rows, companions = baselines(classifier, run["seed"], interpreter.settings.apply), matched_baselines(run["seed"])
     names = run.hparams.get("compare_with") or ()
     others = compared_methods(interpreter, names, {*rows, *companions}, run.hparams.get("trust_remote_code", False))
@@ -78,10 +86,11 @@ def evaluate_interpreter(run: Run) -> None:
         "apply": interpreter.settings.apply,
         "training": without_seen(training),
         **({"hub": interpreter.hub} if interpreter.hub else {}),
+        **({} if second is None else {"transfer_to": second.description.get("sha256")}),
     }
     result = evaluate(
         classifier,
-        {interpreter.NAME: interpreter, **others, **rows},
+        {**methods, **others, **rows},
         datasets["test"],
         run.output_folder / OWN_FOLDER["evaluate"],
         provenance,
@@ -93,7 +102,8 @@ def evaluate_interpreter(run: Run) -> None:
         batch_seconds=run.hparams.get("batch_seconds"),
         report_clips=run.hparams.get("report_clips", RunSettings.report_clips),
         beside=beside,
-        compared=list(others),
+        compared=[*list(methods)[1:], *others],
+        transfer_to=second,
     )
     if result is None:
         return
@@ -107,7 +117,19 @@ def evaluate_interpreter(run: Run) -> None:
     if result.page is not None:
         print(f"The same as a page, with clips to look at and to hear: {result.page}")
     if run["n_examples"]:
-        _save_examples(interpreter, datasets["test"], examples, run["n_examples"])
+        _save_examples(measured, datasets["test"], examples, run["n_examples"])
+
+
+def _second(run: Run, prepared: PreparedData, classifier: Classifier) -> Classifier | None:
+    """Return the classifier that hears the same masks, if the YAML names one; not one that has heard the test clips."""
+    source = run.hparams.get("transfer_to")
+    if source is None:
+        return None
+    second = open_second(source, classifier, trust_remote_code=run.trusts)
+    if second.description.get("sha256") == classifier.description["sha256"]:
+        raise UserError(f"transfer_to is {source}, the explained classifier itself: name one that was trained apart")
+    refuse_seen_clips(second.description.get("training") or {}, prepared, f"the classifier in {source}")
+    return second
 
 
 def compared_methods(

@@ -10,6 +10,7 @@ import tiny
 import torch
 
 from interpretability import evaluation
+from interpretability.classifiers import load_classifier, save_classifier
 from interpretability.errors import UserError
 from interpretability.explanation import Explanation
 from interpretability.files import LISTING
@@ -317,6 +318,29 @@ def test_an_evaluation_that_failed_keeps_its_folder_from_no_other(untrained, tmp
     assert other.code == 0, other.err
     assert load_interpreter(tmp_path / "run").settings.area == 0.3
     assert "differs in settings" in untrained("evaluate", n_examples=0).line
+
+
+@pytest.mark.slow
+def test_masks_are_refined_and_heard_by_a_second_classifier(untrained, tiny_classifier_folder, tmp_path):
+    second = load_classifier(tiny_classifier_folder)
+    with torch.no_grad():
+        second.head.bias += 0.1
+    training = second.description["training"]
+    save_classifier(second, tmp_path / "second", training)
+    settings = {"n_examples": 0, "report_clips": 0, "refine_steps": 1}
+    outcome = untrained("evaluate", transfer_to=tmp_path / "second", **settings)
+    assert outcome.code == 0, outcome.err
+    summary = json.loads((tmp_path / "run" / "evaluation" / "summary.json").read_text("utf-8"))
+    assert next(iter(summary["places"]["waveform"])) == "energy, refined"
+    assert {"energy", "energy top 20%"} < summary["places"]["waveform"].keys()
+    assert summary["provenance"]["transfer_to"] != summary["provenance"]["classifier"]
+    assert "transfer Fid-In" in (tmp_path / "run" / "evaluation" / "table.md").read_text("utf-8")
+    assert load_interpreter(tmp_path / "run").NAME == "energy"
+    same = untrained("evaluate", transfer_to=tiny_classifier_folder, **settings)
+    assert "the explained classifier itself: name one that was trained apart" in same.line
+    training["data"] = {**training["data"], "folds": {"train": [3]}, "content": "of others"}
+    save_classifier(second, tmp_path / "leaked", training)
+    assert "was trained on folds [3]" in untrained("evaluate", transfer_to=tmp_path / "leaked", **settings).line
 
 
 def test_a_method_that_is_not_trained_cannot_be_trained(untrained, tmp_path):
