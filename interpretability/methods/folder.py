@@ -31,11 +31,15 @@ from interpretability.weights import check_weights, load_weights, save_weights
 #: Every method and baseline: a new one is a line here.
 REGISTRY = (
     "interpretability.methods.amt:AMT",
+    "interpretability.methods.feature_ablation:FeatureAblation",
     "interpretability.methods.gradients:Gradients",
+    "interpretability.methods.kernel_shap:KernelSHAP",
     "interpretability.methods.l2i:L2I",
+    "interpretability.methods.lime:LIME",
     "interpretability.methods.lmac:LMAC",
     "interpretability.methods.nmf:NMF",
     "interpretability.methods.optimised:OptimisedMask",
+    "interpretability.methods.occlusion:Occlusion",
     "interpretability.methods.piq:PIQ",
     "interpretability.methods.rise:RISE",
     "interpretability.methods.baselines:ConstantMask",

@@ -7,7 +7,6 @@ magnitude as sound, through its own path.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -237,21 +236,3 @@ class Perturbation(Interpreter):
                 parts.append(functional.pad(values.to(magnitude), (0, 0, 0, magnitude.shape[1] - len(values))))
                 bar.update(self.settings.calls * number - bar.n)  # a clip may need fewer than the budget
         return torch.stack(parts)
-
-    def patches(self, clip: AnalysedBatch, needs: Callable[[int, int], int]) -> Patches:
-        """Cut a clip into patches: ``times`` by ``bands``, or fewer, so that the budget suffices.
-
-        Parameters
-        ----------
-        clip : AnalysedBatch
-        needs : callable
-            From numbers of stretches and bands to that of calls.
-        """
-        settings = self.settings
-        times, bands = min(settings.times, clip.spectrogram.magnitude.shape[1]), settings.bands
-        while needs(times, bands) > settings.calls and times * bands > 1:
-            if times * settings.bands >= bands * settings.times:  # keep their proportion
-                times = max(1, times - 1)
-            else:
-                bands -= 1
-        return Patches.of(clip.spectrogram.magnitude.shape[1], self.frontend.settings, times, bands)

@@ -318,6 +318,7 @@ SHARED_BY_METHODS = (
     "optimiser",
     "forms",
     "perturbation",
+    "patchwise",
     "nonlinearities",
     "class_activation",
     "attributions",

@@ -18,10 +18,14 @@ from interpretability.methods import METHODS, load_interpreter, save_interpreter
 from interpretability.methods.amt import AMT
 from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import ConstantMask, EnergyMask, RandomMask
+from interpretability.methods.feature_ablation import FeatureAblation
 from interpretability.methods.gradients import Gradients
+from interpretability.methods.kernel_shap import KernelSHAP
 from interpretability.methods.l2i import L2I
+from interpretability.methods.lime import LIME
 from interpretability.methods.lmac import LMAC
 from interpretability.methods.nmf import NMF
+from interpretability.methods.occlusion import Occlusion
 from interpretability.methods.optimised import OptimisedMask
 from interpretability.methods.piq import PIQ
 from interpretability.methods.rise import RISE
@@ -115,6 +119,10 @@ CASES = {
     "gradients, guided Grad-CAM on conv2d": lambda: Gradients(conv2d(), attribution="guided_gradcam"),
     "optimised": lambda: OptimisedMask(compact(), steps=2, copies=1),
     "rise": lambda: RISE(listening(), **FEW_CALLS),
+    "occlusion": lambda: Occlusion(listening(), **FEW_CALLS),
+    "feature_ablation": lambda: FeatureAblation(listening(), **FEW_CALLS),
+    "kernel_shap": lambda: KernelSHAP(listening(), **FEW_CALLS, grid="segments"),
+    "lime": lambda: LIME(listening(), **FEW_CALLS),
     "constant": lambda: ConstantMask(compact(), value=0.3),
     "random": lambda: RandomMask(compact(), area=0.2),
     "energy": lambda: EnergyMask(compact(), area=0.2),

@@ -82,7 +82,10 @@ EXTENDED = ("data", "augmentation")
 RUN_ELSEWHERE = ("Custom", "UrbanSound8K")
 #: Shared YAMLs of published settings, and of methods that ask for answers only, which no recipe has a file for: one
 #: recipe runs each.
-RUN_ONCE = ("piq_paper", "piq_vit_paper", "piq_focalnet_paper", "lmac_paper", "l2i_paper", "rise")
+RUN_ONCE = (
+    *("piq_paper", "piq_vit_paper", "piq_focalnet_paper", "lmac_paper", "l2i_paper"),
+    *("rise", "occlusion", "feature_ablation", "kernel_shap", "lime"),
+)
 #: YAMLs that fine-tune a model which is given; a test beside the one of that kind of model runs each:
 #: ``tests/training/test_finetuning.py`` and ``tests/classifiers/test_speechbrain.py``.
 OF_GIVEN_MODELS = ("classifier_huggingface", "classifier_speechbrain")
@@ -111,6 +114,10 @@ REGISTER = {
     "Synthetic/gradients": Row(("evaluate",), "classifier_compact", GRADIENTS),
     "Synthetic/optimised": Row(("evaluate",), "classifier_compact", OPTIMISED),
     "Synthetic/rise": Row(("evaluate",), "classifier_compact", CALLS),
+    "Synthetic/occlusion": Row(("evaluate",), "classifier_compact", CALLS),
+    "Synthetic/feature_ablation": Row(("evaluate",), "classifier_compact", CALLS),
+    "ESC50/kernel_shap": Row(("evaluate",), "classifier_compact", {**CALLS, "method.grid": "segments"}),
+    "ESC50/lime": Row(("evaluate",), "classifier_compact", CALLS),
     "ESC50/classifier_compact": Row(CLASSIFIER),
     "ESC50/classifier_conv2d": Row(CLASSIFIER, overrides=CONV2D),
     "ESC50/classifier_cnn14": Row(CLASSIFIER, overrides=CNN14),
