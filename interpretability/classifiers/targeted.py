@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.base import ActivationMap, AnalysedBatch, Classifier, ClassifierOutput, Target
+from interpretability.classifiers.observed import ObservedLayer
 from interpretability.errors import UserError, shown
 from interpretability.frontend import Clips, Spectrogram
 from interpretability.grids import Grid
@@ -99,6 +100,19 @@ class TargetedClassifier(Classifier):
     def activation_map(self, batch: AnalysedBatch, variant: str = "last") -> ActivationMap:
         """See :meth:`Classifier.activation_map`: of a variant that is the same for every class."""
         return self.asked.activation_map(batch, variant)
+
+    @property
+    def layer_levels(self) -> dict[str, int]:
+        """See :attr:`Classifier.layer_levels`."""
+        return self.asked.layer_levels
+
+    def obstacle(self) -> str:
+        """See :meth:`Classifier.obstacle`."""
+        return self.asked.obstacle()
+
+    def observed_layer(self, name: str) -> ObservedLayer:
+        """See :meth:`Classifier.observed_layer`."""
+        return self.asked.observed_layer(name)
 
     def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
         """See :meth:`Classifier.feature_grids`."""

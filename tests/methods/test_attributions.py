@@ -12,6 +12,7 @@ from torch import nn
 
 from interpretability.classifiers.conv2d import Conv2dClassifier
 from interpretability.classifiers.module import ModuleClassifier
+from interpretability.classifiers.targeted import targeted
 from interpretability.grids import to_spectrogram_grid
 from interpretability.methods.forms import FORMS
 from interpretability.methods.gradients import Gradients
@@ -153,3 +154,19 @@ def test_nothing_is_left_on_the_classifier_after_an_error_either(attribution, mo
         method.attribute(batch)
     monkeypatch.undo()
     assert left() == (0, {})
+
+
+@pytest.mark.parametrize("attribution", LOOK_INSIDE)
+def test_a_contrast_is_explained_as_a_class_is(attribution):
+    """Of a multi-label head it is the difference of two logits: gradients are linear, up to rules and clamps."""
+    classifier = listening_classifier(LABELS, task="multi")
+    method = Gradients(classifier, attribution=attribution, n_copies=2, form="soft")
+    explanation = method.explain(noise(1, 5000), target="dog - cat")
+    assert explanation.mask.any()
+    asked = targeted(classifier, "dog - cat")
+    again = Gradients(asked, attribution=attribution, n_copies=2, form="soft")
+    assert torch.equal(again.explain(noise(1, 5000)).mask, explanation.mask)
+    if attribution in ("gradient_shap", "deeplift", "gradcam"):
+        cat, dog = (method.attribute(classifier.analyse(noise(1, 5000), target=k)) for k in (0, 1))
+        whole = again.attribute(asked.analyse(noise(1, 5000), target=0))
+        torch.testing.assert_close(whole, dog - cat, rtol=1e-3, atol=1e-4 * float(whole.abs().max()))
