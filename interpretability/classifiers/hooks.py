@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -49,15 +50,23 @@ def recorded_outputs(
             handle.remove()
 
 
+@dataclass(frozen=True)
+class Runs:
+    """How often modules were called (``calls``), and how often they came to an end (``completed``), by name."""
+
+    calls: Counter = field(default_factory=Counter)
+    completed: Counter = field(default_factory=Counter)
+
+
 @contextmanager
-def counted_runs(modules: Mapping[Hashable, nn.Module]) -> Iterator[Counter]:
-    """Count how often each module runs while the block runs; hooks are removed at its end, after an error too."""
-    counts: Counter = Counter()
-    handles = []
+def counted_runs(modules: Mapping[Hashable, nn.Module]) -> Iterator[Runs]:
+    """Count the runs of modules while the block runs; hooks are removed at its end, after an error too."""
+    runs, handles = Runs(), []
     try:
         for name, module in modules.items():
-            handles.append(module.register_forward_hook(lambda *_, name=name: counts.update([name])))
-        yield counts
+            handles.append(module.register_forward_pre_hook(lambda *_, name=name: runs.calls.update([name])))
+            handles.append(module.register_forward_hook(lambda *_, name=name: runs.completed.update([name])))
+        yield runs
     finally:
         for handle in handles:
             handle.remove()

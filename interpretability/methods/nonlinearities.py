@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from interpretability.classifiers.hooks import counted_runs
+from interpretability.classifiers.hooks import Runs, counted_runs
 from interpretability.errors import UserError
 
 #: Node of PyTorch's graph -> the modules that compute it, of those that DeepLift has a rule for.
@@ -34,7 +34,7 @@ RULES: dict[str, tuple[type[nn.Module], ...]] = {
     "Hardsigmoid": (),
     "PreluKernel": (),
 }
-ADVICE = "take saliency, input_x_gradient or gradcam"
+ADVICE = "take saliency or input_x_gradient"
 #: What DeepLift leaves on modules where it is interrupted.
 TRACES = ("input", "input_ref", "output")
 
@@ -55,7 +55,7 @@ def check_relus(attribution: str, title: str, network: nn.Module, score: Callabl
     UserError
     """
     runs, nodes = _runs_and_nodes(network, (nn.ReLU,), score)
-    of_modules, in_all = sum(runs.values()), nodes["Relu"]
+    of_modules, in_all = sum(runs.completed.values()), nodes["Relu"]
     if of_modules < in_all:
         raise UserError(
             f"{attribution} changes the gradient of nn.ReLU modules, and {title} computes {in_all - of_modules} of its "
@@ -69,20 +69,20 @@ def check_relus(attribution: str, title: str, network: nn.Module, score: Callabl
 
 
 def check_rules(attribution: str, title: str, network: nn.Module, score: Callable[[], Tensor]) -> None:
-    """Refuse a network that DeepLift has not a rule for, or that runs a module twice; as :func:`check_relus`.
+    """Refuse a network that DeepLift has not a rule for, or that calls a module twice; as :func:`check_relus`.
 
     ``score`` runs two inputs at once, as DeepLift does: the clip, and silence.
     """
     kinds = tuple(kind for modules in RULES.values() for kind in modules)
     runs, nodes = _runs_and_nodes(network, kinds, score)
-    again = next((name for name, count in runs.items() if count > 1), None)
+    again = next((name for name, count in runs.calls.items() if count > 1), None)
     if again is not None:
         raise UserError(
-            f"{attribution} takes networks that run each non-linear module once, and {title} runs {again} "
-            f"{runs[again]} times: {ADVICE}"
+            f"{attribution} takes networks that call each non-linear module once, and {title} calls {again} "
+            f"{runs.calls[again]} times: {ADVICE}"
         )
     modules = dict(network.named_modules())
-    covered = Counter(type(modules[name]) for name in runs)
+    covered = Counter(type(modules[name]) for name in runs.completed)
     lacking = {
         node: nodes[node] - sum(covered[kind] for kind in kinds)
         for node, kinds in RULES.items()
@@ -116,8 +116,8 @@ def traces_removed(network: nn.Module) -> Iterator[None]:
 
 def _runs_and_nodes(
     network: nn.Module, kinds: tuple[type[nn.Module], ...], score: Callable[[], Tensor]
-) -> tuple[Counter, Counter]:
-    """Run a network; return how often each module of some kinds ran, and how many nodes of each name its graph has."""
+) -> tuple[Runs, Counter]:
+    """Run a network; return the runs of modules of some kinds, and how many nodes of each name its graph has."""
     # Of these very types: Captum has no rules for classes that are derived from them.
     watched = {name: module for name, module in network.named_modules() if type(module) in kinds}
     with counted_runs(watched) as runs:

@@ -38,7 +38,8 @@ def test_runs_are_counted_and_no_hook_is_left_behind():
     with counted_runs(modules) as runs:
         modules["a"](modules["a"](torch.zeros(3, 2)))
     modules["a"](torch.zeros(3, 2))
-    assert runs == {"a": 2}
-    with pytest.raises(RuntimeError), counted_runs(modules):
+    assert runs.calls == runs.completed == {"a": 2}
+    with pytest.raises(RuntimeError), counted_runs(modules) as runs:
         modules["a"](torch.zeros(1, 7))
-    assert not any(module._forward_hooks for module in modules.values())
+    assert (runs.calls, runs.completed) == ({"a": 1}, {})
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules.values())

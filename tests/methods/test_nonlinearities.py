@@ -3,10 +3,11 @@
 import pytest
 import torch
 from relu_networks import wrapped
-from tiny import LABELS, VIT, noise
+from tiny import LABELS, VIT, XVECTOR, noise
 from torch import nn
 
 from interpretability.classifiers.conv2d import Conv2dClassifier
+from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
 from interpretability.methods.gradients import Gradients
@@ -28,13 +29,17 @@ def test_functions_have_no_rule_of_deeplift():
 
 
 def test_a_module_that_runs_twice():
-    once = "deeplift takes networks that run each non-linear module once, and"
-    with pytest.raises(UserError, match=rf"{once} ReluNet runs module\.first 2 times"):
+    once = "deeplift takes networks that call each non-linear module once, and"
+    with pytest.raises(UserError, match=rf"{once} ReluNet calls module\.first 2 times"):
         Gradients(wrapped(twice=True), attribution="deeplift")
     conv2d = Conv2dClassifier(LABELS, dim=4, lin_neurons=8)
-    with pytest.raises(UserError, match=rf"{once} the classifier 'conv2d' runs embedding_model\.nonl 4 times"):
+    with pytest.raises(UserError, match=rf"{once} the classifier 'conv2d' calls embedding_model\.nonl 4 times"):
         Gradients(conv2d, attribution="deeplift")
     assert Gradients.remark_on(conv2d, "deeplift").startswith("unavailable: deeplift takes networks")
+    # It calls each layer with lengths first, and without them after the error that this gives.
+    xvector = SpeechBrainClassifier(LABELS, hyperparams=XVECTOR, layers=[])
+    with pytest.raises(UserError, match=rf"{once} .* calls module\.embedding_model\.blocks\.1 2 times"):
+        Gradients(xvector, attribution="deeplift")
     # Guided backpropagation takes it.
     assert Gradients(wrapped(twice=True), attribution="guided_backprop").explain(noise(1, 4000)).mask.any()
 
