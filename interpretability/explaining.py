@@ -54,8 +54,8 @@ def explain(
         Of a classifier: a method that needs no training. :func:`default_method` chooses if not given.
     target : int, str, or one of these for each sound, optional
         Class to explain; the predicted one if not given. A number is an index, text a name. For all sounds alike also a
-        set of classes, ``"a|b"``, or a contrast, ``"a - b"``: what speaks for a and not for b
-        (:mod:`interpretability.targets`).
+        set of classes, ``"a|b"``; a contrast, ``"a - b"``: what speaks for a and not for b; or the likeness to another
+        sound, ``"like:FILE"``, by the model's embeddings (:mod:`interpretability.targets`).
     settings : mapping, optional
         Of that method.
     channel : {"mean", "left", "right"}

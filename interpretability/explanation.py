@@ -203,6 +203,11 @@ class Explanation:
         """What the mask removes, as sound [B, N]."""
         return self.pair.residual
 
+    @property
+    def _heard_by(self) -> Classifier:
+        """The classifier whose classes a sound is heard as: the one that is asked, if it has any."""
+        return self.classifier.base if self.classifier.base.has_classes else self.classifier
+
     @cached_property
     @torch.no_grad()
     def of_classes(self) -> dict[str, Tensor]:
@@ -210,7 +215,7 @@ class Explanation:
 
         Where the target is none of them (:mod:`interpretability.targets`), the classifier is asked again for that.
         """
-        base, heard = self.classifier.base, self.heard
+        base, heard = self._heard_by, self.heard
         if base is self.classifier:
             return {"input": self.output.logits, "explanation": heard.inside, "residual": heard.outside}
         heard = base.classify_pair(self.pair, "waveform")
@@ -288,8 +293,8 @@ class Explanation:
         """
         clip = self[index]
         origin, parts, question = clip.origins[0], clip._probabilities(), self.classifier.question
-        target, classes = int(clip.target[0]), _probabilities(clip.of_classes, self.classifier.base.task)
-        labels, predicted = self.classifier.base.labels, int(predicted_class(clip.of_classes["input"])[0])
+        target, classes = int(clip.target[0]), _probabilities(clip.of_classes, self._heard_by.task)
+        labels, predicted = self._heard_by.labels, int(predicted_class(clip.of_classes["input"])[0])
         described = {
             "name": None if origin.name is None else printable(origin.name),
             "source": None if origin.path is None else printable(str(origin.path)),
@@ -366,6 +371,8 @@ class Explanation:
         base, question = self.classifier.base, self.classifier.question
         if question is None:
             return None
+        if not base.has_classes:
+            return Asked(question.phrases, None)
         heard = _probabilities(self.of_classes, base.task)["input"]
         return Asked(question.phrases, Heard(base.labels, heard, base.task, base.thresholds.tolist()))
 

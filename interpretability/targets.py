@@ -4,7 +4,8 @@ A target is text:
 
 - ``a|b``: a set of classes, by the sum of their probabilities;
 - ``a - b``: a contrast, the log odds of ``a`` less those of ``b``: what speaks for ``a`` and not for ``b``. Each side
-  is a class or a set.
+  is a class or a set;
+- ``like:FILE``: the likeness to a sound, by the cosine of the embeddings of both.
 
 The name of a class is always that class, whatever characters it holds, also within a set or a contrast. Everything here
 works on logits; :mod:`.classifiers.targeted` makes a classifier of it.
@@ -18,11 +19,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, normalize
 
 from interpretability.errors import UserError, shown
 
-SET, CONTRAST = "|", " - "
+SET, CONTRAST, LIKE = "|", " - ", "like:"
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,46 @@ class Contrast(Question):
     def logits(self, logits: Tensor, embedding: Tensor, task: str) -> Tensor:
         first, second = (odds_of(logits, members, task) for members in (self.first, self.second))
         return (first - second)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness(Question):
+    """How like a sound is to another one: the embedding of that, ``reference`` [D], and the hash of its samples."""
+
+    reference: Tensor
+    sha256: str
+    KIND: ClassVar[str] = "likeness"
+
+    @property
+    def phrases(self) -> Phrases:
+        scale = "0.5: nothing in common, 1: the same"
+        return Phrases(f"how {self.label}", scale, "the likeness", "keeps a likeness", "keeps a likeness")
+
+    @property
+    def note(self) -> str:
+        return f"{self.label} is (1 + the cosine of the embeddings of both sounds) / 2"
+
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"reference_sha256": self.sha256}
+
+    def logits(self, logits: Tensor, embedding: Tensor, task: str) -> Tensor:
+        return likeness(embedding, self.reference.to(embedding))[:, None]
+
+
+def likeness(embedding: Tensor, reference: Tensor) -> Tensor:
+    """Return the log odds [B] of ``(1 + cos) / 2``, from embeddings [B, D] and that of a reference [D].
+
+    With unit vectors u and v they are ``ln |u + v|² - ln |u - v|²``, which is exact where u and v are close. An
+    embedding of 0 has nothing in common with any other. Beyond a probability of 2.5e-13, or 1 less that, they are cut.
+
+    Example
+    -------
+    >>> likeness(torch.tensor([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0]]), torch.tensor([1.0, 0.0])).sigmoid()
+    tensor([1.0000, 0.5000, 0.8536])
+    """
+    one, other = normalize(embedding, dim=1), normalize(reference, dim=0)
+    both = torch.stack([(one + other).square().sum(1), (one - other).square().sum(1)])  # [2, B]
+    return both.clamp(min=1e-12).log().diff(dim=0)[0].neg()
 
 
 def logsumexp_of(logits: Tensor, members: Sequence[int]) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from interpretability.errors import UserError
 from interpretability.probabilities import log_odds, probabilities
-from interpretability.targets import ClassSet, Contrast, logsumexp_of, odds_of, read_target, summed
+from interpretability.targets import ClassSet, Contrast, Likeness, likeness, logsumexp_of, odds_of, read_target, summed
 
 LABELS = ["cat", "dog", "rain", "a|b", "b", "owl - call", "like:x"]
 LOGITS = torch.tensor([[1.0, -2.0, 0.5, 3.0, 0.0, -1.0, 2.0], [-30.0, 40.0, 0.1, 0.2, 20.0, 5.0, -5.0]])
@@ -146,3 +146,34 @@ def test_each_is_spoken_of_and_identified_in_its_own_way():
         "about cat|dog", "why cat and not dog", "why cat|dog and not rain"
     ]  # fmt: skip
     assert all(question.label in question.note for question in questions)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-3, 1e3])
+def test_likeness_is_half_of_1_and_the_cosine(factor):
+    embeddings = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    reference = embeddings[0] * factor
+    cosines = torch.cosine_similarity(embeddings.double(), reference.double()[None])
+    torch.testing.assert_close(likeness(embeddings, reference).sigmoid().double(), (1 + cosines) / 2, atol=1e-6, rtol=0)
+    same, opposite, nothing = likeness(torch.stack([reference, -reference, 0 * reference]), 2 * reference).sigmoid()
+    assert (same, nothing) == (1, 0.5)
+    assert 0 < opposite < 1e-12
+
+
+def test_likeness_tells_apart_what_is_nearly_the_same_and_has_a_gradient_everywhere():
+    reference = torch.tensor([1.0, 0.0])
+    near = torch.tensor([[1.0, 1e-4], [1.0, 1e-3], [1.0, 0.0], [0.0, 0.0]], requires_grad=True)
+    answer = likeness(near, reference)
+    # 1 - p = (1 - cos) / 2 is about a quarter of the squared angle, which single precision cannot take from 1.
+    torch.testing.assert_close(torch.sigmoid(-answer[:2].double()), torch.tensor([1e-8, 1e-6]).double() / 4, rtol=1e-3,
+                               atol=0)  # fmt: skip
+    (gradient,) = torch.autograd.grad(answer.sum(), near)
+    assert torch.isfinite(gradient).all()
+
+
+def test_likeness_is_identified_by_its_reference():
+    one, other = (Likeness("like a.wav", (), torch.ones(2), digest) for digest in ("1", "2"))
+    assert one.identity() != other.identity()
+    assert torch.equal(
+        one.logits(torch.zeros(1, 3), torch.ones(1, 2), "single"), likeness(torch.ones(1, 2), one.reference)[None]
+    )
+    assert one.phrases.asks == "how like a.wav"

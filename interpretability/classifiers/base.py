@@ -214,6 +214,16 @@ class Classifier(nn.Module):
         """The classifier itself; of one that answers a question, the classifier that is asked."""
         return self
 
+    @property
+    def no_embedding(self) -> str:
+        """Why it gives no embedding by which sounds can be compared; "" if it does."""
+        return ""
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether its outputs are classes; if not, they are an embedding, and its class names are mere numbers."""
+        return True
+
     def build(self) -> None:
         """Make the networks that the settings describe, at the end of construction."""
 

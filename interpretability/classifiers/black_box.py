@@ -243,6 +243,8 @@ class BlackBoxClassifier(ModuleClassifier):
             frames = torch.cat(answers).unflatten(0, windows.shape[:2])
         if frames.shape[1] == 1:
             return frames[:, 0]
+        if not self.has_classes:
+            return frames.mean(1)
         return Answer(frames).logits(self.task, probabilities=False, pool=self.settings.windows)
 
     def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Any:

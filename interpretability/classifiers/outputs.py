@@ -14,7 +14,9 @@ from torch.nn import functional
 
 from interpretability.errors import UserError
 
-KINDS = ("logits", "probabilities")
+#: What a model's outputs can be. An embedding has no classes: sounds are compared by its cosine.
+EMBEDDING = "embedding"
+KINDS = ("logits", "probabilities", EMBEDDING)
 POOLS = ("mean", "max")
 #: How far the sum of probabilities may be from 1.
 SUM_TOLERANCE = 1e-3

@@ -16,7 +16,7 @@ from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.classifiers.layers import SCALES
 from interpretability.classifiers.module import ModuleClassifier, frontend_of
 from interpretability.classifiers.onnx_file import OnnxClassifier
-from interpretability.classifiers.outputs import KINDS, POOLS
+from interpretability.classifiers.outputs import EMBEDDING, KINDS, POOLS
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.errors import MissingError, UserError, shown
 from interpretability.files import expanded
@@ -80,7 +80,7 @@ def open_classifier(source: str | Path, trust_remote_code: bool = False, **setti
         ``speechbrain:`` folders is never run.
     **settings
         Settings of this kind of source, in place of what the source itself says; None counts as not given. ``labels``
-        may also be what :func:`read_labels` reads.
+        may also be what :func:`read_labels` reads; with ``output="embedding"`` it is the number of its values.
         See :meth:`HuggingFaceClassifier.from_pretrained`, :meth:`SpeechBrainClassifier.from_folder`,
         :func:`open_torch`, :meth:`.BlackBoxClassifier.from_place`; a saved folder takes none.
 
@@ -151,7 +151,12 @@ def _read(source: str, settings: dict) -> tuple[str, dict]:
     place = place if prefix in ("torch", "python") else str(expanded(place))
     if prefix in BLACK_BOXES:
         settings = _with_card(prefix, place, settings)
-    if isinstance(settings.get("labels"), (str, Path)):
+    labels = settings.get("labels")
+    if settings.get("output") == EMBEDDING:
+        if isinstance(labels, bool) or not isinstance(labels, int) or labels < 1:
+            raise UserError(f"labels is {shown(labels)}, expected with output=embedding the number of its values")
+        settings = settings | {"labels": [f"value {number}" for number in range(labels)]}
+    elif isinstance(labels, (str, Path)):
         settings["labels"] = read_labels(settings["labels"])
     SourceSettings.make(source, settings)
     return place, settings
@@ -169,7 +174,7 @@ def _with_card(prefix: str, place: str, settings: Mapping) -> dict:
     card = {} if path is None else read_card(path)
     refuse_unknown(str(path), card, [name for name in _known(prefix) if name != "card"])
     if path is not None:
-        SourceSettings.make(str(path), {**card, "labels": None} if isinstance(card.get("labels"), str) else card)
+        SourceSettings.make(str(path), {**card, "labels": None} if isinstance(card.get("labels"), (str, int)) else card)
     return {name: value for name, value in (card | settings).items() if name != "card"}
 
 

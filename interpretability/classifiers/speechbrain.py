@@ -222,6 +222,11 @@ class SpeechBrainClassifier(WaveformClassifier):
         hyperparams = dump({"modules": Node({**modules.value, "classifier": head}), **also})
         return {**settings, "hyperparams": hyperparams}
 
+    @property
+    def embedding_module(self) -> str:
+        """See :attr:`WaveformClassifier.embedding_module`."""
+        return "embedding_model"
+
     def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         """See :meth:`WaveformClassifier.outputs_of`."""
         return self.settings.logit_scale * self.module(wavs, lengths.to(wavs) / wavs.shape[1])

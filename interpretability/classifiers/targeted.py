@@ -10,15 +10,18 @@ import hashlib
 import json
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.base import ActivationMap, AnalysedBatch, Classifier, ClassifierOutput, Target
 from interpretability.classifiers.observed import ObservedLayer
+from interpretability.data.inputs import read_sounds
 from interpretability.errors import UserError, shown
 from interpretability.frontend import Clips, Spectrogram
 from interpretability.grids import Grid
-from interpretability.targets import Question, read_target
+from interpretability.names import printable
+from interpretability.targets import LIKE, Likeness, Question, read_target
 
 
 class TargetedClassifier(Classifier):
@@ -76,6 +79,32 @@ class TargetedClassifier(Classifier):
         """See :meth:`Classifier.architecture`."""
         return self.asked.architecture()
 
+    @property
+    def no_embedding(self) -> str:
+        """See :attr:`Classifier.no_embedding`."""
+        return self.asked.no_embedding
+
+    @property
+    def layer_levels(self) -> dict[str, int]:
+        """See :attr:`Classifier.layer_levels`."""
+        return self.asked.layer_levels
+
+    def obstacle(self) -> str:
+        """See :meth:`Classifier.obstacle`."""
+        return self.asked.obstacle()
+
+    def observed_layer(self, name: str) -> ObservedLayer:
+        """See :meth:`Classifier.observed_layer`."""
+        return self.asked.observed_layer(name)
+
+    def maps_of_layer(self, output: Tensor) -> Tensor:
+        """See :meth:`Classifier.maps_of_layer`."""
+        return self.asked.maps_of_layer(output)
+
+    def joined_maps(self, level: int, maps: Tensor, n_frames: int) -> Tensor:
+        """See :meth:`Classifier.joined_maps`."""
+        return self.asked.joined_maps(level, maps, n_frames)
+
     def forward(self, *inputs: Any) -> ClassifierOutput:
         """See :meth:`Classifier.forward`."""
         return self._answered(self.asked(*inputs))
@@ -101,18 +130,9 @@ class TargetedClassifier(Classifier):
         """See :meth:`Classifier.activation_map`: of a variant that is the same for every class."""
         return self.asked.activation_map(batch, variant)
 
-    @property
-    def layer_levels(self) -> dict[str, int]:
-        """See :attr:`Classifier.layer_levels`."""
-        return self.asked.layer_levels
-
-    def obstacle(self) -> str:
-        """See :meth:`Classifier.obstacle`."""
-        return self.asked.obstacle()
-
-    def observed_layer(self, name: str) -> ObservedLayer:
-        """See :meth:`Classifier.observed_layer`."""
-        return self.asked.observed_layer(name)
+    def check_activation(self, variant: str) -> None:
+        """See :meth:`Classifier.check_activation`."""
+        self.asked.check_activation(variant)
 
     def feature_grids(self, n_frames: int) -> tuple[Grid, ...]:
         """See :meth:`Classifier.feature_grids`."""
@@ -159,5 +179,27 @@ def targeted(classifier: Classifier, target: Target | None) -> Classifier:
                 )
     if not isinstance(target, str):
         return classifier
+    if target.startswith(LIKE) and target not in classifier.labels:
+        return TargetedClassifier(classifier, _likeness(classifier, target.removeprefix(LIKE)))
     question = read_target(target, classifier.labels, classifier.task, classifier.target_index)
     return classifier if question is None else TargetedClassifier(classifier, question)
+
+
+def _likeness(classifier: Classifier, path: str) -> Likeness:
+    """Return the question how like a sound is to that of a file, which the classifier hears here."""
+    if not path.strip():
+        raise UserError(f"target is {LIKE!r}, which names no sound: expected {LIKE}FILE")
+    if classifier.no_embedding:
+        raise UserError(
+            f"{classifier.title} gives no embedding by which sounds could be compared ({classifier.no_embedding}): "
+            "name a class, or take a model that gives one"
+        )
+    sounds = read_sounds(path, classifier.frontend.settings)
+    (origin,) = sounds.origins
+    if not bool(sounds.wavs.any()):
+        raise UserError(f"{path}: is silent, and nothing is like it: give another reference")
+    embedding = classifier.freeze().analyse(sounds.wavs.to(classifier.device)).output.embedding[0].float()
+    if not bool(torch.isfinite(embedding).all()) or not bool(embedding.any()):
+        raise UserError(f"{path}: its embedding is 0 or not finite, and nothing is like it: give another reference")
+    digest = hashlib.sha256(np.ascontiguousarray(sounds.wavs[0].numpy(), np.float32).tobytes()).hexdigest()
+    return Likeness(f"like {printable(origin.name)}", (), embedding, digest)

@@ -21,7 +21,7 @@ from interpretability.classifiers.gradient import finite_gradient, gradient_erro
 from interpretability.classifiers.hooks import recorded_outputs
 from interpretability.classifiers.layers import PROBE_SECONDS, SCALES, FeatureLayer, LayerInfo, Layout, map_of
 from interpretability.classifiers.observed import ObservedLayer
-from interpretability.classifiers.outputs import KINDS, POOLS, SUM_TOLERANCE, Answer, answer_of
+from interpretability.classifiers.outputs import EMBEDDING, KINDS, POOLS, SUM_TOLERANCE, Answer, answer_of
 from interpretability.errors import UserError, first_line
 from interpretability.frontend import Clips, FrontendSettings, Spectrogram
 from interpretability.grids import Grid
@@ -80,7 +80,8 @@ class WaveformSettings(Settings):
     )
     output: str | None = setting(
         None,
-        "what the model's outputs are; null: logits, or probabilities where they lie in [0, 1] and sum to 1",
+        "what the model's outputs are; null: logits, or probabilities where they lie in [0, 1] and sum to 1; "
+        "embedding: no classes, but values by whose cosine sounds are compared",
         choices=(None, *KINDS),
     )
     pool: str = setting(
@@ -129,7 +130,9 @@ class WaveformClassifier(Classifier):
 
     Notes
     -----
-    The embedding is the mean of the last feature map over the clip, or the logits where there are no feature maps.
+    The embedding is what the model itself has for one (:attr:`embedding_module`, or its outputs with
+    ``output="embedding"``), else the mean of the last feature map over the clip, or the logits where there are no
+    feature maps.
     Frozen, like every explained classifier: the model's parameters, modes and buffers stay as they are.
     """
 
@@ -283,11 +286,13 @@ class WaveformClassifier(Classifier):
             return whole.masked_fill(beyond[:, None, :, None], 0.0) if bool(beyond.any()) else whole
 
         logits = groups.join([part.logits for part in parts])
+        embedding = groups.join([part.embedding for part in parts])
         if not self.layers:
-            return ClassifierOutput(logits, logits, ())
+            return ClassifierOutput(logits, embedding, ())
         levels = zip(*(part.feature_maps for part in parts), strict=True)
         maps = tuple(in_order(list(level), *place) for level, *place in zip(levels, rows, counts, strict=True))
-        embedding = maps[-1].mean(3).sum(2) / counts[-1][:, None].to(maps[-1].dtype)  # [B, C]
+        if not self._has_embedding:
+            embedding = maps[-1].mean(3).sum(2) / counts[-1][:, None].to(maps[-1].dtype)  # [B, C]
         attention = None
         if parts[0].attention is not None:
             attention = in_order([part.attention for part in parts], rows[-1], counts[-1])
@@ -336,7 +341,27 @@ class WaveformClassifier(Classifier):
             lambda n_frames: self.layout.grid(layer, layer.rows(n_frames, hop)),
         )
 
+    @property
+    def no_embedding(self) -> str:
+        """See :attr:`Classifier.no_embedding`."""
+        return "" if self._has_embedding or self.layers else self.obstacle() or "no layer of it is a feature map"
+
+    @property
+    def has_classes(self) -> bool:
+        """See :attr:`Classifier.has_classes`."""
+        return self.settings.output != EMBEDDING
+
+    @property
+    def _has_embedding(self) -> bool:
+        """Whether the model itself has an embedding."""
+        return not self.has_classes or self.embedding_module is not None
+
     # -------------------------------------------------------------------------------------- what adapters override
+
+    @property
+    def embedding_module(self) -> str | None:
+        """Name of the module of the model that returns its embedding; None if there is none that is known for it."""
+        return None
 
     @property
     def longest(self) -> int | None:
@@ -365,6 +390,8 @@ class WaveformClassifier(Classifier):
         """Run the model on waveforms [b, N] and return its answer as logits [b, C]."""
         output = self.outputs_of(wavs, lengths)
         answer = answer_of(output, self.title, len(wavs), len(self.labels))
+        if not self.has_classes:
+            return answer.values.mean(1) if answer.framewise else answer.values
         if answer.framewise:
             of_frames = "the mean of its frames" if self.settings.pool == "mean" else "the highest of its frames"
             self.remark("pool", f"the probability of a class is {of_frames} (pool={self.settings.pool})")
@@ -410,11 +437,13 @@ class WaveformClassifier(Classifier):
     def run_together(self, wavs: Tensor, lengths: Tensor) -> ClassifierOutput:
         """Classify sounds [b, N] in one pass.
 
-        The embedding is left to :meth:`classify_samples`. Maps have the rows of N samples, also beyond shorter clips.
+        The mean of a feature map as embedding is left to :meth:`classify_samples`. Maps have the rows of N samples,
+        also beyond shorter clips.
         """
         modules = dict(self.module.named_modules())
         try:
-            watched = {layer.name: modules[layer.name] for layer in self.layers}
+            names = {*(layer.name for layer in self.layers), *filter(None, [self.embedding_module])}
+            watched = {name: modules[name] for name in names}
             with gradient_errors(self.title), recorded_outputs(watched, map_of) as recorded:
                 logits = self.checked_logits(wavs, lengths)
         except Exception as error:  # whatever the model raises
@@ -446,7 +475,11 @@ class WaveformClassifier(Classifier):
                 maps.append(logits.new_zeros(len(wavs), layer.channels, size, layer.columns))
             else:
                 raise UserError(f"layer {layer.name!r} was not run for {n_frames} frames: name other layers")
-        return ClassifierOutput(logits, logits, tuple(maps))
+        embedding = logits
+        if self.embedding_module in recorded:
+            embedding = recorded[self.embedding_module]
+            embedding = (embedding.mean((2, 3)) if embedding.ndim == 4 else embedding).flatten(1)
+        return ClassifierOutput(logits, embedding, tuple(maps))
 
     def checked_logits(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         parameter = next((p for p in self.module.parameters() if p.is_floating_point()), None)

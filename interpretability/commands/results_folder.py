@@ -135,10 +135,11 @@ def write_page(work: Work, shown: Sequence[Shown]) -> None:
     recordings = sum(_in_windows(each) for each in wrong_first)
     clips = (_on_page(each, MOST_BYTES // 2 // max(recordings, 1)) for each in wrong_first)
     classifier = work.model.classifier.base
+    classes = "classes" if classifier.has_classes else "values of an embedding"
     methods, source = ", ".join(each.name for each in work.explainers), printable(work.model.source)
     about = {
         "Model": source,
-        "Classifier": f"{classifier.NAME}, {len(classifier.labels)} classes",
+        "Classifier": f"{classifier.NAME}, {len(classifier.labels)} {classes}",
         "Methods" if len(work.explainers) > 1 else "Method": methods,
         "Sounds": str(len({each.place for each in shown})),
         **{f"Settings of {each.name}": _settings(each.identity["settings"]) for each in work.explainers},

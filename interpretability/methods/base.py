@@ -244,8 +244,8 @@ class Interpreter(nn.Module):
             Relative lengths of a padded batch [B, N].
         target : int, str, or one of these for each clip, optional
             Class to explain; the predicted one if not given. A number is an index, text a name, as in
-            :meth:`.Classifier.analyse`. For all sounds alike also a set of classes, ``a|b``, or a contrast, ``a - b``
-            (:mod:`interpretability.targets`).
+            :meth:`.Classifier.analyse`. For all sounds alike also a set of classes, ``a|b``, a contrast, ``a - b``, or
+            the likeness to a sound, ``like:FILE`` (:mod:`interpretability.targets`).
         sample_rate : int, optional
             Of samples, in Hz; that of the front end if not given.
         channel : {"mean", "left", "right"}
@@ -277,6 +277,11 @@ class Interpreter(nn.Module):
             given = "every_label is True" if every_label else f"target is {shown(target)}"
             raise UserError(f"{given} and top_k is {top_k}: choose classes in one of these ways")
         answering = targeted(self.classifier, target)
+        if not answering.has_classes:
+            raise UserError(
+                f"{answering.title} gives an embedding, and no classes: name a sound to which others are compared, as "
+                "in target='like:ref.wav'"
+            )
         if answering is not self.classifier:
             return self.asked(answering).explain(sounds, lengths, answering.target, sample_rate, channel)
         was_training = self.training

@@ -94,10 +94,10 @@ class Heard:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked in place of a class: how it is spoken of, and the classes of the sound (``heard``)."""
+    """What is asked in place of a class: how it is spoken of, and the classes of the sound if the model has any."""
 
     phrases: Phrases
-    heard: Heard
+    heard: Heard | None
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def sentences(findings: Findings) -> list[str]:
         if whole.classes != [target]:
             lines.append(f"{_EXPLAINED} {whole.named([target])}.")
     else:
-        lines = [findings.asked.heard.sentence()]
+        lines = [] if findings.asked.heard is None else [findings.asked.heard.sentence()]
         lines.append(f"{_ASKED} {phrases.asks}: {findings.whole[target]:.2f} ({phrases.scale}).")
     if findings.silent:
         return [*lines, "The sound is silent: there is nothing to explain."]
@@ -193,7 +193,7 @@ def sentences(findings: Findings) -> list[str]:
     if not recognised and inside.classes:
         alone += f", but as {inside.named(inside.classes)}"
     lines.append(f"The explanation alone {alone}; without it {phrases.subject} {_change(findings)}.")
-    if not recognised:
+    if not recognised and phrases.holds != phrases.fails:
         lines.append(_warning(findings))
     if findings.baselines:
         lines.append(_compared(findings))

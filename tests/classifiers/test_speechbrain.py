@@ -215,6 +215,8 @@ class TestEqualToSpeechBrain:
         with torch.no_grad():
             expected = theirs.mods.classifier(embedding).squeeze(1)
             torch.testing.assert_close(ours.module(wavs, lengths), expected, rtol=1e-5, atol=1e-6)
+            heard = ours.classify_samples(wavs[:1], torch.tensor([9000]), ours.frontend.n_frames(9000))
+        torch.testing.assert_close(heard.embedding, theirs.encode_batch(wavs[:1])[:, 0], rtol=1e-4, atol=1e-5)
 
     def test_probabilities(self, loaded):
         """A log-softmax head's logits are its log probabilities; cosines are scaled as in training."""

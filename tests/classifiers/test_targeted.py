@@ -1,6 +1,7 @@
 """A classifier that answers what is not one of its classes: an ordinary classifier to everything else."""
 
 import pytest
+import soundfile
 import tiny
 import torch
 from tiny import LABELS, noise
@@ -9,6 +10,8 @@ from waveform_models import RATE, Chain
 
 from interpretability import explain
 from interpretability.classifiers import save_classifier
+from interpretability.classifiers.base import Classifier
+from interpretability.classifiers.folder import CLASSIFIERS
 from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.targeted import TargetedClassifier, targeted
 from interpretability.classifiers.waveform import frontend_for
@@ -131,3 +134,95 @@ def test_of_models_that_take_waveforms(target):
     explanation = explain(classifier, sounds, target=target, method="saliency")
     assert explanation.mask.flatten(1).any(1).all()
     assert list(explanation.describe(1)["probabilities"]) == [target, *MODEL_LABELS]
+
+
+# ------------------------------------------------------------------------------------------------- likeness to a sound
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory, classifier, sound):
+    path = tmp_path_factory.mktemp("like") / "ref.wav"
+    soundfile.write(path, sound[0].numpy() / 10, classifier.frontend.settings.sample_rate, subtype="FLOAT")
+    return path
+
+
+def test_a_sound_is_like_itself_at_any_level_and_every_method_explains_what_is_like_it(classifier, reference, sound):
+    target = f"like:{reference}"
+    asked = targeted(classifier, target)
+    assert asked.labels == ["like ref.wav"]
+    p = asked.analyse(torch.cat([sound, 3 * sound, noise(1, 4000, seed=1)])).output.logits.sigmoid()[:, 0]
+    assert (p[:2] == 1).all()
+    assert 0 < p[2] < 1
+    for method in ("saliency", "energy"):
+        explanation = explain(classifier, noise(1, 4000, seed=1), target=target, method=method)
+        assert explanation.mask.any()
+        described = explanation.describe()
+        assert described["explained_probability"] == pytest.approx(float(p[2]), abs=1e-5)
+        assert described["sentences"][0] == explain(classifier, noise(1, 4000, seed=1)).sentences()[0]
+        assert described["sentences"][1].startswith(f"Asked how like ref.wav: {p[2]:.2f} (0.5: nothing in common")
+        assert described["question"]["reference_sha256"]
+
+
+def test_the_cosine_is_that_of_the_classifiers_embedding(classifier, reference, sound):
+    other = noise(1, 4000, seed=1)
+    one, two = (classifier.analyse(wavs).output.embedding for wavs in (sound, other))
+    p = targeted(classifier, f"like:{reference}").analyse(other).output.logits.sigmoid()
+    assert float(p) == pytest.approx(float(1 + torch.cosine_similarity(one, two)) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (None, "no such audio file"),
+        (torch.zeros(4000), "is silent, and nothing is like it"),
+        (torch.ones(800), "lasts 0.05 s, expected 0.1 to 60 s"),
+    ],
+)
+def test_references_that_nothing_can_be_compared_to(classifier, sound, tmp_path, samples, words):
+    path = tmp_path / "bad.wav"
+    if samples is not None:
+        soundfile.write(path, samples.numpy(), 16000)
+    with pytest.raises(UserError, match=words):
+        explain(classifier, sound, target=f"like:{path}")
+
+
+def test_without_a_name_or_an_embedding(classifier, sound, reference):
+    with pytest.raises(UserError, match="names no sound: expected like:FILE"):
+        targeted(classifier, "like:")
+    with pytest.raises(UserError, match=r"target is a list in which 'like:.*' is not a class"):
+        explain(classifier, sound, target=[f"like:{reference}"])
+    torch.manual_seed(0)
+    script = torch.jit.script(Chain())
+    closed = ModuleClassifier(MODEL_LABELS, frontend_for(RATE), module=script, output="logits")
+    with pytest.raises(UserError, match=r"no embedding by which sounds could be compared \(it is a TorchScript"):
+        explain(closed, sound, target=f"like:{reference}")
+
+
+def test_a_model_that_gives_an_embedding_and_no_classes(reference, sound):
+    torch.manual_seed(0)
+    settings = {"layers": ["convs.1"], "output": "embedding"}
+    model = ModuleClassifier(["0", "1", "2"], frontend_for(RATE), module=Chain(), **settings)
+    with pytest.raises(UserError, match="Chain gives an embedding, and no classes: name a sound"):
+        explain(model, sound)
+    with pytest.raises(UserError, match="Chain gives an embedding, and no classes"):
+        explain(model, sound, target="1")
+    output = model.analyse(sound).output
+    assert torch.equal(output.embedding, output.logits)
+    explanation = explain(model, sound, target=f"like:{reference}", method="saliency")
+    assert list(explanation.describe()["probabilities"]) == ["like ref.wav"]
+    assert explanation.sentences()[0].startswith("Asked how like ref.wav: ")
+
+
+def test_it_hands_on_whatever_a_kind_of_classifier_does_in_its_own_way():
+    """Training, saving and its settings stay with the classifier that is asked."""
+    elsewhere = {"build", "class_rows", "train", "use_thresholds", "architecture_for", "settle", "keep_description"}
+    overridden = {
+        name
+        for kind in CLASSIFIERS.values()
+        for parent in kind.__mro__
+        if issubclass(parent, Classifier) and parent is not Classifier
+        for name in vars(parent)
+        if (name in vars(Classifier) and not name.startswith("_") and callable(getattr(Classifier, name, None)))
+        or isinstance(vars(Classifier).get(name), property)
+    }  # fmt: skip
+    assert overridden - elsewhere - vars(TargetedClassifier).keys() - {"Settings"} == {"has_classes"}

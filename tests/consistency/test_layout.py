@@ -96,6 +96,7 @@ MAY_IMPORT = {
     "classifiers": {
         "blocks",
         "budget",
+        "data",
         "errors",
         "exported",
         "files",
@@ -103,6 +104,7 @@ MAY_IMPORT = {
         "grids",
         "hub",
         "lengths",
+        "names",
         "probabilities",
         "reading",
         "safe_yaml",

@@ -70,5 +70,5 @@ def test_the_page_is_a_notebook_that_runs(folder, tmp_path, monkeypatch):
     assert (folder / "results" / "for_a_paper" / "figure.pdf").read_bytes().startswith(b"%PDF")
     assert len(list((folder / "results" / "several").glob("*/explanation.json"))) == 2
     assert re.search(r"\w+ \(\d.*% kept\)", shown(gradients)["text/plain"])
-    assert re.match(r"Asked why \w+ and not \w+: \d\.\d\d ", printed(contrast))
+    assert re.match(r"Asked why \w+ and not \w+: .* Asked how like test-00000.wav: \d\.\d\d ", printed(contrast))
     assert shown(contrast)["text/plain"] == "True"
