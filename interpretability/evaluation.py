@@ -21,6 +21,7 @@ from tqdm import tqdm
 from interpretability import processes
 from interpretability.cases import Case, Cases, choose_cases
 from interpretability.classifiers.base import Classifier
+from interpretability.classifiers.calls import counted
 from interpretability.data.batches import labels_at, seconds_of
 from interpretability.data.inputs import Origin
 from interpretability.explanation import Explanation, Interpretation
@@ -213,7 +214,7 @@ def evaluate(
         logger.info("evaluation: %d of %d explanations were measured before", len(done), len(cases))
     for interpreter in methods.values():
         interpreter.show_progress(progress).to(device).eval()
-    seconds = dict.fromkeys(header["methods"], 0.0)
+    spent = {name: Spent() for name in header["methods"]}
     index = {clip: position for position, clip in enumerate(ids)}
     silent = None if progress else True  # None: on anything but a terminal
     with tqdm(total=len(cases), initial=len(done), desc="evaluating", unit="clip", disable=silent) as bar:
@@ -223,7 +224,7 @@ def evaluate(
             for members in around[processes.rank() :][:1]:
                 batch = PaddedBatch([dataset[index[clip]] for clip, _ in members])
                 new = _measure(
-                    classifier, methods, companions, batch, members, chosen, places, device, seconds, pictured, beside,
+                    classifier, methods, companions, batch, members, chosen, places, device, spent, pictured, beside,
                     transfer_to,
                 )  # fmt: skip
             for measured in processes.gathered(new):
@@ -234,11 +235,11 @@ def evaluate(
             bar.update(sum(map(len, around)))
     for notes in processes.gathered(classifier.notes):
         classifier.add_notes(*notes)
-    spent = processes.gathered(seconds)
+    of_processes = processes.gathered(spent)
     if not processes.is_main():
         return None
-    seconds = {name: sum(of_process[name] for of_process in spent) for name in seconds}
-    done = _finish(folder, header, rows, cases, classifier.labels, seconds, sum(map(len, waiting)))
+    spent = {name: sum((one[name] for one in of_processes), Spent()) for name in spent}
+    done = _finish(folder, header, rows, cases, classifier.labels, spent, sum(map(len, waiting)))
     if report_clips:
         data = (provenance.get("data") or {}).get("name")
         title = f"{methods[first].title} on {data}" if data else methods[first].title
@@ -249,6 +250,18 @@ def evaluate(
     for journal in (pictured.journal, partial):
         journal.remove()
     return done
+
+
+@dataclass
+class Spent:
+    """What explaining clips took: seconds, and sounds that the classifier was asked about beside the clips."""
+
+    seconds: float = 0.0
+    calls: int = 0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        """Return both together."""
+        return Spent(self.seconds + other.seconds, self.calls + other.calls)
 
 
 @dataclass
@@ -268,7 +281,7 @@ def _measure(
     chosen: Cases,
     places: tuple[str, ...],
     device: str,
-    seconds: dict[str, float],
+    spent: dict[str, Spent],
     pictured: Collection,
     beside: Sequence[str],
     transfer_to: Classifier | None = None,
@@ -327,7 +340,7 @@ def _measure(
         return explanation
 
     for row_name, interpreter in methods.items():
-        with _clock(row_name, device, seconds):
+        with _clock(spent[row_name], device, classifier):
             interpretation = interpreter.interpret(analysed)
         apply, undefined = interpreter.settings.apply, interpretation.undefined
         explanation = picture(row_name, interpreter, interpretation)
@@ -335,7 +348,7 @@ def _measure(
         if row_name != first:
             continue
         for companion_name, companion in companions.items():
-            with _clock(companion_name, device, seconds):
+            with _clock(spent[companion_name], device, classifier):
                 mask = companion(analysed.spectrogram, interpretation.mask)
             # Without a mask there is no area to match.
             explanation = picture(companion_name, interpreter, Interpretation(mask, undefined=undefined))
@@ -368,13 +381,15 @@ def _judged(batch: PaddedBatch, position: int, chosen: Cases, predicted: str) ->
 
 
 @contextmanager
-def _clock(name: str, device: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Add the time that the block takes to ``seconds[name]``."""
+def _clock(spent: Spent, device: str, classifier: Classifier) -> Iterator[None]:
+    """Add the time that the block takes, and how often it asks the classifier, to what was spent."""
     _wait(device)
     began = time.perf_counter()
-    yield
+    with counted(classifier) as calls:
+        yield
     _wait(device)
-    seconds[name] += time.perf_counter() - began
+    spent.seconds += time.perf_counter() - began
+    spent.calls += calls.count
 
 
 def _wait(device: str) -> None:
@@ -394,7 +409,7 @@ def _finish(
     rows: list[dict],
     cases: list[Case],
     labels: list[str],
-    seconds: dict[str, float],
+    spent: dict[str, Spent],
     n_timed: int,
 ) -> Evaluation:
     order = {case: place for place, case in enumerate(cases)}
@@ -408,7 +423,8 @@ def _finish(
         "companions": header["companions"],
         "notes": header["notes"],
         "accuracy": sum(correct.values()) / len(correct) if correct else None,
-        "seconds_per_clip": {name: total / n_timed if n_timed else None for name, total in seconds.items()},
+        "seconds_per_clip": {name: total.seconds / n_timed if n_timed else None for name, total in spent.items()},
+        "calls_per_clip": {name: total.calls / n_timed if n_timed else None for name, total in spent.items()},
         "places": {},
         "paired": {},
     }

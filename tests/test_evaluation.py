@@ -14,6 +14,7 @@ from tiny import LABELS
 
 from interpretability import evaluation
 from interpretability.cases import choose_cases
+from interpretability.classifiers.calls import counted
 from interpretability.data.batches import make_datasets
 from interpretability.data.scenes import make_scene
 from interpretability.data.sounds import LABELS as SYNTHETIC_LABELS
@@ -25,6 +26,8 @@ from interpretability.frontend import PLACES
 from interpretability.matched import ANOTHER_LABEL
 from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import ConstantMask, EnergyMask, RandomMask, matched_baselines
+from interpretability.methods.perturbation import Answers
+from interpretability.methods.rise import RISE
 from interpretability.metrics.localisation import energy_precision
 from interpretability.metrics.statistics import bootstrap_mean
 from interpretability.metrics.suite import LOCALISATION, METRICS, MetricSuite
@@ -319,6 +322,34 @@ def test_interrupted_it_goes_on_and_measures_no_clip_twice(classifier, tmp_path,
     assert len(calls) == 3 + 2  # what was left: the batch of the cut line, and the third
     assert same_results(tmp_path / "cut", tmp_path / "whole")
     assert again.summary["places"] == whole.summary["places"]
+
+
+def test_what_asks_again_and_again_says_how_often_and_loses_one_batch_at_most(classifier, tmp_path, monkeypatch):
+    """A method that is interrupted in the middle of a clip's calls asks again about the clips of that batch alone."""
+    rise = RISE(classifier, calls=6, times=2, bands=2)
+    rows = {"rise": rise, "energy": EnergyMask(classifier)}
+    whole = evaluate(classifier, rows, dataset(), tmp_path / "whole", PROVENANCE, 3, progress=False)
+    assert whole.summary["calls_per_clip"] == {"rise": 6, "energy": 0}
+    answer, asked = Answers.__call__, []
+
+    def interrupting(self, masks):
+        asked.append(len(masks))
+        if sum(asked) > 4 * 6:  # the second clip of the second batch
+            raise KeyboardInterrupt
+        return answer(self, masks)
+
+    monkeypatch.setattr(Answers, "__call__", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(classifier, rows, dataset(), tmp_path / "cut", PROVENANCE, 3, progress=False)
+    monkeypatch.setattr(Answers, "__call__", answer)
+    with counted(classifier) as calls:
+        again = evaluate(classifier, rows, dataset(), tmp_path / "cut", PROVENANCE, 3, ("spectrogram", "waveform"))
+    left = len(dataset()) - 3
+    assert again.summary["calls_per_clip"] == {"rise": 6, "energy": 0}
+    assert calls.count == left * (
+        1 + 6 + 2 * 4
+    )  # each clip itself, its masks, and In and Out of two rows in two places
+    assert same_results(tmp_path / "cut", tmp_path / "whole")
 
 
 def cards(folder):

@@ -233,6 +233,9 @@ def results_table(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="output folder of an evaluated run, or NAME=RUN")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     parser.add_argument("--any_classifier", action="store_true", help="the runs may explain different classifiers")
+    parser.add_argument(
+        "--calls", action="store_true", help="say how often each method asks the classifier about a clip"
+    )
     return command(parser, "interpretability.commands.results_table:results_table", argv)
 
 

@@ -141,7 +141,7 @@ def check_comparable(runs: Sequence[Measured], any_classifier: bool = False) -> 
         raise UserError(f"two runs are called {', '.join(duplicates)}: give each a name, NAME=RUN")
 
 
-def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
+def document(runs: Sequence[Measured], any_classifier: bool = False, calls: bool = False) -> str:
     """Return the tables of runs that are comparable, as Markdown."""
     first = runs[0]
     # The commit may differ between runs, and is in the last table.
@@ -158,7 +158,7 @@ def document(runs: Sequence[Measured], any_classifier: bool = False) -> str:
     notes = {run.name: remarks for run in runs if (remarks := (run.summary.get("notes") or {}).get(run.row))}
     if notes:
         parts.append(notes_list(notes))
-    parts.append(titled(LAST_TITLE, _costs(runs)))
+    parts.append(titled(LAST_TITLE, _costs(runs, calls)))
     return "\n".join(parts)
 
 
@@ -194,14 +194,15 @@ def _rows(runs: Sequence[Measured], place: str, baselines: bool = True) -> list[
     return rows + (list(shared.items()) if baselines else [])
 
 
-def _costs(runs: Sequence[Measured]) -> str:
-    """Return the table of what each method took to train and to explain."""
+def _costs(runs: Sequence[Measured], calls: bool = False) -> str:
+    """Return the table of what each method took to train and to explain; ``calls``: and how often it asks."""
     head = ["method", "epochs", "best epoch", "training (s)", "explaining a clip (ms)", "kept area"]
-    head += ["commit of training", "commit of evaluation"]
+    head += [*(["calls a clip"] if calls else []), "commit of training", "commit of evaluation"]
     rows = []
     for run in runs:
         training = run.training
         seconds = (run.summary.get("seconds_per_clip") or {}).get(run.row)
+        asked = (run.summary.get("calls_per_clip") or {}).get(run.row)
         area = next(iter(run.summary["places"].values()))[run.row]["kept_area"]["mean"]
         rows.append(
             [
@@ -211,11 +212,12 @@ def _costs(runs: Sequence[Measured]) -> str:
                 _training_time(training),
                 _cell(seconds, lambda s: f"{1000 * s:.1f}"),
                 _cell(area, lambda a: f"{a:.2f}"),
+                *([_cell(asked, lambda c: f"{c:.0f}")] if calls else []),
                 _cell(training.get("commit"), lambda c: c[:12]),
                 _cell(run.provenance.get("commit"), lambda c: c[:12]),
             ]
         )
-    return markdown_table(head, rows, left=(0, 6, 7))
+    return markdown_table(head, rows, left=(0, len(head) - 2, len(head) - 1))
 
 
 def _training_time(training: dict[str, Any]) -> str:
@@ -252,7 +254,7 @@ def results_table(options: argparse.Namespace) -> None:
         raise UserError(f"{out} is there and is no table of this command: name a new file")
     measured = [read_run(text) for text in options.runs]
     check_comparable(measured, options.any_classifier)
-    text = document(measured, options.any_classifier)
+    text = document(measured, options.any_classifier, options.calls)
     too_wide = max(map(len, text.splitlines())) > shutil.get_terminal_size().columns
     if too_wide and sys.stdout.isatty():
         for place in measured[0].summary["places"]:

@@ -30,6 +30,14 @@ class SummaryFile(Settings):
     classes: dict = setting({}, "place of measurement -> class -> row -> means over its explanations")
     truth: str = setting("sources", "what localisation is measured by, where it is", choices=("sources", "boxes"))
     seconds_per_clip: dict = setting({}, "row -> what explaining a clip takes")
+    calls_per_clip: dict = setting({}, "row -> how often the classifier is asked for that, beside the clip itself")
+
+
+@dataclass(frozen=True)
+class CallFacts(Settings):
+    """A member of ``calls_per_clip``."""
+
+    calls: float | None = setting(None, "how often the classifier is asked to explain a clip", least=0)
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,8 @@ def read_summary(path: str | Path) -> dict[str, Any]:
         checked(TrainingFacts, getattr(training, name) or {}, f"{where}: training: {name}", ADVICE)
     for name, seconds in known.seconds_per_clip.items():
         checked(TrainingFacts, {"seconds": seconds}, f"{path}: seconds_per_clip of {name}", ADVICE)
+    for name, calls in known.calls_per_clip.items():
+        checked(CallFacts, {"calls": calls}, f"{path}: calls_per_clip of {name}", ADVICE)
     for name, remarks in known.notes.items():
         checked(Notes, {"notes": remarks}, f"{path}: notes of {name}", ADVICE)
     first = _check_places(known.places, path)

@@ -288,6 +288,16 @@ def test_the_time_of_a_dictionary_counts(make, seconds, cell):
     assert rows["l2i"]["training (s)"] == cell
 
 
+def test_calls_are_a_column_if_they_are_asked_for(make):
+    counting, older = summary_of("rise") | {"calls_per_clip": {"rise": 499.6}}, summary_of("piq")
+    folders = make("a", counting), make("b", older)
+    plain, outcome = run(*folders), run(*folders, "--calls")
+    head, _, rows = table_rows(outcome.out, "What each method took")
+    assert head[-3:] == ["calls a clip", "commit of training", "commit of evaluation"]
+    assert (rows["rise"]["calls a clip"], rows["piq"]["calls a clip"]) == ("500", "–")
+    assert "calls a clip" not in plain.out
+
+
 def test_a_method_without_training_and_an_older_evaluation(make):
     amt = summary_of("amt", training={"seed": 1234})
     amt["seconds_per_clip"]["amt"] = None  # an evaluation that was only finished, with nothing left to measure

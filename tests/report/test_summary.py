@@ -29,6 +29,7 @@ def summary():
         "companions": ["energy"],
         "notes": {"piq": ["not ranked"]},
         "seconds_per_clip": {"piq": 0.1, "energy": None},
+        "calls_per_clip": {"piq": 2.5, "energy": None},
         "places": {"spectrogram": rows, "waveform": rows},
         "paired": {},
     }
@@ -55,6 +56,8 @@ WRONG = [
     (("notes", "piq"), 5, "notes of piq: notes is 5"),
     (("seconds_per_clip",), 3, "seconds_per_clip is 3"),
     (("seconds_per_clip", "piq"), "3", "seconds_per_clip of piq: seconds is '3'"),
+    (("calls_per_clip",), 3, "calls_per_clip is 3"),
+    (("calls_per_clip", "piq"), -1, "calls_per_clip of piq: calls is -1.0"),
     (("places",), {}, "places is empty"),
     (("places",), 5, "places is 5"),
     (("places", "waveform"), {}, "waveform has no rows"),

@@ -1,0 +1,36 @@
+"""How often a classifier is asked: the one place that counts calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from interpretability.classifiers.base import Classifier
+
+
+@dataclass
+class Calls:
+    """How many sounds a classifier was asked about: a batch of B is B calls, with or without a gradient."""
+
+    count: int = 0
+
+
+@contextmanager
+def counted(classifier: Classifier) -> Iterator[Calls]:
+    """Count what a classifier, or the one beneath it, classifies of spectrograms while the block runs.
+
+    Examples
+    --------
+    ``with counted(classifier) as calls: method.interpret(batch)``, then ``calls.count / len(batch)``
+    """
+    calls = Calls()
+
+    def count(module, given, output) -> None:
+        calls.count += len(output.logits)
+
+    handle = classifier.base.register_forward_hook(count)
+    try:
+        yield calls
+    finally:
+        handle.remove()
