@@ -259,6 +259,11 @@ class Spent:
     seconds: float = 0.0
     calls: int = 0
 
+    def add(self, seconds: float, calls: int) -> None:
+        """Add what a batch took."""
+        self.seconds += seconds
+        self.calls += calls
+
     def __add__(self, other: "Spent") -> "Spent":
         """Return both together."""
         return Spent(self.seconds + other.seconds, self.calls + other.calls)
@@ -388,8 +393,7 @@ def _clock(spent: Spent, device: str, classifier: Classifier) -> Iterator[None]:
     with counted(classifier) as calls:
         yield
     _wait(device)
-    spent.seconds += time.perf_counter() - began
-    spent.calls += calls.count
+    spent.add(time.perf_counter() - began, calls.count)
 
 
 def _wait(device: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from interpretability.classifiers.base import Classifier
+from interpretability.classifiers.base import Classifier, ClassifierOutput
 
 
 @dataclass
@@ -14,6 +14,10 @@ class Calls:
     """How many sounds a classifier was asked about: a batch of B is B calls, with or without a gradient."""
 
     count: int = 0
+
+    def add(self, module: Classifier, given: tuple, output: ClassifierOutput) -> None:
+        """Count a batch: a forward hook."""
+        self.count += len(output.logits)
 
 
 @contextmanager
@@ -25,11 +29,7 @@ def counted(classifier: Classifier) -> Iterator[Calls]:
     ``with counted(classifier) as calls: method.interpret(batch)``, then ``calls.count / len(batch)``
     """
     calls = Calls()
-
-    def count(module, given, output) -> None:
-        calls.count += len(output.logits)
-
-    handle = classifier.base.register_forward_hook(count)
+    handle = classifier.base.register_forward_hook(calls.add)
     try:
         yield calls
     finally:
