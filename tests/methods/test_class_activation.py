@@ -5,9 +5,13 @@ import torch
 from relu_networks import wrapped
 from tiny import LABELS, SMALL, VIT, listening_classifier, noise
 from torch import nn
+from transformers_models import AST_CONFIG
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
+from interpretability.classifiers.huggingface import HuggingFaceClassifier
+from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.vit import ViTClassifier
+from interpretability.classifiers.waveform import frontend_for
 from interpretability.errors import UserError
 from interpretability.grids import Grid
 from interpretability.methods.gradients import Gradients
@@ -88,3 +92,20 @@ def test_no_feature_maps():
     words = r"gradcam needs feature maps, and the classifier 'mapless' has none \(.*\): take saliency"
     with pytest.raises(UserError, match=words):
         Gradients(Mapless(LABELS, SMALL), attribution="gradcam")
+
+
+def test_models_of_other_libraries():
+    """An AST, whose answer comes from two special tokens; a TorchScript module, whose layers cannot be observed."""
+    torch.manual_seed(0)
+    ast = HuggingFaceClassifier(LABELS, config=AST_CONFIG)
+    method = Gradients(ast, attribution="gradcam", form="soft")
+    assert method.settings.layer.endswith("layers.1")  # of three
+    assert Gradients.remark_on(ast, "gradcam") == f"of the layer {method.settings.layer}"
+    explanation = method.explain(noise(2, 16000), torch.tensor([1.0, 0.5]))
+    torch.testing.assert_close(explanation[1].mask, method.explain(noise(2, 16000)[1:, :8000]).mask, rtol=0, atol=1e-4)
+    script = torch.jit.trace(wrapped().module, noise(1, 8000), check_trace=False)
+    frozen = ModuleClassifier(LABELS, frontend_for(8000), module=script, arguments={})
+    with pytest.raises(UserError, match=r"gradcam needs feature maps, and .* \(it is a TorchScript module, whose lay"):
+        Gradients(frozen, attribution="gradcam")
+    with pytest.raises(UserError, match=r"guided_backprop changes the gradient of .* and .* of its . ReLUs by"):
+        Gradients(frozen, attribution="guided_backprop")
