@@ -78,7 +78,7 @@ class Gradients(Interpreter):
     ------
     UserError
         If a setting does not fit; if the classifier has not what the attribution needs, which a second of noise shows:
-        a layer with maps, ReLUs that are modules, non-linear modules that run once.
+        a layer with maps, ReLUs that are modules, non-linear modules that are called once.
     """
 
     NAME = "gradients"
