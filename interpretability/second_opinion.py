@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
-from interpretability.classifiers.second import heard_by
+from interpretability.classifiers.second import heard_by, hears
 from interpretability.metrics.suite import TRANSFER, TRANSFERRED, MetricSuite
 
 
@@ -34,7 +34,7 @@ class SecondOpinion:
     def of(cls, second: Classifier, first: Classifier, batch: AnalysedBatch) -> SecondOpinion:
         """Let a second classifier hear a batch that the first one has analysed."""
         heard = heard_by(second, first, batch)
-        agreed = _hears(first, batch) & _hears(second, heard)
+        agreed = hears(first, batch) & hears(second, heard)
         return cls(second, heard, agreed)
 
     def measure(
@@ -50,8 +50,3 @@ class SecondOpinion:
             place: {f"{TRANSFER}{name}": values[name].masked_fill(without, math.nan) for name in TRANSFERRED}
             for place, values in measured.items()
         }
-
-
-def _hears(classifier: Classifier, batch: AnalysedBatch) -> Tensor:
-    """Return in which clips [B] the explained class is heard."""
-    return classifier.heard(batch.output.logits).gather(1, batch.target[:, None])[:, 0]

@@ -70,3 +70,8 @@ def heard_by(second: Classifier, first: Classifier, batch: AnalysedBatch) -> Ana
     output = second.classify_sound(clips)
     second.check_finite(output.logits)
     return AnalysedBatch(clips, output, targets_of(second, first, batch.target))
+
+
+def hears(classifier: Classifier, batch: AnalysedBatch) -> Tensor:
+    """Return in which clips [B] a classifier hears the explained class, from its answer to them."""
+    return classifier.heard(batch.output.logits).gather(1, batch.target[:, None])[:, 0]

@@ -32,6 +32,7 @@ from interpretability.weights import check_weights, load_weights, save_weights
 REGISTRY = (
     "interpretability.methods.amt:AMT",
     "interpretability.methods.feature_ablation:FeatureAblation",
+    "interpretability.methods.counterfactual:Counterfactual",
     "interpretability.methods.gradients:Gradients",
     "interpretability.methods.kernel_shap:KernelSHAP",
     "interpretability.methods.l2i:L2I",

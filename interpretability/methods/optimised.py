@@ -5,22 +5,24 @@ it cannot be compared with other methods. What else it is worth says another cla
 (``transfer_to`` of an evaluation), and where they lie (localisation).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
+from interpretability.classifiers.gradient import gradient_errors
 from interpretability.classifiers.second import open_second
 from interpretability.explanation import Interpretation
 from interpretability.methods.base import Interpreter
-from interpretability.methods.optimiser import OptimiserSettings, optimise
+from interpretability.methods.optimiser import Kept, OptimiserSettings, optimise
 from interpretability.metrics.areas import keep_top
+from interpretability.probabilities import log_odds
 from interpretability.settings import setting
 
-#: Share of the bins, the loudest ones, that the start ``energy`` keeps.
-LOUDEST = 0.2
+#: Share of the bins that the starts ``energy`` and ``gradient`` keep.
+STARTING = 0.2
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,10 @@ class OptimisedSettings(OptimiserSettings):
 
     start: str = setting(
         "energy",
-        "mask that it starts from. energy: the loudest fifth of the bins; even: 0.5 everywhere. Another method's mask "
-        "is refined by --refine_steps",
-        choices=("energy", "even"),
+        "mask that it starts from. gradient: the fifth of the bins whose log magnitude times the gradient of the "
+        "class's log odds is highest; energy: the loudest fifth; even: 0.5 everywhere. Masks of another method are "
+        "refined by --refine_steps",
+        choices=("gradient", "energy", "even"),
     )
     also: tuple[str, ...] = setting(
         (),
@@ -90,11 +93,23 @@ class OptimisedMask(Interpreter):
 
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """See :meth:`Interpreter.interpret`."""
-        optimised = optimise(batch, self._start(batch), self.settings, self.classifiers)
+        judge = Kept(batch, self.settings, self.classifiers)
+        optimised = optimise(batch, self._start(batch), self.settings, judge, self.classifier.title)
         return Interpretation(optimised.mask, scores={"steps": optimised.steps.double()}, undefined=optimised.undefined)
 
     def _start(self, batch: AnalysedBatch) -> Tensor:
         spectrogram = batch.spectrogram
         if self.settings.start == "even":
             return torch.full_like(spectrogram.magnitude, 0.5)
-        return keep_top(spectrogram.magnitude, spectrogram.valid, LOUDEST)
+        if self.settings.start == "gradient":
+            return keep_top(self._input_x_gradient(batch), spectrogram.valid, STARTING)
+        return keep_top(spectrogram.magnitude, spectrogram.valid, STARTING)
+
+    def _input_x_gradient(self, batch: AnalysedBatch) -> Tensor:
+        """Return the log magnitude times the gradient of the class's log odds, [B, T, F]; 0 where there is none."""
+        loud = batch.spectrogram.log_magnitude.requires_grad_()
+        with torch.enable_grad(), gradient_errors(self.classifier.title):
+            spectrogram = replace(batch.spectrogram, magnitude=torch.expm1(loud))
+            score = log_odds(self.classifier.logits_for_gradient(spectrogram), batch.target, self.classifier.task)
+            (gradient,) = torch.autograd.grad(score.sum(), loud)
+        return (loud.detach() * gradient).nan_to_num(0.0, 0.0, 0.0)

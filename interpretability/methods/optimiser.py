@@ -6,7 +6,7 @@ The objective is that of L-MAC (arXiv 2403.13086) with a term for smoothness; pe
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,11 +28,13 @@ LEAST, MOST = 0.1, 0.9
 #: Adam's epsilon, of gradients per cell. Where a gradient is far smaller than those of the other terms, rounding would
 #: choose its sign, and with it the mask.
 EPSILON = 0.3
+#: Added to the objective of a mask that is no answer: it comes after all that are.
+NO_ANSWER = 1e6
 
 
 @dataclass(frozen=True)
-class OptimiserSettings(MethodSettings):
-    """Settings of :func:`optimise`."""
+class StepSettings(MethodSettings):
+    """Settings of every mask that is optimised: its grid, the steps, what keeps it small and smooth."""
 
     cell_seconds: float = setting(0.05, "time resolution of the mask", unit="s", above=0)
     bands: int = setting(
@@ -40,10 +42,23 @@ class OptimiserSettings(MethodSettings):
     )
     steps: int = setting(10, "steps of Adam, at most", least=0, most=10_000)
     learning_rate: float = setting(1.0, "of Adam, in the mask's log odds", above=0)
-    inside_weight: float = setting(8.0, "weight of CE(f(In), c)", least=0)
-    outside_weight: float = setting(0.2, "weight of min(CE(f(Out), c), cap)", least=0)
     l1_weight: float = setting(10.0, "weight of the mean of the mask", least=0)
     tv_weight: float = setting(0.1, "weight of the squared differences of neighbouring cells", least=0)
+    tolerance: float = setting(
+        0.005,
+        "a clip is done when neither the probability of its class nor its kept area moves by more in a step",
+        least=0,
+        most=1,
+    )
+    patience: int = setting(3, "in so many steps in a row", least=1, most=10_000)
+
+
+@dataclass(frozen=True)
+class OptimiserSettings(StepSettings):
+    """Settings of :func:`optimise` for masks that keep what the classifier needs."""
+
+    inside_weight: float = setting(8.0, "weight of CE(f(In), c)", least=0)
+    outside_weight: float = setting(0.2, "weight of min(CE(f(Out), c), cap)", least=0)
     cap: float | None = setting(10.0, "bound of Out's cross-entropy", unit="nats", above=0)
     place: str = setting(
         "waveform",
@@ -58,10 +73,6 @@ class OptimiserSettings(MethodSettings):
     copy_noise: float = setting(
         -30.0, "level of the white noise in a copy, relative to the clip's root mean square", unit="dB", most=60
     )
-    tolerance: float = setting(
-        0.005, "a clip is done when neither p_c(In) nor its kept area moves by more in a step", least=0, most=1
-    )
-    patience: int = setting(3, "in so many steps in a row", least=1, most=10_000)
     seed: int = setting(0, "seed of the copies", least=0, below=2**63)
 
 
@@ -77,6 +88,8 @@ class Optimised:
         Steps that each clip took.
     objective : Tensor [B, 2]
         Of the start, and of the mask.
+    fits : Tensor [B], bool
+        Whether the mask is an answer, where only some are: see :class:`Answer`.
     undefined : Tensor [B], bool
         Clips without a gradient to go by: silence, or a classifier that has none there.
     """
@@ -84,6 +97,7 @@ class Optimised:
     mask: Tensor
     steps: Tensor
     objective: Tensor
+    fits: Tensor
     undefined: Tensor
 
 
@@ -96,7 +110,7 @@ class View:
     target: Tensor
 
 
-def mask_grid(frontend: FrontendSettings, n_frames: int, settings: OptimiserSettings) -> Grid:
+def mask_grid(frontend: FrontendSettings, n_frames: int, settings: StepSettings) -> Grid:
     """Return where the cells of the mask lie: windows of frames side by side, and bands of equal width in mel."""
     stride = _stride(frontend, settings)
     top = mel_from_hertz(frontend.sample_rate / 2)
@@ -105,7 +119,7 @@ def mask_grid(frontend: FrontendSettings, n_frames: int, settings: OptimiserSett
     return Grid(window_centres(-(-n_frames // stride), stride), bins)
 
 
-def _stride(frontend: FrontendSettings, settings: OptimiserSettings) -> int:
+def _stride(frontend: FrontendSettings, settings: StepSettings) -> int:
     return max(1, round(settings.cell_seconds * frontend.sample_rate / frontend.hop_length))
 
 
@@ -125,24 +139,45 @@ def to_cells(mask: Tensor, valid: Tensor, grid: Grid, stride: int) -> Tensor:
     return total / n_bins.clamp(min=1)
 
 
+@dataclass
+class Answer:
+    """What a classifier's answer to masks is worth, for each clip [b].
+
+    Attributes
+    ----------
+    terms : Tensor [b]
+        Of the objective, with a gradient.
+    heard : Tensor [b]
+        The probability whose standing still ends the search; no gradient.
+    fits : Tensor [b], bool, optional
+        Whether a mask is an answer at all; one that is not is kept only where no step gives one. All are if not given.
+    """
+
+    terms: Tensor
+    heard: Tensor
+    fits: Tensor | None = None
+
+
+#: From masks [b, T, F] of the clips with these indices [b] in the batch to the answer to them.
+Judge = Callable[[Tensor, Tensor], Answer]
+
+
 def optimise(
-    batch: AnalysedBatch,
-    start: Tensor,
-    settings: OptimiserSettings,
-    classifiers: Sequence[Classifier],
+    batch: AnalysedBatch, start: Tensor, settings: StepSettings, judge: Judge, name: str = "the classifier"
 ) -> Optimised:
     """Optimise the masks of analysed clips, each by itself, from a start.
 
-    Per clip the objective is ``inside_weight CE(f(In), c) - outside_weight min(CE(f(Out), c), cap)``, as a mean over
-    classifiers and perturbed copies, plus ``l1_weight mean M + tv_weight TV``.
+    Per clip the objective is what ``judge`` says, plus ``l1_weight mean M + tv_weight TV``.
 
     Parameters
     ----------
     batch : AnalysedBatch
     start : Tensor [B, T, F] in [0, 1]
-    settings : OptimiserSettings
-    classifiers : sequence of Classifier
-        The first one has analysed the batch; the others know its labels by name, and have its front end.
+    settings : StepSettings
+    judge : callable
+        Such as :class:`Kept`.
+    name : str
+        What messages call the classifier.
 
     Returns
     -------
@@ -163,10 +198,10 @@ def optimise(
     # One parameter for each clip: of one that is done, Adam leaves alone what has no gradient.
     logits = [torch.nn.Parameter(clip) for clip in cells.unbind()]
     adam = torch.optim.Adam(logits, lr=settings.learning_rate, eps=EPSILON)
-    views = _views(batch, settings, classifiers)
 
     best, mask = valid.new_full((len(batch),), torch.inf, dtype=torch.float32), torch.zeros_like(spectrogram.magnitude)
-    first, steps = torch.zeros_like(best), torch.zeros(len(batch), dtype=torch.int64, device=best.device)
+    objectives, fits = best.new_zeros(len(batch), 2), torch.zeros_like(best, dtype=torch.bool)
+    steps = torch.zeros(len(batch), dtype=torch.int64, device=best.device)
     undefined = ~(spectrogram.magnitude > 0).flatten(1).any(1)  # whatever is kept of silence is silence
     before, calm = best.new_full((2, len(batch)), torch.nan), torch.zeros_like(steps)
     active = (~undefined).nonzero()[:, 0]
@@ -175,22 +210,29 @@ def optimise(
             break
         last = step == settings.steps
         here = torch.stack([logits[k].detach() for k in active.tolist()]).requires_grad_()
-        with torch.set_grad_enabled(not last), gradient_errors(classifiers[0].title):
+        with torch.set_grad_enabled(not last), gradient_errors(name):
             shape = (grid, n_frames, n_bins, rows[active])
             drawn = hide_invalid(to_spectrogram_grid(here.sigmoid(), *shape), spectrogram[active])
-            judged = _judge(drawn, here.sigmoid(), valid[active], rows[active], views, active, settings)
+            answer, area = judge(drawn, active), mean_over_valid(drawn, valid[active])
+            regulariser = settings.l1_weight * area + settings.tv_weight * total_variation(here.sigmoid(), rows[active])
+            objective = answer.terms + regulariser
             if not last:
                 n_cells = rows[active].sum(1) * len(grid.bins)
-                (gradient,) = torch.autograd.grad((judged.objective * n_cells).sum(), here)
-        objective = judged.objective.detach()
+                (gradient,) = torch.autograd.grad((objective * n_cells).sum(), here)
+        objective = objective.detach()
+        fit = torch.ones_like(active, dtype=torch.bool) if answer.fits is None else answer.fits
+        rank = torch.where(fit, objective, objective + NO_ANSWER)
+        better = rank < best[active]
+        chosen = active[better]
+        best[chosen], mask[chosen], fits[chosen] = rank[better], drawn.detach()[better], fit[better]
+        objectives[chosen, 1] = objective[better]
         if step == 0:
-            first[active] = objective
-        better = objective < best[active]
-        best[active[better]], mask[active[better]] = objective[better], drawn.detach()[better]
+            objectives[active, 0] = objective
         if last:
             break
-        moved = (judged.stand - before[:, active]).abs().amax(0)  # [b]; NaN in the first step
-        before[:, active] = judged.stand
+        stand = torch.stack([answer.heard, area.detach()])
+        moved = (stand - before[:, active]).abs().amax(0)  # [b]; NaN in the first step
+        before[:, active] = stand
         calm[active] = torch.where(moved <= settings.tolerance, calm[active] + 1, 0)
         finite = gradient.isfinite()
         lost = ~finite.flatten(1).any(1)  # [b]
@@ -204,39 +246,37 @@ def optimise(
                 torch.stack([logits[k] for k in active.tolist()]).backward(change)
         adam.step()
     mask[undefined] = 0
-    return Optimised(mask, steps, torch.stack([first, best], 1), undefined)
+    return Optimised(mask, steps, objectives, fits & ~undefined, undefined)
 
 
-@dataclass
-class _Judged:
-    """The objective of each clip [b], and what it is stopped by [2, b]: p_c(In) and kept area, no gradient."""
+class Kept:
+    """Judges masks by what they keep and what they remove.
 
-    objective: Tensor
-    stand: Tensor
+    ``inside_weight CE(f(In), c) - outside_weight min(CE(f(Out), c), cap)``, as a mean over classifiers and perturbed
+    copies of the clips.
 
+    Parameters
+    ----------
+    batch : AnalysedBatch
+    settings : OptimiserSettings
+    classifiers : sequence of Classifier
+        The first one has analysed the batch; the others know its labels by name, and have its STFT.
+    """
 
-def _judge(
-    mask: Tensor,
-    cells: Tensor,
-    valid: Tensor,
-    rows: Tensor,
-    views: Sequence[View],
-    active: Tensor,
-    settings: OptimiserSettings,
-) -> _Judged:
-    """Judge masks [b, T, F] of the clips ``active`` [b] of the batch."""
-    area = mean_over_valid(mask, valid)
-    terms, heard = [], []
-    for view in views:
-        pair = MaskedPair.of(view.clips[active], mask, settings.apply)
-        masked = view.classifier.classify_pair(pair, settings.place)
-        view.classifier.check_finite(torch.cat([masked.inside, masked.outside]).detach())
-        entropy = masked_cross_entropy(masked, view.target[active], view.classifier.task, settings.cap)
-        terms.append(settings.inside_weight * entropy.inside - settings.outside_weight * entropy.outside)
-        heard.append(torch.exp(-entropy.inside.detach()))
-    regulariser = settings.l1_weight * area + settings.tv_weight * total_variation(cells, rows)
-    stand = torch.stack([torch.stack(heard).mean(0), area.detach()])
-    return _Judged(torch.stack(terms).mean(0) + regulariser, stand)
+    def __init__(self, batch: AnalysedBatch, settings: OptimiserSettings, classifiers: Sequence[Classifier]):
+        self.settings, self.views = settings, _views(batch, settings, classifiers)
+
+    def __call__(self, mask: Tensor, active: Tensor) -> Answer:
+        """Judge masks [b, T, F] of the clips ``active`` [b] of the batch."""
+        settings, terms, heard = self.settings, [], []
+        for view in self.views:
+            pair = MaskedPair.of(view.clips[active], mask, settings.apply)
+            masked = view.classifier.classify_pair(pair, settings.place)
+            view.classifier.check_finite(torch.cat([masked.inside, masked.outside]).detach())
+            entropy = masked_cross_entropy(masked, view.target[active], view.classifier.task, settings.cap)
+            terms.append(settings.inside_weight * entropy.inside - settings.outside_weight * entropy.outside)
+            heard.append(torch.exp(-entropy.inside.detach()))
+        return Answer(torch.stack(terms).mean(0), torch.stack(heard).mean(0))
 
 
 def _views(batch: AnalysedBatch, settings: OptimiserSettings, classifiers: Sequence[Classifier]) -> list[View]:

@@ -8,7 +8,7 @@ from interpretability.classifiers.base import AnalysedBatch
 from interpretability.errors import UserError, shown
 from interpretability.explanation import Interpretation
 from interpretability.methods.base import Interpreter
-from interpretability.methods.optimiser import OptimiserSettings, optimise
+from interpretability.methods.optimiser import Kept, OptimiserSettings, optimise
 
 MOST_STEPS = 10_000
 
@@ -65,7 +65,8 @@ class Refined(Interpreter):
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """See :meth:`Interpreter.interpret`."""
         given = self.method.interpret(batch)
-        optimised = optimise(batch, given.mask, self.optimiser, [self.classifier])
+        judge = Kept(batch, self.optimiser, [self.classifier])
+        optimised = optimise(batch, given.mask, self.optimiser, judge, self.classifier.title)
         undefined = optimised.undefined if given.undefined is None else optimised.undefined | given.undefined
         mask = optimised.mask.masked_fill(undefined[:, None, None], 0)
         return Interpretation(mask, None, {**given.scores, "refining_steps": optimised.steps.double()}, undefined)

@@ -363,6 +363,7 @@ def explain(interpret, tiny_classifier_folder, sound, out):
         ("gradcam", [], {"attribution": "gradcam", "layer": "stages.3.1"}),
         ("guided_gradcam", ["layer=stages.1.1"], {"attribution": "guided_gradcam", "layer": "stages.1.1"}),
         ("optimised", ["steps=2", "start=even"], {"steps": 2, "start": "even"}),
+        ("counterfactual", ["steps=2"], {"steps": 2}),
         ("energy", ["area=0.1"], {"area": 0.1}),
         ("random", ["seed=7"], {"area": 0.2, "seed": 7}),
         ("constant", ["value=0.3"], {"value": 0.3}),

@@ -20,6 +20,7 @@ from interpretability.methods import METHODS, load_interpreter, save_interpreter
 from interpretability.methods.amt import AMT
 from interpretability.methods.base import Interpreter
 from interpretability.methods.baselines import ConstantMask, EnergyMask, RandomMask
+from interpretability.methods.counterfactual import Counterfactual
 from interpretability.methods.feature_ablation import FeatureAblation
 from interpretability.methods.gradients import Gradients
 from interpretability.methods.kernel_shap import KernelSHAP
@@ -130,6 +131,7 @@ CASES = {
     "feature_ablation": lambda: FeatureAblation(listening(), **FEW_CALLS),
     "kernel_shap": lambda: KernelSHAP(listening(), **FEW_CALLS, grid="segments"),
     "lime": lambda: LIME(listening(), **FEW_CALLS),
+    "counterfactual": lambda: Counterfactual(compact(), steps=2),
     "constant": lambda: ConstantMask(compact(), value=0.3),
     "random": lambda: RandomMask(compact(), area=0.2),
     "energy": lambda: EnergyMask(compact(), area=0.2),

@@ -56,6 +56,6 @@ def test_a_further_classifier_has_its_say_and_moves_along(tmp_path):
 def test_wrong_settings_are_refused_and_its_notes_say_how_to_judge_it():
     with pytest.raises(UserError, match=r"^optimised: steps is -1, expected a whole number >= 0 and <= 10000$"):
         OptimisedMask(compact(), steps=-1)
-    with pytest.raises(UserError, match=r"^optimised: start is 'loud', expected one of energy, even$"):
+    with pytest.raises(UserError, match=r"^optimised: start is 'loud', expected one of gradient, energy, even$"):
         OptimisedMask(compact(), start="loud")
     assert "judge it by another classifier" in OptimisedMask(compact()).notes[-1]

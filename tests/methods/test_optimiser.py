@@ -4,50 +4,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import SMALL, noise
+from one_band import OneBand, analysed
+from tiny import SMALL
 
-from interpretability.classifiers.base import AnalysedBatch, Classifier, ClassifierOutput
 from interpretability.classifiers.gradient import NoGradientError
 from interpretability.errors import UserError
 from interpretability.frontend import Frontend
 from interpretability.grids import to_spectrogram_grid
-from interpretability.methods.optimiser import OptimiserSettings, mask_grid, optimise, to_cells
+from interpretability.methods.optimiser import Kept, OptimiserSettings, mask_grid, to_cells
+from interpretability.methods.optimiser import optimise as optimise_by
 
-BAND = slice(8, 16)  # bins of the class "yes", of 33
 SETTINGS = OptimiserSettings(cell_seconds=0.02, bands=12, steps=20, place="spectrogram", tolerance=0, tv_weight=0)
 
 
-class OneBand(Classifier):
-    """The logit of "yes" is how loud one band is, and where only the frames from ``start`` on count, there."""
-
-    NAME = "one band"
-
-    def __init__(self, band=BAND, gain=8.0, labels=("no", "yes"), detached=False):
-        super().__init__(labels, SMALL)
-        self.band, self.detached = band, detached
-        self.gain = torch.nn.Parameter(torch.tensor(gain))
-        self.freeze()
-
-    def forward(self, magnitude, valid=None):
-        valid = torch.ones(magnitude.shape[:2]) if valid is None else valid
-        loud = torch.log1p(magnitude[..., self.band]).mean(2)
-        yes = self.gain * ((loud * valid).sum(1) / valid.sum(1) - 0.5)
-        yes = yes.detach() if self.detached else yes
-        at = self.labels.index("yes")
-        logits = torch.stack([yes if k == at else torch.zeros_like(yes) for k in range(len(self.labels))], 1)
-        return ClassifierOutput(logits, logits, ())
-
-
-def analysed(classifier, *sizes, seed=0):
-    """Noise at the level it has, in which "yes" is explained; a clip of size 0 is silence."""
-    wavs = noise(len(sizes), max(*sizes, 1000), seed=seed)
-    for wav, size in zip(wavs, sizes, strict=True):
-        wav[size:] = 0
-    lengths = torch.tensor([size or 1000 for size in sizes]) / wavs.shape[1]
-    clips = classifier.frontend.clips(wavs, lengths)
-    target = torch.full((len(sizes),), classifier.labels.index("yes"))
-    with torch.no_grad():
-        return AnalysedBatch(clips, classifier.classify_sound(clips), target)
+def optimise(batch, start, settings, classifiers):
+    return optimise_by(batch, start, settings, Kept(batch, settings, classifiers), classifiers[0].title)
 
 
 def half(batch):

@@ -54,6 +54,7 @@ SETTINGS = {
     "nmf": lambda: {"dictionary": dictionary(), "n_iterations": 4},
     "gradients": lambda: {"n_steps": 4},
     "optimised": lambda: {"steps": 2},
+    "counterfactual": lambda: {"steps": 2},
     "amt": dict,
     "constant": dict,
     "random": dict,

@@ -113,6 +113,7 @@ REGISTER = {
     "Synthetic/amt_focalnet": Row(("interpret_amt",), "classifier_focalnet", {"method.variant": "gradient"}),
     "Synthetic/gradients": Row(("evaluate",), "classifier_compact", GRADIENTS),
     "Synthetic/optimised": Row(("evaluate",), "classifier_compact", OPTIMISED),
+    "Synthetic/counterfactual": Row(("evaluate",), "classifier_compact", OPTIMISED),
     "Synthetic/rise": Row(("evaluate",), "classifier_compact", CALLS),
     "Synthetic/occlusion": Row(("evaluate",), "classifier_compact", CALLS),
     "Synthetic/feature_ablation": Row(("evaluate",), "classifier_compact", CALLS),
@@ -151,4 +152,5 @@ REGISTER = {
         {**GRADIENTS, **EXAMPLES, "method.attribution": "smoothgrad", "method.form": "top10"},
     ),
     "ESC50/optimised": Row(("evaluate",), "classifier_compact", OPTIMISED),
+    "ESC50/counterfactual": Row(("evaluate",), "classifier_compact", OPTIMISED),
 }
