@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from interpretability.classifiers.frames import FrameScores
 from interpretability.classifiers.gradient import check_gradient
 from interpretability.classifiers.observed import ObservedLayer
 from interpretability.errors import UserError
@@ -50,12 +51,16 @@ class ClassifierOutput:
     attention : Tensor [B, L, T', F'] or None
         What the classifier itself attends to, layer by layer, from the first to the last: >= 0, on the grid of the last
         feature map, zero in rows beyond a clip's end. None if it has no attention.
+    frames : FrameScores or None
+        Logits for each frame or window with their times, from which ``logits`` are pooled. None of a classifier that
+        answers for the whole sound.
     """
 
     logits: Tensor
     embedding: Tensor
     feature_maps: tuple[Tensor, ...]
     attention: Tensor | None = None
+    frames: FrameScores | None = None
 
     @property
     def predicted(self) -> Tensor:
@@ -66,7 +71,7 @@ class ClassifierOutput:
         """Select clips of the batch (an index tensor, a slice or a list)."""
 
         def select(value):
-            if isinstance(value, Tensor):
+            if isinstance(value, (Tensor, FrameScores)):
                 return value[index]
             return tuple(select(item) for item in value) if isinstance(value, tuple) else value
 

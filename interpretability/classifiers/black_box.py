@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from interpretability.classifiers.base import default_task
 from interpretability.classifiers.check import resets_of
+from interpretability.classifiers.frames import POOLS, pooled, scores_as_logits
 from interpretability.classifiers.module import ModuleClassifier, ModuleSettings, frontend_of
-from interpretability.classifiers.outputs import POOLS, Answer, entry_of
+from interpretability.classifiers.outputs import entry_of
+from interpretability.classifiers.waveform import Scores
 from interpretability.errors import MissingError, UserError, user_errors
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
@@ -53,7 +55,8 @@ class BlackBoxSettings(ModuleSettings):
     )
     windows: str = setting(
         "mean",
-        "how the answers for windows of input_length become one: the mean of their probabilities, or the highest",
+        "how the answers for windows of input_length become one: the mean of their probabilities, the highest, or a "
+        "mean that the model weights (attention)",
         choices=POOLS,
     )
 
@@ -81,6 +84,7 @@ class BlackBoxClassifier(ModuleClassifier):
 
     NAME = "black_box"
     Settings = BlackBoxSettings
+    POOLED = ("pool", "windows")
 
     def __init__(
         self,
@@ -111,6 +115,7 @@ class BlackBoxClassifier(ModuleClassifier):
         task: str | None = None,
         output: str | None = None,
         pool: str | None = None,
+        attention: str | int | None = None,
         entry: str | int | None = None,
         thresholds: Sequence[float] | None = None,
         input_layout: str | None = None,
@@ -138,7 +143,7 @@ class BlackBoxClassifier(ModuleClassifier):
             By default one label per clip, or ``multi`` for a detector of one class.
         states : mapping of str to str, optional
             Of ONNX: input -> the output that it gets at the next window; zeros at the start of each sound.
-        output, pool, entry, thresholds, input_layout, inputs, input_length, hop_length, windows
+        output, pool, attention, entry, thresholds, input_layout, inputs, input_length, hop_length, windows
         one_by_one, reset_state
             As in :class:`BlackBoxSettings`.
         level : {"none", "peak"}
@@ -153,6 +158,7 @@ class BlackBoxClassifier(ModuleClassifier):
         given = {
             "output": output,
             "pool": pool,
+            "attention": attention,
             "entry": entry,
             "thresholds": thresholds,
             "input_layout": input_layout,
@@ -196,12 +202,16 @@ class BlackBoxClassifier(ModuleClassifier):
         super().settle()
         if size is not None:
             last = "the last one padded with zeros" if self._in_order else "the last one ends with the sound"
-            pooled = "the mean of their probabilities" if self.settings.windows == "mean" else "their highest"
+            of_windows = {
+                "mean": "the mean of their probabilities",
+                "max": "their highest",
+                "attention": f"the mean of theirs, weighted by the model's output {self.settings.attention!r}",
+            }[self.settings.windows]
             self.remark(
                 "windows",
                 f"takes {size} samples: it hears a sound in windows of that length, one each {self._hop} samples, "
-                f"{last}; the probability of a class is {pooled} (windows={self.settings.windows}); a sound that is "
-                "shorter is padded with zeros",
+                f"{last}; the probability of a class is {of_windows} (windows={self.settings.windows}); a sound "
+                "that is shorter is padded with zeros",
             )
 
     def _settle(self, **settled: Any) -> None:
@@ -216,36 +226,55 @@ class BlackBoxClassifier(ModuleClassifier):
     def _hop(self) -> int:
         return self.settings.hop_length or max(1, self.settings.input_length // (1 if self._in_order else 2))
 
-    def windows_of(self, wavs: Tensor) -> Tensor:
-        """Cut sounds [b, N] into windows [b, W, input_length]."""
+    def windows_of(self, wavs: Tensor) -> tuple[Tensor, Tensor]:
+        """Cut sounds [b, N] into windows [b, W, input_length]; also returns where they start [W], in samples."""
         size, hop = self.settings.input_length, self._hop
         count = 1 + max(0, -(-(wavs.shape[1] - size) // hop))
         needed = size + (count - 1) * hop if self._in_order else size
         wavs = nn.functional.pad(wavs, (0, max(0, needed - wavs.shape[1])))
         starts = [min(hop * number, wavs.shape[1] - size) for number in range(count)]
-        return torch.stack([wavs[:, start : start + size] for start in starts], dim=1)
+        windows = torch.stack([wavs[:, start : start + size] for start in starts], dim=1)
+        return windows, torch.tensor(starts, dtype=torch.float64)
 
-    def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
-        """See :meth:`WaveformClassifier.logits_of`."""
+    def scores_of(self, wavs: Tensor, lengths: Tensor) -> Scores:
+        """See :meth:`WaveformClassifier.scores_of`."""
         if self.settings.input_length is None:
-            return super().logits_of(wavs, lengths)
-        windows = self.windows_of(wavs)
-        size = windows.shape[2]
-        if self._in_order or self.settings.one_by_one:
-            parts = list(windows.unbind(1))
-        else:
-            parts = list(windows.flatten(0, 1).split(AT_ONCE))
-        run = super().logits_of
+            return super().scores_of(wavs, lengths)
+        windows, starts = self.windows_of(wavs)
+        size, run = windows.shape[2], super().scores_of
+        in_turn = self._in_order or self.settings.one_by_one
+        parts = list(windows.unbind(1)) if in_turn else list(windows.flatten(0, 1).split(AT_ONCE))
         answers = [run(part.clone(), lengths.new_full((len(part),), size)) for part in parts]
-        if self._in_order or self.settings.one_by_one:
-            frames = torch.stack(answers, dim=1)  # [b, W, C]
-        else:
-            frames = torch.cat(answers).unflatten(0, windows.shape[:2])
-        if frames.shape[1] == 1:
-            return frames[:, 0]
+
+        def joined(values: list[Tensor]) -> Tensor:  # [b, W, ...]
+            return torch.stack(values, dim=1) if in_turn else torch.cat(values).unflatten(0, windows.shape[:2])
+
+        pool, of_frames = self.settings.windows, [answer.frames for answer in answers]
+        given = joined([answer.logits for answer in answers])
         if not self.has_classes:
-            return frames.mean(1)
-        return Answer(frames).logits(self.task, probabilities=False, pool=self.settings.windows)
+            return Scores(given.mean(1))
+        logits = scores_as_logits(given, self.task, probabilities=False)
+        weights = None
+        if pool == "attention":
+            if of_frames[0] is not None:
+                raise UserError(
+                    f"{self.title}: windows=attention takes one weight for each window, and its output is for each "
+                    "frame: give pool=attention, and windows=mean or max"
+                )
+            weights = joined([answer.weights for answer in answers])
+        whole = given[:, 0] if len(starts) == 1 else pooled(logits, self.task, pool, weights)
+        spans = torch.stack([starts, starts + size], 1)
+        # Frames within windows are kept where pooling them at once is pooling them window by window.
+        if of_frames[0] is not None and pool == self.settings.pool:
+            logits = joined([frames.logits for frames in of_frames]).flatten(1, 2)
+            rate = self.frontend.settings.sample_rate
+            inner = torch.stack([of_frames[0].start[0], of_frames[0].end[0]], 1).cpu() * rate  # [T', 2]
+            spans = (starts[:, None, None] + inner).flatten(0, 1)
+        return Scores(whole, self.frames_of(logits, spans, lengths, pool, weights))
+
+    def chosen(self, output: Any) -> Any:
+        """See :meth:`WaveformClassifier.chosen`: what ``entry`` names."""
+        return output if self.settings.entry is None else entry_of(output, self.settings.entry, self.title)
 
     def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Any:
         """See :meth:`WaveformClassifier.outputs_of`. How long a slow model will take is said at its first call."""
@@ -262,7 +291,7 @@ class BlackBoxClassifier(ModuleClassifier):
                 *(OPENING_CALLS, next(minutes), EXPLAINING_CALLS, next(minutes)),
             )
         self._timed = True
-        return output if self.settings.entry is None else entry_of(output, self.settings.entry, self.title)
+        return output
 
 
 def shaped(wavs: Tensor, layout: str) -> Tensor:

@@ -127,9 +127,14 @@ class ModuleClassifier(WaveformClassifier):
         n_samples = fixed or round(SHORT * rate)
         wavs = noise(2, n_samples, device)
 
+        counts: dict[int, int] = {}  # samples -> frames
+
         def run(sounds: Tensor) -> Tensor:
             lengths = torch.full((len(sounds),), sounds.shape[1], device=sounds.device)
-            return probabilities(self.checked_logits(sounds, lengths).double(), self.task)
+            scores = self.checked_scores(sounds, lengths)
+            if scores.frames is not None:
+                counts[sounds.shape[1]] = scores.frames.logits.shape[1]
+            return probabilities(scores.logits.double(), self.task)
 
         length = f"input_length={fixed}" if fixed else f"{n_samples / rate:.3g} s of sound"
         advice = (
@@ -156,6 +161,9 @@ class ModuleClassifier(WaveformClassifier):
                 longer = f"{self.title} runs on {length}, but not on {LONG:g} s"
                 with user_errors(longer, advice=f": give the length that it takes, such as input_length={n_samples}"):
                     run(torch.cat([wavs[:1]] * round(LONG / SHORT), dim=1))
+        if len(counts) == 2:
+            (short, few), (long, many) = sorted(counts.items())
+            self._frame_hop = (long - short) / (many - few) if many > few else None
 
     def is_settled(self) -> bool:
         """Return whether it is known how the model has to be run: it was saved, with what was found out then."""

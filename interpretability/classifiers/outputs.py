@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from interpretability.classifiers.frames import in_single, least, log_odds_of, pooled, scores_as_logits
 from interpretability.errors import UserError
 
 #: What a model's outputs can be. An embedding has no classes: sounds are compared by its cosine.
 EMBEDDING = "embedding"
 KINDS = ("logits", "probabilities", EMBEDDING)
-POOLS = ("mean", "max")
 #: How far the sum of probabilities may be from 1.
 SUM_TOLERANCE = 1e-3
 #: Entries within entries are looked at to this depth.
@@ -54,7 +52,7 @@ class Answer:
         sums = values.sum(-1)
         return "softmax" if values.shape[-1] > 1 and bool(((sums - 1).abs() < SUM_TOLERANCE).all()) else "sigmoid"
 
-    def logits(self, task: str, probabilities: bool, pool: str) -> Tensor:
+    def logits(self, task: str, probabilities: bool, pool: str, weights: Tensor | None = None) -> Tensor:
         """Return the answer as logits [B, C]: what their softmax (or sigmoid) gives back is the model's probability.
 
         Parameters
@@ -62,15 +60,55 @@ class Answer:
         task : {"single", "multi"}
         probabilities : bool
             The values are probabilities. Of one label per clip their logarithm is taken, of several their log odds.
-        pool : {"mean", "max"}
-            Over frames: the mean of their probabilities, or the highest of each class.
+        pool, weights
+            Over frames: see :func:`.pooled`.
         """
         if self.framewise:
-            return _pooled(self.values, task, probabilities, pool)
+            return pooled(scores_as_logits(self.values, task, probabilities), task, pool, weights)
         if not probabilities:
             return self.values
-        values = self.values.float() if self.values.dtype in (torch.float16, torch.bfloat16) else self.values
-        return values.clamp(min=_least(values)).log() if task == "single" else _log_odds(values)
+        values = in_single(self.values)
+        return values.clamp(min=least(values)).log() if task == "single" else log_odds_of(values)
+
+    def weights_in(self, output: Any, entry: str | int, name: str) -> Tensor:
+        """Return the weights of frames, or of whole sounds, that an entry of the output holds.
+
+        Parameters
+        ----------
+        output : object
+            That the model returned.
+        entry : str or int
+            Name or number of the entry: >= 0, [B, T], [B, T, 1] or [B, T, C]; of an answer without frames [B], [B, 1]
+            or [B, C].
+        name : str
+            Of the model, for errors.
+
+        Returns
+        -------
+        Tensor, in the shape of the values
+
+        Raises
+        ------
+        UserError
+            If there is no such entry, or it holds no weights of this answer.
+        """
+        found = next(tensors_of(entry_of(output, entry, name)), None)
+        shape = self.values.shape
+        weights = None if found is None else in_single(found[1])
+        if weights is not None and weights.ndim == len(shape) - 1:
+            weights = weights[..., None]
+        if weights is None or weights.shape not in (shape, (*shape[:-1], 1)):
+            got = "no numbers" if found is None else tuple(found[1].shape)
+            raise UserError(
+                f"{name}: its output {entry!r} (attention) is {got}, expected weights {tuple(shape[:-1])} or "
+                f"{tuple(shape)}: one for each value that is pooled"
+            )
+        if not bool((weights >= 0).all()):
+            raise UserError(
+                f"{name}: its output {entry!r} (attention) holds negative numbers or NaN, expected weights >= 0: "
+                "name the output after the softmax, or give pool=mean or max"
+            )
+        return weights.expand(shape)
 
 
 def answer_of(output: Any, name: str, n_clips: int, n_classes: int) -> Answer:
@@ -159,26 +197,3 @@ def _fitted(values: Tensor, n_clips: int, n_classes: int) -> Tensor | None:
     if values.ndim in (2, 3) and len(values) == n_clips:
         return values
     return values[None] if n_clips == 1 and values.ndim in (1, 2) else None
-
-
-def _pooled(values: Tensor, task: str, probabilities: bool, pool: str) -> Tensor:
-    """Return frames [B, T, C] as logits [B, C]."""
-    values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-    if task == "single":
-        logs = values.clamp(min=_least(values)).log() if probabilities else values.log_softmax(2)
-        return logs.amax(1) if pool == "max" else logs.logsumexp(1) - math.log(values.shape[1])
-    logits = _log_odds(values) if probabilities else values
-    if pool == "max":
-        return logits.amax(1)
-    # ln of the mean of p less ln of the mean of 1 - p, without a probability that is rounded to 0 or 1.
-    return functional.logsigmoid(logits).logsumexp(1) - functional.logsigmoid(-logits).logsumexp(1)
-
-
-def _log_odds(values: Tensor) -> Tensor:
-    """Return ``ln p - ln (1 - p)``, of a p of 0 or 1 that of the nearest one that can be told from it."""
-    rest = (1 - values).clamp(min=torch.finfo(values.dtype).eps / 4)
-    return values.clamp(min=_least(values)).log() - rest.log()
-
-
-def _least(values: Tensor) -> float:
-    return torch.finfo(values.dtype).tiny

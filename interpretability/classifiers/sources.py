@@ -12,11 +12,12 @@ from interpretability.classifiers.base import Classifier, default_task
 from interpretability.classifiers.black_box import LAYOUTS, FunctionClassifier, ScriptClassifier
 from interpretability.classifiers.card import find_card, read_card
 from interpretability.classifiers.folder import load_classifier
+from interpretability.classifiers.frames import POOLS
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.classifiers.layers import SCALES
 from interpretability.classifiers.module import ModuleClassifier, frontend_of
 from interpretability.classifiers.onnx_file import OnnxClassifier
-from interpretability.classifiers.outputs import EMBEDDING, KINDS, POOLS
+from interpretability.classifiers.outputs import EMBEDDING, KINDS
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.errors import MissingError, UserError, shown
 from interpretability.files import expanded
@@ -44,6 +45,7 @@ class SourceSettings(Settings):
     logit_scale: float | None = setting(None, "factor of the model's outputs", above=0)
     output: str | None = setting(None, "what the model's outputs are", choices=(None, *KINDS))
     pool: str | None = setting(None, "how outputs for each frame become one", choices=(None, *POOLS))
+    attention: str | int | None = setting(None, "name or number of the output that weights frames or windows")
     thresholds: tuple[float, ...] | None = setting(
         None, "probability from which on a class counts as heard, one for each", above=0, below=1
     )
@@ -219,6 +221,7 @@ def open_torch(
     weights: str | Path | None = None,
     output: str | None = None,
     pool: str = "mean",
+    attention: str | int | None = None,
     thresholds: Sequence[float] | None = None,
     input_length: int | None = None,
     one_by_one: bool | None = None,
@@ -237,7 +240,7 @@ def open_torch(
         In Hz; a warning says which one is assumed if it is not given.
     task : {"single", "multi"}, optional
         By default one label per clip, or ``multi`` for a detector of one class.
-    layers, scale, output, pool, thresholds, input_length, one_by_one, reset_state
+    layers, scale, output, pool, attention, thresholds, input_length, one_by_one, reset_state
         As in :class:`~interpretability.classifiers.module.ModuleSettings`.
     level : {"none", "peak"}
         The front end's level rule.
@@ -265,6 +268,7 @@ def open_torch(
         scale=scale,
         output=output,
         pool=pool,
+        attention=attention,
         thresholds=thresholds,
         input_length=input_length,
         one_by_one=one_by_one,

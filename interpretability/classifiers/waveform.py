@@ -17,11 +17,12 @@ from torch.nn import functional
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
 from interpretability.classifiers.check import reset_state
+from interpretability.classifiers.frames import POOLS, FrameScores, even_times, scores_as_logits
 from interpretability.classifiers.gradient import finite_gradient, gradient_errors
 from interpretability.classifiers.hooks import recorded_outputs
 from interpretability.classifiers.layers import PROBE_SECONDS, SCALES, FeatureLayer, LayerInfo, Layout, map_of
 from interpretability.classifiers.observed import ObservedLayer
-from interpretability.classifiers.outputs import EMBEDDING, KINDS, POOLS, SUM_TOLERANCE, Answer, answer_of
+from interpretability.classifiers.outputs import EMBEDDING, KINDS, SUM_TOLERANCE, Answer, answer_of
 from interpretability.errors import UserError, first_line
 from interpretability.frontend import Clips, FrontendSettings, Spectrogram
 from interpretability.grids import Grid
@@ -85,7 +86,13 @@ class WaveformSettings(Settings):
         choices=(None, *KINDS),
     )
     pool: str = setting(
-        "mean", "how outputs for each frame become one: the mean of their probabilities, or the highest", choices=POOLS
+        "mean",
+        "how outputs for each frame become one: the mean of their probabilities, the highest, or a mean that the model "
+        "weights (attention)",
+        choices=POOLS,
+    )
+    attention: str | int | None = setting(
+        None, "name or number of the output that holds these weights, >= 0: one for each frame, or also for each class"
     )
     thresholds: tuple[float, ...] | None = setting(
         None,
@@ -105,6 +112,24 @@ class WaveformSettings(Settings):
     reset_state: bool | None = setting(
         None, "reset the model's hidden state before each run; null: where the same sound twice shows that it has one"
     )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of sounds.
+
+    Attributes
+    ----------
+    logits : Tensor [b, C]
+    frames : FrameScores or None
+        Of each frame, where the model gives them.
+    weights : Tensor [b, C] or None
+        What ``attention`` names, of a model without frames.
+    """
+
+    logits: Tensor
+    frames: FrameScores | None = None
+    weights: Tensor | None = None
 
 
 class WaveformClassifier(Classifier):
@@ -154,11 +179,28 @@ class WaveformClassifier(Classifier):
         if self.settings.thresholds is not None:
             self.use_thresholds(self.settings.thresholds)
         self.module = model
+        self._frame_hop: float | None = None  # in samples, as it is found out
+        self._check_attention()
         self.layout = layout(model, self.frontend.settings, self.settings.scale)
         self._kinds: set[str] = set()  # what answers can be, as long as it is open
         self.settle()
         self.layers = self.choose_layers()
         self.settings = dataclasses.replace(self.settings, layers=tuple(map(dataclasses.asdict, self.layers)))
+
+    #: Settings that may be ``attention``.
+    POOLED: tuple[str, ...] = ("pool",)
+
+    def _check_attention(self) -> None:
+        """Refuse attention without weights, and weights without attention (:class:`UserError`)."""
+        pools = [name for name in self.POOLED if getattr(self.settings, name) == "attention"]
+        if pools and self.settings.attention is None:
+            raise UserError(
+                f"{self.title}: {pools[0]}=attention needs attention=NAME, the output that holds the weights; without "
+                f"one give {pools[0]}=mean or max"
+            )
+        if self.settings.attention is not None and not pools:
+            ways = " or ".join(f"{name}=attention" for name in self.POOLED)
+            raise UserError(f"{self.title}: attention goes with {ways}: give both, or neither")
 
     def settle(self) -> None:
         """Find out, before layers are chosen, what the settings leave open about how the model has to be run."""
@@ -287,8 +329,9 @@ class WaveformClassifier(Classifier):
 
         logits = groups.join([part.logits for part in parts])
         embedding = groups.join([part.embedding for part in parts])
+        frames = FrameScores.join([part.frames for part in parts], groups)
         if not self.layers:
-            return ClassifierOutput(logits, embedding, ())
+            return ClassifierOutput(logits, embedding, (), frames=frames)
         levels = zip(*(part.feature_maps for part in parts), strict=True)
         maps = tuple(in_order(list(level), *place) for level, *place in zip(levels, rows, counts, strict=True))
         if not self._has_embedding:
@@ -296,7 +339,7 @@ class WaveformClassifier(Classifier):
         attention = None
         if parts[0].attention is not None:
             attention = in_order([part.attention for part in parts], rows[-1], counts[-1])
-        return ClassifierOutput(logits, embedding, maps, attention)
+        return ClassifierOutput(logits, embedding, maps, attention, frames)
 
     def feature_rows(self, n_frames: int | Tensor) -> tuple[int | Tensor, ...]:
         hop = self.frontend.settings.hop_length
@@ -386,16 +429,38 @@ class WaveformClassifier(Classifier):
         """
         raise NotImplementedError
 
-    def logits_of(self, wavs: Tensor, lengths: Tensor) -> Tensor:
-        """Run the model on waveforms [b, N] and return its answer as logits [b, C]."""
+    def chosen(self, output: Any) -> Any:
+        """Return the part of a model's output in which the answer is looked for."""
+        return output
+
+    def scores_of(self, wavs: Tensor, lengths: Tensor) -> Scores:
+        """Run the model on waveforms [b, N] and return its answer: logits, and those of each frame if it has any."""
         output = self.outputs_of(wavs, lengths)
-        answer = answer_of(output, self.title, len(wavs), len(self.labels))
+        answer = answer_of(self.chosen(output), self.title, len(wavs), len(self.labels))
         if not self.has_classes:
-            return answer.values.mean(1) if answer.framewise else answer.values
-        if answer.framewise:
-            of_frames = "the mean of its frames" if self.settings.pool == "mean" else "the highest of its frames"
-            self.remark("pool", f"the probability of a class is {of_frames} (pool={self.settings.pool})")
-        return answer.logits(self.task, self._are_probabilities(answer), self.settings.pool)
+            return Scores(answer.values.mean(1) if answer.framewise else answer.values)
+        pool, entry = self.settings.pool, self.settings.attention
+        weights = None if entry is None else answer.weights_in(output, entry, self.title)
+        probabilities = self._are_probabilities(answer)
+        logits = answer.logits(self.task, probabilities, pool, weights)
+        if not answer.framewise:
+            return Scores(logits, weights=weights)
+        of_frames = {
+            "mean": "the mean of its frames",
+            "max": "the highest of its frames",
+            "attention": f"the mean of its frames, weighted by the model's output {entry!r}",
+        }
+        self.remark("pool", f"the probability of a class is {of_frames[pool]} (pool={pool})")
+        values = scores_as_logits(answer.values, self.task, probabilities)
+        times = even_times(values.shape[1], wavs.shape[1], self._frame_hop)
+        return Scores(logits, self.frames_of(values, times, lengths, pool, weights))
+
+    def frames_of(
+        self, logits: Tensor, times: Tensor, lengths: Tensor, pool: str, weights: Tensor | None
+    ) -> FrameScores:
+        """Return scores [b, T', C] with their times [T', 2] in samples."""
+        rate = self.frontend.settings.sample_rate
+        return FrameScores.of(logits, times.to(lengths.device), lengths, rate, self.task, pool, weights)
 
     def _are_probabilities(self, answer: Answer) -> bool:
         """Return whether an answer holds probabilities. What was not stated is settled, and said, on the first call."""
@@ -445,7 +510,7 @@ class WaveformClassifier(Classifier):
             names = {*(layer.name for layer in self.layers), *filter(None, [self.embedding_module])}
             watched = {name: modules[name] for name in names}
             with gradient_errors(self.title), recorded_outputs(watched, map_of) as recorded:
-                logits = self.checked_logits(wavs, lengths)
+                scores = self.checked_scores(wavs, lengths)
         except Exception as error:  # whatever the model raises
             if "more than 1 value per channel" in str(error):  # of batch normalisation in training
                 raise UserError(
@@ -463,7 +528,7 @@ class WaveformClassifier(Classifier):
             advice = ", or ".join(ways) or "correct the model"
             what = f"{seconds:.3g} s of sound" if count == 1 else f"{count} sounds of {seconds:.3g} s"
             raise UserError(f"{self.title} cannot be run on {what} ({first_line(error)}): {advice}") from error
-        n_frames = self.frontend.n_frames(wavs.shape[1])
+        logits, n_frames = scores.logits, self.frontend.n_frames(wavs.shape[1])
         maps = []
         for layer in self.layers:
             if layer.name in recorded:
@@ -479,9 +544,14 @@ class WaveformClassifier(Classifier):
         if self.embedding_module in recorded:
             embedding = recorded[self.embedding_module]
             embedding = (embedding.mean((2, 3)) if embedding.ndim == 4 else embedding).flatten(1)
-        return ClassifierOutput(logits, embedding, tuple(maps))
+        return ClassifierOutput(logits, embedding, tuple(maps), frames=scores.frames)
 
     def checked_logits(self, wavs: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits [b, C] of :meth:`checked_scores`."""
+        return self.checked_scores(wavs, lengths).logits
+
+    def checked_scores(self, wavs: Tensor, lengths: Tensor) -> Scores:
+        """Run the model as its settings say that it has to be run: on its length, one by one, with its state reset."""
         parameter = next((p for p in self.module.parameters() if p.is_floating_point()), None)
         if parameter is not None:
             wavs = wavs.to(parameter.dtype)
@@ -500,6 +570,7 @@ class WaveformClassifier(Classifier):
                 if self.settings.reset_state:
                     reset_state(self.module)
                 # A copy, which the model may change in place.
-                logits = self.logits_of(wavs[way].clone(), lengths[way])
-                parts.append(logits.clone() if logits.is_inference() else logits)
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+                parts.append(self.scores_of(wavs[way].clone(), lengths[way]))
+        logits = [part.logits.clone() if part.logits.is_inference() else part.logits for part in parts]
+        frames = FrameScores.join([part.frames for part in parts])
+        return Scores(torch.cat(logits) if len(logits) > 1 else logits[0], None if frames is None else frames.owned())

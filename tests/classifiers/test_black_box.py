@@ -92,7 +92,7 @@ def meant(wavs):
 
 
 def answers(classifier, wavs):
-    return classifier.logits_of(wavs, torch.full((len(wavs),), wavs.shape[1]))
+    return classifier.scores_of(wavs, torch.full((len(wavs),), wavs.shape[1])).logits
 
 
 # ---------------------------------------------------------------------------------------------------------- functions
