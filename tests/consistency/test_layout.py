@@ -331,6 +331,7 @@ REGISTRY_OF_METHODS = ("published", "folder", "__init__")
 #: Modules of classifiers/ that hold what classifiers share; each may import those before it.
 SHARED_BY_CLASSIFIERS = (
     "gradient",
+    "frames",
     "observed",
     "base",
     "targeted",
