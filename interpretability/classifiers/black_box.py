@@ -205,7 +205,7 @@ class BlackBoxClassifier(ModuleClassifier):
             of_windows = {
                 "mean": "the mean of their probabilities",
                 "max": "their highest",
-                "attention": f"the mean of theirs, weighted by the model's output {self.settings.attention!r}",
+                "attention": f"their mean, weighted by the model's output {self.settings.attention!r}",
             }[self.settings.windows]
             self.remark(
                 "windows",

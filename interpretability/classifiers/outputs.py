@@ -92,13 +92,13 @@ class Answer:
         UserError
             If there is no such entry, or it holds no weights of this answer.
         """
-        found = next(tensors_of(entry_of(output, entry, name)), None)
+        held = next(tensors_of(entry_of(output, entry, name)), None)
         shape = self.values.shape
-        weights = None if found is None else in_single(found[1])
+        weights = None if held is None else in_single(held[1])
         if weights is not None and weights.ndim == len(shape) - 1:
             weights = weights[..., None]
         if weights is None or weights.shape not in (shape, (*shape[:-1], 1)):
-            got = "no numbers" if found is None else tuple(found[1].shape)
+            got = "no numbers" if held is None else tuple(held[1].shape)
             raise UserError(
                 f"{name}: its output {entry!r} (attention) is {got}, expected weights {tuple(shape[:-1])} or "
                 f"{tuple(shape)}: one for each value that is pooled"

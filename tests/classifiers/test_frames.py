@@ -109,7 +109,7 @@ def test_windows_are_frames_with_their_times(tmp_path):
         assert (frames.start[0] * RATE).tolist() == [0, 1000, 2000, 3000, 4000, 5000]
         torch.testing.assert_close(frames.within(0, 7000 / RATE), logits)
         assert float(frames.within(0.6, 0.8)[0, 0]) < min(float(logits[0, 0]), float(frames.within(0, 0.25)[0, 0]))
-    assert any("the mean of theirs, weighted by the model's output 'weight'" in note for note in classifier.notes)
+    assert any("their mean, weighted by the model's output 'weight'" in note for note in classifier.notes)
     short = classifier.classify_sound(classifier.frontend.clips(wavs[:, :900])).frames
     assert (short.end * RATE).tolist() == [[900]]
 
