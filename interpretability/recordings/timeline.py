@@ -14,8 +14,9 @@ from interpretability.classifiers.base import Classifier
 from interpretability.probabilities import probabilities
 from interpretability.recordings.windows import Blend, Span
 
-#: Samples that are classified at a time, of all windows together: bounds the memory.
-AT_ONCE = 1 << 20
+#: Samples that are classified at a time, of all windows together: bounds the memory. Larger blocks are no faster, and
+#: freed ones of their size are not always found room for again: the process grew with the recording.
+AT_ONCE = 1 << 18
 #: Of the stitched line: so many steps for each hop of a window.
 STEPS = 4
 
