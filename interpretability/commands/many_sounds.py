@@ -41,6 +41,8 @@ class Done:
         Of all explanations, and of what could not be explained.
     shown : list of Shown
         The explanations.
+    earlier : list of Shown
+        Explanations of other sounds that the folder held before.
     explained, new, bad
         Names of the sounds that are explained, of those of them that were not before, and of those that are not, or
         not by every method.
@@ -51,6 +53,7 @@ class Done:
     explained: set[str] = field(default_factory=set)
     new: set[str] = field(default_factory=set)
     bad: list[str] = field(default_factory=list)
+    earlier: list[Shown] = field(default_factory=list)
 
 
 def explain_many(work: Work, listing: SoundList, output: Output) -> Done:
@@ -78,7 +81,7 @@ def explain_many(work: Work, listing: SoundList, output: Output) -> Done:
             output.emit(row)
         done.rows.extend(rows)
     if done.explained:
-        write_all(work, done.rows, done.shown)
+        done.earlier.extend(write_all(work, done.rows, done.shown))
     return done
 
 
@@ -156,6 +159,9 @@ def words_of_many(done: Done, work: Work) -> str:
     ]
     if undefined:
         lines.append(f"Undefined, as the method has no explanation there: {undefined}.")
+    if done.earlier:
+        others = len(done.earlier)
+        lines.append(f"The folder holds {others} more explanation{'s' * (others != 1)}, listed with them.")
     of_all = ", ".join(name for name in names_of_all(work) if name != RECORD)
     lines.append(f"written to {printable(str(work.out))}: a folder for each sound; of all of them {of_all}")
     return "\n".join(lines)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,21 @@ from interpretability.commands.work import PER_CLASS, PER_METHOD, Work
 from interpretability.data.audio import audio_header
 from interpretability.errors import UserError
 from interpretability.events import Event
-from interpretability.files import added_file, claim, place_errors, write_json_if_changed, write_text
+from interpretability.files import (
+    added_file,
+    claim,
+    is_whole,
+    place_errors,
+    place_in,
+    write_json_if_changed,
+    write_text,
+)
 from interpretability.names import printable, safe_name
 from interpretability.reading import read_object
 from interpretability.report.clips import Clip
-from interpretability.report.destination import DESCRIPTION
+from interpretability.report.destination import DESCRIPTION, REQUEST
 from interpretability.report.event_files import SUFFIXES, write_events_of_many
-from interpretability.report.explained import RECORD, REPORT, SUMMARY, summary_csv
+from interpretability.report.explained import RECORD, REPORT, SUMMARY, row_of, summary_csv
 from interpretability.report.html_report import MOST_BYTES, write_report
 from interpretability.report.recordings import Recording
 
@@ -36,6 +45,14 @@ class Shown:
     place: str
     path: Path
     folder: Path
+
+    @property
+    def seconds(self) -> float:
+        """Length of the file, in s; if it is gone, the end of the part that is explained, as far as that is known."""
+        with contextlib.suppress(UserError):
+            return audio_header(self.path).duration
+        start = self.row["start"] or 0.0
+        return max([self.row["end"] or 0.0, *(start + event["end"] for event in self.row["events"])])
 
 
 def names_of_all(work: Work) -> list[str]:
@@ -93,8 +110,10 @@ def begin(work: Work) -> None:
     write_json_if_changed(work.out / RECORD, record)
 
 
-def write_all(work: Work, rows: Sequence[dict[str, Any]], shown: Sequence[Shown]) -> None:
+def write_all(work: Work, rows: Sequence[dict[str, Any]], shown: Sequence[Shown]) -> list[Shown]:
     """Write what there is of all sounds together: the table, the events of each method and, if asked for, the page.
+
+    They are of everything that the folder holds: what earlier calls have explained comes behind the rest.
 
     Parameters
     ----------
@@ -103,11 +122,20 @@ def write_all(work: Work, rows: Sequence[dict[str, Any]], shown: Sequence[Shown]
         Also of sounds that could not be explained.
     shown : sequence of Shown
         The explanations.
+
+    Returns
+    -------
+    list of Shown
+        The explanations of earlier calls.
     """
     begin(work)
+    earlier = _earlier(work, {each.folder for each in shown})
+    rows, shown = [*rows, *(each.row for each in earlier)], [*shown, *earlier]
     write_text(work.out / SUMMARY, summary_csv(rows, work.out))
-    paths = dict.fromkeys(each.path for each in shown)
-    seconds = {printable(str(path)): audio_header(path).duration for path in paths}
+    seconds: dict[str, float] = {}
+    for each in shown:
+        path = printable(str(each.path))
+        seconds[path] = max(seconds.get(path, 0.0), each.seconds)
     for explainer in work.explainers:
         events = []
         for each in shown:
@@ -117,6 +145,27 @@ def write_all(work: Work, rows: Sequence[dict[str, Any]], shown: Sequence[Shown]
         write_events_of_many(work.out, events, seconds, _events_name(work, explainer.name))
     if work.report:
         write_page(work, shown)
+    return earlier
+
+
+def _earlier(work: Work, known: Collection[Path]) -> list[Shown]:
+    """Return the explanations that the folder holds beside the known ones, by their folders."""
+    others, deeper = [], (len(work.explainers) > 1) + work.choice.several
+    for path in sorted(work.out.rglob(DESCRIPTION)):
+        folder = path.parent
+        if folder in known or folder == work.out or not is_whole(folder):
+            continue
+        try:
+            description = read_object(path)
+        except UserError:  # damaged: it is made again when its sound is asked for
+            continue
+        if description.get("source") is None or REQUEST not in description:
+            continue
+        source = Path(description["source"])
+        sound = Path(place_in(source, Path.cwd()))
+        place = folder.relative_to(work.out).parents[deeper - 1] if deeper else folder.relative_to(work.out)
+        others.append(Shown(row_of(description, sound, folder), place.as_posix(), sound, folder))
+    return others
 
 
 def _event(described: dict[str, Any]) -> Event:

@@ -38,6 +38,11 @@ def interpret(*line, method="energy"):
     return outcome
 
 
+def summary(at):
+    with open(at / "out" / "summary.csv", encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def test_the_events_of_all_sounds(at):
     (at / "t.csv").write_text("path,start,end\nin/b.wav,0.25,0.75\nin/a.wav,,\n")
     interpret("t.csv")
@@ -87,6 +92,22 @@ def test_the_page_of_one_sound_is_among_its_files_and_may_be_replaced(at):
     shutil.rmtree("out")
     interpret("in/a.wav", "--report", "--top_k", "2")
     assert (at / "out" / "report.html").is_file()
+
+
+def test_what_earlier_calls_have_explained_is_listed_with_the_rest(at):
+    soundfile.write("in/c.wav", tiny.noise(5000).numpy() / 10, tiny.RATE)
+    interpret("in/a.wav", "in/b.wav")
+    before = summary(at)
+    (at / "in" / "b.wav").unlink()
+    line = ["model", "in/c.wav", "in/none.wav", "--out", "out", "--method", "energy", "--report"]
+    outcome = tiny.call(main.interpret, line)
+    assert "The folder holds 2 more explanations, listed with them." in outcome.out
+    after = summary(at)
+    assert [row["sound"] for row in after] == ["in/c.wav", "in/none.wav", "in/a.wav", "in/b.wav"]
+    assert after[2:] == before
+    events = json.loads((at / "out" / "events.json").read_text("utf-8"))["events"]
+    assert {event["sound"] for event in events} == {"in/a.wav", "in/b.wav", "in/c.wav"}
+    assert (at / "out" / "report.html").read_text("utf-8").count("<article") == 3
 
 
 def test_a_page_that_is_not_this_programs_stays(at):
