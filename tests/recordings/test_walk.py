@@ -32,6 +32,6 @@ def test_the_commands_of_the_page_run_and_leave_what_it_names(tmp_path, monkeypa
     assert "siren is active (at least 0) in 6 of them" in outcome.out
     listed = PAGE.read_text("utf-8").partition("In `results/watch/`:")[2].partition("From Python")[0]
     names = re.findall(r"`([a-z_.]+(?:\.[a-z]+|/))`", listed)
-    assert len(names) == 11
+    assert len(names) == 12
     for name in names:
         assert (tmp_path / "results" / "watch" / name).exists(), name
