@@ -54,8 +54,9 @@ def explain(
         Of a classifier: a method that needs no training. :func:`default_method` chooses if not given.
     target : int, str, or one of these for each sound, optional
         Class to explain; the predicted one if not given. A number is an index, text a name. For all sounds alike also a
-        set of classes, ``"a|b"``; a contrast, ``"a - b"``: what speaks for a and not for b; or the likeness to another
-        sound, ``"like:FILE"``, by the model's embeddings (:mod:`interpretability.targets`).
+        set of classes, ``"a|b"``; a contrast, ``"a - b"``: what speaks for a and not for b; one of these in a range of
+        time, ``"a@1.2-1.8"``, of a model with scores for frames; or the likeness to another sound, ``"like:FILE"``, by
+        the model's embeddings (:mod:`interpretability.targets`).
     settings : mapping, optional
         Of that method.
     channel : {"mean", "left", "right"}
@@ -139,7 +140,7 @@ def interpreter_for(
         setting that does not fit.
     """
     check_classifier_runs(classifier, sounds)
-    method, settings = method or default_method(check or check_classifier(classifier)), dict(settings or {})
+    method, settings = method or default_method(check or check_classifier(classifier.base)), dict(settings or {})
     if not learns_from_sounds(method, settings):
         return untrained_method(classifier, method, settings)
     dictionary = own_dictionary(classifier, sounds, settings.pop("n_components", OWN_COMPONENTS))

@@ -5,7 +5,9 @@ A target is text:
 - ``a|b``: a set of classes, by the sum of their probabilities;
 - ``a - b``: a contrast, the log odds of ``a`` less those of ``b``: what speaks for ``a`` and not for ``b``. Each side
   is a class or a set;
-- ``like:FILE``: the likeness to a sound, by the cosine of the embeddings of both.
+- ``like:FILE``: the likeness to a sound, by the cosine of the embeddings of both;
+- ``a@1.2-1.8``: a class, a set or a contrast in the frames of a range of time, in seconds, of a classifier that has a
+  score for each frame.
 
 The name of a class is always that class, whatever characters it holds, also within a set or a contrast. Everything here
 works on logits; :mod:`.classifiers.targeted` makes a classifier of it.
@@ -13,8 +15,9 @@ works on logits; :mod:`.classifiers.targeted` makes a classifier of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -23,7 +26,8 @@ from torch.nn.functional import logsigmoid, normalize
 
 from interpretability.errors import UserError, shown
 
-SET, CONTRAST, LIKE = "|", " - ", "like:"
+SET, CONTRAST, LIKE, AT = "|", " - ", "like:", "@"
+RANGE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*-\s*(\d+\.?\d*|\.\d+)\s*")
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,11 @@ class Question:
     def note(self) -> str:
         """What a reader has to know of its probabilities."""
         raise NotImplementedError
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Start and end, in s, of the frames that count; None: the classifier's answer for the whole sound does."""
+        return None
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies it, as plain values: results keep it."""
@@ -190,6 +199,50 @@ class Likeness(Question):
         return likeness(embedding, self.reference.to(embedding))[:, None]
 
 
+@dataclass(frozen=True)
+class Ranged(Question):
+    """What is asked of the frames of a range of time alone."""
+
+    asked: Question
+    seconds: tuple[float, float]
+    KIND: ClassVar[str] = "range"
+
+    @property
+    def span(self) -> tuple[float, float]:
+        return self.seconds
+
+    @property
+    def index(self) -> int:
+        return self.asked.index
+
+    @property
+    def phrases(self) -> Phrases:
+        phrases = self.asked.phrases
+        scale = phrases.scale if len(self.classes) > 1 else "of these frames alone"
+        asks = f"{phrases.asks} at {self.span[0]:g}–{self.span[1]:g} s"
+        return replace(phrases, asks=asks, scale=scale, subject=self.label)
+
+    @property
+    def note(self) -> str:
+        frames = f"{self.label} is the answer for the frames from {self.span[0]:g} to {self.span[1]:g} s alone"
+        return f"{frames}; {self.asked.note}" if len(self.classes) > 1 else frames
+
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"asked": self.asked.identity(), "seconds": list(self.span)}
+
+    def labels(self, labels: Sequence[str]) -> list[str]:
+        return [self.label if k == self.index else label for k, label in enumerate(self.asked.labels(labels))]
+
+    def task(self, task: str) -> str:
+        return self.asked.task(task)
+
+    def thresholds(self, thresholds: Sequence[float]) -> list[float]:
+        return self.asked.thresholds(thresholds)
+
+    def logits(self, logits: Tensor, embedding: Tensor, task: str) -> Tensor:
+        return self.asked.logits(logits, embedding, task)
+
+
 def likeness(embedding: Tensor, reference: Tensor) -> Tensor:
     """Return the log odds [B] of ``(1 + cos) / 2``, from embeddings [B, D] and that of a reference [D].
 
@@ -268,6 +321,9 @@ def read_target(text: str, labels: Sequence[str], task: str, index: Callable[[st
     """
     if text in labels:
         return None
+    front, at, seconds = text.rpartition(AT)
+    if at and (RANGE.fullmatch(seconds) or front.strip() in labels or SET in front or CONTRAST in front):
+        return _ranged(text, front.strip(), seconds, labels, task, index)
     sides = _sides(text, labels)
     if sides is not None:
         return _contrast(text, [_members(text, side, labels, index) for side in sides], labels)
@@ -280,6 +336,22 @@ def read_target(text: str, labels: Sequence[str], task: str, index: Callable[[st
             "whatever the sound; leave one out"
         )
     return ClassSet(_name(members, labels), tuple(labels[k] for k in members), members, task == "multi")
+
+
+def _ranged(
+    text: str, front: str, seconds: str, labels: Sequence[str], task: str, index: Callable[[str], int]
+) -> Ranged:
+    match = RANGE.fullmatch(seconds)
+    if match is None or not float(match[1]) < float(match[2]):
+        raise UserError(
+            f"target is {shown(text)}, expected a range of time behind the {AT}, in seconds, as in 'dog@1.2-1.8'"
+        )
+    asked = read_target(front, labels, task, index)
+    if asked is None:
+        place = index(front)
+        asked = ClassSet(labels[place], (labels[place],), (place,), task == "multi")
+    span = (float(match[1]), float(match[2]))
+    return Ranged(f"{asked.label}{AT}{span[0]:g}-{span[1]:g}", asked.classes, asked, span)
 
 
 def _contrast(text: str, members: Sequence[tuple[int, ...]], labels: Sequence[str]) -> Contrast:

@@ -5,9 +5,20 @@ import torch
 
 from interpretability.errors import UserError
 from interpretability.probabilities import log_odds, probabilities
-from interpretability.targets import ClassSet, Contrast, Likeness, likeness, logsumexp_of, odds_of, read_target, summed
+from interpretability.targets import (
+    ClassSet,
+    Contrast,
+    Likeness,
+    Ranged,
+    likeness,
+    logsumexp_of,
+    odds_of,
+    read_target,
+    summed,
+)
 
 LABELS = ["cat", "dog", "rain", "a|b", "b", "owl - call", "like:x"]
+AT = [*LABELS, "cat@1-2", "dog@home"]
 LOGITS = torch.tensor([[1.0, -2.0, 0.5, 3.0, 0.0, -1.0, 2.0], [-30.0, 40.0, 0.1, 0.2, 20.0, 5.0, -5.0]])
 
 
@@ -177,3 +188,54 @@ def test_likeness_is_identified_by_its_reference():
         one.logits(torch.zeros(1, 3), torch.ones(1, 2), "single"), likeness(torch.ones(1, 2), one.reference)[None]
     )
     assert one.phrases.asks == "how like a.wav"
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "seconds"),
+    [
+        ("dog@1.2-1.8", "dog@1.2-1.8", (1.2, 1.8)),
+        ("dog @ .5 - 1.", "dog@0.5-1", (0.5, 1.0)),
+        ("1@0-2", "dog@0-2", (0.0, 2.0)),
+        ("cat@1-2@3-4", "cat@1-2@3-4", (3.0, 4.0)),
+        ("dog@home@3-4", "dog@home@3-4", (3.0, 4.0)),
+        ("cat|dog@0-1", "cat|dog@0-1", (0.0, 1.0)),
+        ("cat - dog|rain@0-1", "cat - dog|rain@0-1", (0.0, 1.0)),
+    ],
+)
+def test_ranges(text, label, seconds):
+    names = [*AT]
+    question = read_target(text, names, "single", lambda name: int(name) if name.isdigit() else names.index(name))
+    assert isinstance(question, Ranged)
+    assert (question.label, question.span) == (label, seconds)
+    assert question.identity()["seconds"] == list(seconds)
+    assert question.labels(names)[question.index] == label
+
+
+def test_a_range_asks_its_frames_what_is_asked_of_the_whole():
+    for text in ("dog", "cat|dog", "cat - dog"):
+        ranged, whole = read(f"{text}@1-2"), read(text)
+        answer = LOGITS if whole is None else whole.logits(LOGITS, LOGITS, "single")
+        assert torch.equal(ranged.logits(LOGITS, LOGITS, "single"), answer)
+    assert [read(f"{text}@1-2.5").phrases.asks for text in ("dog", "cat - dog")] == [
+        "about dog at 1–2.5 s", "why cat and not dog at 1–2.5 s"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dog@", "expected a range of time behind the @"),
+        ("dog@1", "expected a range of time behind the @"),
+        ("dog@2-1", "expected a range of time behind the @"),
+        ("dog@1-1", "expected a range of time behind the @"),
+        ("dog@-1-2", "expected a range of time behind the @"),
+        ("cat|dog@now", "expected a range of time behind the @"),
+        ("wolf@1-2", "no class 'wolf'"),
+        ("cat|wolf@1-2", "no class 'wolf'"),
+        ("@1-2", "no class ''"),
+    ],
+)
+def test_ranges_that_are_none(text, words):
+    with pytest.raises(UserError) as caught:
+        read(text)
+    assert words in str(caught.value)

@@ -30,7 +30,7 @@ from interpretability.transfer import ClassRows
 logger = logging.getLogger(__name__)
 
 #: A class to explain: an index (of any integer type, also as a tensor of one) or a name; or one of these for each clip.
-#: Where text is allowed, also what :mod:`interpretability.targets` reads: ``a|b``, ``a - b``.
+#: Where text is allowed, also what :mod:`interpretability.targets` reads, such as ``a|b`` and ``a - b``.
 Target = Tensor | np.ndarray | int | str | Sequence[int | str]
 #: Probability from which on a class of a multi-label head counts as heard, where the classifier has none of its own.
 THRESHOLD = 0.5

@@ -122,8 +122,16 @@ class TargetedClassifier(Classifier):
         return self._answered(self.asked.classify_sound(clips))
 
     def _answered(self, output: ClassifierOutput) -> ClassifierOutput:
-        self.asked.check_finite(output.logits.detach())
-        logits = self.question.logits(output.logits.float(), output.embedding.float(), self.asked.task)
+        logits, span = output.logits, self.question.span
+        if span is not None:
+            if output.frames is None:
+                raise UserError(
+                    f"{self.title} has one answer for a whole sound and none for parts of it: leave "
+                    f"@{span[0]:g}-{span[1]:g} out, or cut the sound"
+                )
+            logits = output.frames.within(*span)
+        self.asked.check_finite(logits.detach())
+        logits = self.question.logits(logits.float(), output.embedding.float(), self.asked.task)
         return ClassifierOutput(logits, output.embedding, output.feature_maps, output.attention)
 
     def activation_map(self, batch: AnalysedBatch, variant: str = "last") -> ActivationMap:

@@ -65,7 +65,7 @@ def make_explainers(model: Model, arguments: argparse.Namespace, check: ModelChe
     """
     settings = parse_settings(arguments.settings)
     if arguments.method is None and model.interpreter is None:
-        names = [default_method(check or check_classifier(model.classifier))]
+        names = [default_method(check or check_classifier(model.classifier.base))]
     elif arguments.method is None:
         names = [model.interpreter.NAME]
     else:

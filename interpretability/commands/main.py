@@ -32,8 +32,9 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     ``NAME.KEY=VALUE`` of one.
 
     CLASS is a name or an index; ``"a|b"``, a set of classes, by the sum of their probabilities; ``"a - b"``, a
-    contrast: what speaks for a and not for b; or ``like:FILE``, the likeness to another sound, of a model that gives
-    embeddings. A name is always that class, whatever characters it holds.
+    contrast: what speaks for a and not for b; ``"a@1.2-1.8"``, one of these in a range of time, of a model with scores
+    for frames; or ``like:FILE``, the likeness to another sound, of a model that gives embeddings. A name is always that
+    class, whatever characters it holds.
 
     A sound can be of any rate, mono or not, from 0.1 s. ID is the id of a clip of the run's own data, which
     are where the run had them, or in ``--data_folder``; it may also stand in place of SOUND. DIR gets the sound as the
@@ -82,8 +83,8 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--target",
         metavar="CLASS",
-        help="what to explain: a class (name or index), a set 'a|b', a contrast 'a - b', or like:FILE; the most "
-        "probable class by default",
+        help="what to explain: a class (name or index), a set 'a|b', a contrast 'a - b', a range 'a@1.2-1.8', "
+        "or like:FILE; the most probable class by default",
     )
     parser.add_argument(
         "--top_k", type=int, default=1, metavar="N", help="explain the N most probable classes, each in a folder"

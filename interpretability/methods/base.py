@@ -244,8 +244,9 @@ class Interpreter(nn.Module):
             Relative lengths of a padded batch [B, N].
         target : int, str, or one of these for each clip, optional
             Class to explain; the predicted one if not given. A number is an index, text a name, as in
-            :meth:`.Classifier.analyse`. For all sounds alike also a set of classes, ``a|b``, a contrast, ``a - b``, or
-            the likeness to a sound, ``like:FILE`` (:mod:`interpretability.targets`).
+            :meth:`.Classifier.analyse`. For all sounds alike also a set of classes, ``a|b``, a contrast, ``a - b``,
+            one of these in a range of time, ``a@1.2-1.8``, or the likeness to a sound, ``like:FILE``
+            (:mod:`interpretability.targets`).
         sample_rate : int, optional
             Of samples, in Hz; that of the front end if not given.
         channel : {"mean", "left", "right"}

@@ -20,7 +20,7 @@ from interpretability.classifiers.base import Target
 from interpretability.classifiers.targeted import targeted
 from interpretability.data.inputs import Sounds
 from interpretability.data.streaming import SoundStream
-from interpretability.errors import UserError
+from interpretability.errors import UserError, shown
 from interpretability.events import EventSettings
 from interpretability.explaining import interpreter_for, open_model
 from interpretability.files import claim, expanded, place_errors, remove_claimed, remove_leftovers, sha256
@@ -167,6 +167,11 @@ def explain_request(
 
     ``facts`` are added to the description that is written.
     """
+    if classifier.question is not None and classifier.question.span is not None:
+        raise UserError(
+            f"target is {shown(classifier.question.label)}, a range of one sound, and a recording is heard in windows: "
+            "cut the part that matters, or leave the range out"
+        )
     if request.threshold is not None and not 0 <= request.threshold <= 1:
         raise UserError(f"threshold is {request.threshold:g}, expected a probability from 0 to 1")
     target = None if request.target is None else classifier.target_index(request.target)

@@ -8,7 +8,7 @@ from tiny import LABELS, noise
 from waveform_models import LABELS as MODEL_LABELS
 from waveform_models import RATE, Chain
 
-from interpretability import explain
+from interpretability import explain, explain_recording
 from interpretability.classifiers import save_classifier
 from interpretability.classifiers.base import Classifier
 from interpretability.classifiers.folder import CLASSIFIERS
@@ -211,6 +211,67 @@ def test_a_model_that_gives_an_embedding_and_no_classes(reference, sound):
     explanation = explain(model, sound, target=f"like:{reference}", method="saliency")
     assert list(explanation.describe()["probabilities"]) == ["like ref.wav"]
     assert explanation.sentences()[0].startswith("Asked how like ref.wav: ")
+
+
+# --------------------------------------------------------------------------------------------------- a range of time
+
+
+class Energies(torch.nn.Module):
+    """Frames of 20 ms: the log energy below and above 2 kHz, as logits [B, T, 2]."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, wavs):
+        spectra = torch.fft.rfft(wavs.unfold(1, 160, 160)).abs().square()  # [B, T, 81]
+        bands = torch.stack([spectra[..., 1:40].sum(2), spectra[..., 40:].sum(2)], 2)
+        return torch.log(bands + 1e-2) + self.shift
+
+
+@pytest.fixture(scope="module")
+def framewise():
+    return ModuleClassifier(["low", "high"], frontend_for(RATE), "multi", module=Energies(), layers=[], output="logits")
+
+
+@pytest.fixture(scope="module")
+def tones():
+    """A second at 8 kHz: a low tone at 0.1-0.3 s, a high one at 0.4-0.6 s, another low one at 0.7-0.9 s."""
+    times, wav = torch.arange(RATE) / RATE, 0.01 * noise(RATE)
+    for start, hertz in ((0.1, 500.0), (0.4, 3000.0), (0.7, 500.0)):
+        inside = (times >= start) & (times < start + 0.2)
+        wav = wav + inside * torch.sin(2 * torch.pi * hertz * times)
+    return wav[None]
+
+
+@pytest.mark.parametrize(("target", "start"), [("low@0.1-0.3", 0.1), ("low@0.7-0.9", 0.7), ("high - low@0.4-0.6", 0.4)])
+def test_a_class_in_a_range_is_explained_there(framewise, tones, target, start):
+    explanation = explain(framewise, tones, target=target, method="integrated_gradients", settings={"n_steps": 8})
+    times = torch.arange(explanation.mask.shape[1]) * framewise.frontend.settings.hop_length / RATE
+    kept = (explanation.mask * explanation.spectrogram.magnitude)[0].sum(1)
+    inside = (times > start - 0.03) & (times < start + 0.23)
+    assert kept[inside].sum() > 0.9 * kept.sum()
+    p = explanation.describe()["explained_probability"]
+    assert p > 0.9
+    assert f" at {start:g}–{start + 0.2:g} s: {p:.2f} (" in explanation.sentences()[1]
+
+
+def test_the_range_of_the_whole_sound_gives_its_answer(framewise, tones):
+    whole = framewise.analyse(tones).output.logits
+    torch.testing.assert_close(targeted(framewise, "low@0-1").analyse(tones).output.logits, whole)
+    silent = targeted(framewise, "low@0.3-0.4").analyse(tones).output.logits.sigmoid()
+    assert silent[0, 0] < 0.5 < whole.sigmoid()[0, 0]
+
+
+def test_ranges_that_cannot_be_asked(classifier, framewise, tones, tmp_path):
+    with pytest.raises(UserError, match="no frame lies at 3 to 4 s of a sound"):
+        explain(framewise, tones, target="low@3-4", method="energy")
+    with pytest.raises(UserError, match="has one answer for a whole sound and none for parts of it: leave @0-1 out"):
+        explain(classifier, tones, target="dog@0-1", method="energy")
+    path = tmp_path / "long.wav"
+    soundfile.write(path, tones[0].numpy(), RATE)
+    with pytest.raises(UserError, match="a range of one sound, and a recording is heard in windows"):
+        explain_recording(framewise, path, tmp_path / "out", target="low@0-1", method="energy")
 
 
 def test_it_hands_on_whatever_a_kind_of_classifier_does_in_its_own_way():
