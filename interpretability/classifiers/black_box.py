@@ -27,8 +27,8 @@ from interpretability.settings import setting
 
 logger = logging.getLogger(__name__)
 
-#: Shapes of the sound that a model takes: all of a batch, with an axis of one channel, one sound alone.
-LAYOUTS = ("batch", "channel", "single")
+#: Shapes of the sound that a model takes: a batch, with an axis of one channel before or after the samples, one alone.
+LAYOUTS = ("batch", "channel", "last", "single")
 #: Seconds of one call from which on it is said how long an explanation will take.
 SLOW = 1.0
 #: Calls of a model, about: when it is opened, and for one explanation without gradients.
@@ -39,11 +39,11 @@ AT_ONCE = 32
 
 @dataclass(frozen=True, kw_only=True)
 class BlackBoxSettings(ModuleSettings):
-    """Settings of ``python``, ``jit`` and ``onnx``."""
+    """Settings of ``python``, ``jit``, ``onnx`` and ``tflite``."""
 
     input_layout: str = setting(
         "batch",
-        "shape of the sound that the model takes: batch is [B, N], channel [B, 1, N], single [N]",
+        "shape of the sound that the model takes: batch is [B, N], channel [B, 1, N], last [B, N, 1], single [N]",
         choices=LAYOUTS,
     )
     inputs: dict | None = setting(None, "further inputs of the model by their names, the same for all sounds")
@@ -142,7 +142,8 @@ class BlackBoxClassifier(ModuleClassifier):
         task : {"single", "multi"}, optional
             By default one label per clip, or ``multi`` for a detector of one class.
         states : mapping of str to str, optional
-            Of ONNX: input -> the output that it gets at the next window; zeros at the start of each sound.
+            Of ONNX and TensorFlow Lite: input -> the output that it gets at the next window; zeros at the start of
+            each sound.
         output, pool, attention, entry, thresholds, input_layout, inputs, input_length, hop_length, windows
         one_by_one, reset_state
             As in :class:`BlackBoxSettings`.
@@ -273,8 +274,12 @@ class BlackBoxClassifier(ModuleClassifier):
         return Scores(whole, self.frames_of(logits, spans, lengths, pool, weights))
 
     def chosen(self, output: Any) -> Any:
-        """See :meth:`WaveformClassifier.chosen`: what ``entry`` names."""
-        return output if self.settings.entry is None else entry_of(output, self.settings.entry, self.title)
+        """See :meth:`WaveformClassifier.chosen`: what ``entry`` names; of one class it may be frames [B, T']."""
+        if self.settings.entry is None:
+            return output
+        value = entry_of(output, self.settings.entry, self.title)
+        is_frames = len(self.labels) == 1 and getattr(value, "ndim", 0) == 2 and value.shape[1] != 1
+        return value[..., None] if is_frames else value
 
     def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Any:
         """See :meth:`WaveformClassifier.outputs_of`. How long a slow model will take is said at its first call."""
@@ -296,7 +301,7 @@ class BlackBoxClassifier(ModuleClassifier):
 
 def shaped(wavs: Tensor, layout: str) -> Tensor:
     """Return sounds [B, N] in the shape that a model takes (:data:`LAYOUTS`)."""
-    return wavs[0] if layout == "single" else wavs[:, None] if layout == "channel" else wavs
+    return {"single": wavs[0], "channel": wavs[:, None], "last": wavs[..., None]}.get(layout, wavs)
 
 
 # ---------------------------------------------------------------------------------------------------------- functions
@@ -388,9 +393,9 @@ def imported_function(place: str) -> Callable[..., Any]:
 
 
 def refuse_states(source: str, states: Mapping) -> None:
-    """Refuse ``states`` (:class:`UserError`) for what is no ONNX."""
+    """Refuse ``states`` (:class:`UserError`) for what has no inputs and outputs with names."""
     if states:
-        raise UserError(f"{source}: states is {dict(states)}, which goes with onnx:FILE: leave it out")
+        raise UserError(f"{source}: states is {dict(states)}, which goes with onnx:FILE and tflite:FILE: leave it out")
 
 
 # -------------------------------------------------------------------------------------------------------- TorchScript

@@ -19,6 +19,7 @@ from interpretability.classifiers.module import ModuleClassifier, frontend_of
 from interpretability.classifiers.onnx_file import OnnxClassifier
 from interpretability.classifiers.outputs import EMBEDDING, KINDS
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
+from interpretability.classifiers.tflite_file import TfliteClassifier
 from interpretability.errors import MissingError, UserError, shown
 from interpretability.files import expanded
 from interpretability.frontend import FILTERS, LEVEL_RULES, FrontendSettings
@@ -54,7 +55,7 @@ class SourceSettings(Settings):
     reset_state: bool | None = setting(None, "reset the model's hidden state before each run")
     input_layout: str | None = setting(None, "shape of the sound that the model takes", choices=(None, *LAYOUTS))
     inputs: dict | None = setting(None, "further inputs of the model by their names")
-    states: dict | None = setting(None, "input of an ONNX -> the output that it gets at the next window")
+    states: dict | None = setting(None, "input of onnx or tflite -> the output that it gets at the next window")
     entry: str | int | None = setting(None, "name or number of the output that holds the classes")
     hop_length: int | None = setting(None, "step between windows of input_length", unit="samples", least=1)
     windows: str | None = setting(None, "how answers for windows become one", choices=(None, *POOLS))
@@ -73,8 +74,8 @@ def open_classifier(source: str | Path, trust_remote_code: bool = False, **setti
         ``speechbrain:FOLDER``: a folder for SpeechBrain's ``EncoderClassifier`` or ``AudioClassifier``.
         ``torch:package.module:Class``: a module from waveforms [B, N] to logits [B, C].
         ``python:package.module:function``: a function of NumPy from such waveforms to probabilities or logits.
-        ``onnx:FILE``, ``jit:FILE``: a model in a file of ONNX or of TorchScript. What these three do not say of
-        themselves can stand in a card (:mod:`~interpretability.classifiers.card`).
+        ``onnx:FILE``, ``tflite:FILE``, ``jit:FILE``: a model in a file of ONNX, TensorFlow Lite or TorchScript. What
+        these and functions do not say of themselves can stand in a card (:mod:`~interpretability.classifiers.card`).
         Otherwise a saved classifier's folder. ``~`` stands for the home folder.
     trust_remote_code : bool
         Of a saved folder: whether its model may be code of other than installed packages, which is then run. What
@@ -176,7 +177,9 @@ def _with_card(prefix: str, place: str, settings: Mapping) -> dict:
     card = {} if path is None else read_card(path)
     refuse_unknown(str(path), card, [name for name in _known(prefix) if name != "card"])
     if path is not None:
-        SourceSettings.make(str(path), {**card, "labels": None} if isinstance(card.get("labels"), (str, int)) else card)
+        # A file of names, and the number of values of an embedding, are read later.
+        later = isinstance(card.get("labels"), int if card.get("output") == EMBEDDING else str)
+        SourceSettings.make(str(path), {**card, "labels": None} if later else card)
     return {name: value for name, value in (card | settings).items() if name != "card"}
 
 
@@ -289,7 +292,7 @@ UNTRAINED = "none"
 OWN_WEIGHTS = "the model has the weights that its class makes: random ones, unless it loads others itself"
 
 #: Kinds of models that are given as they run, and have cards.
-BLACK_BOXES = {kind.NAME: kind for kind in (FunctionClassifier, OnnxClassifier, ScriptClassifier)}
+BLACK_BOXES = {kind.NAME: kind for kind in (FunctionClassifier, OnnxClassifier, TfliteClassifier, ScriptClassifier)}
 #: Prefix of a source -> what opens the rest of it.
 OPENERS = {
     "hf": HuggingFaceClassifier.from_pretrained,
@@ -302,5 +305,6 @@ PLACES = {
     "torch": "package.module:Class",
     "python": "package.module:function",
     "onnx": "FILE",
+    "tflite": "FILE",
     "jit": "FILE",
 }

@@ -26,9 +26,9 @@ def interpret(argv: Sequence[str] | None = None) -> int:
 
     MODEL is the output folder of a finished run, of a method or of a classifier; a saved folder of one; ``user/name``
     on the Hugging Face hub; or another source of a classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``,
-    ``torch:package.module:Class``, ``python:package.module:function``, ``onnx:FILE``, ``jit:FILE``. A classifier is
-    explained by methods that need no training. NAME is one of these, that of MODEL's own trained method, or a run
-    that explains the same classifier; ``--settings KEY=VALUE`` are those of all methods that need no training,
+    ``torch:package.module:Class``, ``python:package.module:function``, ``onnx:FILE``, ``tflite:FILE``, ``jit:FILE``. A
+    classifier is explained by methods that need no training. NAME is one of these, that of MODEL's own trained
+    method, or a run that explains the same classifier; ``--settings KEY=VALUE`` are those of all methods that need no training,
     ``NAME.KEY=VALUE`` of one.
 
     CLASS is a name or an index; ``"a|b"``, a set of classes, by the sum of their probabilities; ``"a - b"``, a
@@ -124,8 +124,8 @@ def import_classifier(argv: Sequence[str] | None = None) -> int:
     of every recipe, and loads without anything else (except the package of a ``torch:`` model).
     ``--list_layers`` prints the layers whose outputs can be feature maps, with a star at those that are used
     by default, and writes nothing. ``--probe`` asks a model that is given as it runs
-    (``python:package.module:function``, ``onnx:FILE``, ``jit:FILE``) a few short sounds, and prints what it found:
-    the card to complete, ``model.yaml``.
+    (``python:package.module:function``, ``onnx:FILE``, ``tflite:FILE``, ``jit:FILE``) a few short sounds, and prints
+    what it found: the card to complete, ``model.yaml``.
     """
     parser = _parser(import_classifier)
     parser.add_argument("source", help="hf:FOLDER, speechbrain:FOLDER, torch:package.module:Class, or a saved folder")

@@ -73,7 +73,7 @@ def probe_model(source: str, module: nn.Module, settings: Mapping[str, Any]) -> 
     _reset(module)
     first = ask(wavs[:1], layout)
     seconds = time.perf_counter() - begin
-    shape = {"batch": "[B, N]", "channel": "[B, 1, N]", "single": "[N]"}[layout]
+    shape = {"batch": "[B, N]", "channel": "[B, 1, N]", "last": "[B, N, 1]", "single": "[N]"}[layout]
     if rate in sizes and len(sizes) > 1:
         probe.lines.append(f"takes {shape} of any length that was tried, from {min(sizes)} to {max(sizes)} samples")
     elif len(sizes) > 1:

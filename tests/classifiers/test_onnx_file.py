@@ -77,7 +77,7 @@ def test_a_state_goes_from_window_to_window_and_is_reset_for_each_sound(tmp_path
         ({"operator": "Mul", "domain": "com.example"}, {}, "cannot be opened by onnxruntime"),
         ({"shape": ("batch", 64, 100, 3)}, {}, r"takes sound \[batch, 64, 100, 3\], expected a waveform \[B, N\]"),
         ({"shape": ("batch", 64, "frames")}, {}, r"takes sound \[batch, 64, frames\], expected a waveform"),
-        ({"shape": (4, "samples")}, {}, r"takes 4 sounds at once, neither more nor less, as \[4, samples\]"),
+        ({"shape": (4, "samples")}, {}, r"takes 4 sounds at once, neither more nor less, as sound \[4, samples\]"),
         ({"kind": 6}, {}, r"takes sound of tensor\(int32\), expected samples of tensor\(float\)"),
         ({}, {"inputs": {"rate": 3}}, "has no input 'rate': it has 'sound'"),
         ({}, {"states": {"sound": "h"}}, "has no output 'h', named in states: it has 'logits'"),

@@ -160,7 +160,7 @@ def test_sources_that_are_none(package):
         open_classifier("hf:nowhere", weights="x.pt")
     with pytest.raises(MissingError, match="nowhere"):
         open_classifier("speechbrain:nowhere")
-    assert sorted(OPENERS) == ["hf", "jit", "onnx", "python", "speechbrain", "torch"]
+    assert sorted(OPENERS) == ["hf", "jit", "onnx", "python", "speechbrain", "tflite", "torch"]
 
 
 @pytest.mark.parametrize(

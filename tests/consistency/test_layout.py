@@ -348,6 +348,7 @@ SHARED_BY_CLASSIFIERS = (
     "families",
     "module",
     "black_box",
+    "graph_file",
 )
 #: Those that know every classifier, and that no classifier knows.
 REGISTRY_OF_CLASSIFIERS = ("published", "folder", "sources", "second", "__init__")

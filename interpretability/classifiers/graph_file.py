@@ -1,0 +1,189 @@
+"""What models in files of ONNX and of TensorFlow Lite share: inputs and outputs with names, shapes and types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from interpretability.classifiers.black_box import BlackBoxClassifier, existing_file
+from interpretability.errors import UserError, listed
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or an output of a model.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple
+        A whole number, or the name of an axis of any size (None if it has none).
+    kind : str
+        Its type, as the format calls it.
+    dtype : numpy type or None
+        None if NumPy has none for it.
+    takes_samples : bool
+        Whether samples in [-1, 1] can be brought to this type.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    kind: str
+    dtype: Any
+    takes_samples: bool
+
+    def __str__(self) -> str:
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name} [{sizes}]"
+
+
+class GraphModule(nn.Module):
+    """A model in a file, run by its own runtime, as a module without a gradient.
+
+    Parameters
+    ----------
+    title : str
+        What it is called.
+    inputs, outputs : sequence of Port
+    given : collection of str
+        Names of inputs that :meth:`forward` gets beside the sound.
+    states : mapping of str to str
+        Input -> the output that it gets at the next call; zeros after :meth:`reset_states`. An axis of an open size is
+        that of the batch.
+
+    Attributes
+    ----------
+    layout : str
+        Shape of the sound, of :data:`~interpretability.classifiers.black_box.LAYOUTS`.
+    input_length : int or None
+        Samples of the sound, if they are fixed.
+    alone : bool
+        Whether the batch is of one sound.
+
+    Raises
+    ------
+    UserError
+        If the model takes anything but one waveform.
+    """
+
+    #: What the user can do about a type of input that takes no samples.
+    SAMPLES = "expected samples of float32, in [-1, 1]: export it with an input of float32"
+
+    def __init__(
+        self, title: str, inputs: Sequence[Port], outputs: Sequence[Port], given: Mapping, states: Mapping[str, str]
+    ):
+        super().__init__()
+        self._title = title
+        self._inputs = {port.name: port for port in inputs}
+        self._outputs = [port.name for port in outputs]
+        self._states_of = dict(states)
+        for name in (*given, *states):
+            if name not in self._inputs:
+                raise UserError(f"{title} has no input {name!r}: it has {listed(self._inputs)}")
+        for name in states.values():
+            if name not in self._outputs:
+                raise UserError(f"{title} has no output {name!r}, named in states: it has {listed(self._outputs)}")
+        self._sound = self._find_sound(
+            [port for port in inputs if port.name not in given and port.name not in states], outputs
+        )
+        shape = self._sound.shape
+        self.layout = "last" if _is_last(shape) else ("single", "batch", "channel")[len(shape) - 1]
+        size = shape[1] if self.layout == "last" else shape[-1]
+        self.input_length = size if isinstance(size, int) else None
+        self.alone = len(shape) == 1 or isinstance(shape[0], int)
+        self._values: dict[str, np.ndarray] = {}
+
+    def _find_sound(self, left: Sequence[Port], outputs: Sequence[Port]) -> Port:
+        """Return the input that takes the sound."""
+        if len(left) != 1:
+            raise UserError(
+                f"{self._title} takes {', '.join(map(str, self._inputs.values()))}: which is the sound? Give the "
+                "others as inputs={NAME: VALUE}, or as states={INPUT: OUTPUT} where an output goes back into the "
+                f"model; it gives {', '.join(map(str, outputs))}"
+            )
+        (sound,) = left
+        shape = sound.shape
+        is_channel = len(shape) == 3 and (shape[1] == 1 or not isinstance(shape[1], int))
+        if len(shape) not in (1, 2) and not is_channel and not _is_last(shape):
+            raise UserError(
+                f"{self._title} takes {sound}, expected a waveform [B, N], [N], [B, 1, N] or [B, N, 1]: export the "
+                "model together with what makes its features, or call both in a function of Python "
+                "(python:package.module:function)"
+            )
+        if not sound.takes_samples:
+            raise UserError(f"{self._title} takes {sound.name} of {sound.kind}, {self.SAMPLES}")
+        if len(shape) > 1 and isinstance(shape[0], int) and shape[0] != 1:
+            raise UserError(
+                f"{self._title} takes {shape[0]} sounds at once, neither more nor less, as {sound}: export it "
+                "with a dynamic axis of the batch, or a batch of 1"
+            )
+        return sound
+
+    def reset_states(self) -> None:
+        """Forget what was heard."""
+        self._values = {}
+
+    def forward(self, sound: Tensor, **inputs: Any) -> dict[str, Any]:
+        """Run the model on a sound; returns its outputs by name, without those that are states."""
+        feed = {self._sound.name: sound.detach().cpu().numpy()}
+        for name, value in inputs.items():
+            port = self._inputs[name]
+            array = np.asarray(value, dtype=port.dtype)
+            feed[name] = array.reshape([1] * len(port.shape)) if array.ndim == 0 else array
+        n_clips = 1 if sound.ndim == 1 else len(sound)
+        for name in self._states_of:
+            feed[name] = self._values.get(name, self._start(name, n_clips))
+        outputs = self.run(feed)
+        self._values = {name: outputs.pop(output) for name, output in self._states_of.items()}
+        return {name: _tensor(value) for name, value in outputs.items()}
+
+    def run(self, feed: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Run the model once: inputs by name, samples as float32, to outputs by name."""
+        raise NotImplementedError
+
+    def _start(self, name: str, n_clips: int) -> np.ndarray:
+        port = self._inputs[name]
+        return np.zeros([size if isinstance(size, int) else n_clips for size in port.shape], port.dtype)
+
+
+class GraphClassifier(BlackBoxClassifier):
+    """A model in a file of a graph, which is data, and no code."""
+
+    #: What its errors call the file's format.
+    FORMAT = ""
+
+    @classmethod
+    def module_of(cls, place: str, given: Mapping[str, Any], states: Mapping[str, str]) -> GraphModule:
+        """Open the file."""
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, place: str, inputs: Mapping, states: Mapping) -> tuple[nn.Module, dict[str, Any]]:
+        """See :meth:`BlackBoxClassifier.load`."""
+        existing_file(place, cls.NAME)
+        module = cls.module_of(place, inputs, states)
+        known = {
+            "input_layout": module.layout,
+            "input_length": module.input_length,
+            "one_by_one": True if module.alone else None,
+            "reset_state": bool(states) or getattr(module, "keeps_state", False),
+        }
+        return module, known
+
+    def obstacle(self) -> str:
+        """See :meth:`WaveformClassifier.obstacle`."""
+        return f"it is a file of {self.FORMAT}, whose layers cannot be observed"
+
+
+def _is_last(shape: Sequence) -> bool:
+    return len(shape) == 3 and shape[2] == 1 and shape[1] != 1
+
+
+def _tensor(value: Any) -> Any:
+    """Return an output as a tensor, unless it holds no numbers."""
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" else value
