@@ -28,8 +28,8 @@ def interpret(argv: Sequence[str] | None = None) -> int:
     on the Hugging Face hub; or another source of a classifier: ``hf:FOLDER``, ``speechbrain:FOLDER``,
     ``torch:package.module:Class``, ``python:package.module:function``, ``onnx:FILE``, ``tflite:FILE``, ``jit:FILE``. A
     classifier is explained by methods that need no training. NAME is one of these, that of MODEL's own trained
-    method, or a run that explains the same classifier; ``--settings KEY=VALUE`` are those of all methods that need no training,
-    ``NAME.KEY=VALUE`` of one.
+    method, or a run that explains the same classifier; ``--settings KEY=VALUE`` are those of all methods that
+    need no training, ``NAME.KEY=VALUE`` of one.
 
     CLASS is a name or an index; ``"a|b"``, a set of classes, by the sum of their probabilities; ``"a - b"``, a
     contrast: what speaks for a and not for b; ``"a@1.2-1.8"``, one of these in a range of time, of a model with scores
