@@ -102,8 +102,8 @@ class GraphModule(nn.Module):
         """Return the input that takes the sound."""
         if len(left) != 1:
             raise UserError(
-                f"{self._title} takes {', '.join(map(str, self._inputs.values()))}: which is the sound? Give the "
-                "others as inputs={NAME: VALUE}, or as states={INPUT: OUTPUT} where an output goes back into the "
+                f"{self._title} takes {', '.join(map(str, self._inputs.values())) or 'nothing'}: which is the sound? "
+                "Give the others as inputs={NAME: VALUE}, or as states={INPUT: OUTPUT} where an output goes back into the "
                 f"model; it gives {', '.join(map(str, outputs))}"
             )
         (sound,) = left

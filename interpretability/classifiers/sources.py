@@ -75,7 +75,7 @@ def open_classifier(source: str | Path, trust_remote_code: bool = False, **setti
         ``torch:package.module:Class``: a module from waveforms [B, N] to logits [B, C].
         ``python:package.module:function``: a function of NumPy from such waveforms to probabilities or logits.
         ``onnx:FILE``, ``tflite:FILE``, ``jit:FILE``: a model in a file of ONNX, TensorFlow Lite or TorchScript. What
-        these and functions do not say of themselves can stand in a card (:mod:`~interpretability.classifiers.card`).
+        is missing in these, and in functions, can stand in a card (:mod:`~interpretability.classifiers.card`).
         Otherwise a saved classifier's folder. ``~`` stands for the home folder.
     trust_remote_code : bool
         Of a saved folder: whether its model may be code of other than installed packages, which is then run. What

@@ -161,7 +161,7 @@ def test_a_slow_function_says_what_to_expect_at_its_first_call(functions, caplog
         ("logits", {"entry": "scores"}, "has no output 'scores' .entry.: it gives one"),
         ("scaled", {"inputs": {"factor": 1}, "entry": 4}, "has no output 4 .entry.: it has scores, others"),
         ("scaled", {}, "cannot be run on 1 s of sound .scaled.. missing 1 required positional argument: 'factor'"),
-        ("logits", {"states": {"a": "b"}}, "states is .'a': 'b'., which goes with onnx:FILE: leave it out"),
+        ("logits", {"states": {"a": "b"}}, "states is .'a': 'b'., which goes with onnx:FILE and tflite:FILE"),
         ("logits", {"hop_length": 5}, "hop_length is 5, expected at most input_length, which is None"),
         ("number", {}, "is int, expected a function from waveforms"),
         ("Net", {}, "is a class, expected a function .*is opened as torch:package.module:Class"),

@@ -98,7 +98,7 @@ def test_the_card_opens_the_model(source, capsys, tmp_path):
     [
         ("python:models_to_probe:raises", "runs on none of the sounds that were tried (the cable is out): if it takes"),
         ("python:models_to_probe:words", "runs on none of the sounds that were tried (it gave no numbers)"),
-        ("hf:somewhere", "has no card to find out: expected python:package.module:function, onnx:FILE, jit:FILE"),
+        ("hf:somewhere", "has no card to find out: expected python:package.module:function, onnx:FILE, tflite:FILE"),
     ],
 )
 def test_what_cannot_be_probed(source, capsys, name, message):
