@@ -101,10 +101,11 @@ class GraphModule(nn.Module):
     def _find_sound(self, left: Sequence[Port], outputs: Sequence[Port]) -> Port:
         """Return the input that takes the sound."""
         if len(left) != 1:
+            taken = ", ".join(map(str, self._inputs.values())) or "nothing"
             raise UserError(
-                f"{self._title} takes {', '.join(map(str, self._inputs.values())) or 'nothing'}: which is the sound? "
-                "Give the others as inputs={NAME: VALUE}, or as states={INPUT: OUTPUT} where an output goes back into the "
-                f"model; it gives {', '.join(map(str, outputs))}"
+                f"{self._title} takes {taken}: which is the sound? Give the others as inputs={{NAME: VALUE}}, or as "
+                "states={INPUT: OUTPUT} where an output goes back into the model; it gives "
+                f"{', '.join(map(str, outputs))}"
             )
         (sound,) = left
         shape = sound.shape
