@@ -131,12 +131,14 @@ def _explain_recording(work: Work, sound: Sound, folders: Sequence[Path], to: Ou
     shown = []
     for explainer, folder in zip(work.explainers, folders, strict=True):
         request = request_of_recording(work, sound, explainer)
-        result = explain_long(work, sound, explainer, folder, request)
-        if len(folders) > 1:
-            to.say(f"{explainer.name}:")
-        to.say(words_of_recording(result) + "\n" * (len(folders) > 1))
-        shown.append(Shown(row_of(result.description, sound.path, result.folder), "", sound.path, result.folder))
-        to.emit(shown[-1].row)
+        for result in explain_long(work, sound, explainer, folder, request):
+            head = [explainer.name] if len(folders) > 1 else []
+            head += [printable(result.description["explained"])] if work.choice.several else []
+            if head:
+                to.say(f"{', '.join(head)}:")
+            to.say(words_of_recording(result) + "\n" * bool(head))
+            shown.append(Shown(row_of(result.description, sound.path, result.folder), "", sound.path, result.folder))
+            to.emit(shown[-1].row)
     _write_page(work, shown, to)
 
 

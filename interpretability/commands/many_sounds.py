@@ -109,7 +109,7 @@ def _explain(work: Work, listed: ListedSound, done: Done) -> list[dict[str, Any]
             try:
                 if is_long:
                     begin(work)
-                    results = [explain_long(work, sound, explainer, folder, request)]
+                    results = explain_long(work, sound, explainer, folder, request)
                 else:
                     explained = explain_sound(sound, taken, explainer, work.choice, folder)
                     begin(work)

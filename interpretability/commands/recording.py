@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from interpretability.classifiers import Classifier
 from interpretability.commands.explainers import Explainer
 from interpretability.commands.models import describe_classifier
 from interpretability.commands.one_sound import Result
-from interpretability.commands.work import Sound, Work
+from interpretability.commands.work import Choice, Sound, Work
 from interpretability.data.audio import audio_header
 from interpretability.data.inputs import LONGEST
 from interpretability.errors import UserError
 from interpretability.files import LISTING
 from interpretability.names import printable
 from interpretability.reading import read_object
-from interpretability.recordings.recording import RecordingRequest, clip_seconds, explain_request
+from interpretability.recordings.recording import (
+    RecordingRequest,
+    clip_seconds,
+    explain_classes,
+    explain_request,
+)
 from interpretability.recordings.store import KNOWN
+from interpretability.recordings.timeline import Timeline
 from interpretability.report.destination import DESCRIPTION, REQUEST
 
 
@@ -39,25 +49,16 @@ def is_recording(work: Work, sound: Sound) -> bool:
 
 
 def request_of_recording(work: Work, sound: Sound, explainer: Explainer) -> dict[str, Any]:
-    """Return what the explanation of a recording is made of, as :meth:`.Work.request` does.
-
-    Raises
-    ------
-    UserError
-        If several classes are asked for.
-    """
-    if work.choice.several:
-        option = "--every_label" if work.choice.every_label else "--top_k"
-        raise UserError(
-            f"{sound.name}: is heard in windows, of which one class is explained, and {option} asks for several: name "
-            "one with --target"
-        )
+    """Return what the explanation of a recording is made of, as :meth:`.Work.request` does."""
     windows = {"window": work.windows.window, "hop": work.windows.hop, "threshold": work.windows.threshold}
     return {**work.request(sound, explainer), **windows}
 
 
-def explain_long(work: Work, sound: Sound, explainer: Explainer, folder: Path, request: dict[str, Any]) -> Result:
-    """Explain a recording and write it into a folder; errors as of :func:`.explain_request`."""
+def explain_long(work: Work, sound: Sound, explainer: Explainer, folder: Path, request: dict[str, Any]) -> list[Result]:
+    """Explain a recording and write it into a folder, or each of several classes into one in it.
+
+    Errors are those of :func:`.explain_request`.
+    """
     model, windows = work.model, work.windows
     asked = RecordingRequest(
         path=sound.path.absolute(),
@@ -69,10 +70,33 @@ def explain_long(work: Work, sound: Sound, explainer: Explainer, folder: Path, r
         format=work.format,
     )
     facts = {"true": sound.label, "classifier": describe_classifier(model.classifier, model.source), REQUEST: request}
-    explain_request(asked, model.classifier, explainer.make, folder, progress=True, facts=facts)
-    shown = [path for path in sorted(folder.iterdir()) if path.name not in (*KNOWN, LISTING)]
-    files = [f"{path.name}/" if path.is_dir() else path.name for path in shown]
-    return Result(folder, read_object(folder / DESCRIPTION), files)
+    settings = {"progress": True, "facts": facts}
+    if work.choice.several:
+        choose = partial(chosen_classes, work.choice, model.classifier, windows.threshold)
+        explained = explain_classes(asked, model.classifier, explainer.make, folder, choose, **settings)
+    else:
+        explained = [explain_request(asked, model.classifier, explainer.make, folder, **settings)]
+    results = []
+    for one in explained:
+        shown = [path for path in sorted(one.folder.iterdir()) if path.name not in (*KNOWN, LISTING)]
+        files = [f"{path.name}/" if path.is_dir() else path.name for path in shown]
+        results.append(Result(one.folder, read_object(one.folder / DESCRIPTION), files))
+    return results
+
+
+def chosen_classes(choice: Choice, classifier: Classifier, threshold: float | None, timeline: Timeline) -> list[int]:
+    """Return the classes of a recording: the ``top_k`` with the highest mean probability, or each that is active.
+
+    A class is active if it reaches the threshold, by default its own, in a window; if none does, the most probable one
+    is returned. In the order of the mean probability.
+    """
+    probabilities = timeline.probabilities
+    ranked = np.argsort(-probabilities.mean(0, dtype=np.float64), kind="stable").tolist()
+    if not choice.every_label:
+        return ranked[: choice.top_k]
+    thresholds = classifier.thresholds.numpy() if threshold is None else threshold
+    active = (probabilities >= thresholds).any(0)
+    return [k for k in ranked if active[k]] or ranked[:1]
 
 
 def words_of_recording(result: Result) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,15 @@ from interpretability.explaining import interpreter_for, open_model
 from interpretability.files import claim, expanded, place_errors, remove_claimed, remove_leftovers, sha256
 from interpretability.journal import Journal
 from interpretability.methods import Interpreter
+from interpretability.names import safe_name
 from interpretability.recordings.merging import merged
 from interpretability.recordings.passes import classify_windows, examples, explain_windows
 from interpretability.recordings.result import Explained, RecordingExplanation
 from interpretability.recordings.saving import save
 from interpretability.recordings.store import EXPLAINED, KNOWN, MASKS, WINDOWS, Masks, identity_of, link_or_copy
+from interpretability.recordings.timeline import Timeline
 from interpretability.recordings.windows import DEFAULT_SECONDS, WindowPlan
-from interpretability.report.destination import check_destination
+from interpretability.report.destination import CLASSES, check_destination
 from interpretability.weights import fingerprint
 
 #: Raised whenever the same recording and settings would give other results.
@@ -167,32 +169,108 @@ def explain_request(
 
     ``facts`` are added to the description that is written.
     """
-    if classifier.question is not None and classifier.question.span is not None:
-        raise UserError(
-            f"target is {shown(classifier.question.label)}, a range of one sound, and a recording is heard in windows: "
-            "cut the part that matters, or leave the range out"
-        )
-    if request.threshold is not None and not 0 <= request.threshold <= 1:
-        raise UserError(f"threshold is {request.threshold:g}, expected a probability from 0 to 1")
+    run, folder = _Run.of(request, classifier, make, progress), expanded(folder)
     target = None if request.target is None else classifier.target_index(request.target)
-    frontend, folder = classifier.frontend.settings, expanded(folder)
-    stream = SoundStream(request.path, frontend.sample_rate, frontend.resampling, request.channel)
-    plan = WindowPlan.of(frontend, request.window, request.hop)
     check_destination(folder, [request.path])
-    known = {
-        "format": FORMAT,
-        "sound": sha256(request.path),
-        "classifier": fingerprint(classifier),
-        "frontend": frontend.to_dict(),
-        "channel": request.channel,
-        "window": [plan.length, plan.hop],
-    }
     with _working_folder(folder) as work:
-        journal = Journal(work / WINDOWS, identity_of(known))
-        start = time.perf_counter()
-        timeline, notes = classify_windows(classifier, stream, plan, journal, progress)
-        took = {"classifying": time.perf_counter() - start}
-        target = timeline.overall() if target is None else target
+        heard = run.classify(work)
+        target = heard.timeline.overall() if target is None else target
+        return run.explain(work, folder, heard, target, facts or {})
+
+
+def explain_classes(
+    request: RecordingRequest,
+    classifier: Classifier,
+    make: Callable[[Sounds], Interpreter],
+    folder: str | Path,
+    choose: Callable[[Timeline], Sequence[int]],
+    progress: bool = False,
+    facts: Mapping[str, Any] | None = None,
+) -> list[RecordingExplanation]:
+    """Do what :func:`explain_request` does for several classes, each in a folder of its name: classified once.
+
+    ``choose`` returns the classes, at least one, from what is heard.
+    """
+    run, folder = _Run.of(request, classifier, make, progress), expanded(folder)
+    results = []
+    with _working_folder(folder, [path for path in sorted(folder.glob("*")) if path.is_dir()]) as work:
+        heard = run.classify(work)
+        targets = choose(heard.timeline)
+        facts = {**(facts or {}), CLASSES: [classifier.labels[target] for target in targets]}
+        for target in targets:
+            place = folder / safe_name(classifier.labels[target])
+            check_destination(place, [request.path])
+            with _working_folder(place) as of_class:
+                if not (of_class / WINDOWS).exists():
+                    link_or_copy(work / WINDOWS, of_class / WINDOWS)
+                results.append(run.explain(of_class, place, heard, target, facts))
+    return results
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What is heard in all windows, notes on it, and how long it took, in s."""
+
+    timeline: Timeline
+    notes: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A request, and what it is done with; ``known`` identifies the recording and how it is heard."""
+
+    request: RecordingRequest
+    classifier: Classifier
+    make: Callable[[Sounds], Interpreter]
+    stream: SoundStream
+    plan: WindowPlan
+    known: dict[str, Any]
+    progress: bool
+
+    @classmethod
+    def of(
+        cls,
+        request: RecordingRequest,
+        classifier: Classifier,
+        make: Callable[[Sounds], Interpreter],
+        progress: bool,
+    ) -> _Run:
+        """Check what can be checked before anything is done."""
+        if classifier.question is not None and classifier.question.span is not None:
+            raise UserError(
+                f"target is {shown(classifier.question.label)}, a range of one sound, and a recording is heard in windows: "
+                "cut the part that matters, or leave the range out"
+            )
+        if request.threshold is not None and not 0 <= request.threshold <= 1:
+            raise UserError(f"threshold is {request.threshold:g}, expected a probability from 0 to 1")
+        if request.target is not None:
+            classifier.target_index(request.target)
+        frontend = classifier.frontend.settings
+        stream = SoundStream(request.path, frontend.sample_rate, frontend.resampling, request.channel)
+        plan = WindowPlan.of(frontend, request.window, request.hop)
+        known = {
+            "format": FORMAT,
+            "sound": sha256(request.path),
+            "classifier": fingerprint(classifier),
+            "frontend": frontend.to_dict(),
+            "channel": request.channel,
+            "window": [plan.length, plan.hop],
+        }
+        return cls(request, classifier, make, stream, plan, known, progress)
+
+    def classify(self, work: Path) -> _Heard:
+        """Classify all windows, as far as that was not done."""
+        journal, start = Journal(work / WINDOWS, identity_of(self.known)), time.perf_counter()
+        timeline, notes = classify_windows(self.classifier, self.stream, self.plan, journal, self.progress)
+        return _Heard(timeline, notes, time.perf_counter() - start)
+
+    def explain(
+        self, work: Path, folder: Path, heard: _Heard, target: int, facts: Mapping[str, Any]
+    ) -> RecordingExplanation:
+        """Explain a class where it is active, and write what is known of it into a folder."""
+        request, classifier, timeline, known = self.request, self.classifier, heard.timeline, dict(self.known)
+        took = {"classifying": heard.seconds}
         threshold = float(classifier.thresholds[target]) if request.threshold is None else request.threshold
         active = [
             window.span for window in timeline.windows if window.peak > 0 and window.probabilities[target] >= threshold
@@ -200,17 +278,16 @@ def explain_request(
         windows: list[Explained] = []
         interpreter = masks = None
         if any(window.peak > 0 for window in timeline.windows):
-            interpreter = make(examples(stream, plan, timeline, classifier))
+            interpreter = self.make(examples(self.stream, self.plan, timeline, classifier))
             settings = {"method": interpreter.recorded_settings(), "events": request.events.to_dict()}
             known |= {"model": interpreter.identity(), "state": fingerprint(interpreter), **settings, "target": target}
             masks = Masks(work / MASKS, identity_of(known))
             journal = Journal(work / EXPLAINED, identity_of(known))
             start = time.perf_counter()
             windows = explain_windows(
-                interpreter, stream, plan, active, target, request.events, journal, masks, progress
+                interpreter, self.stream, self.plan, active, target, request.events, journal, masks, self.progress
             )
             took["explaining"] = time.perf_counter() - start
-        events = merged([event for window in windows for event in window.events], timeline.seconds)
         result = RecordingExplanation(
             path=request.path,
             folder=folder,
@@ -220,21 +297,22 @@ def explain_request(
             target=target,
             threshold=threshold,
             windows=windows,
-            events=events,
-            notes=notes,
+            events=merged([event for window in windows for event in window.events], timeline.seconds),
+            notes=heard.notes,
             sound_sha256=known["sound"],
             took=took,
         )
-        whole = identity_of(known | {"threshold": threshold, "format": request.format})
-        save(result, stream, work, masks, whole, facts or {}, progress, request.format)
-    return result
+        whole = identity_of(known | {"threshold": threshold, "format": request.format, "facts": facts})
+        save(result, self.stream, work, masks, whole, facts, self.progress, request.format)
+        return result
 
 
 @contextlib.contextmanager
-def _working_folder(folder: Path) -> Iterator[Path]:
+def _working_folder(folder: Path, classes: Sequence[Path] = ()) -> Iterator[Path]:
     """Yield the folder of what is known of windows; it goes when the block ends well, or knows nothing.
 
-    What an earlier result in ``folder`` knows is put there first.
+    What an earlier result in ``folder`` knows is put there first; where it has a folder for each of several
+    ``classes``, what is heard according to the first of them.
     """
     work = folder.with_name(f"{folder.name}{UNFINISHED}")
     with place_errors(work):
@@ -244,6 +322,9 @@ def _working_folder(folder: Path) -> Iterator[Path]:
     for name in (WINDOWS, EXPLAINED):
         if (folder / name).is_file() and not (work / name).exists():
             shutil.copyfile(folder / name, work / name)
+    known = [path / WINDOWS for path in classes if (path / WINDOWS).is_file()]
+    if known and not (work / WINDOWS).exists():
+        shutil.copyfile(known[0], work / WINDOWS)
     if (folder / MASKS).is_dir() and not (work / MASKS).exists():
         # Files of masks are replaced, never changed: links to them take no time and no room.
         shutil.copytree(folder / MASKS, work / MASKS, copy_function=link_or_copy)

@@ -11,6 +11,7 @@ import whistles
 from interpretability.classifiers import save_classifier
 from interpretability.commands import main, recording
 from interpretability.data.annotations import kind_of
+from interpretability.recordings import recording as recording_module
 from interpretability.recordings import saving
 from interpretability.report import figures
 
@@ -110,8 +111,6 @@ def test_the_page_has_a_recording_by_itself_and_among_other_sounds(interpret, tm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--top_k", "2"], "one class is explained, and --top_k asks for several: name one with --target"),
-        (["--every_label"], "--every_label asks for several"),
         (["--threshold", "2"], "threshold is 2, expected a probability from 0 to 1"),
         (["--window", "0"], "window is 0 s, expected 0.1 to 60 s"),
         (["--target", "dgo"], "no class 'dgo': did you mean 'dog'?"),
@@ -120,6 +119,48 @@ def test_the_page_has_a_recording_by_itself_and_among_other_sounds(interpret, tm
 def test_what_does_not_go_with_windows_is_one_line(interpret, tmp_path, arguments, message):
     assert message in interpret("long.wav", *arguments).line
     assert not (tmp_path / "out").exists()
+
+
+def test_several_classes_have_a_folder_each_and_are_heard_once(interpret, tmp_path, monkeypatch):
+    function, heard = recording_module.classify_windows, []
+
+    def classify_windows(classifier, stream, plan, journal, progress):
+        heard.append(len(journal.read()))
+        return function(classifier, stream, plan, journal, progress)
+
+    monkeypatch.setattr(recording_module, "classify_windows", classify_windows)
+    options = ["--window", "1", "--threshold", "0", "--report"]
+    done = interpret("long.wav", "--top_k", "2", *options)
+    assert done.code == 0, done.err
+    assert heard == [0]
+    known = [json.loads(path.read_text("utf-8")) for path in (tmp_path / "out").glob("*/explanation.json")]
+    ranked = sorted(known[0]["probabilities"], key=lambda label: -known[0]["probabilities"][label]["input"])
+    assert {each["explained"] for each in known} == set(ranked[:2])
+    assert [each["classes"] for each in known] == [ranked[:2]] * 2
+    single = tmp_path / "out" / ranked[1]
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    (card,) = [json.loads(part.split("</script>")[0]) for part in page.split('<script type="application/json">')[1:]]
+    assert [view["explained"] for view in card["views"]] == ranked[:2]
+    # Again: nothing is heard again. Each is what it is alone.
+    assert interpret("long.wav", "--top_k", "2", *options).out == done.out
+    assert heard[1] > 4
+    events = (single / "events.csv").read_bytes()
+    (tmp_path / "out").rename(tmp_path / "several")
+    assert interpret("long.wav", "--target", ranked[1], *options).code == 0
+    assert (tmp_path / "out" / "events.csv").read_bytes() == events
+
+
+def test_the_classes_that_are_active_somewhere_are_explained(interpret, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "long.wav").rename(tmp_path / "in" / "long.wav")
+    line = ["in", "--every_label", "--window", "1", "--threshold", "0.3", "--json"]
+    rows = [json.loads(text) for text in interpret(*line).out.splitlines()]
+    place = tmp_path / "out" / "long" / rows[0]["explained"] / "timeline.csv"
+    highest = np.genfromtxt(place, delimiter=",", skip_header=1)[:, 1:].max(0)
+    labels = place.read_text("utf-8").splitlines()[0].split(",")[1:]
+    active = {label for label, value in zip(labels, highest, strict=True) if value >= 0.3}
+    assert {row["explained"] for row in rows} == active != set()
+    assert [json.loads(text) for text in interpret(*line).out.splitlines()] == rows
 
 
 def test_a_part_of_a_file_is_not_cut_into_windows(interpret, tmp_path):
