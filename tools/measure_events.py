@@ -4,9 +4,9 @@
     python tools/measure_events.py CLASSIFIER_RUN [NAME=INTERPRETER_RUN ...] --out FOLDER --choose
 
 CLASSIFIER_RUN is the output folder of a ``train_classifier.py`` on Synthetic, INTERPRETER_RUN that of a method that was
-trained for this classifier. Beside these, every gradient method explains, NMF with components of the clip itself, and
-the loudest and random bins do as if they did. Each test clip is explained: its most probable class, or each class that
-is heard where clips have several labels. What is measured: docs/protocol.md.
+trained for this classifier. Beside these, methods that need no training explain (``--methods``), NMF with components of
+the clip itself, and the loudest and random bins do as if they did. Each test clip is explained: its most probable
+class, or each class that is heard where clips have several labels. What is measured: docs/protocol.md.
 
 With ``--choose`` the settings of events are chosen instead, on the validation split: from START, each setting takes the
 value of GRID with the highest mean of box IoU and time IoU over all methods and the loudest bins, if it is better by
@@ -35,14 +35,13 @@ from interpretability.command_line import guarded
 from interpretability.data.inputs import Origin, Sounds
 from interpretability.errors import UserError
 from interpretability.events import EventSettings, find_regions, measured_events
-from interpretability.explaining import OWN_COMPONENTS, own_dictionary
+from interpretability.explaining import OWN_COMPONENTS, own_dictionary, untrained_method
 from interpretability.explanation import Interpretation
 from interpretability.files import claim, json_text, write_json, write_text, write_together
 from interpretability.frontend import FrontendSettings, MaskedPair
 from interpretability.methods import Interpreter, load_interpreter
-from interpretability.methods.attributions import GRADIENT_ALONE
+from interpretability.methods.attributions import ATTRIBUTIONS, GRADIENT_ALONE
 from interpretability.methods.baselines import EnergyMask, RandomMask
-from interpretability.methods.gradients import Gradients
 from interpretability.methods.nmf import NMF
 from interpretability.metrics.localisation import box_mask
 from interpretability.metrics.regions import Bounds, box_iou, frame_f1, time_iou
@@ -116,10 +115,30 @@ class Explained:
         return MaskedPair.of(self.batch.clips, interpretation.mask, self.domains[name]).inside[0].numpy()
 
 
-def methods_of(classifier: Classifier, trained: Mapping[str, Interpreter]) -> dict[str, Interpreter]:
-    """Return the methods of the table by row; NMF, which learns from each clip anew, comes on top."""
-    gradients = {f"{a.replace('_', ' ')}, top 10 %": Gradients(classifier, attribution=a) for a in GRADIENT_ALONE}
-    return {**trained, **gradients, ENERGY: EnergyMask(classifier, area=0.1), RANDOM: RandomMask(classifier, area=0.1)}
+def methods_of(
+    classifier: Classifier, trained: Mapping[str, Interpreter], names: Sequence[str]
+) -> dict[str, Interpreter]:
+    """Return the methods of the table by row; NMF, which learns from each clip anew, comes on top.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    trained : mapping of str to Interpreter
+    names : sequence of str
+        Of methods that need no training; those of attributions keep the top 10 %.
+
+    Raises
+    ------
+    UserError
+        For a method that there is not, has to be trained or cannot explain this classifier.
+    """
+    methods = {row_of(name): untrained_method(classifier, name, {}) for name in names}
+    return {**trained, **methods, ENERGY: EnergyMask(classifier, area=0.1), RANDOM: RandomMask(classifier, area=0.1)}
+
+
+def row_of(method: str) -> str:
+    """Return what the table calls a method that needs no training."""
+    return f"{method.replace('_', ' ')}, top 10 %" if method in ATTRIBUTIONS else method.replace("_", " ")
 
 
 def explain_all(
@@ -333,7 +352,7 @@ def run_all(options: argparse.Namespace) -> None:
                 "was trained for"
             )
     split = "valid" if options.choose else options.split
-    clips, methods = clips_of(run, classifier, split, options.clips), methods_of(classifier, trained)
+    clips, methods = clips_of(run, classifier, split, options.clips), methods_of(classifier, trained, options.methods)
     options.out.mkdir(parents=True, exist_ok=True)
     claim(options.out, ["choice.json"] if options.choose else ["clips.jsonl", "summary.json", "table.md"])
     explained = explain_all(classifier, methods, tqdm(clips, desc="explaining", unit="clip", disable=None))
@@ -378,6 +397,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--choose", action="store_true", help="choose the settings of events on the validation split")
     parser.add_argument("--split", default="test", help="whose clips are measured: test, if not given")
     parser.add_argument("--clips", type=int, help="so many clips of the split, the first ones; all if not given")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=list(GRADIENT_ALONE),
+        metavar="NAME",
+        help=f"methods without training that are measured, too (default: {' '.join(GRADIENT_ALONE)})",
+    )
     options = parser.parse_args(arguments)
     return guarded(lambda: run_all(options))
 

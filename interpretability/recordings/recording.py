@@ -239,8 +239,8 @@ class _Run:
         """Check what can be checked before anything is done."""
         if classifier.question is not None and classifier.question.span is not None:
             raise UserError(
-                f"target is {shown(classifier.question.label)}, a range of one sound, and a recording is heard in windows: "
-                "cut the part that matters, or leave the range out"
+                f"target is {shown(classifier.question.label)}, a range of one sound, and a recording is heard in "
+                "windows: cut the part that matters, or leave the range out"
             )
         if request.threshold is not None and not 0 <= request.threshold <= 1:
             raise UserError(f"threshold is {request.threshold:g}, expected a probability from 0 to 1")
