@@ -143,7 +143,7 @@ def interpreter_for(
     method, settings = method or default_method(check or check_classifier(classifier.base)), dict(settings or {})
     if not learns_from_sounds(method, settings):
         return untrained_method(classifier, method, settings)
-    dictionary = own_dictionary(classifier, sounds, settings.pop("n_components", OWN_COMPONENTS))
+    dictionary = own_dictionary(classifier.base, sounds, settings.pop("n_components", OWN_COMPONENTS))
     interpreter = untrained_method(classifier, method, settings | {"dictionary": dictionary})
     return interpreter.keep_description({"training": {"dictionary_training": dictionary.training}})
 

@@ -228,7 +228,7 @@ class Ranged(Question):
         return f"{frames}; {self.asked.note}" if len(self.classes) > 1 else frames
 
     def identity(self) -> dict[str, Any]:
-        return super().identity() | {"asked": self.asked.identity(), "seconds": list(self.span)}
+        return super().identity() | {"seconds": list(self.span)}
 
     def labels(self, labels: Sequence[str]) -> list[str]:
         return [self.label if k == self.index else label for k, label in enumerate(self.asked.labels(labels))]

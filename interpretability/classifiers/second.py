@@ -1,5 +1,6 @@
 """A second classifier, which hears what was made for a first one: to convince both, or to see what carries over."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.classifiers.sources import open_classifier
+from interpretability.classifiers.targeted import TargetedClassifier, targeted
 from interpretability.errors import UserError
 from interpretability.frontend import Clips
 
@@ -50,6 +52,25 @@ def open_second(source: str | Path, first: Classifier, trust_remote_code: bool =
             "classes"
         )
     return second.to(first.device)
+
+
+def asked_alike(second: Classifier, first: Classifier) -> Classifier:
+    """Return a second classifier that answers the question that the first one answers, if that answers any.
+
+    Raises
+    ------
+    UserError
+        If that is a likeness: each classifier has embeddings of its own; if the second one cannot answer it.
+    """
+    if first.question is None:
+        return second
+    if not first.question.classes:
+        raise UserError(
+            f"{first.question.label!r} is asked of one classifier, by its embeddings: name no second one, or a class"
+        )
+    question = targeted(second, first.question.label).question
+    # By the name that it has there, whatever the order of its own classes.
+    return TargetedClassifier(second, replace(question, label=first.question.label))
 
 
 def levelled_for(second: Classifier, clips: Clips) -> Clips:

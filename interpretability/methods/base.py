@@ -102,7 +102,7 @@ class Interpreter(nn.Module):
                 f"{self.NAME}: the classifier {classifier.NAME!r} has no feature maps, expected at least one: "
                 "name layers for it (layers=…), or choose a method without training"
             )
-        self._of(classifier)
+        self.explaining(classifier)
         self.description: dict[str, Any] = {}
 
     def keep_description(self, description: dict[str, Any]) -> Interpreter:
@@ -158,9 +158,10 @@ class Interpreter(nn.Module):
                 f"{self.NAME} explains classes, and {shown(classifier.question.label)} is none: {self.classes_only}; "
                 "name a class, or another --method"
             )
-        return copy.copy(self)._of(classifier)
+        return copy.copy(self).explaining(classifier)
 
-    def _of(self, classifier: Classifier) -> Interpreter:
+    def explaining(self, classifier: Classifier) -> Interpreter:
+        """Take a classifier as the one that is explained, and freeze it. Returns itself."""
         # In a tuple, so that torch does not register it as a submodule.
         self._studied = (classifier.freeze(),)
         return self

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
-from interpretability.classifiers.second import heard_by, hears, open_second
+from interpretability.classifiers.second import asked_alike, heard_by, hears, open_second
 from interpretability.explanation import Interpretation
 from interpretability.frontend import Clips
 from interpretability.lengths import LengthGroups
@@ -79,6 +79,12 @@ class Counterfactual(Interpreter):
         super().__init__(classifier, **settings)
         source = self.settings.second
         self._second = (open_second(source, classifier),) if source else ()
+
+    def explaining(self, classifier: Classifier) -> Interpreter:
+        """See :meth:`Interpreter.explaining`: the further classifier answers the same question."""
+        if classifier.question is not None:
+            self._second = tuple(asked_alike(second, classifier) for second in self._second)
+        return super().explaining(classifier)
 
     def _apply(self, function, *args, **kwargs):
         for classifier in self._second:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.classifiers.gradient import gradient_errors
-from interpretability.classifiers.second import open_second
+from interpretability.classifiers.second import asked_alike, open_second
 from interpretability.explanation import Interpretation
 from interpretability.methods.base import Interpreter
 from interpretability.methods.optimiser import Kept, OptimiserSettings, optimise
@@ -72,6 +72,12 @@ class OptimisedMask(Interpreter):
         super().__init__(classifier, **settings)
         # In a tuple, as the one that is explained.
         self._further = tuple(open_second(source, classifier) for source in self.settings.also)
+
+    def explaining(self, classifier: Classifier) -> Interpreter:
+        """See :meth:`Interpreter.explaining`: the further classifiers answer the same question."""
+        if classifier.question is not None:
+            self._further = tuple(asked_alike(further, classifier) for further in self._further)
+        return super().explaining(classifier)
 
     @property
     def classifiers(self) -> tuple[Classifier, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from interpretability.classifiers.base import AnalysedBatch
+from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.errors import UserError, shown
 from interpretability.explanation import Interpretation
 from interpretability.methods.base import Interpreter
@@ -48,6 +48,10 @@ class Refined(Interpreter):
             "measure: judge them by another classifier and by where they lie"
         )
         return (*self.method.notes, refined)
+
+    def asked(self, classifier: Classifier) -> Interpreter:
+        """See :meth:`Interpreter.asked`."""
+        return self if classifier is self.classifier else Refined(self.method.asked(classifier), self.optimiser.steps)
 
     def show_progress(self, shown: bool) -> Interpreter:
         """See :meth:`Interpreter.show_progress`."""

@@ -1,12 +1,14 @@
 """A second classifier that hears the masks of a first one: classes by name, one STFT, a level rule of its own."""
 
 import pytest
+import soundfile
 import torch
 from tiny import LABELS, SMALL, noise
 
 from interpretability.classifiers import save_classifier
 from interpretability.classifiers.compact import CompactClassifier
-from interpretability.classifiers.second import heard_by, open_second
+from interpretability.classifiers.second import asked_alike, heard_by, open_second
+from interpretability.classifiers.targeted import targeted
 from interpretability.errors import MissingError, UserError
 from interpretability.frontend import FrontendSettings
 
@@ -29,6 +31,25 @@ def test_it_hears_the_same_clips_and_the_same_classes_in_another_order(tmp_path)
     torch.testing.assert_close(heard.clips.wavs, batch.clips.wavs)  # without a rule the level stays
     wanted = second.analyse(batch.clips.wavs, torch.tensor([1.0, 0.5])).output.logits
     torch.testing.assert_close(heard.output.logits, wanted)
+
+
+@pytest.mark.parametrize("target", ["cat|dog", "cat|dog - rain", "dog - cat"])
+def test_it_answers_the_question_that_the_first_one_answers(target):
+    first, second = compact(), compact(["rain", "wolf", "dog", "cat"], seed=1)
+    asked = targeted(first, target)
+    batch = asked.analyse(noise(2, 4000), target=target)
+    alike = asked_alike(second, asked)
+    heard = heard_by(alike, asked, batch)
+    assert [alike.labels[k] for k in heard.target.tolist()] == [target] * 2
+    torch.testing.assert_close(heard.output.logits, targeted(second, target).analyse(noise(2, 4000)).output.logits)
+    assert asked_alike(second, first) is second
+
+
+def test_a_likeness_is_asked_of_one_classifier(tmp_path):
+    path = tmp_path / "ref.wav"
+    soundfile.write(path, noise(4000).numpy() / 10, 8000)
+    with pytest.raises(UserError, match=r"'like ref.wav' is asked of one classifier, by its embeddings"):
+        asked_alike(compact(seed=1), targeted(compact(), f"like:{path}"))
 
 
 def test_one_that_cannot_hear_them_is_refused_in_one_line(tmp_path):

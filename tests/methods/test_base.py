@@ -31,6 +31,7 @@ from interpretability.methods.nmf import NMF
 from interpretability.methods.occlusion import Occlusion
 from interpretability.methods.optimised import OptimisedMask
 from interpretability.methods.piq import PIQ
+from interpretability.methods.refined import refined
 from interpretability.methods.rise import RISE
 from interpretability.metrics.suite import MetricSuite
 
@@ -158,8 +159,8 @@ def test_what_is_trained_on_feature_maps_says_so_where_there_are_none():
 @pytest.mark.parametrize("target", ["cat|dog", "cat - dog"])
 def test_what_is_no_class_is_explained_or_refused_in_one_line(target):
     refused = ("piq", "l2i", "lmac on vit, class gains", "amt on vit, gradient")
-    for case in (*refused, "lmac", "nmf", "amt on vit", "gradients, saliency, linear", "energy"):
-        method = CASES[case]().eval()
+    for case in (*refused, "lmac", "nmf", "amt on vit", "gradients, saliency, linear", "energy", "refined"):
+        method = refined(CASES["energy"](), 1).eval() if case == "refined" else CASES[case]().eval()
         if case in refused:
             with pytest.raises(UserError, match=f"^{method.NAME} explains classes, and '.*' is none: "):
                 method.explain(noise(1, 4000), target=target)
