@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from interpretability.methods.patchwise import PatchSettings, Patchwise, Score, seeded
+from interpretability.methods.perturbation import bands_setting, times_setting
 from interpretability.settings import setting
 
 
@@ -15,6 +16,8 @@ from interpretability.settings import setting
 class KernelSHAPSettings(PatchSettings):
     """Settings of :class:`KernelSHAP`."""
 
+    times: int = times_setting(10)
+    bands: int = bands_setting(8)
     seed: int = setting(0, "seed of what is removed, the same for every clip", least=0, below=2**63)
 
 

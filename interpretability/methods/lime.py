@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from interpretability.methods.patchwise import PatchSettings, Patchwise, Score, seeded
+from interpretability.methods.perturbation import bands_setting, times_setting
 from interpretability.settings import setting
 
 
@@ -19,6 +20,8 @@ class LIMESettings(PatchSettings):
         0.25, "what is kept counts by exp(-d² / (2 kernel_width²)), d the cosine distance to all patches", above=0
     )
     alpha: float = setting(0.01, "weight of the L1 norm of the linear model's coefficients", above=0)
+    times: int = times_setting(10)
+    bands: int = bands_setting(8)
     seed: int = setting(0, "seed of what is removed, the same for every clip", least=0, below=2**63)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,17 @@ BACKGROUND = 0.2
 CHUNK_FRAMES = 8 * 512
 
 
+def times_setting(default: int) -> Any:
+    """Declare how many stretches of time a clip is cut into."""
+    return setting(default, "patches one after the other; at most one a frame", least=1, most=10_000)
+
+
+def bands_setting(default: int) -> Any:
+    """Declare how many bands a clip is cut into."""
+    meaning = "patches one above the other, of equal height in mel; none without a bin"
+    return setting(default, meaning, least=1, most=10_000)
+
+
 @dataclass(frozen=True)
 class PerturbationSettings(MethodSettings):
     """Settings of every method that removes parts of a clip and asks for the answers."""
@@ -39,10 +51,8 @@ class PerturbationSettings(MethodSettings):
     calls: int = setting(
         500, "budget: so many masked versions of a clip are classified, at most", least=2, most=1_000_000
     )
-    times: int = setting(16, "patches one after the other; at most one a frame", least=1, most=10_000)
-    bands: int = setting(
-        12, "patches one above the other, of equal height in mel; none without a bin", least=1, most=10_000
-    )
+    times: int = times_setting(16)
+    bands: int = bands_setting(12)
     removal: str = setting(
         "silence",
         "what takes the place of what is removed. silence: nothing; background: the 20 % quantile of the clip's own "

@@ -71,6 +71,35 @@ def test_a_run_is_measured_once_and_the_tables_are_written(
     assert "was measured on another classifier" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_by_answers_alone_some_clips_are_measured_with_their_calls(
+    tool, tiny_classifier_folder, tiny_esc50, tmp_path, capsys, monkeypatch
+):
+    class Few(tool.BY_ANSWERS["rise"]):
+        def __init__(self, classifier):
+            super().__init__(classifier, calls=6, times=3, bands=2)
+
+    monkeypatch.setattr(tool, "BY_ANSWERS", {"rise": Few})
+    monkeypatch.setattr(tool, "ANSWERS_ONLY", ("rise, soft", "rise, top10", "rise, top20", "nmf"))
+    run = tiny_classifier_folder.parent
+    command = [f"{run}={tiny_esc50}", "--out", str(tmp_path), "--answers_only", "--clips", "2"]
+    assert tool.main(command) == 0, capsys.readouterr().err
+    result = json.loads((tmp_path / f"{run.name}.answers_only.json").read_text("utf-8"))
+    assert result["n"] == 2
+    assert list(result["methods"])[:4] == list(tool.ANSWERS_ONLY)
+    assert {name: row["calls"]["mean"] for name, row in result["methods"].items() if "nmf" not in name} == {
+        **dict.fromkeys(("rise, soft", "rise, top10", "rise, top20"), 6),
+        **{f"{kind} bins, {area}%": 0 for area in (10, 20) for kind in ("loudest", "random")},
+    }
+    assert result["methods"]["nmf"]["calls"]["mean"] > 6
+    assert "| calls |" in capsys.readouterr().out
+
+
+def test_some_clips_are_at_least_one(tool, tmp_path):
+    with pytest.raises(SystemExit):
+        tool.main(["a=b", "--out", str(tmp_path), "--clips", "0"])
+
+
 @pytest.mark.parametrize("pair", ["run", "=data", "run="])
 def test_runs_come_with_their_data(tool, tmp_path, capsys, pair):
     assert tool.main([pair, "--out", str(tmp_path)]) == 2
