@@ -17,11 +17,14 @@ from interpretability.explanation import Explanation
 from interpretability.frontend import sample_counts
 from interpretability.methods import METHODS, Interpreter, is_interpreter_folder, load_interpreter
 from interpretability.methods.attributions import ATTRIBUTIONS, GradientsSettings
+from interpretability.methods.lime import LIME
 from interpretability.methods.nmf import NMF
 from interpretability.methods.refined import refined
 
 #: Chosen on validation data by what is heard of it (docs/results.md); its settings are chosen with it.
 DEFAULT_METHOD = GradientsSettings.attribution
+#: The same of classifiers that let no gradient through.
+DEFAULT_BY_ANSWERS = LIME.NAME
 #: Components of a dictionary that is learned from the sound itself.
 OWN_COMPONENTS = 16
 
@@ -165,7 +168,7 @@ def untrained_method(classifier: Classifier, method: str, settings: Mapping[str,
 
 def default_method(check: ModelCheck) -> str:
     """Return the method that is used if none is named: one that works on the classifier."""
-    return DEFAULT_METHOD if check.gradient else NMF.NAME
+    return DEFAULT_METHOD if check.gradient else DEFAULT_BY_ANSWERS
 
 
 def method_class(method: str) -> type[Interpreter]:

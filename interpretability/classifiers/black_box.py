@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.base import default_task
+from interpretability.classifiers.calls import EXPLAINING_CALLS
 from interpretability.classifiers.check import resets_of
 from interpretability.classifiers.frames import POOLS, pooled, scores_as_logits
 from interpretability.classifiers.module import ModuleClassifier, ModuleSettings, frontend_of
@@ -31,8 +32,8 @@ logger = logging.getLogger(__name__)
 LAYOUTS = ("batch", "channel", "last", "single")
 #: Seconds of one call from which on it is said how long an explanation will take.
 SLOW = 1.0
-#: Calls of a model, about: when it is opened, and for one explanation without gradients.
-OPENING_CALLS, EXPLAINING_CALLS = 20, 100
+#: Calls of a model, about, when it is opened.
+OPENING_CALLS = 20
 #: Windows that are run at once.
 AT_ONCE = 32
 
@@ -291,7 +292,7 @@ class BlackBoxClassifier(ModuleClassifier):
             minutes = (seconds * calls / 60 for calls in (OPENING_CALLS, EXPLAINING_CALLS))
             logger.warning(
                 "%s: one call took %.1f s for %.3g s of sound: opening the model makes about %d calls (%.1f min), an "
-                "explanation without gradients about %d (%.1f min)",
+                "explanation without gradients about %d (%.1f min), or fewer with --settings calls=N",
                 *(self.title, seconds, wavs.shape[1] / self.frontend.settings.sample_rate),
                 *(OPENING_CALLS, next(minutes), EXPLAINING_CALLS, next(minutes)),
             )

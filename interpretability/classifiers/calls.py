@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from interpretability.classifiers.base import Classifier, ClassifierOutput
 
+#: Sounds that a model is asked about to be explained by its answers alone, at most, unless another budget is given.
+EXPLAINING_CALLS = 500
+
 
 @dataclass
 class Calls:

@@ -31,7 +31,7 @@ class NoGradientError(UserError):
     def __init__(self, name: str, cause: str):
         super().__init__(
             f"{name} lets no gradient through ({cause}): gradient methods and methods trained on its answers cannot be "
-            "used; take one that only asks for its answers, such as nmf with relevance=removal"
+            "used; take one that asks for answers only: lime, rise, occlusion, kernel_shap, feature_ablation, or nmf"
         )
         self.cause = cause
 

@@ -19,17 +19,17 @@ class LIMESettings(PatchSettings):
     kernel_width: float = setting(
         0.25, "what is kept counts by exp(-d² / (2 kernel_width²)), d the cosine distance to all patches", above=0
     )
-    alpha: float = setting(0.01, "weight of the L1 norm of the linear model's coefficients", above=0)
+    alpha: float = setting(1.0, "weight of the squared norm of the linear model's coefficients", above=0)
     times: int = times_setting(10)
     bands: int = bands_setting(8)
     seed: int = setting(0, "seed of what is removed, the same for every clip", least=0, below=2**63)
 
 
 class LIME(Patchwise):
-    """Coefficients of a sparse linear model that is fitted around the clip (Ribeiro et al., arXiv 1602.04938).
+    """Coefficients of a linear model that is fitted around the clip (Ribeiro et al., arXiv 1602.04938).
 
-    Through Captum's ``Lime``: half of the patches are removed at random, ``calls`` times, and a Lasso of the scores is
-    fitted, where what is nearer to the whole clip counts more.
+    Through Captum's ``Lime``: half of the patches are removed at random, ``calls`` times, and a ridge regression of the
+    scores is fitted, as in the authors' own package, where what is nearer to the whole clip counts more.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class LIME(Patchwise):
     def of_patches(self, score: Score, whole: Tensor, at_once: int) -> Tensor:
         """See :meth:`Patchwise.of_patches`."""
         # imported here: slow, and seldom needed
-        from captum._utils.models.linear_model import SkLearnLasso
+        from captum._utils.models.linear_model import SkLearnRidge
         from captum.attr import Lime
         from captum.attr._core.lime import get_exp_kernel_similarity_function
 
@@ -57,5 +57,5 @@ class LIME(Patchwise):
         numbers = torch.arange(whole.numel(), device=whole.device).view_as(whole)
         size = {"n_samples": self.settings.calls, "perturbations_per_eval": at_once}
         with seeded(self.settings.seed, whole.device):
-            method = Lime(score, SkLearnLasso(alpha=self.settings.alpha), similarity_func=near)
+            method = Lime(score, SkLearnRidge(alpha=self.settings.alpha), similarity_func=near)
             return method.attribute(whole, feature_mask=numbers, **size)

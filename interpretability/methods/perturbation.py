@@ -17,6 +17,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from interpretability.classifiers.base import AnalysedBatch
+from interpretability.classifiers.calls import EXPLAINING_CALLS
 from interpretability.explanation import Interpretation
 from interpretability.frontend import FrontendSettings, apply_mask
 from interpretability.grids import Grid, hertz_from_mel, mel_from_hertz, to_spectrogram_grid
@@ -49,7 +50,7 @@ class PerturbationSettings(MethodSettings):
     """Settings of every method that removes parts of a clip and asks for the answers."""
 
     calls: int = setting(
-        500, "budget: so many masked versions of a clip are classified, at most", least=2, most=1_000_000
+        EXPLAINING_CALLS, "budget: so many masked versions of a clip are classified, at most", least=2, most=1_000_000
     )
     times: int = times_setting(16)
     bands: int = bands_setting(12)

@@ -14,6 +14,7 @@ from interpretability.classifiers.black_box import FunctionClassifier
 from interpretability.classifiers.check import check_classifier, noise
 from interpretability.classifiers.sources import open_classifier
 from interpretability.errors import UserError
+from interpretability.explaining import DEFAULT_BY_ANSWERS
 
 LABELS = ["a", "b", "c"]
 WEIGHTS = torch.tensor([[2.0, -1.0, 0.5]])
@@ -106,7 +107,7 @@ def test_a_function_of_numpy_is_explained_by_what_needs_no_gradient(functions):
     check = check_classifier(classifier)
     assert (check.spread, check.gradient) == (0, False)
     explanation = explain(classifier, noise(1, 4000))
-    assert explanation.method == "nmf"
+    assert explanation.method == DEFAULT_BY_ANSWERS
     torch.testing.assert_close(explanation.probabilities, meant(noise(1, 4000)).softmax(1), atol=1e-5, rtol=1e-4)
     assert explanation.mask.any()
 

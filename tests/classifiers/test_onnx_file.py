@@ -17,6 +17,8 @@ from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.sources import open_classifier
 from interpretability.classifiers.waveform import frontend_for
 from interpretability.errors import MissingError, UserError
+from interpretability.methods import METHODS
+from interpretability.methods.perturbation import Perturbation
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -24,6 +26,7 @@ import onnx_files
 from onnx_files import meant
 
 LABELS = ["a", "b", "c"]
+BY_ANSWERS = [kind for kind in METHODS.values() if issubclass(kind, Perturbation)]
 KNOWN = {"labels": LABELS, "sample_rate": 8000}
 
 
@@ -147,7 +150,11 @@ def exported(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         frontend = frontend_for(8000)
-        classifier = CompactClassifier(LABELS, frontend, n_mels=16, channels=(4, 4, 8, 8)).freeze()
+        classifier = CompactClassifier(LABELS, frontend, n_mels=16, channels=(4, 4, 8, 8))
+        for _ in range(20):  # batch statistics of loud and quiet input, and a head for which small differences count
+            classifier(torch.rand(4, 44, 257) * torch.rand(4, 44, 1) * 20)
+        classifier.head.weight.data *= 20
+        classifier.freeze()
     torch.onnx.export(
         Exported(classifier).eval(),
         noise(1, 8000),
@@ -174,6 +181,20 @@ def test_the_compact_classifier_gives_the_same_as_onnx(exported):
     first, second = (explain(model, noise(1, 8000), method="nmf", settings=settings) for model in (sounds, exported[1]))
     torch.testing.assert_close(second.probabilities, first.probabilities, atol=1e-4, rtol=0)
     torch.testing.assert_close(second.mask, first.mask, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", BY_ANSWERS, ids=lambda kind: kind.NAME)
+def test_methods_that_ask_for_answers_find_in_onnx_what_they_find_in_pytorch(exported, kind):
+    sounds = ModuleClassifier(LABELS, module=Exported(exported[0]).eval(), sample_rate=8000).freeze()
+    found = []
+    for model in (sounds, exported[1]):
+        batch = model.analyse(noise(1, 8000), target=1)
+        method = kind(model, calls=40, times=4, bands=3)
+        found.append((method.attribute(batch), method.interpret(batch).mask))
+    (first, mask), (second, other) = found
+    torch.testing.assert_close(second, first, atol=1e-4, rtol=0)
+    assert first.std() > 1e-3
+    assert (mask != other).float().mean() < 1e-3  # but for bins that are equal to 1e-4
 
 
 @pytest.mark.slow

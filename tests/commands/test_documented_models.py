@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from interpretability.commands.main import interpret
+from interpretability.explaining import DEFAULT_BY_ANSWERS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SECONDS, RATE = 1, 16000
@@ -50,7 +51,7 @@ def test_silero_vad(kind, sound, tmp_path):
     (words,) = [words for words in commands("models.md") if words[0].startswith(f"{kind}:")]
     site = str(Path(package.__file__).parents[1])
     description = run([word.replace("$SITE", site) for word in words], tmp_path)
-    assert description["method"] == ("gradients" if kind == "jit" else "nmf")
+    assert description["method"] == ("gradients" if kind == "jit" else DEFAULT_BY_ANSWERS)
     assert "the probability of a class is their highest (windows=max)" in json.dumps(description)
 
 
@@ -61,7 +62,7 @@ def test_a_plain_function(sound, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     try:
         (words,) = [words for words in commands("any_classifier.md") if words[0].startswith("python:")]
-        assert run(words, tmp_path)["method"] == "nmf"
+        assert run(words, tmp_path)["method"] == DEFAULT_BY_ANSWERS
     finally:
         sys.modules.pop("my_model", None)
 
@@ -77,4 +78,4 @@ def test_an_onnx_file(sound, tmp_path, monkeypatch):
         model, torch.zeros(1, RATE), path, input_names=["sound"], dynamic_axes=axes, dynamo=False, opset_version=17
     )
     (words,) = [words for words in commands("any_classifier.md") if words[0].startswith("onnx:")]
-    assert run([f"onnx:{path}", *words[1:]], tmp_path)["method"] == "nmf"
+    assert run([f"onnx:{path}", *words[1:]], tmp_path)["method"] == DEFAULT_BY_ANSWERS

@@ -21,6 +21,7 @@ from interpretability.classifiers.compact import CompactClassifier
 from interpretability.classifiers.focalnet import FocalNetClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.commands import main
+from interpretability.explaining import DEFAULT_BY_ANSWERS
 from interpretability.files import LISTING
 from interpretability.frontend import Frontend, FrontendSettings
 from interpretability.methods import METHODS
@@ -581,18 +582,18 @@ class Model(torch.nn.Module):
         module = [part.replace("model_of_anybody", "model_without_gradient") for part in module]
         outcome = interpret(sound, "--out", out, *module)
         assert outcome.code == 0, outcome.err
-        assert json.loads((out / "explanation.json").read_text("utf-8"))["method"] == "nmf"
+        assert json.loads((out / "explanation.json").read_text("utf-8"))["method"] == DEFAULT_BY_ANSWERS
         assert "note: lets no gradient through (torch.no_grad, detach or NumPy in it)" in outcome.out
         listed = interpret(*module, "--list_methods").out
-        assert (
-            "  nmf: components that carry the decision, of a dictionary or of the sound itself; the default" in listed
-        )
+        assert [line.split(":")[0].strip() for line in listed.splitlines() if line.endswith("; the default")] == [
+            DEFAULT_BY_ANSWERS
+        ]
         for name in (*ATTRIBUTIONS, "gradients", "lmac"):
             assert f"  {name}: " not in listed
         assert "lets no gradient through" in listed
         shutil.rmtree(out)
         refused = interpret(sound, "--out", out, *module, "--method", "saliency")
-        refuse(refused, out, "lets no gradient through", "such as nmf")
+        refuse(refused, out, "lets no gradient through", "asks for answers only: lime, rise")
 
     def test_a_sound_that_the_model_refuses(self, interpret, module, tmp_path, out):
         soundfile.write(tmp_path / "short.wav", noise(1500), tiny.RATE)

@@ -335,6 +335,7 @@ SHARED_BY_CLASSIFIERS = (
     "observed",
     "base",
     "targeted",
+    "calls",
     "check",
     "outputs",
     "hooks",

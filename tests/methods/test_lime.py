@@ -1,14 +1,14 @@
-"""LIME against Captum called directly, and against scikit-learn's Lasso of what was asked and answered."""
+"""LIME against Captum called directly, and against scikit-learn's ridge regression of what was asked and answered."""
 
 import math
 from dataclasses import replace
 
 import pytest
 import torch
-from captum._utils.models.linear_model import SkLearnLasso
+from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import Lime
 from captum.attr._core.lime import get_exp_kernel_similarity_function
-from sklearn.linear_model import Lasso
+from sklearn.linear_model import Ridge
 from tiny import LABELS, listening_classifier, noise
 
 from interpretability.errors import UserError
@@ -23,9 +23,9 @@ def classifier():
 
 @torch.no_grad()
 @pytest.mark.parametrize("grid", ["patches", "segments"])
-def test_equals_captum_and_a_lasso(classifier, grid):
+def test_equals_captum_and_a_ridge_regression(classifier, grid):
     batch = classifier.analyse(noise(1, 9000), target=1)
-    method = LIME(classifier, calls=60, times=4, bands=3, seed=7, alpha=1e-3, kernel_width=0.4, grid=grid)
+    method = LIME(classifier, calls=60, times=4, bands=3, seed=7, alpha=0.5, kernel_width=0.4, grid=grid)
     patches = method.patches(batch.clip(0))
     kept, scores = [], []
 
@@ -41,7 +41,7 @@ def test_equals_captum_and_a_lasso(classifier, grid):
     near = get_exp_kernel_similarity_function("cosine", 0.4)
     numbers = torch.arange(patches.count).view(1, *patches.shape)
     torch.manual_seed(7)
-    lime = Lime(score, SkLearnLasso(alpha=1e-3), similarity_func=near)
+    lime = Lime(score, SkLearnRidge(alpha=0.5), similarity_func=near)
     expected = lime.attribute(torch.ones(1, *patches.shape), feature_mask=numbers, n_samples=60)
     result = method.attribute(batch)[0]
     torch.testing.assert_close(result, patches.smooth(expected[0].double()).float(), rtol=1e-3, atol=1e-4)
@@ -49,8 +49,8 @@ def test_equals_captum_and_a_lasso(classifier, grid):
     assert asked.mean() == pytest.approx(0.5, abs=0.1)
     distance = 1 - asked.sum(1) / (asked.sum(1) * patches.count).sqrt().clamp(min=1e-8)
     weights = [math.exp(-(d**2) / (2 * 0.4**2)) for d in distance.tolist()]
-    lasso = Lasso(alpha=1e-3).fit(asked.numpy(), answered.numpy(), weights)
-    coefficients = torch.tensor(lasso.coef_).view(patches.shape)
+    ridge = Ridge(alpha=0.5).fit(asked.numpy(), answered.numpy(), weights)
+    coefficients = torch.tensor(ridge.coef_).view(patches.shape)
     torch.testing.assert_close(expected[0].double(), coefficients.double(), rtol=1e-2, atol=1e-3)
     assert coefficients.abs().max() > 0.01
 
