@@ -186,12 +186,12 @@ def test_the_compact_classifier_gives_the_same_as_onnx(exported):
 @pytest.mark.parametrize("kind", BY_ANSWERS, ids=lambda kind: kind.NAME)
 def test_methods_that_ask_for_answers_find_in_onnx_what_they_find_in_pytorch(exported, kind):
     sounds = ModuleClassifier(LABELS, module=Exported(exported[0]).eval(), sample_rate=8000).freeze()
-    found = []
+    answers = []
     for model in (sounds, exported[1]):
         batch = model.analyse(noise(1, 8000), target=1)
         method = kind(model, calls=40, times=4, bands=3)
-        found.append((method.attribute(batch), method.interpret(batch).mask))
-    (first, mask), (second, other) = found
+        answers.append((method.attribute(batch), method.interpret(batch).mask))
+    (first, mask), (second, other) = answers
     torch.testing.assert_close(second, first, atol=1e-4, rtol=0)
     assert first.std() > 1e-3
     assert (mask != other).float().mean() < 1e-3  # but for bins that are equal to 1e-4

@@ -16,30 +16,45 @@ from interpretability.commands.main import interpret
 from interpretability.explaining import DEFAULT_BY_ANSWERS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+#: The page, and the file that shows the same in short.
+PAGES = ("any_classifier.md", "../README.md")
 SECONDS, RATE = 1, 16000
 
 
 def commands(name: str) -> list[list[str]]:
     """Return the command lines of ``tools/interpret.py`` in a document, each as its words."""
     text = (DOCS / name).read_text("utf-8").replace("\\\n", " ")
-    lines = [line for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    lines = [line for language, block in blocks if not language for line in block.splitlines()]
     return [shlex.split(line)[2:] for line in lines if "tools/interpret.py" in line]
 
 
 @pytest.fixture
-def sound(tmp_path):
+def sound(tmp_path, monkeypatch):
     """A second of a chirp from low to high, after a quarter of silence."""
     time = np.arange(SECONDS * RATE) / RATE
-    soundfile.write(tmp_path / "sound.wav", 0.3 * np.sin(2 * np.pi * (200 + 1500 * time) * time) * (time > 0.25), RATE)
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("sound.wav", 0.3 * np.sin(2 * np.pi * (200 + 1500 * time) * time) * (time > 0.25), RATE)
     return tmp_path / "sound.wav"
 
 
-def run(words: list[str], tmp_path: Path) -> dict:
+def run(words: list[str], folder: Path) -> dict:
     """Run a documented command on the sound of the test; return the description of the explanation."""
-    words = [str(tmp_path / word) if word == "sound.wav" or word.startswith("results/") else word for word in words]
+    words = [str(folder / word) if word.startswith("results/") else word for word in words]
     assert interpret(words) == 0
     (out,) = [word for word in words if "results/" in word]
     return json.loads((Path(out) / "explanation.json").read_text("utf-8"))
+
+
+def run_all(kind: str, source: str | None, tmp_path: Path) -> None:
+    """Run what the pages show of a kind of source: the default, and other methods with fewer calls."""
+    lines = [words for page in PAGES for words in commands(page) if words and words[0].startswith(kind)]
+    assert len(lines) == 3
+    for number, words in enumerate(lines):
+        description = run([source or words[0], *words[1:]], tmp_path / str(number))
+        method = words[words.index("--method") + 1] if "--method" in words else DEFAULT_BY_ANSWERS
+        assert description["method"] == method
+        assert description["settings"]["calls"] == (100 if "calls=100" in words else 500)
 
 
 @pytest.mark.slow
@@ -55,18 +70,19 @@ def test_silero_vad(kind, sound, tmp_path):
     assert "the probability of a class is their highest (windows=max)" in json.dumps(description)
 
 
+@pytest.mark.slow
 def test_a_plain_function(sound, tmp_path, monkeypatch):
     text = (DOCS / "any_classifier.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n# my_model.py\n(.*?)```", text, re.DOTALL)
     (tmp_path / "my_model.py").write_text(code, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     try:
-        (words,) = [words for words in commands("any_classifier.md") if words[0].startswith("python:")]
-        assert run(words, tmp_path)["method"] == DEFAULT_BY_ANSWERS
+        run_all("python:", None, tmp_path)
     finally:
         sys.modules.pop("my_model", None)
 
 
+@pytest.mark.slow
 def test_an_onnx_file(sound, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnx")
@@ -77,5 +93,4 @@ def test_an_onnx_file(sound, tmp_path, monkeypatch):
     torch.onnx.export(
         model, torch.zeros(1, RATE), path, input_names=["sound"], dynamic_axes=axes, dynamo=False, opset_version=17
     )
-    (words,) = [words for words in commands("any_classifier.md") if words[0].startswith("onnx:")]
-    assert run([f"onnx:{path}", *words[1:]], tmp_path)["method"] == DEFAULT_BY_ANSWERS
+    run_all("onnx:", f"onnx:{path}", tmp_path)
