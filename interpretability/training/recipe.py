@@ -26,6 +26,7 @@ from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import atomic_path, expanded, write_text
 from interpretability.frontend import FrontendSettings
 from interpretability.methods import Interpreter
+from interpretability.report.formats import FORMATS
 from interpretability.settings import Settings, setting
 from interpretability.training.archive import ARCHIVED, find_yaml
 from interpretability.training.augmentation import AugmentationSettings
@@ -55,7 +56,8 @@ KEYS: dict[str, tuple[str, ...]] = {
 #: Keys that a job reads if they are given.
 OPTIONAL = (
     "noise", "crop_seconds", "heard_share", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary",
-    "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips", "compare_with", "refine_steps",
+    "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips", "compare_with",
+    "figure_format", "refine_steps",
     "transfer_to",
 )  # fmt: skip
 #: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
@@ -137,6 +139,7 @@ class RunSettings(Settings):
     report_clips: int = setting(
         100, "most test clips on the page of an evaluation, those classified wrongly first; 0: no page", least=0
     )
+    figure_format: str = setting("png", "of the figures of saved explanations", choices=tuple(FORMATS))
     compare_with: tuple[str, ...] = setting(
         (),
         "what an evaluation shows beside the method, clip by clip: names of its baselines, of methods that need no "

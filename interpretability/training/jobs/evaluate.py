@@ -117,7 +117,8 @@ def evaluate_interpreter(run: Run) -> None:
     if result.page is not None:
         print(f"The same as a page, with clips to look at and to hear: {result.page}")
     if run["n_examples"]:
-        _save_examples(measured, datasets["test"], examples, run["n_examples"])
+        format = run.hparams.get("figure_format", RunSettings.figure_format)
+        _save_examples(measured, datasets["test"], examples, run["n_examples"], format)
 
 
 def _second(run: Run, prepared: PreparedData, classifier: Classifier) -> Classifier | None:
@@ -174,7 +175,9 @@ def compared_methods(
 
 
 @torch.no_grad()
-def _save_examples(interpreter: Interpreter, dataset: DynamicItemDataset, folder: Path, n_examples: int) -> None:
+def _save_examples(
+    interpreter: Interpreter, dataset: DynamicItemDataset, folder: Path, n_examples: int, format: str = "png"
+) -> None:
     """Save explanations of test clips spread over the split: wavs, figure, description."""
     count = min(n_examples, len(dataset))
     with atomic_folder(folder) as temporary:  # all or nothing: a partial folder would look complete
@@ -183,11 +186,11 @@ def _save_examples(interpreter: Interpreter, dataset: DynamicItemDataset, folder
             sound = Sounds(item["signal"][None], None, (Origin(label=item["id"]),))
             place, true = temporary / safe_name(item["id"]), ", ".join(labels_of(item)) or "no label"
             if "label" in item:
-                interpreter.explain(sound).save(place, true_label=true)
+                interpreter.explain(sound).save(place, true_label=true, format=format)
                 continue
             place.mkdir()
             explanation = interpreter.explain(sound, every_label=True)
             for index, target in enumerate(explanation.target.tolist()):
-                explanation.save(place / safe_name(explanation.labels[target]), index, true_label=true)
+                explanation.save(place / safe_name(explanation.labels[target]), index, true, format=format)
     each = "" if "label" in item else ", of each class that is heard"
     print(f"{count} examples{each} (input, explanation and residual as wav, figure) in {folder}")

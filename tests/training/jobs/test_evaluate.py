@@ -165,7 +165,7 @@ def test_examples_stay_in_their_folder_whatever_the_clips_are_called(tmp_path):
     saved = []
 
     class Explained:
-        def save(self, folder, true_label):
+        def save(self, folder, true_label, format):
             assert true_label == "a"
             folder.mkdir(parents=True)
             saved.append(folder)
@@ -274,7 +274,7 @@ def untrained(untrained_yaml, tiny_esc50, tiny_classifier_folder, tmp_path):
 
 @pytest.mark.slow
 def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path):
-    outcome = untrained("evaluate", compare_with="[random 10%, constant]")
+    outcome = untrained("evaluate", compare_with="[random 10%, constant]", figure_format="svg")
     assert outcome.code == 0, outcome.err
     run = tmp_path / "run"
     parts = {"run.json", "interpreter", "evaluation", "examples", "manifests", "predictions.csv", "report", LISTING}
@@ -289,6 +289,7 @@ def test_a_method_that_is_not_trained_is_evaluated_as_it_is(untrained, tmp_path)
     # It is one of the baselines, and measured just like it.
     assert all(place["energy"] == place["energy top 20%"] for place in places.values())
     assert (run / "evaluation" / "evaluate.py").is_file()
+    assert [path.suffix for path in (run / "examples").glob("*/figure.*")] == [".svg"]
     page = run / "evaluation" / "report.html"
     assert str(page) in outcome.out
     assert page.read_text("utf-8").count("<article") == 2  # report_clips
