@@ -73,24 +73,17 @@ def asked_alike(second: Classifier, first: Classifier) -> Classifier:
     return TargetedClassifier(second, replace(question, label=first.question.label))
 
 
-def levelled_for(second: Classifier, clips: Clips) -> Clips:
-    """Return clips as a second classifier takes them in, by its own level rule."""
-    return Clips(clips.wavs, clips.lengths, second.frontend).levelled()
-
-
-def targets_of(second: Classifier, first: Classifier, target: Tensor) -> Tensor:
-    """Return the indices [B] that a second classifier has for classes [B] of the first one, by their names."""
-    indices = torch.tensor([second.label_index(label) for label in first.labels], device=target.device)
-    return indices[target]
-
-
 @torch.no_grad()
 def heard_by(second: Classifier, first: Classifier, batch: AnalysedBatch) -> AnalysedBatch:
-    """Return a batch that the first classifier has analysed as the second one hears it, with the same classes."""
-    clips = levelled_for(second, batch.clips)
+    """Return a batch that the first classifier has analysed as the second one hears it, with the same classes.
+
+    By the second one's own level rule, and with the indices that it has for these classes.
+    """
+    clips = Clips(batch.clips.wavs, batch.clips.lengths, second.frontend).levelled()
+    indices = torch.tensor([second.label_index(label) for label in first.labels], device=batch.target.device)
     output = second.classify_sound(clips)
     second.check_finite(output.logits)
-    return AnalysedBatch(clips, output, targets_of(second, first, batch.target))
+    return AnalysedBatch(clips, output, indices[batch.target])
 
 
 def hears(classifier: Classifier, batch: AnalysedBatch) -> Tensor:

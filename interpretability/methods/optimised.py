@@ -30,7 +30,7 @@ class OptimisedSettings(OptimiserSettings):
     """Settings of :class:`OptimisedMask`."""
 
     start: str = setting(
-        "energy",
+        "gradient",
         "mask that it starts from. gradient: the fifth of the bins whose log magnitude times the gradient of the "
         "class's log odds is highest; energy: the loudest fifth; even: 0.5 everywhere. Masks of another method are "
         "refined by --refine_steps",

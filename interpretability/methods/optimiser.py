@@ -15,12 +15,13 @@ from torch.nn import functional
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.classifiers.gradient import gradient_errors
-from interpretability.classifiers.second import levelled_for, targets_of
+from interpretability.classifiers.second import heard_by
 from interpretability.frontend import PLACES, Clips, FrontendSettings, MaskedPair
 from interpretability.grids import Grid, hertz_from_mel, mel_from_hertz, to_spectrogram_grid, window_centres
 from interpretability.lengths import mean_over_valid
 from interpretability.methods.base import MethodSettings, hide_invalid
 from interpretability.methods.objectives import masked_cross_entropy, total_variation
+from interpretability.probabilities import log_odds
 from interpretability.settings import setting
 
 #: Bounds of a start mask, so that a cell of it can still move.
@@ -42,7 +43,7 @@ class StepSettings(MethodSettings):
     )
     steps: int = setting(10, "steps of Adam, at most", least=0, most=10_000)
     learning_rate: float = setting(1.0, "of Adam, in the mask's log odds", above=0)
-    l1_weight: float = setting(10.0, "weight of the mean of the mask", least=0)
+    l1_weight: float = setting(7.5, "weight of the mean of the mask", least=0)
     tv_weight: float = setting(0.1, "weight of the squared differences of neighbouring cells", least=0)
     tolerance: float = setting(
         0.005,
@@ -57,7 +58,13 @@ class StepSettings(MethodSettings):
 class OptimiserSettings(StepSettings):
     """Settings of :func:`optimise` for masks that keep what the classifier needs."""
 
-    inside_weight: float = setting(8.0, "weight of CE(f(In), c)", least=0)
+    surplus: float | None = setting(
+        0.3,
+        "how far the log odds of In are to exceed those of the whole clip: what is missing to that counts, and beyond "
+        "it masks do not grow. null: CE(f(In), c) counts in its place, as in L-MAC",
+        unit="nats",
+    )
+    inside_weight: float = setting(2.0, "weight of what In is judged by: see surplus", least=0)
     outside_weight: float = setting(0.2, "weight of min(CE(f(Out), c), cap)", least=0)
     cap: float | None = setting(10.0, "bound of Out's cross-entropy", unit="nats", above=0)
     place: str = setting(
@@ -103,11 +110,12 @@ class Optimised:
 
 @dataclass(frozen=True)
 class View:
-    """Clips as a classifier gets them, and the index of the explained classes [B] in its labels."""
+    """Clips as a classifier gets them, the explained classes [B] in its own labels, and their log odds [B] there."""
 
     classifier: Classifier
     clips: Clips
     target: Tensor
+    odds: Tensor
 
 
 def mask_grid(frontend: FrontendSettings, n_frames: int, settings: StepSettings) -> Grid:
@@ -252,8 +260,8 @@ def optimise(
 class Kept:
     """Judges masks by what they keep and what they remove.
 
-    ``inside_weight CE(f(In), c) - outside_weight min(CE(f(Out), c), cap)``, as a mean over classifiers and perturbed
-    copies of the clips.
+    ``inside_weight relu(z(X) + surplus - z(In)) - outside_weight min(CE(f(Out), c), cap)`` with the log odds z of the
+    class, as a mean over classifiers and perturbed copies; without a surplus ``CE(f(In), c)`` in place of ``relu(…)``.
 
     Parameters
     ----------
@@ -274,19 +282,25 @@ class Kept:
             masked = view.classifier.classify_pair(pair, settings.place)
             view.classifier.check_finite(torch.cat([masked.inside, masked.outside]).detach())
             entropy = masked_cross_entropy(masked, view.target[active], view.classifier.task, settings.cap)
-            terms.append(settings.inside_weight * entropy.inside - settings.outside_weight * entropy.outside)
+            inside = entropy.inside
+            if settings.surplus is not None:
+                odds = log_odds(masked.inside, view.target[active], view.classifier.task)
+                inside = torch.relu(view.odds[active] + settings.surplus - odds)
+            terms.append(settings.inside_weight * inside - settings.outside_weight * entropy.outside)
             heard.append(torch.exp(-entropy.inside.detach()))
         return Answer(torch.stack(terms).mean(0), torch.stack(heard).mean(0))
 
 
+@torch.no_grad()
 def _views(batch: AnalysedBatch, settings: OptimiserSettings, classifiers: Sequence[Classifier]) -> list[View]:
     """Return the clips and their perturbed copies, for each classifier."""
     views, first = [], classifiers[0]
     for classifier in classifiers:
-        clips = batch.clips if classifier is first else levelled_for(classifier, batch.clips)
-        target = targets_of(classifier, first, batch.target)
-        copies = (_copy(clips, number, settings) for number in range(settings.copies))
-        views += [View(classifier, some, target) for some in (clips, *copies)]
+        heard = batch if classifier is first else heard_by(classifier, first, batch)
+        for clips in (heard.clips, *(_copy(heard.clips, number, settings) for number in range(settings.copies))):
+            output = heard.output if clips is heard.clips else classifier.classify_sound(clips)
+            odds = log_odds(output.logits.float(), heard.target, classifier.task)
+            views.append(View(classifier, clips, heard.target, odds))
     return views
 
 

@@ -392,7 +392,7 @@ def test_methods_without_training(explain, out, tiny_classifier_folder, sound, m
 
 
 def test_every_method_without_training_is_tried_here():
-    tried = {"energy", "random", "constant", "gradients", "nmf", "amt", "optimised"}
+    tried = {"energy", "random", "constant", "gradients", "nmf", "amt", "optimised", "counterfactual"}
     tried |= {"rise", "occlusion", "feature_ablation", "kernel_shap", "lime"}
     assert {name for name, kind in METHODS.items() if not kind.trainable} == tried
 

@@ -39,10 +39,11 @@ def test_it_keeps_the_one_band_that_counts():
     assert optimised.steps.tolist() == [20]
 
 
-def test_the_objective_is_what_it_says_and_falls():
+@pytest.mark.parametrize("surplus", [None, 0.3])
+def test_the_objective_is_what_it_says_and_falls(surplus):
     classifier = OneBand()
     batch = analysed(classifier, 2000, 1500)
-    settings = replace(SETTINGS, steps=5, tv_weight=0)
+    settings = replace(SETTINGS, steps=5, tv_weight=0, surplus=surplus)
     masks = [optimise(batch, half(batch), replace(settings, steps=n), [classifier]) for n in (0, 5)]
     assert (masks[1].objective[:, 1] < masks[0].objective[:, 1] - 1).all()
     torch.testing.assert_close(masks[1].objective[:, 0], masks[0].objective[:, 1])
@@ -51,8 +52,19 @@ def test_the_objective_is_what_it_says_and_falls():
     magnitude, area = batch.spectrogram.magnitude, 0.5
     kept = classifier(torch.expm1(0.5 * torch.log1p(magnitude)), batch.spectrogram.valid).logits
     entropy = -kept.log_softmax(1)[:, 1]
-    by_hand = settings.inside_weight * entropy - settings.outside_weight * entropy + settings.l1_weight * area
+    missing = entropy if surplus is None else torch.relu(batch.output.logits[:, 1] + surplus - kept[:, 1])
+    by_hand = settings.inside_weight * missing - settings.outside_weight * entropy + settings.l1_weight * area
     torch.testing.assert_close(masks[0].objective[:, 1], by_hand, rtol=1e-4, atol=1e-4)
+
+
+def test_masks_do_not_grow_beyond_the_goal():
+    classifier = OneBand()
+    batch = analysed(classifier, 2000)
+    near, far = (
+        optimise(batch, half(batch), replace(SETTINGS, surplus=surplus, outside_weight=0), [classifier]).mask
+        for surplus in (-8.0, 0.3)
+    )
+    assert near.mean() < 0.5 * far.mean()
 
 
 def test_a_clip_stops_when_it_stands_still_and_the_others_go_on():
