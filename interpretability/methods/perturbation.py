@@ -50,7 +50,7 @@ class PerturbationSettings(MethodSettings):
     """Settings of every method that removes parts of a clip and asks for the answers."""
 
     calls: int = setting(
-        EXPLAINING_CALLS, "budget: so many masked versions of a clip are classified, at most", least=2, most=1_000_000
+        EXPLAINING_CALLS, "budget: so many masked versions of a clip are classified, at most", least=2, most=100_000
     )
     times: int = times_setting(16)
     bands: int = bands_setting(12)
