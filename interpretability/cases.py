@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +14,15 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 from interpretability.classifiers.base import Classifier
 from interpretability.data.batches import LengthBatches
-from interpretability.errors import UserError
+from interpretability.errors import UserError, shown
 from interpretability.metrics.detection import detection
 from interpretability.predictions import class_truth, classified
 from interpretability.probabilities import probabilities
 
 #: Which classes of a clip are explained: the most probable one, each that is heard, or those that the data name.
 EXPLAIN = ("top", "predicted", "labels")
+#: In their place: one class, or what is asked in place of one, of every clip.
+TARGET = "target"
 #: A clip's id and the class that is explained of it; None: the most probable one.
 Case = tuple[str, str | None]
 
@@ -32,7 +34,7 @@ class Cases:
     Attributes
     ----------
     explain : str
-        One of :data:`EXPLAIN`.
+        One of :data:`EXPLAIN`, or :data:`TARGET`.
     cases : list of (str, str or None)
         In the order of the clips, and of the classifier's classes.
     several : bool
@@ -78,6 +80,25 @@ class Cases:
         return {"explain": self.explain, "explanations": len(self.cases), "without": self.without, **self.detection}
 
 
+def clips_about(dataset: DynamicItemDataset, labels: Collection[str]) -> DynamicItemDataset:
+    """Return the clips of a data set that have one of these labels; all of them if there are none.
+
+    Raises
+    ------
+    UserError
+        If no clip has one.
+    """
+    if not labels:
+        return dataset
+    key = "labels" if "labels" in dataset[0] else "label"
+    chosen = dataset.filtered_sorted(
+        key_test={key: lambda given: not {*labels}.isdisjoint([given] if isinstance(given, str) else given)}
+    )
+    if not len(chosen):
+        raise UserError(f"no clip has the label {' or '.join(map(shown, labels))}, which the target is about")
+    return chosen
+
+
 def _packed(of_clips: list[list[Case]], size: int) -> list[list[Case]]:
     """Return the cases of some clips in batches of ``size``, in their order."""
     batches: list[list[Case]] = []
@@ -96,6 +117,7 @@ def choose_cases(
     batch_size: int = 16,
     device: str = "cpu",
     progress: bool = True,
+    target: str | None = None,
 ) -> Cases:
     """Choose which classes of which clips are explained.
 
@@ -110,6 +132,8 @@ def choose_cases(
         classifier those whose probability is at least their threshold; where none is, the most probable one.
         ``labels``: those that the data name. If not given, ``predicted`` where the data have several labels for each
         clip, and ``top`` where they have one.
+    target : str, optional
+        The class of the classifier that is explained of every clip.
     batch_size, device, progress
         Of the pass over all clips that finds out what is heard; there is none for clips of one label with ``top``.
 
@@ -124,6 +148,13 @@ def choose_cases(
     if explain not in (None, *EXPLAIN):
         raise UserError(f"explain is {explain!r}, expected one of {', '.join(EXPLAIN)}")
     tagged = "labels" in dataset[0]
+    if target is not None:
+        asked = [(clip, target) for clip in ids]
+        if not tagged:
+            return Cases(TARGET, asked)
+        _, _, heard, _ = _heard(classifier.base, dataset, batch_size, device, progress)
+        names = np.array(classifier.base.labels, dtype=object)
+        return Cases(TARGET, asked, True, {clip: list(names[row]) for clip, row in zip(ids, heard, strict=True)})
     explain = explain or ("predicted" if tagged else "top")
     if explain == "top" and not tagged:
         return Cases(explain, [(clip, None) for clip in ids])

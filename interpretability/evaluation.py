@@ -45,6 +45,7 @@ from interpretability.report.collection import Collection
 from interpretability.report.html_report import write_report
 from interpretability.report.tables import evaluation_document
 from interpretability.second_opinion import SecondOpinion
+from interpretability.targets import Question
 from interpretability.truth import SOURCES, known_truth
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ def evaluate(
     beside: Sequence[str] = (),
     compared: Sequence[str] = (),
     transfer_to: Classifier | None = None,
+    target: str | None = None,
 ) -> Evaluation | None:
     """Measure methods on every clip of a data set, in one pass.
 
@@ -153,6 +155,9 @@ def evaluate(
         Rows that are no baselines, but methods that the first one is compared with: the summary names them.
     transfer_to : Classifier, optional
         A second classifier, which hears the same masks (:mod:`.second_opinion`); one of :func:`.open_second`.
+    target : str, optional
+        The class that is explained of every clip, in place of ``explain``: of a classifier that answers a question
+        (:mod:`.classifiers.targeted`), that.
 
     Returns
     -------
@@ -170,7 +175,7 @@ def evaluate(
     classifier.to(device)
     if transfer_to is not None:
         transfer_to.to(device)
-    chosen = choose_cases(classifier, dataset, explain, batch_size, device, progress)
+    chosen = choose_cases(classifier, dataset, explain, batch_size, device, progress, target)
     ids, cases = list(dataset.data_ids), chosen.cases
     companions = dict(companions or {})
     derived = [*companions, *([ANOTHER_LABEL] if chosen.share_clips else [])]
@@ -297,10 +302,13 @@ def _measure(
     target = [classifier.label_index(label) for label in named] or None
     analysed = classifier.analyse(wavs, lengths, target)
     explained = [classifier.labels[int(index)] for index in analysed.target]
-    truth = known_truth(classifier.frontend, batch, wavs, analysed.spectrogram, explained)
+    sources = explained if classifier.question is None else _answers(classifier.question, batch)
+    truth = known_truth(classifier.frontend, batch, wavs, analysed.spectrogram, sources)
     opinion = None if transfer_to is None else SecondOpinion.of(transfer_to, classifier, analysed)
     first = next(iter(methods))
-    predicted = [classifier.labels[int(index)] for index in analysed.output.predicted]
+    asked = classifier.base  # which is heard to say its own classes, where the explained one is none of them
+    output = analysed.output if asked is classifier else asked.classify_sound(analysed.clips)
+    predicted = [asked.labels[int(index)] for index in output.predicted]
     judged = [_judged(batch, position, chosen, label) for position, label in enumerate(predicted)]
     shown = pictured.chosen(zip(batch.id, (each.correct for each in judged), strict=True))
     rows: list[dict] = []
@@ -364,6 +372,12 @@ def _measure(
             absent = absent if undefined is None else absent | undefined[other]
             add(ANOTHER_LABEL, interpretation.mask[other], apply, {}, absent)
     return Measured(rows, clips)
+
+
+def _answers(question: Question, batch: PaddedBatch) -> list[str]:
+    """Return the one label of each clip that a question is about, whose source it should find; "" if there is none."""
+    fitting = [[x for x in labels_at(batch, k) if x in question.answers] for k in range(len(batch.id))]
+    return [labels[0] if len(labels) == 1 else "" for labels in fitting]
 
 
 @dataclass(frozen=True)

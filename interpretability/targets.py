@@ -77,6 +77,11 @@ class Question:
         return 0
 
     @property
+    def answers(self) -> tuple[str, ...]:
+        """The classes whose sound it is about: those of a set, of a contrast the first side; () for any sound."""
+        return self.classes
+
+    @property
     def phrases(self) -> Phrases:
         """How it is spoken of."""
         raise NotImplementedError
@@ -161,6 +166,10 @@ class Contrast(Question):
     KIND: ClassVar[str] = "contrast"
 
     @property
+    def answers(self) -> tuple[str, ...]:
+        return self.classes[: len(self.first)]
+
+    @property
     def phrases(self) -> Phrases:
         first, second = self.names
         asks, holds, fails = f"why {first} and not {second}", f"speaks for {first}", f"does not speak for {first}"
@@ -210,6 +219,10 @@ class Ranged(Question):
     @property
     def span(self) -> tuple[float, float]:
         return self.seconds
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return self.asked.answers
 
     @property
     def index(self) -> int:

@@ -9,7 +9,8 @@ from sklearn.metrics import average_precision_score, f1_score
 from speechbrain.dataio.dataset import DynamicItemDataset
 from tiny import LABELS
 
-from interpretability.cases import Cases, choose_cases
+from interpretability.cases import Cases, choose_cases, clips_about
+from interpretability.classifiers.targeted import targeted
 from interpretability.errors import UserError
 
 TRUE = {"a": ["dog"], "b": [], "c": ["rain", "cat"], "d": ["cat", "dog", "rain"], "e": ["rain"]}
@@ -140,3 +141,17 @@ def test_clips_of_several_lengths_are_measured_with_those_of_similar_length():
     batches = several.batches(2, seconds)
     assert sorted(case for batch in batches for case in batch) == several.cases
     assert all(len({clip for clip, _ in batch}) == 1 for batch in batches)
+
+
+def test_one_target_of_every_clip_and_the_clips_that_it_is_about(answers):
+    classifier = hearing(answers)
+    for one, target, clips in ((classifier, "dog", "ad"), (targeted(classifier, "cat - dog"), "cat - dog", "cd")):
+        about = clips_about(tagged(), ("dog",) if one is classifier else one.question.answers)
+        chosen = choose_cases(one, about, explain="labels", progress=False, target=target)
+        assert chosen.cases == [(clip, target) for clip in clips]
+        assert chosen.several
+        assert chosen.heard == {clip: choose_cases(classifier, tagged(), progress=False).heard[clip] for clip in clips}
+        assert chosen.as_dict()["explanations"] == 2
+    assert len(clips_about(tagged(), ())) == 5
+    with pytest.raises(UserError, match="no clip has the label 'wolf' or 'owl', which the target is about"):
+        clips_about(tagged(), ("wolf", "owl"))

@@ -13,8 +13,9 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from tiny import LABELS
 
 from interpretability import evaluation
-from interpretability.cases import choose_cases
+from interpretability.cases import choose_cases, clips_about
 from interpretability.classifiers.calls import counted
+from interpretability.classifiers.targeted import targeted
 from interpretability.data.batches import make_datasets
 from interpretability.data.scenes import make_scene
 from interpretability.data.sounds import LABELS as SYNTHETIC_LABELS
@@ -1052,3 +1053,24 @@ def test_a_label_without_a_known_source_is_undefined_where_places_are_compared(t
     short = tagged(sources=lambda clip, wav: dict.fromkeys(SEVERAL[clip], wav[:-1]))
     with pytest.raises(UserError, match="a target has another length than its mixture"):
         run_several(tagger, tmp_path / "short", short, explain="labels")
+
+
+def test_a_contrast_is_measured_on_the_clips_of_its_first_side_and_against_the_source_of_that(tagger, tmp_path):
+    def sources(clip, wav):
+        return {label: wav * (0.2 + 0.2 * LABELS.index(label)) for label in SEVERAL[clip]}
+
+    asked = targeted(tagger, "rain - cat")
+    data = clips_about(tagged(sources=sources), asked.question.answers)
+    result = run_several(asked, tmp_path, data, target="rain - cat")
+    rows = [row for row in lines(tmp_path) if row["method"] == "energy"]
+    assert {row["clip"] for row in rows} == {"c", "d", "e"}
+    plain = {item["id"]: tagger.analyse(item["signal"][None]).output.logits[0] for item in tagged()}
+    for row in rows:
+        logits = plain[row["clip"]]
+        difference = logits[LABELS.index("rain")] - logits[LABELS.index("cat")]
+        assert (row["explained"], row["true"]) == ("rain - cat", SEVERAL[row["clip"]])
+        assert row["p"] == pytest.approx(float(difference.sigmoid()), abs=1e-5)
+        assert {*row["predicted"]} <= {*LABELS}
+        assert row["energy_precision"] == pytest.approx(1.0)  # rain dominates everywhere
+    assert "n: 3 clips, 3 explanations, one of each clip" in result.table
+    assert "where rain is ahead" in result.table

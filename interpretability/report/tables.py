@@ -217,6 +217,7 @@ def caption(
     known = {
         "data": data.get("name"),
         "test folds": ", ".join(map(str, data.get("folds", {}).get("test", []))) or None,
+        "explained": _target(provenance.get("target")),
         "n": f"{n} clips, {explanations_in_words(several)}" if several else n,
         "seed": provenance.get("seed"),
         "classifier": (provenance.get("classifier") or "")[:12] or None,
@@ -233,6 +234,11 @@ def caption(
     return f"{text}. Means over clips with 95 % bootstrap intervals.\n"
 
 
+def _target(target: str | Mapping[str, Any] | None) -> str | None:
+    """Return what is explained of every clip, if that is one thing: a class, or what is asked in place of one."""
+    return target if target is None or isinstance(target, str) else target["label"]
+
+
 def _three(value: float | None) -> str | None:
     return None if value is None else f"{value:.3f}"
 
@@ -244,6 +250,7 @@ def explanations_in_words(several: Mapping[str, Any]) -> str:
         "top": "of the most probable class of each",
         "predicted": "one of each class that is heard",
         "labels": "one of each label",
+        "target": "one of each clip",
     }
     rest = {
         "predicted": f", and of the most probable one in {without} without any",

@@ -58,7 +58,7 @@ OPTIONAL = (
     "noise", "crop_seconds", "heard_share", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary",
     "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips", "compare_with",
     "figure_format", "refine_steps",
-    "transfer_to",
+    "transfer_to", "target",
 )  # fmt: skip
 #: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
 AUTO = "auto"
@@ -135,6 +135,12 @@ class RunSettings(Settings):
         "which classes of each test clip are explained: top, the most probable one; predicted, each that is heard; "
         "labels, those of the data; null: predicted where clips may have several labels, else top",
         choices=(None, *EXPLAIN),
+    )
+    target: str | None = setting(
+        None,
+        "what an evaluation explains in place of what explain says: a class, a set 'a|b', a contrast 'a - b', a "
+        "range of time 'a@1.2-1.8' or like:FILE, of the test clips that have a label of it, of a contrast one of its "
+        "first side; the results lie in a folder of that name in that of the evaluation",
     )
     report_clips: int = setting(
         100, "most test clips on the page of an evaluation, those classified wrongly first; 0: no page", least=0

@@ -184,6 +184,7 @@ MAY_IMPORT = {
         "processes",
         "report",
         "second_opinion",
+        "targets",
         "truth",
     },
     "second_opinion": {"classifiers", "metrics"},

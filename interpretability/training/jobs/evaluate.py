@@ -1,13 +1,16 @@
 """The job behind ``evaluate.py``."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
+from interpretability.cases import clips_about
 from interpretability.classifiers import Classifier
-from interpretability.classifiers.second import open_second
+from interpretability.classifiers.second import asked_alike, open_second
+from interpretability.classifiers.targeted import targeted
 from interpretability.data.inputs import Origin, Sounds
 from interpretability.data.manifest import PreparedData, labels_of
 from interpretability.errors import UserError, placed
@@ -31,7 +34,7 @@ from interpretability.training.jobs.interpreter import (
 )
 from interpretability.training.leakage import UNKNOWN, SeenClips, refuse_seen_clips, without_seen
 from interpretability.training.predictions import has_predictions, predict_splits, save_predictions
-from interpretability.training.recipe import OWN_FOLDER, Run, RunSettings
+from interpretability.training.recipe import Run, RunSettings
 from interpretability.training.record import ALWAYS, SELECTION, keep_record, origin, values_of
 from interpretability.training.workspace import EXAMPLES, REPORT
 
@@ -45,6 +48,13 @@ def evaluate_interpreter(run: Run) -> None:
     classifier = load_explained_classifier(run, prepared)
     assembled = assemble(run, prepared, classifier)
     interpreter, record = assembled.interpreter, assembled.record
+    target = run.hparams.get("target")
+    asked = targeted(classifier, target)
+    name = None if target is None else asked.labels[asked.target_index(target) if asked is classifier else asked.target]
+    interpreter.asked(asked)  # which it may refuse: nothing is written then
+    if name is not None:
+        # Beside that of the classes, which it leaves as it is.
+        run = replace(run, archive_folder=run.archive_folder / safe_name(name))
     brain = make_interpreter_brain(run, interpreter) if run.trainable else None
     guarded_settings = (*ALWAYS, *SELECTION) if run.trainable else ALWAYS
     folder, examples = run.output_folder / RUN_SUBFOLDER, run.output_folder / EXAMPLES
@@ -66,15 +76,20 @@ def evaluate_interpreter(run: Run) -> None:
         learned = assembled.dictionary_training
         training = save_best(brain, run, prepared.description, learned, lambda: SeenClips.of_data(prepared) | before)
     second = _second(run, prepared, classifier)
+    second = second if second is None else asked_alike(second, asked)
     measured = refined(interpreter, run.hparams.get("refine_steps", RunSettings.refine_steps))
     methods = {interpreter.NAME: interpreter}
     if measured is not interpreter:
         methods = {f"{interpreter.NAME}, refined": measured, **methods}
-    rows, companions = baselines(classifier, run["seed"], interpreter.settings.apply), matched_baselines(run["seed"])
+    rows, companions = baselines(asked, run["seed"], interpreter.settings.apply), matched_baselines(run["seed"])
     names = run.hparams.get("compare_with") or ()
     others = compared_methods(interpreter, names, {*rows, *companions}, run.hparams.get("trust_remote_code", False))
     beside = [name for name in names if name in rows or name in companions] + list(others)
+    methods, others = ({row: each.asked(asked) for row, each in rows.items()} for rows in (methods, others))
     datasets = load_datasets(run, prepared, classifier, ("test",), with_targets=prepared.has_targets("test"))
+    if name is not None:
+        answers = (name,) if asked.question is None else asked.question.answers
+        datasets["test"] = clips_about(datasets["test"], answers)
     if run.options.debug:
         n_clips = run.options.debug_batches * run["batch_size"]
         datasets["test"] = datasets["test"].filtered_sorted(select_n=n_clips)
@@ -87,12 +102,13 @@ def evaluate_interpreter(run: Run) -> None:
         "training": without_seen(training),
         **({"hub": interpreter.hub} if interpreter.hub else {}),
         **({} if second is None else {"transfer_to": second.description.get("sha256")}),
+        **({} if name is None else {"target": name if asked.question is None else asked.question.identity()}),
     }
     result = evaluate(
-        classifier,
+        asked,
         {**methods, **others, **rows},
         datasets["test"],
-        run.output_folder / OWN_FOLDER["evaluate"],
+        run.archive_folder,
         provenance,
         batch_size=run["batch_size"],
         device=device_of(run),
@@ -104,11 +120,12 @@ def evaluate_interpreter(run: Run) -> None:
         beside=beside,
         compared=[*list(methods)[1:], *others],
         transfer_to=second,
+        target=name,
     )
     if result is None:
         return
     digest = classifier.description["sha256"]
-    if not has_predictions(run, prepared, digest, ("test",)):
+    if name is None and not has_predictions(run, prepared, digest, ("test",)):
         save_predictions(run, prepared, classifier, digest, predict_splits(run, prepared, classifier, datasets))
     if brain is None:
         # Not before it was measured: a method that cannot be does not keep the folder from another one.
@@ -116,7 +133,7 @@ def evaluate_interpreter(run: Run) -> None:
     print(f"\n{short_table(result.summary)}\nAll metrics and rows, with intervals: {result.folder / 'table.md'}")
     if result.page is not None:
         print(f"The same as a page, with clips to look at and to hear: {result.page}")
-    if run["n_examples"]:
+    if run["n_examples"] and name is None:
         format = run.hparams.get("figure_format", RunSettings.figure_format)
         _save_examples(measured, datasets["test"], examples, run["n_examples"], format)
 

@@ -358,3 +358,29 @@ def test_a_yaml_without_a_method(untrained, untrained_yaml):
     assert "method is 'energy', expected a kind of Interpreter: give method: !name:" in untrained("evaluate").line
     untrained_yaml.write_text(text[: text.index("method:")], "utf-8")
     assert "the YAML has no 'method'" in untrained("evaluate").line
+
+
+@pytest.mark.slow
+def test_a_contrast_is_evaluated_beside_the_classes_or_refused(
+    tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path
+):
+    run = shutil.copytree(tiny_piq_run, tmp_path / "piq")
+    known = {"classifier_folder": tiny_classifier_folder, "target": "low - high"}
+    outcome = tiny.run("evaluate", tiny_esc50, run, **known)
+    assert "piq explains classes, and 'low - high' is none: its keys belong to the classes" in outcome.line
+    assert not (run / "evaluation" / "low - high").exists()
+    given = {name: value for name, value in tiny.COMMON.items() if value is not None and name != "number_of_epochs"}
+    given |= {"data_folder": tiny_esc50, "output_folder": tmp_path / "saliency", "method.attribution": "saliency"}
+    line = [f"--{name}={value}" for name, value in (given | known | {"report_clips": 1, "n_examples": 1}).items()]
+    outcome = tiny.call(runner.main, "evaluate", None, [str(tiny.RECIPE / "hparams" / "gradients.yaml"), *line])
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "saliency" / "evaluation" / "low - high"
+    rows = [json.loads(line) for line in (folder / "clips.jsonl").read_text("utf-8").splitlines()]
+    assert {(row["true"], row["explained"]) for row in rows} == {("low", "low - high")}
+    assert {row["predicted"] for row in rows} <= {"low", "middle", "high"}
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    assert summary["provenance"]["target"]["kind"] == "contrast"
+    assert "explained: low - high; n: 2" in (folder / "table.md").read_text("utf-8")
+    assert (folder / "report.html").is_file()
+    assert not (tmp_path / "saliency" / "examples").exists()
+    assert load_interpreter(tmp_path / "saliency").classifier.labels == ["low", "middle", "high"]
