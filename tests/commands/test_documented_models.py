@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -12,8 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from interpretability.classifiers import Classifier, open_classifier
 from interpretability.commands.main import interpret
+from interpretability.commands.models import parse_settings
+from interpretability.data.inputs import read_sounds
 from interpretability.explaining import DEFAULT_BY_ANSWERS
+from interpretability.probabilities import probabilities
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 #: The page, and the file that shows the same in short.
@@ -57,17 +62,107 @@ def run_all(kind: str, source: str | None, tmp_path: Path) -> None:
         assert description["settings"]["calls"] == (100 if "calls=100" in words else 500)
 
 
+OF_PACKAGES = [words for words in commands("models.md") if "$SITE" in words[0]]
+#: The runtime that a kind of source needs beside PyTorch.
+RUNTIMES = {"onnx": "onnxruntime", "tflite": "ai_edge_litert"}
+
+
+def installed(words: list[str]) -> list[str]:
+    """Return a documented command with the folder of its package in the place of $SITE; skip if it is not there."""
+    kind, _, place = words[0].partition(":")
+    package = place.split("/")[1]
+    for name in (package, RUNTIMES.get(kind, package)):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed (docs/models.md says how to get it)")
+    site = str(Path(importlib.util.find_spec(package).origin).parents[1])
+    words = [word.replace("$SITE", site) for word in words]
+    return [word.replace("card=", f"card={DOCS.parent}/") for word in words]
+
+
+def opened(words: list[str]) -> Classifier:
+    """Open the model of a documented command, with its card."""
+    settings = parse_settings(words[words.index("--classifier_settings") + 1 :])
+    return open_classifier(words[0], **settings)
+
+
+def heard(classifier: Classifier, sound: np.ndarray, rate: int) -> dict[str, float]:
+    """Return the probability of each class."""
+    sounds = read_sounds(sound.astype(np.float32), classifier.frontend.settings, sample_rate=rate)
+    logits = classifier.analyse(sounds.wavs).output.logits
+    return dict(zip(classifier.labels, probabilities(logits, classifier.task)[0].tolist(), strict=True))
+
+
+def note(hertz: float, seconds: float = 2.0, rate: int = 22050) -> np.ndarray:
+    """Return a note with five harmonics."""
+    time = np.arange(round(seconds * rate)) / rate
+    return 0.2 * sum(np.sin(2 * np.pi * hertz * number * time) / number for number in range(1, 6))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["onnx", "jit"])
-def test_silero_vad(kind, sound, tmp_path):
-    package = pytest.importorskip("silero_vad")
-    if kind == "onnx":
-        pytest.importorskip("onnxruntime")
-    (words,) = [words for words in commands("models.md") if words[0].startswith(f"{kind}:")]
-    site = str(Path(package.__file__).parents[1])
-    description = run([word.replace("$SITE", site) for word in words], tmp_path)
-    assert description["method"] == ("gradients" if kind == "jit" else DEFAULT_BY_ANSWERS)
-    assert "the probability of a class is their highest (windows=max)" in json.dumps(description)
+@pytest.mark.parametrize("words", OF_PACKAGES, ids=lambda words: words[0].rsplit("/", 1)[1])
+def test_a_model_of_a_package(words, sound, tmp_path):
+    fewer = [] if words[0].startswith("jit:") else ["--settings", "calls=32"]
+    description = run([*installed(words), *fewer], tmp_path)
+    assert description["method"] == ("gradients" if words[0].startswith("jit:") else DEFAULT_BY_ANSWERS)
+    assert "the probability of a class is the" in json.dumps(description)
+
+
+def test_at_least_five_models_are_documented_with_their_cards():
+    assert len(OF_PACKAGES) >= 5
+    named = {word.removeprefix("card=") for words in OF_PACKAGES for word in words if word.startswith("card=")}
+    assert named == {str(path.relative_to(DOCS.parent)) for path in (DOCS / "models").glob("*.yaml")}
+
+
+def documented(name: str) -> Classifier:
+    (words,) = [words for words in OF_PACKAGES if f"models/{name}.yaml" in " ".join(words)]
+    return opened(installed(words))
+
+
+def test_silero_hears_no_speech_in_noise_and_in_a_note():
+    for name in ("silero_vad_onnx", "silero_vad_jit"):
+        classifier = documented(name)
+        noise = 0.1 * np.random.default_rng(0).normal(size=RATE)
+        for silent in (noise, note(440.0, 1.0)):
+            assert heard(classifier, silent, RATE)["speech"] < 0.5
+
+
+@pytest.mark.slow
+def test_basic_pitch_hears_the_notes_that_are_played_when_they_are():
+    classifier = documented("basic_pitch")
+    for name, hertz in (("A4", 440.0), ("E3", 164.81)):
+        answer = heard(classifier, note(hertz), 22050)
+        assert max(answer, key=answer.get) == name
+        assert answer[name] > 0.7
+    sounds = read_sounds(
+        np.concatenate([note(440.0, 1.0), note(164.81, 1.0)]).astype(np.float32),
+        classifier.frontend.settings,
+        sample_rate=22050,
+    )
+    frames = classifier.analyse(sounds.wavs).output.frames
+    high, low = classifier.labels.index("A4"), classifier.labels.index("E3")
+    first, second = frames.within(0.2, 0.9).sigmoid()[0], frames.within(1.2, 1.8).sigmoid()[0]
+    assert first[high] > 0.7 > 0.3 > first[low]
+    assert second[low] > 0.7 > 0.3 > second[high]
+
+
+def test_swift_f0_is_sure_of_a_note_and_not_of_noise():
+    classifier = documented("swift_f0")
+    assert heard(classifier, note(220.0), 22050)["pitched"] > 0.8
+    assert heard(classifier, 0.1 * np.random.default_rng(0).normal(size=RATE), RATE)["pitched"] < 0.3
+
+
+@pytest.mark.slow
+def test_birdnet_hears_dogs_and_roosters(esc10_folder):
+    classifier = documented("birdnet")
+    for number, name in ((0, "Dog_Dog"), (1, "Gallus gallus_Red Junglefowl")):
+        shares = []
+        for kind in (number, 10):  # what is meant, and rain
+            answers = [
+                heard(classifier, *soundfile.read(path))
+                for path in sorted((esc10_folder / "audio").glob(f"*-{kind}.ogg"))[:4]
+            ]
+            shares.append(sum(answer[name] for answer in answers) / len(answers))
+        assert shares[0] > 0.1 > 10 * shares[1]
 
 
 @pytest.mark.slow
