@@ -176,7 +176,7 @@ def _gradient(probe: Probe, module: nn.Module, layout: str, wavs: Tensor, settin
     probe.lines.append(
         "a gradient reaches the sound: all methods"
         if reaches
-        else "no gradient reaches the sound: methods that only ask for answers, such as nmf"
+        else "no gradient reaches the sound: methods that only ask for answers, such as lime"
     )
 
 

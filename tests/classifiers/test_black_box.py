@@ -144,6 +144,8 @@ def test_a_slow_function_says_what_to_expect_at_its_first_call(functions, caplog
     lines = [record.getMessage() for record in caplog.records if "one call took" in record.getMessage()]
     assert len(lines) == 1
     assert "for 1 s of sound: opening the model makes about 20 calls" in lines[0]
+    assert "an explanation without gradients about 500" in lines[0]
+    assert "or fewer with --settings calls=N" in lines[0]
 
 
 @pytest.mark.parametrize(
