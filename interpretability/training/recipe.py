@@ -24,7 +24,7 @@ from interpretability.data.audio import CHANNELS
 from interpretability.dictionary import DictionarySettings
 from interpretability.errors import MissingError, UserError, shown, user_errors
 from interpretability.files import atomic_path, expanded, write_text
-from interpretability.frontend import FrontendSettings
+from interpretability.frontend import PLACES, FrontendSettings
 from interpretability.methods import Interpreter
 from interpretability.report.formats import FORMATS
 from interpretability.settings import Settings, setting
@@ -58,7 +58,7 @@ OPTIONAL = (
     "noise", "crop_seconds", "heard_share", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary",
     "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips", "compare_with",
     "figure_format", "refine_steps",
-    "transfer_to", "target",
+    "transfer_to", "places", "target",
 )  # fmt: skip
 #: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
 AUTO = "auto"
@@ -150,6 +150,12 @@ class RunSettings(Settings):
         (),
         "what an evaluation shows beside the method, clip by clip: names of its baselines, of methods that need no "
         "training, and output folders of runs that explain the same classifier; what is no baseline is measured, too",
+    )
+    places: tuple[str, ...] = setting(
+        PLACES,
+        "where an evaluation measures: on the masked spectrogram, and on the waveform, which is what is heard; one of "
+        "them takes half the time",
+        choices=PLACES,
     )
     refine_steps: int = setting(
         0,

@@ -17,6 +17,7 @@ from interpretability.errors import UserError, placed
 from interpretability.evaluation import evaluate
 from interpretability.explaining import learns_from_sounds, untrained_method
 from interpretability.files import atomic_folder, check_replaceable
+from interpretability.frontend import PLACES
 from interpretability.methods import Interpreter, load_interpreter
 from interpretability.methods.baselines import baselines, matched_baselines
 from interpretability.methods.folder import RUN_SUBFOLDER
@@ -111,6 +112,7 @@ def evaluate_interpreter(run: Run) -> None:
         run.archive_folder,
         provenance,
         batch_size=run["batch_size"],
+        places=tuple(run.hparams.get("places") or PLACES),
         device=device_of(run),
         progress=shows_progress(run),
         companions=companions,

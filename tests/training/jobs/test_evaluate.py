@@ -328,10 +328,11 @@ def test_masks_are_refined_and_heard_by_a_second_classifier(untrained, tiny_clas
         second.head.bias += 0.1
     training = second.description["training"]
     save_classifier(second, tmp_path / "second", training)
-    settings = {"n_examples": 0, "report_clips": 0, "refine_steps": 1}
+    settings = {"n_examples": 0, "report_clips": 0, "refine_steps": 1, "places": "[waveform]"}
     outcome = untrained("evaluate", transfer_to=tmp_path / "second", **settings)
     assert outcome.code == 0, outcome.err
     summary = json.loads((tmp_path / "run" / "evaluation" / "summary.json").read_text("utf-8"))
+    assert list(summary["places"]) == ["waveform"]
     assert next(iter(summary["places"]["waveform"])) == "energy, refined"
     assert {"energy", "energy top 20%"} < summary["places"]["waveform"].keys()
     assert summary["provenance"]["transfer_to"] != summary["provenance"]["classifier"]
