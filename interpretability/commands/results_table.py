@@ -195,28 +195,31 @@ def _rows(runs: Sequence[Measured], place: str, baselines: bool = True) -> list[
 
 
 def _costs(runs: Sequence[Measured], calls: bool = False) -> str:
-    """Return the table of what each method took to train and to explain; ``calls``: and how often it asks."""
+    """Return the table of what each method took to train and to explain.
+
+    ``calls``: also how often it asks the classifier, and the same of the methods that a run compares with its own.
+    """
     head = ["method", "epochs", "best epoch", "training (s)", "explaining a clip (ms)", "kept area"]
     head += [*(["calls a clip"] if calls else []), "commit of training", "commit of evaluation"]
     rows = []
     for run in runs:
-        training = run.training
-        seconds = (run.summary.get("seconds_per_clip") or {}).get(run.row)
-        asked = (run.summary.get("calls_per_clip") or {}).get(run.row)
-        area = next(iter(run.summary["places"].values()))[run.row]["kept_area"]["mean"]
-        rows.append(
-            [
-                run.name,
-                _cell(training.get("epochs"), str),
-                _cell(training.get("best_epoch"), str),
-                _training_time(training),
-                _cell(seconds, lambda s: f"{1000 * s:.1f}"),
-                _cell(area, lambda a: f"{a:.2f}"),
-                *([_cell(asked, lambda c: f"{c:.0f}")] if calls else []),
-                _cell(training.get("commit"), lambda c: c[:12]),
-                _cell(run.provenance.get("commit"), lambda c: c[:12]),
-            ]
-        )
+        place = next(iter(run.summary["places"].values()))
+        for row in (run.row, *(run.summary.get("compared") or () if calls else ())):
+            training = run.training if row == run.row else {}
+            seconds, asked = ((run.summary.get(key) or {}).get(row) for key in ("seconds_per_clip", "calls_per_clip"))
+            rows.append(
+                [
+                    run.name if row == run.row else row,
+                    _cell(training.get("epochs"), str),
+                    _cell(training.get("best_epoch"), str),
+                    _training_time(training),
+                    _cell(seconds, lambda s: f"{1000 * s:.1f}"),
+                    _cell(place[row]["kept_area"]["mean"], lambda a: f"{a:.2f}"),
+                    *([_cell(asked, lambda c: f"{c:.0f}")] if calls else []),
+                    _cell(training.get("commit"), lambda c: c[:12]),
+                    _cell(run.provenance.get("commit"), lambda c: c[:12]),
+                ]
+            )
     return markdown_table(head, rows, left=(0, len(head) - 2, len(head) - 1))
 
 

@@ -289,12 +289,14 @@ def test_the_time_of_a_dictionary_counts(make, seconds, cell):
 
 
 def test_calls_are_a_column_if_they_are_asked_for(make):
-    counting, older = summary_of("rise") | {"calls_per_clip": {"rise": 499.6}}, summary_of("piq")
+    counting, older = summary_of("rise"), summary_of("piq")
+    counting |= {"calls_per_clip": {"rise": 499.6, "energy top 20%": 0}, "compared": ["energy top 20%"]}
     folders = make("a", counting), make("b", older)
     plain, outcome = run(*folders), run(*folders, "--calls")
     head, _, rows = table_rows(outcome.out, "What each method took")
     assert head[-3:] == ["calls a clip", "commit of training", "commit of evaluation"]
-    assert (rows["rise"]["calls a clip"], rows["piq"]["calls a clip"]) == ("500", "–")
+    asked = {name: row["calls a clip"] for name, row in rows.items()}
+    assert asked == {"rise": "500", "energy top 20%": "0", "piq": "–"}
     assert "calls a clip" not in plain.out
 
 
