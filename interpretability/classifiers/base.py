@@ -225,6 +225,11 @@ class Classifier(nn.Module):
         return ""
 
     @property
+    def never_a_gradient(self) -> str:
+        """Why no gradient can come out of a classifier of this kind; "" if one may."""
+        return ""
+
+    @property
     def has_classes(self) -> bool:
         """Whether its outputs are classes; if not, they are an embedding, and its class names are mere numbers."""
         return True
@@ -458,7 +463,7 @@ class Classifier(nn.Module):
             If the classifier lets none through. What PyTorch says in the backward pass is the caller's: see
             :func:`.gradient_errors`.
         """
-        return check_gradient(self.title, self.classify(spectrogram).logits.float())
+        return check_gradient(self.title, self.classify(spectrogram).logits.float(), self.never_a_gradient)
 
     def each_length_alone(
         self, network: Callable[[Tensor], ClassifierOutput], magnitude: Tensor, valid: Tensor | None
@@ -569,7 +574,7 @@ class Classifier(nn.Module):
             raise ValueError(f"place is {place!r}, expected one of {PLACES}")
         output = self.classify(pair.spectrogram) if place == "spectrogram" else self.classify_sound(pair.clips)
         if pair.spectrogram.magnitude.requires_grad:
-            check_gradient(self.title, output.logits)
+            check_gradient(self.title, output.logits, self.never_a_gradient)
         if not torch.is_grad_enabled():  # in training the loss is checked, and a bad step can be left out
             self.check_finite(output.logits)
         return MaskedLogits(*output.logits.float().chunk(2))

@@ -358,6 +358,11 @@ class FunctionClassifier(BlackBoxClassifier):
         refuse_states(f"python:{place}", states)
         return FunctionModule(imported_function(place)), {}
 
+    @property
+    def never_a_gradient(self) -> str:
+        """See :attr:`Classifier.never_a_gradient`."""
+        return "a function of NumPy gives answers alone"
+
     def obstacle(self) -> str:
         """See :meth:`WaveformClassifier.obstacle`."""
         return "it is a Python function, which has no layers to observe"

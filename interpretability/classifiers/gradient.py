@@ -48,8 +48,10 @@ def gradient_errors(name: str) -> Iterator[None]:
         raise NoGradientError(name, cause) from error
 
 
-def check_gradient(name: str, answer: Tensor) -> Tensor:
+def check_gradient(name: str, answer: Tensor, cause: str = "") -> Tensor:
     """Return a model's answer, computed from an input that requires a gradient, if it carries one.
+
+    ``cause`` says why it does not, where that is known.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def check_gradient(name: str, answer: Tensor) -> Tensor:
         If it does not.
     """
     if torch.is_grad_enabled() and not answer.requires_grad:
-        raise NoGradientError(name, CAUSES["does not require grad"])
+        raise NoGradientError(name, cause or CAUSES["does not require grad"])
     return answer
 
 

@@ -164,6 +164,11 @@ class GraphClassifier(BlackBoxClassifier):
         raise NotImplementedError
 
     @classmethod
+    def ports(cls, place: str) -> tuple[list[Port], list[Port]]:
+        """Return the inputs and the outputs of a file."""
+        raise NotImplementedError
+
+    @classmethod
     def load(cls, place: str, inputs: Mapping, states: Mapping) -> tuple[nn.Module, dict[str, Any]]:
         """See :meth:`BlackBoxClassifier.load`."""
         existing_file(place, cls.NAME)
@@ -176,9 +181,64 @@ class GraphClassifier(BlackBoxClassifier):
         }
         return module, known
 
+    @property
+    def never_a_gradient(self) -> str:
+        """See :attr:`Classifier.never_a_gradient`."""
+        return f"the runtime of {self.FORMAT} gives answers alone"
+
     def obstacle(self) -> str:
         """See :meth:`WaveformClassifier.obstacle`."""
         return f"it is a file of {self.FORMAT}, whose layers cannot be observed"
+
+
+#: Names that inputs of sound, and of its sampling rate, usually have.
+SOUND_NAMES = ("sound", "audio", "wav", "speech", "signal", "input", "samples", "x")
+RATE_NAMES = ("sr", "sample_rate", "sampling_rate", "rate")
+
+
+def guessed_ports(inputs: Sequence[Port], outputs: Sequence[Port], rate: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """Guess which inputs beside the sound are states, and which is the sampling rate.
+
+    A state is an input with an axis whose shape an output has, which then goes back into it.
+
+    Parameters
+    ----------
+    inputs, outputs : sequence of Port
+    rate : int
+        In Hz.
+
+    Returns
+    -------
+    inputs : dict
+        Values of further inputs, as the setting of that name.
+    states : dict
+        As the setting of that name.
+    """
+    waveforms = [port for port in inputs if port.takes_samples and 1 <= len(port.shape) <= 3]
+    order = {name: number for number, name in enumerate(SOUND_NAMES)}
+
+    def rank(port: Port) -> int:
+        return min((order[name] for name in order if port.name.lower().startswith(name)), default=len(order))
+
+    sound = min(waveforms, key=rank, default=None)
+    given, states, free = {}, {}, list(outputs[1:])  # the first one is the answer, by custom
+    for port in inputs:
+        if port is sound:
+            continue
+        if len(port.shape) == 0 or port.shape == (1,):
+            if port.name.lower() in RATE_NAMES:
+                given[port.name] = rate
+            continue
+        match = next((output for output in free if _same_shape(port.shape, output.shape)), None)
+        if match is not None:
+            states[port.name] = match.name
+            free.remove(match)
+    return given, states
+
+
+def _same_shape(one: Sequence, other: Sequence) -> bool:
+    sizes = zip(one, other, strict=True) if len(one) == len(other) else [(0, 1)]
+    return all(not isinstance(a, int) or not isinstance(b, int) or a == b for a, b in sizes)
 
 
 def _is_last(shape: Sequence) -> bool:

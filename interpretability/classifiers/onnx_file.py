@@ -44,7 +44,7 @@ class OnnxModule(GraphModule):
 
     def __init__(self, place: str, given: Mapping[str, Any], states: Mapping[str, str]):
         session = _session(place)
-        inputs, outputs = ([_port(node) for node in nodes] for nodes in (session.get_inputs(), session.get_outputs()))
+        inputs, outputs = _ports(session)
         super().__init__(f"onnx:{place}", inputs, outputs, given, states)
         self._session = session
 
@@ -63,6 +63,15 @@ class OnnxClassifier(GraphClassifier):
     def module_of(cls, place: str, given: Mapping[str, Any], states: Mapping[str, str]) -> OnnxModule:
         """See :meth:`GraphClassifier.module_of`."""
         return OnnxModule(place, given, states)
+
+    @classmethod
+    def ports(cls, place: str) -> tuple[list[Port], list[Port]]:
+        """See :meth:`GraphClassifier.ports`."""
+        return _ports(_session(place))
+
+
+def _ports(session: Any) -> tuple[list[Port], list[Port]]:
+    return [_port(node) for node in session.get_inputs()], [_port(node) for node in session.get_outputs()]
 
 
 def _port(node: Any) -> Port:

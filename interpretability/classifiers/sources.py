@@ -9,13 +9,15 @@ from pathlib import Path
 from torch import nn
 
 from interpretability.classifiers.base import Classifier, default_task
-from interpretability.classifiers.black_box import LAYOUTS, FunctionClassifier, ScriptClassifier
+from interpretability.classifiers.black_box import LAYOUTS, FunctionClassifier, ScriptClassifier, existing_file
 from interpretability.classifiers.card import find_card, read_card
 from interpretability.classifiers.folder import load_classifier
 from interpretability.classifiers.frames import POOLS
+from interpretability.classifiers.graph_file import GraphClassifier, guessed_ports
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
+from interpretability.classifiers.importing import build_module
 from interpretability.classifiers.layers import SCALES
-from interpretability.classifiers.module import ModuleClassifier, frontend_of
+from interpretability.classifiers.module import ASSUMED_RATE, ModuleClassifier, frontend_of
 from interpretability.classifiers.onnx_file import OnnxClassifier
 from interpretability.classifiers.outputs import EMBEDDING, KINDS
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
@@ -26,6 +28,7 @@ from interpretability.frontend import FILTERS, LEVEL_RULES, FrontendSettings
 from interpretability.probabilities import TASKS
 from interpretability.reading import parse_json, read_text
 from interpretability.settings import Settings, refuse_unknown, setting
+from interpretability.weights import load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +120,8 @@ def open_classifier(source: str | Path, trust_remote_code: bool = False, **setti
     return opener(place, **settings).freeze()
 
 
-def load_black_box(source: str, **settings) -> tuple[nn.Module, dict]:
-    """Load a model that is given as it runs, without asking it anything.
+def load_unasked(source: str, **settings) -> tuple[nn.Module, dict]:
+    """Load a model without asking it anything, for :mod:`interpretability.commands.probe`.
 
     Parameters
     ----------
@@ -130,7 +133,8 @@ def load_black_box(source: str, **settings) -> tuple[nn.Module, dict]:
     module : torch.nn.Module
         From sounds to any output.
     settings : dict
-        Those that are known: of its file, of its card, and those given.
+        Those that are known: of its file, of its card, and those given; for files with inputs and outputs of their own
+        also what these look like (:func:`.guessed_ports`).
 
     Raises
     ------
@@ -138,13 +142,23 @@ def load_black_box(source: str, **settings) -> tuple[nn.Module, dict]:
         If it cannot be loaded, or is of another kind.
     """
     prefix, _, place = str(source).partition(":")
-    if prefix not in BLACK_BOXES or not place:
-        kinds = ", ".join(f"{name}:{PLACES[name]}" for name in BLACK_BOXES)
+    if prefix not in (*BLACK_BOXES, "torch") or not place:
+        kinds = ", ".join(f"{name}:{PLACES[name]}" for name in (*BLACK_BOXES, "torch"))
         raise UserError(f"{source} has no card to find out: expected {kinds}")
     settings = {name: value for name, value in settings.items() if value is not None}
     refuse_unknown(source, settings, _known(prefix))
     place, settings = _read(str(source), settings)
-    module, known = BLACK_BOXES[prefix].load(place, settings.get("inputs") or {}, settings.get("states") or {})
+    if prefix == "torch":
+        module = build_module(place, settings.get("arguments") or {})
+        if str(settings.get("weights") or UNTRAINED) != UNTRAINED:
+            load_weights(module, expanded(settings["weights"]))
+        return module, settings
+    kind = BLACK_BOXES[prefix]
+    if issubclass(kind, GraphClassifier) and not {"inputs", "states"} & set(settings):
+        existing_file(place, prefix)
+        inputs, states = guessed_ports(*kind.ports(place), round(settings.get("sample_rate") or ASSUMED_RATE))
+        settings |= {name: value for name, value in (("inputs", inputs), ("states", states)) if value}
+    module, known = kind.load(place, settings.get("inputs") or {}, settings.get("states") or {})
     return module, {name: value for name, value in known.items() if value} | settings
 
 

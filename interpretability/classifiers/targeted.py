@@ -85,6 +85,11 @@ class TargetedClassifier(Classifier):
         return self.asked.no_embedding
 
     @property
+    def never_a_gradient(self) -> str:
+        """See :attr:`Classifier.never_a_gradient`."""
+        return self.asked.never_a_gradient
+
+    @property
     def layer_levels(self) -> dict[str, int]:
         """See :attr:`Classifier.layer_levels`."""
         return self.asked.layer_levels

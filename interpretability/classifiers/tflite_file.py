@@ -91,6 +91,11 @@ class TfliteClassifier(GraphClassifier):
         """See :meth:`GraphClassifier.module_of`."""
         return TfliteModule(place, given, states)
 
+    @classmethod
+    def ports(cls, place: str) -> tuple[list[Port], list[Port]]:
+        """See :meth:`GraphClassifier.ports`."""
+        return tuple([_port(*tensor) for tensor in tensors.items()] for tensors in _details(_interpreter(place)))
+
 
 def _details(interpreter: Any) -> tuple[dict[str, dict], dict[str, dict]]:
     """Return what LiteRT says of each input and of each output, by their names."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from interpretability.classifiers import Classifier, save_classifier
 from interpretability.classifiers.card import CARD, card_text
 from interpretability.classifiers.check import check_classifier
-from interpretability.classifiers.sources import load_black_box, open_classifier
+from interpretability.classifiers.sources import load_unasked, open_classifier
 from interpretability.classifiers.waveform import WaveformClassifier
 from interpretability.commands.models import parse_settings
-from interpretability.commands.probe import Probe, probe_model
+from interpretability.commands.probe import Probe, probe_classifier, probe_model
 from interpretability.errors import UserError
 from interpretability.files import check_replaceable
 from interpretability.reading import as_object, parse_json
@@ -52,8 +53,14 @@ def _print_probe(source: str, probe: Probe) -> None:
     print(f"{source}:")
     for line in probe.lines:
         print(f"  {line}")
-    print(f"\n# {CARD}, to lie beside the model's file (or card=FILE): complete what is null")
-    print(card_text(probe.card), end="")
+    if not probe.card:
+        print("\nit says all that is needed: no card")
+    elif source.startswith("torch:"):
+        words = " ".join(shlex.quote(f"{name}={value}") for name, value in probe.card.items())
+        print(f"\n--classifier_settings {words}   # complete what is None")
+    else:
+        print(f"\n# {CARD}, to lie beside the model's file (or card=FILE): complete what is null")
+        print(card_text(probe.card), end="")
 
 
 def import_classifier(options: argparse.Namespace) -> None:
@@ -87,7 +94,10 @@ def import_classifier(options: argparse.Namespace) -> None:
     if twice:
         raise UserError(f"{twice[0]} is given by --{twice[0]} and by --classifier_settings: give it once")
     if options.probe:
-        module, known = load_black_box(options.source, **(given | more))
+        if options.source.partition(":")[0] in ("hf", "speechbrain"):
+            _print_probe(options.source, probe_classifier(open_classifier(options.source, **(given | more))))
+            return
+        module, known = load_unasked(options.source, **(given | more))
         _print_probe(options.source, probe_model(options.source, module, known))
         return
     classifier = open_classifier(options.source, options.trust_remote_code, **(given | more))

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from interpretability.classifiers import Classifier
 from interpretability.classifiers.black_box import LAYOUTS, shaped
-from interpretability.classifiers.check import noise, reset_state, resets_of
+from interpretability.classifiers.check import check_classifier, noise, reset_state, resets_of
 from interpretability.classifiers.outputs import SUM_TOLERANCE, tensors_of
 from interpretability.errors import UserError, first_line
+from interpretability.explaining import DEFAULT_BY_ANSWERS
 
 #: Lengths in samples that models of one length take, beside whole seconds: 10 ms to 5 s.
 USUAL = (
@@ -22,6 +24,8 @@ USUAL = (
 )
 #: Outputs that differ by less, relative to their largest value, are the same.
 SAME = 1e-4
+GRADIENT = "a gradient reaches the sound: all methods"
+NO_GRADIENT = f"no gradient reaches the sound: methods that only ask for answers, such as {DEFAULT_BY_ANSWERS}"
 
 
 @dataclass
@@ -65,8 +69,17 @@ def probe_model(source: str, module: nn.Module, settings: Mapping[str, Any]) -> 
         with torch.no_grad():
             return list(tensors_of(module(shaped(wavs, layout), **(settings.get("inputs") or {}))))
 
+    if settings.get("states"):
+        pairs = ", ".join(f"{name} gets {output}" for name, output in settings["states"].items())
+        probe.lines.append(f"keeps a state from one window to the next: {pairs} (states)")
+    if settings.get("inputs"):
+        pairs = ", ".join(f"{name}={value}" for name, value in settings["inputs"].items())
+        probe.lines.append(f"is given {pairs} with each sound (inputs)")
     layout, sizes = _working(source, ask, settings, rate)
-    probe.card["input_layout"] = layout
+    if not source.startswith("torch:"):
+        probe.card["input_layout"] = layout
+    elif layout != "batch":
+        raise UserError(f"{source} takes a sound of another shape than [B, N] ({layout}): wrap it in one that takes it")
     size = sizes[0]
     wavs = noise(2, size)
     begin = time.perf_counter()
@@ -75,7 +88,8 @@ def probe_model(source: str, module: nn.Module, settings: Mapping[str, Any]) -> 
     seconds = time.perf_counter() - begin
     shape = {"batch": "[B, N]", "channel": "[B, 1, N]", "last": "[B, N, 1]", "single": "[N]"}[layout]
     if rate in sizes and len(sizes) > 1:
-        probe.lines.append(f"takes {shape} of any length that was tried, from {min(sizes)} to {max(sizes)} samples")
+        least = _shortest(ask, layout, min(sizes))
+        probe.lines.append(f"takes {shape} of any length that was tried, from {least} to {max(sizes)} samples")
     elif len(sizes) > 1:
         probe.card["input_length"] = None
         probe.lines.append(f"takes {shape} of {', '.join(map(str, sizes))} samples, and not of a second (input_length)")
@@ -87,6 +101,8 @@ def probe_model(source: str, module: nn.Module, settings: Mapping[str, Any]) -> 
     _batches(probe, module, ask, layout, wavs, first)
     _gradient(probe, module, layout, wavs, settings)
     _outputs(probe, first, ask(noise(1, sizes[-1]), layout) if len(sizes) > 1 else first)
+    if source.startswith("torch:"):  # it looks for the entry by the number of classes
+        probe.card.pop("entry", None)
     return probe
 
 
@@ -113,6 +129,34 @@ def _working(source: str, ask: Callable, settings: Mapping, rate: int) -> tuple[
         f"{source} runs on none of the sounds that were tried ({reason}): if it takes further inputs, give "
         "inputs={NAME: VALUE}; if it takes another length, give input_length, in samples"
     )
+
+
+def _shortest(ask: Callable, layout: str, works: int) -> int:
+    """Return the shortest sound that runs, in samples, by halving what is between."""
+    fails = 0
+    while works - fails > 1:
+        size = (works + fails) // 2
+        try:
+            answered = bool(ask(noise(1, size), layout))
+        except Exception:  # whatever a model raises at input that is too short
+            answered = False
+        works, fails = (size, fails) if answered else (works, size)
+    return works
+
+
+def probe_classifier(classifier: Classifier) -> Probe:
+    """Say what a classifier of another library's folder, which is open, is like; it needs no card."""
+    check = check_classifier(classifier)
+    settings, count = classifier.frontend.settings, len(classifier.labels)
+    lines = [
+        f"takes sounds at {settings.sample_rate} Hz",
+        f"has {count} class{'es' * (count != 1)} ({classifier.task}-label)",
+        f"the same sound twice: probabilities that differ by up to {check.spread:.2g}",
+        f"two sounds at once: probabilities that differ from those alone by up to {check.together:.2g}",
+        f"hears {'all of a sound' if check.hears_all else 'no more than its beginning'}",
+        NO_GRADIENT if check.no_gradient else GRADIENT,
+    ]
+    return Probe(lines + [f"note: {note}" for note in classifier.notes])
 
 
 def _reset(module: nn.Module) -> None:
@@ -173,11 +217,7 @@ def _gradient(probe: Probe, module: nn.Module, layout: str, wavs: Tensor, settin
             reaches = bool(flowing) and torch.autograd.grad(flowing[0].sum(), sound, allow_unused=True)[0] is not None
     except RuntimeError:  # what PyTorch raises where a gradient stops
         reaches = False
-    probe.lines.append(
-        "a gradient reaches the sound: all methods"
-        if reaches
-        else "no gradient reaches the sound: methods that only ask for answers, such as lime"
-    )
+    probe.lines.append(GRADIENT if reaches else NO_GRADIENT)
 
 
 def _outputs(probe: Probe, short: list[tuple[str, Tensor]], long: list[tuple[str, Tensor]]) -> None:

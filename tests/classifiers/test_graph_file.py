@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from interpretability.classifiers.graph_file import GraphModule, Port
+from interpretability.classifiers.graph_file import GraphModule, Port, guessed_ports
 from interpretability.errors import UserError
 
 
@@ -71,3 +71,27 @@ def test_states_go_round_and_further_inputs_are_given_each_time():
 def test_what_takes_no_waveform(inputs, message):
     with pytest.raises(UserError, match=message):
         Summing("a file", inputs, OUTPUTS, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "given", "states"),
+    [
+        ([port("audio", 1, "n"), port("sr", kind="int64")], [port("p", 1, 2)], {"sr": 8000}, {}),
+        (
+            [port("h", 2, "b", 4), port("input", "b", "n")],
+            [port("p", "b", 1), port("hn", 2, None, 4)],
+            {},
+            {"h": "hn"},
+        ),
+        (
+            [port("x", "b", "n"), port("h", 2, 4), port("c", 2, 4)],
+            [port("p", "b", 1), port("h1", 2, 4), port("c1", 2, 4)],
+            {},
+            {"h": "h1", "c": "c1"},
+        ),
+        ([port("audio", 1, "n"), port("low")], [port("p", 1, 2)], {}, {}),
+        ([port("audio", 1, "n"), port("speaker", 1, 64)], [port("p", 1, 64)], {}, {}),
+    ],
+)
+def test_states_and_the_rate_are_guessed_by_their_shapes_and_names(inputs, outputs, given, states):
+    assert guessed_ports(inputs, outputs, 8000) == (given, states)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 
 import pytest
+import tiny
 
 from interpretability.classifiers.sources import open_classifier
 from interpretability.commands.main import import_classifier
+from interpretability.commands.probe import probe_classifier
 
 MODELS = """
 import numpy as np
@@ -98,9 +100,48 @@ def test_the_card_opens_the_model(source, capsys, tmp_path):
     [
         ("python:models_to_probe:raises", "runs on none of the sounds that were tried (the cable is out): if it takes"),
         ("python:models_to_probe:words", "runs on none of the sounds that were tried (it gave no numbers)"),
-        ("hf:somewhere", "has no card to find out: expected python:package.module:function, onnx:FILE, tflite:FILE"),
+        ("a/folder", "has no card to find out: expected python:package.module:function, onnx:FILE, tflite:FILE"),
     ],
 )
 def test_what_cannot_be_probed(source, capsys, name, message):
     assert import_classifier([name, "--probe"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_class_of_pytorch_gets_settings_in_place_of_a_card(source, capsys, tmp_path):
+    code = """
+class Net(torch.nn.Module):
+    def forward(self, wavs):
+        assert wavs.shape[1] >= 400
+        return {"logits": (wavs**2).sum(1, keepdim=True) @ torch.tensor([[2.0, -1.0]]), "wavs": wavs[:, :100]}
+"""
+    (tmp_path / "models_to_probe.py").write_text(MODELS + code)
+    assert import_classifier(["torch:models_to_probe:Net", "--probe", "--labels", '["a", "b"]']) == 0
+    printed = capsys.readouterr().out
+    for text in ("from 400 to 32000 samples", "a gradient reaches the sound", "output logits: [1, 2], 2 values"):
+        assert text in printed
+    assert "--classifier_settings 'labels=" in printed
+    for text in ("model.yaml", "entry", "input_layout"):
+        assert text not in printed
+
+
+def test_an_open_folder_of_another_library_needs_no_card():
+    probe = probe_classifier(tiny.listening_classifier(["a", "b"]).freeze())
+    assert probe.card == {}
+    text = "\n".join(probe.lines)
+    for words in ("takes sounds at 16000 Hz", "has 2 classes (single-label)", "a gradient reaches the sound"):
+        assert words in text
+
+
+def test_states_of_an_onnx_are_found(capsys, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    import onnx_files
+
+    path = onnx_files.save_counter(tmp_path / "counter.onnx")
+    assert import_classifier([f"onnx:{path}", "--probe"]) == 0
+    printed = capsys.readouterr().out
+    assert "memory gets next (states)" in printed
+    assert 'states: {"memory": "next"}' in printed
+    assert "input_length: 100" in printed
+    assert "no_grad" not in printed
