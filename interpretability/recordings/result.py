@@ -108,10 +108,13 @@ class RecordingExplanation:
         overall = probabilities.mean(0)
         first = int(overall.argmax())
         count = len(timeline.windows)
-        lines = [
-            f"{long_time(timeline.seconds)} in {count} window{'s' * (count != 1)}. Heard most: "
-            f"{printable(timeline.labels[first])} (mean probability {overall[first]:.2f})."
-        ]
+        question = self.classifier.question
+        if question is None:
+            heard = f"Heard most: {printable(timeline.labels[first])} (mean probability {overall[first]:.2f})"
+        else:
+            phrases, mean = question.phrases, overall[self.target]
+            heard = f"Asked {printable(phrases.asks)}: {mean:.2f} on average ({phrases.scale})"
+        lines = [f"{long_time(timeline.seconds)} in {count} window{'s' * (count != 1)}. {heard}."]
         highest = int(probabilities[:, self.target].argmax())
         start, end = timeline.seconds_of(timeline.windows[highest].span)
         peak = f"{probabilities[highest, self.target]:.2f} at {_time(start)}–{_time(end)} s"
@@ -168,6 +171,7 @@ class RecordingExplanation:
             "predicted": timeline.labels[first],
             "predicted_probability": float(mean[first]),
             "explained": self.label,
+            **({} if self.classifier.question is None else {"question": self.classifier.question.identity()}),
             "explained_probability": float(timeline.probabilities[:, self.target].max()),
             "kept_area": None,
             "undefined": bool(self.windows) and len(self.without) == len(self.windows),

@@ -263,6 +263,18 @@ def test_the_range_of_the_whole_sound_gives_its_answer(framewise, tones):
     assert silent[0, 0] < 0.5 < whole.sigmoid()[0, 0]
 
 
+def test_a_contrast_is_heard_in_a_recording(framewise, tones, tmp_path):
+    path = tmp_path / "long.wav"
+    soundfile.write(path, tones[0].numpy(), RATE)
+    settings = {"method": "energy", "window": 0.3, "hop": 0.1}
+    result = explain_recording(framewise, path, tmp_path / "out", target="high - low", **settings)
+    assert [result.label, result.describe()["question"]["kind"]] == ["high - low", "contrast"]
+    assert result.sentences()[0].startswith("1 s in 8 windows. Asked why high and not low: 0.")
+    (stretch,) = result.stretches
+    assert stretch[0] < 0.5 < stretch[1]
+    assert stretch[1] - stretch[0] < 0.7
+
+
 def test_ranges_that_cannot_be_asked(classifier, framewise, tones, tmp_path):
     with pytest.raises(UserError, match="no frame lies at 3 to 4 s of a sound"):
         explain(framewise, tones, target="low@3-4", method="energy")
