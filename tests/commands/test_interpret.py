@@ -375,7 +375,9 @@ def explain(interpret, tiny_classifier_folder, sound, out):
 def test_methods_without_training(explain, out, tiny_classifier_folder, sound, method, settings, recorded):
     outcome = explain("--method", method, *(["--settings", *settings] if settings else []))
     assert outcome.code == 0, outcome.err
-    description, _ = check_results(out, 4000)
+    # A classifier of one epoch may decide alike whatever is replaced: then there is no counterfactual.
+    undefined = (*METRICS, "o", "q") if method == "counterfactual" else ()
+    description, _ = check_results(out, 4000, undefined=undefined)
     assert recorded.items() <= description["settings"].items()
     known = json.loads((tiny_classifier_folder / "classifier.json").read_text("utf-8"))
     assert description["classifier"] == {
