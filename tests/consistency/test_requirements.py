@@ -11,6 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 #: Module -> distribution, where the names differ.
 DISTRIBUTIONS = {
+    "PIL": "matplotlib",  # which brings it
     "flatbuffers": "ai-edge-litert",  # which brings it
     "hf_xet": "huggingface_hub",  # which brings it, where there is one for the machine
     "hyperpyyaml": "HyperPyYAML",
