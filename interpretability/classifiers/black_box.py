@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
+import inspect
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +26,7 @@ from interpretability.classifiers.module import ModuleClassifier, ModuleSettings
 from interpretability.classifiers.outputs import entry_of
 from interpretability.classifiers.waveform import Scores
 from interpretability.errors import MissingError, UserError, user_errors
+from interpretability.files import sha256
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
 
@@ -101,6 +105,10 @@ class BlackBoxClassifier(ModuleClassifier):
             raise UserError(f"{source}: the model is {type(module).__name__}, expected a module of PyTorch")
         self.source, self._timed = source, False
         super().__init__(labels, frontend, task, module=module, **settings)
+        # In the state: of a model without tensors, whatever identifies a classifier by its state needs what it is.
+        said = json.dumps([self.NAME, self.labels, task, settings], default=str, sort_keys=True).encode()
+        digest = hashlib.sha256(said + _content(source, module)).digest()
+        self.register_buffer("source_sha256", torch.tensor(list(digest), dtype=torch.uint8))
 
     @classmethod
     def load(cls, place: str, inputs: Mapping, states: Mapping) -> tuple[nn.Module, dict[str, Any]]:
@@ -300,6 +308,15 @@ class BlackBoxClassifier(ModuleClassifier):
         return output
 
 
+def _content(source: str, module: nn.Module) -> bytes:
+    """Return what tells a model from others: the hash of its file, or of a function its name and its file's hash."""
+    place = source.partition(":")[2]
+    if Path(place).is_file():
+        return sha256(place).encode()
+    code = inspect.getsourcefile(inspect.unwrap(module.function)) if isinstance(module, FunctionModule) else None
+    return place.encode() + (sha256(code).encode() if code and Path(code).is_file() else b"")
+
+
 def shaped(wavs: Tensor, layout: str) -> Tensor:
     """Return sounds [B, N] in the shape that a model takes (:data:`LAYOUTS`)."""
     return {"single": wavs[0], "channel": wavs[:, None], "last": wavs[..., None]}.get(layout, wavs)
@@ -317,6 +334,7 @@ class FunctionModule(nn.Module):
 
     Attributes
     ----------
+    function : callable
     changes_input : bool
         Whether a call has written into the array that it was given.
     """
@@ -324,14 +342,14 @@ class FunctionModule(nn.Module):
     def __init__(self, function: Callable[..., Any]):
         super().__init__()
         self.changes_input = False
-        self._function = function
+        self.function = function
 
     def forward(self, sound: Tensor, **inputs: Any) -> Any:
         """Call the function with a copy of the sound."""
         array = np.array(sound.detach().cpu().numpy(), dtype=np.float32, order="C")
         before = array.copy()
         with torch.no_grad():
-            output = self._function(array, **inputs)
+            output = self.function(array, **inputs)
         self.changes_input |= not np.array_equal(before, array, equal_nan=True)
         if isinstance(output, list):
             return _array_of(output, len(array))

@@ -153,7 +153,7 @@ class Interpreter(nn.Module):
         """
         if classifier is self.classifier:
             return self
-        if self.classes_only:
+        if self.classes_only and classifier.question is not None:
             raise UserError(
                 f"{self.NAME} explains classes, and {shown(classifier.question.label)} is none: {self.classes_only}; "
                 "name a class, or another --method"
@@ -170,6 +170,11 @@ class Interpreter(nn.Module):
     def classifier(self) -> Classifier:
         """The frozen classifier that is explained."""
         return self._studied[0]
+
+    @property
+    def classifiers(self) -> tuple[Classifier, ...]:
+        """All classifiers that its masks are made for: the one that is explained comes first."""
+        return (self.classifier,)
 
     @property
     def frontend(self):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
+from interpretability.classifiers.gradient import check_gradient
 from interpretability.classifiers.second import asked_alike, heard_by, hears, open_second
 from interpretability.explanation import Interpretation
 from interpretability.frontend import Clips
@@ -20,6 +21,7 @@ from interpretability.methods.optimiser import Answer, StepSettings, optimise
 from interpretability.metrics.areas import keep_top
 from interpretability.probabilities import class_probability
 from interpretability.settings import setting
+from interpretability.weights import fingerprint
 
 #: Share of the bins, the loudest ones, that the search starts from.
 LOUDEST = 0.2
@@ -86,6 +88,11 @@ class Counterfactual(Interpreter):
             self._second = tuple(asked_alike(second, classifier) for second in self._second)
         return super().explaining(classifier)
 
+    def identity(self) -> dict[str, Any]:
+        """See :meth:`Interpreter.identity`; of a further classifier, what it is and not only where it lies."""
+        second = [fingerprint(classifier) for classifier in self._second]
+        return {**super().identity(), **({"second": second} if second else {})}
+
     def _apply(self, function, *args, **kwargs):
         for classifier in self._second:
             classifier._apply(function, *args, **kwargs)
@@ -100,6 +107,8 @@ class Counterfactual(Interpreter):
         def judge(mask: Tensor, active: Tensor) -> Answer:
             replaced = replace_by(background[active], batch.clips[active], mask)
             logits = classifier.classify_sound(replaced).logits.float()
+            if mask.requires_grad:
+                check_gradient(classifier.title, logits, classifier.never_a_gradient)
             classifier.check_finite(logits.detach())
             target = batch.target[active]
             excess = self._excess(logits, target)

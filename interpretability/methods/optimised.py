@@ -20,6 +20,7 @@ from interpretability.methods.optimiser import Kept, OptimiserSettings, optimise
 from interpretability.metrics.areas import keep_top
 from interpretability.probabilities import log_odds
 from interpretability.settings import setting
+from interpretability.weights import fingerprint
 
 #: Share of the bins that the starts ``energy`` and ``gradient`` keep.
 STARTING = 0.2
@@ -81,8 +82,13 @@ class OptimisedMask(Interpreter):
 
     @property
     def classifiers(self) -> tuple[Classifier, ...]:
-        """The classifier that is explained, and the further ones."""
+        """See :attr:`Interpreter.classifiers`: the further ones follow."""
         return (self.classifier, *self._further)
+
+    def identity(self) -> dict[str, Any]:
+        """See :meth:`Interpreter.identity`; of further classifiers, what they are and not only where they lie."""
+        further = [fingerprint(classifier) for classifier in self._further]
+        return {**super().identity(), **({"also": further} if further else {})}
 
     @property
     def notes(self) -> tuple[str, ...]:

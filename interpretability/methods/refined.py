@@ -41,6 +41,11 @@ class Refined(Interpreter):
         return f"{self.method.title}, refined"
 
     @property
+    def classifiers(self) -> tuple[Classifier, ...]:
+        """See :attr:`Interpreter.classifiers`."""
+        return self.method.classifiers
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """See :attr:`Interpreter.notes`."""
         refined = (
@@ -51,7 +56,9 @@ class Refined(Interpreter):
 
     def asked(self, classifier: Classifier) -> Interpreter:
         """See :meth:`Interpreter.asked`."""
-        return self if classifier is self.classifier else Refined(self.method.asked(classifier), self.optimiser.steps)
+        if classifier is self.classifier:
+            return self
+        return Refined(self.method.asked(classifier), self.optimiser.steps).train(self.training)
 
     def show_progress(self, shown: bool) -> Interpreter:
         """See :meth:`Interpreter.show_progress`."""

@@ -12,9 +12,12 @@ from torch import nn
 from interpretability import explain
 from interpretability.classifiers.black_box import FunctionClassifier
 from interpretability.classifiers.check import check_classifier, noise
+from interpretability.classifiers.gradient import NoGradientError
 from interpretability.classifiers.sources import open_classifier
 from interpretability.errors import UserError
 from interpretability.explaining import DEFAULT_BY_ANSWERS
+from interpretability.methods.counterfactual import Counterfactual
+from interpretability.weights import fingerprint
 
 LABELS = ["a", "b", "c"]
 WEIGHTS = torch.tensor([[2.0, -1.0, 0.5]])
@@ -110,6 +113,25 @@ def test_a_function_of_numpy_is_explained_by_what_needs_no_gradient(functions):
     assert explanation.method == DEFAULT_BY_ANSWERS
     torch.testing.assert_close(explanation.probabilities, meant(noise(1, 4000)).softmax(1), atol=1e-5, rtol=1e-4)
     assert explanation.mask.any()
+
+
+def test_a_model_without_tensors_is_known_by_what_it_is(functions, tmp_path):
+    def identity(name, **settings):
+        return fingerprint(open_classifier(f"{functions}:{name}", **{**KNOWN, **settings}))
+
+    first = identity("logits")
+    assert identity("logits") == first
+    others = [identity("rows"), identity("logits", task="multi"), identity("logits", labels=["x", "y", "z"])]
+    (tmp_path / "functions_of_anybody.py").write_text(FUNCTIONS.replace("/ 100", "/ 10"))
+    sys.modules.pop("functions_of_anybody")
+    others.append(identity("logits"))
+    assert len({first, *others}) == 5
+
+
+def test_a_counterfactual_needs_a_gradient(functions):
+    method = Counterfactual(open_classifier(f"{functions}:logits", **KNOWN))
+    with pytest.raises(NoGradientError, match="lets no gradient through"):
+        method.explain(noise(1, 4000))
 
 
 def test_probabilities_lists_and_entries_are_the_same_answer(functions):

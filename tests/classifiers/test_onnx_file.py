@@ -19,6 +19,7 @@ from interpretability.classifiers.waveform import frontend_for
 from interpretability.errors import MissingError, UserError
 from interpretability.methods import METHODS
 from interpretability.methods.perturbation import Perturbation
+from interpretability.weights import fingerprint
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -38,6 +39,15 @@ def test_an_onnx_of_every_layout(tmp_path, shape):
     output = classifier.checked_logits(wavs, torch.full((3,), 5000))
     torch.testing.assert_close(output, meant(wavs), rtol=1e-4, atol=1e-5)
     assert bool(classifier.settings.one_by_one) == (shape[0] in (1, "samples"))
+
+
+def test_a_file_is_known_by_its_bytes_wherever_it_lies(tmp_path):
+    def identity(name, **made):
+        path = onnx_files.save_power(tmp_path / name, **made)
+        return fingerprint(open_classifier(f"onnx:{path}", **KNOWN))
+
+    assert identity("a.onnx") == identity("b.onnx")
+    assert identity("a.onnx") != identity("a.onnx", operator="Add")
 
 
 def test_a_fixed_length_is_run_over_windows_and_pooled(tmp_path):

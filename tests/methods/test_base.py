@@ -156,6 +156,15 @@ def test_what_is_trained_on_feature_maps_says_so_where_there_are_none():
                 kind(mapless, **({"dictionary": words()} if kind is L2I else {}))
 
 
+@pytest.mark.parametrize("case", ["piq", "lmac", "nmf", "refined"])
+def test_another_copy_of_its_classifier_asks_no_other_question(case):
+    method = refined(CASES["energy"](), 1).eval() if case == "refined" else CASES[case]().eval()
+    other = method.asked(copy.deepcopy(method.classifier))
+    assert other is not method
+    assert not other.training
+    assert torch.equal(other.explain(noise(1, 4000)).mask, method.explain(noise(1, 4000)).mask)
+
+
 @pytest.mark.parametrize("target", ["cat|dog", "cat - dog"])
 def test_what_is_no_class_is_explained_or_refused_in_one_line(target):
     refused = ("piq", "l2i", "lmac on vit, class gains", "amt on vit, gradient")

@@ -47,6 +47,8 @@ def dictionary():
     return Dictionary(matrix / matrix.norm(dim=0), FrontendSettings(), LABELS, "euclidean")
 
 
+#: Of methods that ask for answers only.
+FEW_CALLS = {"calls": 4, "times": 2, "bands": 2}
 SETTINGS = {
     "piq": lambda: {"codebook_size": 12, "channels": 4, "decoder_channels": (4, 4)},
     "lmac": lambda: {"channels": 4, "decoder_channels": (4, 4)},
@@ -55,6 +57,7 @@ SETTINGS = {
     "gradients": lambda: {"n_steps": 4},
     "optimised": lambda: {"steps": 2},
     "counterfactual": lambda: {"steps": 2},
+    **dict.fromkeys(("rise", "occlusion", "feature_ablation", "kernel_shap", "lime"), lambda: FEW_CALLS),
     "amt": dict,
     "constant": dict,
     "random": dict,

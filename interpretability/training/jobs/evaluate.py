@@ -38,6 +38,7 @@ from interpretability.training.predictions import has_predictions, predict_split
 from interpretability.training.recipe import Run, RunSettings
 from interpretability.training.record import ALWAYS, SELECTION, keep_record, origin, values_of
 from interpretability.training.workspace import EXAMPLES, REPORT
+from interpretability.weights import fingerprint
 
 
 def evaluate_interpreter(run: Run) -> None:
@@ -76,7 +77,7 @@ def evaluate_interpreter(run: Run) -> None:
         before = UNKNOWN if run.hparams.get("finetune_from") or run.given_dictionary is not None else SeenClips()
         learned = assembled.dictionary_training
         training = save_best(brain, run, prepared.description, learned, lambda: SeenClips.of_data(prepared) | before)
-    second = _second(run, prepared, classifier)
+    second = _second(run, prepared, interpreter)
     second = second if second is None else asked_alike(second, asked)
     measured = refined(interpreter, run.hparams.get("refine_steps", RunSettings.refine_steps))
     methods = {interpreter.NAME: interpreter}
@@ -102,7 +103,7 @@ def evaluate_interpreter(run: Run) -> None:
         "apply": interpreter.settings.apply,
         "training": without_seen(training),
         **({"hub": interpreter.hub} if interpreter.hub else {}),
-        **({} if second is None else {"transfer_to": second.description.get("sha256")}),
+        **({} if second is None else {"transfer_to": second.description.get("sha256") or fingerprint(second)}),
         **({} if name is None else {"target": name if asked.question is None else asked.question.identity()}),
     }
     result = evaluate(
@@ -140,14 +141,24 @@ def evaluate_interpreter(run: Run) -> None:
         _save_examples(measured, datasets["test"], examples, run["n_examples"], format)
 
 
-def _second(run: Run, prepared: PreparedData, classifier: Classifier) -> Classifier | None:
-    """Return the classifier that hears the same masks, if the YAML names one; not one that has heard the test clips."""
+def _second(run: Run, prepared: PreparedData, interpreter: Interpreter) -> Classifier | None:
+    """Return the classifier that hears the same masks, if the YAML names one.
+
+    Neither it nor a further classifier that the masks are made for may have heard the test clips.
+    """
+    for further in interpreter.classifiers[1:]:
+        refuse_seen_clips(further.description.get("training") or {}, prepared, "a further classifier (also)")
     source = run.hparams.get("transfer_to")
     if source is None:
         return None
-    second = open_second(source, classifier, trust_remote_code=run.trusts)
-    if second.description.get("sha256") == classifier.description["sha256"]:
+    second = open_second(source, interpreter.classifier, trust_remote_code=run.trusts)
+    explained, *also = map(fingerprint, interpreter.classifiers)
+    if fingerprint(second) == explained:
         raise UserError(f"transfer_to is {source}, the explained classifier itself: name one that was trained apart")
+    if fingerprint(second) in also:
+        raise UserError(
+            f"transfer_to is {source}, which the masks are made for (also): name one that was trained apart"
+        )
     refuse_seen_clips(second.description.get("training") or {}, prepared, f"the classifier in {source}")
     return second
 

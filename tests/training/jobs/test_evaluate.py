@@ -345,6 +345,22 @@ def test_masks_are_refined_and_heard_by_a_second_classifier(untrained, tiny_clas
     assert "was trained on folds [3]" in untrained("evaluate", transfer_to=tmp_path / "leaked", **settings).line
 
 
+@pytest.mark.slow
+def test_a_mask_is_not_judged_by_a_classifier_that_it_was_made_for(
+    untrained, untrained_yaml, tiny_classifier_folder, tmp_path
+):
+    second = load_classifier(tiny_classifier_folder)
+    with torch.no_grad():
+        second.head.bias += 0.1
+    save_classifier(second, tmp_path / "second", second.description["training"])
+    text = untrained_yaml.read_text("utf-8")
+    made = "!name:interpretability.methods.optimised.OptimisedMask\n    steps: 1\n"
+    made += f"    also: [{tmp_path / 'second'}]\n"
+    untrained_yaml.write_text(text[: text.index("method:")] + f"method: {made}", "utf-8")
+    outcome = untrained("evaluate", transfer_to=tmp_path / "second", n_examples=0, report_clips=0)
+    assert "which the masks are made for (also)" in outcome.line
+
+
 def test_a_method_that_is_not_trained_cannot_be_trained(untrained, tmp_path):
     outcome = untrained("interpreter")
     assert outcome.code == 2
