@@ -106,8 +106,8 @@ class BlackBoxClassifier(ModuleClassifier):
         self.source, self._timed = source, False
         super().__init__(labels, frontend, task, module=module, **settings)
         # In the state: of a model without tensors, whatever identifies a classifier by its state needs what it is.
-        said = json.dumps([self.NAME, self.labels, task, settings], default=str, sort_keys=True).encode()
-        digest = hashlib.sha256(said + _content(source, module)).digest()
+        named = json.dumps([self.NAME, self.labels, task, settings], default=str, sort_keys=True).encode()
+        digest = hashlib.sha256(named + _content(source, module)).digest()
         self.register_buffer("source_sha256", torch.tensor(list(digest), dtype=torch.uint8))
 
     @classmethod

@@ -42,8 +42,8 @@ def test_an_onnx_of_every_layout(tmp_path, shape):
 
 
 def test_a_file_is_known_by_its_bytes_wherever_it_lies(tmp_path):
-    def identity(name, **made):
-        path = onnx_files.save_power(tmp_path / name, **made)
+    def identity(name, **model):
+        path = onnx_files.save_power(tmp_path / name, **model)
         return fingerprint(open_classifier(f"onnx:{path}", **KNOWN))
 
     assert identity("a.onnx") == identity("b.onnx")

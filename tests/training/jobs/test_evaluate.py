@@ -354,9 +354,9 @@ def test_a_mask_is_not_judged_by_a_classifier_that_it_was_made_for(
         second.head.bias += 0.1
     save_classifier(second, tmp_path / "second", second.description["training"])
     text = untrained_yaml.read_text("utf-8")
-    made = "!name:interpretability.methods.optimised.OptimisedMask\n    steps: 1\n"
-    made += f"    also: [{tmp_path / 'second'}]\n"
-    untrained_yaml.write_text(text[: text.index("method:")] + f"method: {made}", "utf-8")
+    method = "!name:interpretability.methods.optimised.OptimisedMask\n    steps: 1\n"
+    method += f"    also: [{tmp_path / 'second'}]\n"
+    untrained_yaml.write_text(text[: text.index("method:")] + f"method: {method}", "utf-8")
     outcome = untrained("evaluate", transfer_to=tmp_path / "second", n_examples=0, report_clips=0)
     assert "which the masks are made for (also)" in outcome.line
 
