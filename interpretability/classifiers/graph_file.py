@@ -157,11 +157,8 @@ class GraphClassifier(BlackBoxClassifier):
 
     #: What its errors call the file's format.
     FORMAT = ""
-
-    @classmethod
-    def module_of(cls, place: str, given: Mapping[str, Any], states: Mapping[str, str]) -> GraphModule:
-        """Open the file."""
-        raise NotImplementedError
+    #: What opens the file.
+    MODULE: type[GraphModule]
 
     @classmethod
     def ports(cls, place: str) -> tuple[list[Port], list[Port]]:
@@ -172,7 +169,7 @@ class GraphClassifier(BlackBoxClassifier):
     def load(cls, place: str, inputs: Mapping, states: Mapping) -> tuple[nn.Module, dict[str, Any]]:
         """See :meth:`BlackBoxClassifier.load`."""
         existing_file(place, cls.NAME)
-        module = cls.module_of(place, inputs, states)
+        module = cls.MODULE(place, inputs, states)
         known = {
             "input_layout": module.layout,
             "input_length": module.input_length,

@@ -57,12 +57,7 @@ class OnnxModule(GraphModule):
 class OnnxClassifier(GraphClassifier):
     """``onnx``: a file of ONNX."""
 
-    NAME, FORMAT = "onnx", "ONNX"
-
-    @classmethod
-    def module_of(cls, place: str, given: Mapping[str, Any], states: Mapping[str, str]) -> OnnxModule:
-        """See :meth:`GraphClassifier.module_of`."""
-        return OnnxModule(place, given, states)
+    NAME, FORMAT, MODULE = "onnx", "ONNX", OnnxModule
 
     @classmethod
     def ports(cls, place: str) -> tuple[list[Port], list[Port]]:

@@ -84,12 +84,7 @@ class TfliteModule(GraphModule):
 class TfliteClassifier(GraphClassifier):
     """``tflite``: a file of TensorFlow Lite."""
 
-    NAME, FORMAT = "tflite", "TensorFlow Lite"
-
-    @classmethod
-    def module_of(cls, place: str, given: Mapping[str, Any], states: Mapping[str, str]) -> TfliteModule:
-        """See :meth:`GraphClassifier.module_of`."""
-        return TfliteModule(place, given, states)
+    NAME, FORMAT, MODULE = "tflite", "TensorFlow Lite", TfliteModule
 
     @classmethod
     def ports(cls, place: str) -> tuple[list[Port], list[Port]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +14,7 @@ from interpretability.methods.base import MethodSettings
 from interpretability.methods.class_activation import class_activation
 from interpretability.methods.forms import FORMS, MEANING
 from interpretability.methods.nonlinearities import traces_removed
+from interpretability.methods.seeding import seeded
 from interpretability.settings import setting
 
 #: Those that look at a layer, that change the gradient of ReLUs, and that sum to s(X) - s(0) if they are exact.
@@ -149,19 +148,6 @@ def gradcam(of: Scored) -> Tensor:
 
 def guided_gradcam(of: Scored) -> Tensor:
     return guided_backprop(of) * gradcam(of).clamp(min=0)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators, from which Captum draws, while the block runs; they are restored afterwards."""
-    state = np.random.get_state()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # GradientSHAP draws its points from NumPy's
-        try:
-            yield
-        finally:
-            np.random.set_state(state)
 
 
 #: Every attribution: a new one is a function, and a line here.

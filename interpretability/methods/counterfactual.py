@@ -5,23 +5,21 @@ takes its place: in each frequency bin the level below which the clip lies for a
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.classifiers.gradient import check_gradient
-from interpretability.classifiers.second import asked_alike, heard_by, hears, open_second
+from interpretability.classifiers.second import heard_by, hears
 from interpretability.explanation import Interpretation
 from interpretability.frontend import Clips
 from interpretability.lengths import LengthGroups
-from interpretability.methods.base import Interpreter
+from interpretability.methods.further import WithFurther
 from interpretability.methods.optimiser import Answer, StepSettings, optimise
 from interpretability.metrics.areas import keep_top
 from interpretability.probabilities import class_probability
 from interpretability.settings import setting
-from interpretability.weights import fingerprint
 
 #: Share of the bins, the loudest ones, that the search starts from.
 LOUDEST = 0.2
@@ -46,7 +44,7 @@ class CounterfactualSettings(StepSettings):
     )
 
 
-class Counterfactual(Interpreter):
+class Counterfactual(WithFurther):
     """The smallest mask found whose replacement by the clip's own background makes another decision heard.
 
     ``X`` becomes ``X - M max(0, X - B)`` with the background ``B`` of each frequency bin, in log magnitude; that is
@@ -72,31 +70,11 @@ class Counterfactual(Interpreter):
     """
 
     NAME = "counterfactual"
+    FURTHER = "second"
     SUMMARY = "the least that, replaced by the clip's own background, makes another decision heard"
     Settings = CounterfactualSettings
     trainable = False
     needs_gradient = True
-
-    def __init__(self, classifier: Classifier, **settings: Any):
-        super().__init__(classifier, **settings)
-        source = self.settings.second
-        self._second = (open_second(source, classifier),) if source else ()
-
-    def explaining(self, classifier: Classifier) -> Interpreter:
-        """See :meth:`Interpreter.explaining`: the further classifier answers the same question."""
-        if classifier.question is not None:
-            self._second = tuple(asked_alike(second, classifier) for second in self._second)
-        return super().explaining(classifier)
-
-    def identity(self) -> dict[str, Any]:
-        """See :meth:`Interpreter.identity`; of a further classifier, what it is and not only where it lies."""
-        second = [fingerprint(classifier) for classifier in self._second]
-        return {**super().identity(), **({"second": second} if second else {})}
-
-    def _apply(self, function, *args, **kwargs):
-        for classifier in self._second:
-            classifier._apply(function, *args, **kwargs)
-        return super()._apply(function, *args, **kwargs)
 
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """See :meth:`Interpreter.interpret`."""
@@ -121,7 +99,7 @@ class Counterfactual(Interpreter):
         mask = optimised.mask * flipped[:, None, None]
         silent_or_unheard = optimised.undefined | ~hears(classifier, batch)
         scores = {"flipped": flipped.double().masked_fill(silent_or_unheard, torch.nan)}
-        for second in self._second:
+        for second in self.further:
             scores["second_flipped"] = self._flips(second, batch, background, mask).masked_fill(~flipped, torch.nan)
         return Interpretation(mask, scores=scores, undefined=~flipped)
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from interpretability.methods.patchwise import PatchSettings, Patchwise, Score, seeded
+from interpretability.methods.patchwise import PatchSettings, Patchwise, Score
 from interpretability.methods.perturbation import bands_setting, times_setting
+from interpretability.methods.seeding import seeded
 from interpretability.settings import setting
 
 

@@ -6,21 +6,18 @@ it cannot be compared with other methods. What else it is worth says another cla
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.classifiers.gradient import gradient_errors
-from interpretability.classifiers.second import asked_alike, open_second
 from interpretability.explanation import Interpretation
-from interpretability.methods.base import Interpreter
+from interpretability.methods.further import WithFurther
 from interpretability.methods.optimiser import Kept, OptimiserSettings, optimise
 from interpretability.metrics.areas import keep_top
 from interpretability.probabilities import log_odds
 from interpretability.settings import setting
-from interpretability.weights import fingerprint
 
 #: Share of the bins that the starts ``energy`` and ``gradient`` keep.
 STARTING = 0.2
@@ -44,7 +41,7 @@ class OptimisedSettings(OptimiserSettings):
     )
 
 
-class OptimisedMask(Interpreter):
+class OptimisedMask(WithFurther):
     """The mask of each clip with the lowest objective (:func:`.optimise`) that a few steps of Adam find.
 
     Clips are optimised together, each by itself: the result of a clip depends neither on the others nor on padding.
@@ -64,31 +61,16 @@ class OptimisedMask(Interpreter):
     """
 
     NAME = "optimised"
+    FURTHER = "also"
     SUMMARY = "a mask optimised for each clip, by the classifier's answers to what it keeps and removes"
     Settings = OptimisedSettings
     trainable = False
     needs_gradient = True
 
-    def __init__(self, classifier: Classifier, **settings: Any):
-        super().__init__(classifier, **settings)
-        # In a tuple, as the one that is explained.
-        self._further = tuple(open_second(source, classifier) for source in self.settings.also)
-
-    def explaining(self, classifier: Classifier) -> Interpreter:
-        """See :meth:`Interpreter.explaining`: the further classifiers answer the same question."""
-        if classifier.question is not None:
-            self._further = tuple(asked_alike(further, classifier) for further in self._further)
-        return super().explaining(classifier)
-
     @property
     def classifiers(self) -> tuple[Classifier, ...]:
         """See :attr:`Interpreter.classifiers`: the further ones follow."""
-        return (self.classifier, *self._further)
-
-    def identity(self) -> dict[str, Any]:
-        """See :meth:`Interpreter.identity`; of further classifiers, what they are and not only where they lie."""
-        further = [fingerprint(classifier) for classifier in self._further]
-        return {**super().identity(), **({"also": further} if further else {})}
+        return (self.classifier, *self.further)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -97,11 +79,6 @@ class OptimisedMask(Interpreter):
             *super().notes,
             "it optimises what Fid-In, AD, AI and FF measure: judge it by another classifier and by where it lies",
         )
-
-    def _apply(self, function, *args, **kwargs):
-        for classifier in self._further:
-            classifier._apply(function, *args, **kwargs)
-        return super()._apply(function, *args, **kwargs)
 
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """See :meth:`Interpreter.interpret`."""

@@ -6,8 +6,7 @@ which is Captum's baseline, where it is removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -83,11 +82,3 @@ class Patchwise(Perturbation):
         else:
             values = self.of_patches(score, whole, answers.at_once)
         return patches.smooth(values[0].double())
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generator, from which Captum draws, while the block runs; it is restored afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
-        torch.manual_seed(seed)
-        yield

@@ -183,10 +183,7 @@ class Clip:
             If one is damaged.
         """
         folder = expanded(folder)
-        described = read_object(folder / DESCRIPTION)
-        missing = [member for member in _NEEDED if member not in described]
-        if missing:
-            raise UserError(f"{folder / DESCRIPTION}: lacks {', '.join(missing)}: explain the sound again")
+        described = read_described(folder, _NEEDED, "sound")
         # Whatever is wrong with a file that was changed: of NumPy, of libsndfile, or a value of another type.
         with user_errors(f"{folder}: is no whole explanation", advice=": explain the sound again"):
             rate = int(described["sample_rate"])
@@ -279,6 +276,15 @@ def extent_of(magnitude: np.ndarray, hop: float, step: float) -> tuple[float, ..
     frames, bins = magnitude.shape
     # Frame i is centred on i hops and bin k on k steps: cells reach half of one to both sides.
     return -hop / 2, (frames - 0.5) * hop, -step / 2, (bins - 0.5) * step
+
+
+def read_described(folder: Path, needed: Sequence[str], what: str) -> dict[str, Any]:
+    """Read the description of a folder of results; a :class:`UserError` if it lacks one of these members."""
+    described = read_object(folder / DESCRIPTION)
+    missing = [member for member in needed if member not in described]
+    if missing:
+        raise UserError(f"{folder / DESCRIPTION}: lacks {', '.join(missing)}: explain the {what} again")
+    return described
 
 
 def read_wav(path: Path) -> np.ndarray:

@@ -17,13 +17,11 @@ from typing import Any
 import numpy as np
 from matplotlib.image import imsave
 
-from interpretability.errors import UserError, user_errors
+from interpretability.errors import user_errors
 from interpretability.files import expanded
 from interpretability.frontend import Frontend, FrontendSettings
 from interpretability.names import printable
-from interpretability.reading import read_object
-from interpretability.report.clips import extent_of, magnitude_of, read_wav
-from interpretability.report.destination import DESCRIPTION
+from interpretability.report.clips import extent_of, magnitude_of, read_described, read_wav
 from interpretability.report.page import data_uri, levels_uri, mask_uri, sound_uri
 from interpretability.report.timeline import MOST_ROWS
 
@@ -124,10 +122,7 @@ class Recording:
             If one is damaged.
         """
         folder = expanded(folder)
-        described = read_object(folder / DESCRIPTION)
-        missing = [member for member in _NEEDED if member not in described]
-        if missing:
-            raise UserError(f"{folder / DESCRIPTION}: lacks {', '.join(missing)}: explain the recording again")
+        described = read_described(folder, _NEEDED, "recording")
         true = described.get("true") if true is None else true
         # Whatever is wrong with a file that was changed: of libsndfile, or a value of another type.
         with user_errors(f"{folder}: is no whole explanation of a recording", advice=": explain the recording again"):

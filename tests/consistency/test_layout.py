@@ -322,6 +322,8 @@ SHARED_BY_METHODS = (
     "forms",
     "perturbation",
     "patchwise",
+    "further",
+    "seeding",
     "nonlinearities",
     "class_activation",
     "attributions",

@@ -68,7 +68,7 @@ def test_a_second_classifier_says_whether_it_decides_otherwise_too(tmp_path, mon
     batch = first.analyse(tones(1500, 3200), target="yes")
     for band, wanted in ((BAND, [1.0]), (slice(22, 30), [0.0]), (slice(0, 2), [math.nan])):
         other = OneBand(band, gain=40.0, threshold=0.1)
-        monkeypatch.setattr("interpretability.methods.counterfactual.open_second", lambda *_, other=other: other)
+        monkeypatch.setattr("interpretability.methods.further.open_second", lambda *_, other=other: other)
         scores = Counterfactual(first, **SETTINGS, second="other").interpret(batch).scores
         torch.testing.assert_close(scores["second_flipped"].tolist(), wanted, equal_nan=True)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""Methods on patches: how many there are, what is removed, and the generator that Captum draws from."""
+"""Methods on patches: how many there are, and what is removed."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from tiny import SMALL, LoudnessDetector, noise
 from interpretability.methods import METHODS
 from interpretability.methods.feature_ablation import FeatureAblation
 from interpretability.methods.kernel_shap import KernelSHAP
-from interpretability.methods.patchwise import Patchwise, seeded
+from interpretability.methods.patchwise import Patchwise
 
 KINDS = [kind for kind in METHODS.values() if issubclass(kind, Patchwise)]
 WEIGHTS = torch.zeros(38, SMALL.n_bins)
@@ -78,14 +78,3 @@ class TestBudget:
         result = kind(detector(), calls=60, times=5, grid="segments").attribute(analysed(detector()))[0]
         torch.testing.assert_close(result, result[:, :1].expand_as(result))
         assert 18 <= int(result[:, 0].argmax()) < 32
-
-
-def test_captum_draws_from_a_seed_and_the_generator_is_restored():
-    torch.manual_seed(5)
-    expected = torch.rand(2)
-    torch.manual_seed(5)
-    with seeded(3, torch.device("cpu")):
-        first = torch.rand(2)
-    assert torch.equal(torch.rand(2), expected)
-    with seeded(3, torch.device("cpu")):
-        assert torch.equal(torch.rand(2), first)

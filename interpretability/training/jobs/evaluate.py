@@ -152,10 +152,10 @@ def _second(run: Run, prepared: PreparedData, interpreter: Interpreter) -> Class
     if source is None:
         return None
     second = open_second(source, interpreter.classifier, trust_remote_code=run.trusts)
-    explained, *also = map(fingerprint, interpreter.classifiers)
-    if fingerprint(second) == explained:
+    its, explained, *also = map(fingerprint, (second, *interpreter.classifiers))
+    if its == explained:
         raise UserError(f"transfer_to is {source}, the explained classifier itself: name one that was trained apart")
-    if fingerprint(second) in also:
+    if its in also:
         raise UserError(
             f"transfer_to is {source}, which the masks are made for (also): name one that was trained apart"
         )
