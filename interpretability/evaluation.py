@@ -47,6 +47,7 @@ from interpretability.report.tables import evaluation_document
 from interpretability.second_opinion import SecondOpinion
 from interpretability.targets import Question
 from interpretability.truth import SOURCES, known_truth
+from interpretability.weights import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +207,8 @@ def evaluate(
         header["boxes"] = True
     if chosen.several:
         header["several"] = chosen.as_dict()
-    identity = hashlib.sha256(json.dumps([header, cases if chosen.several else ids]).encode()).hexdigest()
+    models = [[m.description.get("sha256"), *map(fingerprint, m.classifiers)] for m in methods.values()]
+    identity = hashlib.sha256(json.dumps([header, models, cases if chosen.several else ids]).encode()).hexdigest()
     partial = Journal(folder / "clips.partial.jsonl", identity)
     pictured = Collection(Journal(folder / "report.partial.jsonl", identity), report_clips)
     # A batch is measured as a whole: in other company, the numbers of a clip differ in their last digits.

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 #: Of a clip's name, in characters.
 LONGEST_NAME = 1000
@@ -33,6 +34,16 @@ def utf8_name(text: str) -> str:
     'ch%E8vre'
     """
     return _SURROGATE.sub(lambda match: f"%{ord(match[0]) & 0xFF:02X}", text)
+
+
+def named(text: str) -> tuple[str, str]:
+    """Return the name and the rest of ``NAME=REST``; a text without a name, or which is that of a file, is all rest.
+
+    >>> named("fine-tuned=results/lmac/1234"), named("results/lmac/1234")
+    (('fine-tuned', 'results/lmac/1234'), ('', 'results/lmac/1234'))
+    """
+    name, equals, rest = text.partition("=")
+    return (name, rest) if equals and not Path(text).exists() else ("", text)
 
 
 def join_labels(labels: Sequence[str]) -> str:

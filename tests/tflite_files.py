@@ -105,11 +105,19 @@ def save_power(path: Path, shape=(-1, -1), dtype=np.float32, scale=None, operato
     return graph.save(path, [sound], [logits], names)
 
 
-def save_counter(path: Path) -> Path:
-    """Save a detector with a state: it answers with the number of windows of 100 samples that it has heard, / 1000."""
+def save_counter(path: Path, dtype=np.float32) -> Path:
+    """Save a detector with a state: it answers with the number of windows of 100 samples that it has heard, / 1000.
+
+    The state is of the given type; integers are scaled, and their zero is not 0.
+    """
     graph, keep = Graph(), schema.ReducerOptionsT()
     keep.keepDims = True
-    sound, memory = graph.tensor("sound", (1, 100)), graph.tensor("memory", (1, 1))
+    sound = graph.tensor("sound", (1, 100))
+    if dtype is np.float32:
+        memory = given = graph.tensor("memory", (1, 1))
+    else:
+        given, memory = graph.tensor("memory", (1, 1), dtype, scale=1.0), graph.tensor("remembered", (1, 1))
+        graph.run("DEQUANTIZE", [given], [memory])
     total, nothing, heard, probability = (
         graph.tensor(name, (1, 1)) for name in ("total", "nothing", "next", "probability")
     )
@@ -123,4 +131,6 @@ def save_counter(path: Path) -> Path:
     graph.run("ADD", [memory, constants["one"]], [more], schema.AddOptionsT())
     graph.run("ADD", [more, nothing], [heard], schema.AddOptionsT())
     graph.run("MUL", [heard, constants["thousandth"]], [probability], schema.MulOptionsT())
-    return graph.save(path, [sound, memory], [probability, heard])
+    if dtype is not np.float32:
+        graph.run("QUANTIZE", [heard], [heard := graph.tensor("kept", (1, 1), dtype, scale=1.0)])
+    return graph.save(path, [sound, given], [probability, heard])

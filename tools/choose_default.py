@@ -153,6 +153,7 @@ def measure(
         "commit": commit(),
         "accuracy": correct / len(clips),
         "n": len(clips),
+        "asked": n_clips,
         "methods": {name: summarise_clips(some, names=_columns(answers_only)) for name, some in rows.items()},
     }
     return result, [{"method": name, **row} for name, some in rows.items() for row in some]
@@ -229,6 +230,8 @@ def run_all(pairs: Sequence[str], out: Path, answers_only: bool = False, n_clips
             raise UserError(
                 f"{path} was measured on another classifier than {folder} holds: delete it to measure again"
             )
+        if results[-1].get("asked") != n_clips:
+            raise UserError(f"{path} was measured with another --clips: delete it to measure again")
     text = document(results, answers_only)
     write_text(out / "table.md", text)
     print(text)

@@ -288,7 +288,7 @@ class Classifier(nn.Module):
 
     def classify_sound(self, clips: Clips) -> ClassifierOutput:
         """Classify sounds at the level they have. A model that takes waveforms gets them as they are."""
-        return self.classify(clips.spectrogram)
+        return self(*self.sound_inputs(clips))
 
     @torch.no_grad()
     def analyse(
@@ -355,6 +355,10 @@ class Classifier(nn.Module):
     def inputs(self, spectrogram: Spectrogram) -> tuple[Any, ...]:
         """Return what :meth:`forward` takes of analysed clips, in its order."""
         return spectrogram.magnitude, spectrogram.valid
+
+    def sound_inputs(self, clips: Clips) -> tuple[Any, ...]:
+        """Return the arguments of :meth:`forward` for sounds."""
+        return self.inputs(clips.spectrogram)
 
     def activation_map(self, batch: AnalysedBatch, variant: str = "last") -> ActivationMap:
         """Return a map of what the classifier itself attends to.

@@ -25,7 +25,7 @@ class Calls:
 
 @contextmanager
 def counted(classifier: Classifier) -> Iterator[Calls]:
-    """Count what a classifier, or the one beneath it, classifies of spectrograms while the block runs.
+    """Count what a classifier, or the one beneath it, classifies while the block runs, be it spectrograms or sounds.
 
     Examples
     --------

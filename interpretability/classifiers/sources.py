@@ -103,7 +103,7 @@ def open_classifier(source: str | Path, trust_remote_code: bool = False, **setti
     prefix, colon, place = str(source).partition(":")
     settings = {name: value for name, value in settings.items() if value is not None}
     opener = OPENERS.get(prefix) if colon else None
-    known = _known(prefix) if opener is not None else []
+    known = taken_settings(prefix) if opener is not None else []
     foreign = [name for name in settings if name not in known]
     if foreign:
         expected = f"expected among {', '.join(known)}"
@@ -146,7 +146,7 @@ def load_unasked(source: str, **settings) -> tuple[nn.Module, dict]:
         kinds = ", ".join(f"{name}:{PLACES[name]}" for name in (*BLACK_BOXES, "torch"))
         raise UserError(f"{source} has no card to find out: expected {kinds}")
     settings = {name: value for name, value in settings.items() if value is not None}
-    refuse_unknown(source, settings, _known(prefix))
+    refuse_unknown(source, settings, taken_settings(prefix))
     place, settings = _read(str(source), settings)
     if prefix == "torch":
         module = build_module(place, settings.get("arguments") or {})
@@ -179,8 +179,8 @@ def _read(source: str, settings: dict) -> tuple[str, dict]:
     return place, settings
 
 
-def _known(prefix: str) -> list[str]:
-    """Return the settings that a kind of source takes."""
+def taken_settings(prefix: str) -> list[str]:
+    """Return the settings that a kind of source takes, by its prefix: a key of :data:`OPENERS`."""
     taken = list(inspect.signature(OPENERS[prefix]).parameters)[1:]  # without the place
     return [*taken, "card"] if prefix in BLACK_BOXES else taken
 
@@ -189,7 +189,7 @@ def _with_card(prefix: str, place: str, settings: Mapping) -> dict:
     """Return the settings, and those of the model's card that are not among them."""
     path = find_card(place, settings.get("card"))
     card = {} if path is None else read_card(path)
-    refuse_unknown(str(path), card, [name for name in _known(prefix) if name != "card"])
+    refuse_unknown(str(path), card, [name for name in taken_settings(prefix) if name != "card"])
     if path is not None:
         # A file of names, and the number of values of an embedding, are read later.
         later = isinstance(card.get("labels"), int if card.get("output") == EMBEDDING else str)

@@ -118,13 +118,13 @@ class TargetedClassifier(Classifier):
         """See :meth:`Classifier.inputs`."""
         return self.asked.inputs(spectrogram)
 
+    def sound_inputs(self, clips: Clips) -> tuple[Any, ...]:
+        """See :meth:`Classifier.sound_inputs`."""
+        return self.asked.sound_inputs(clips)
+
     def classify(self, spectrogram: Spectrogram) -> ClassifierOutput:
         """See :meth:`Classifier.classify`."""
         return self._answered(self.asked.classify(spectrogram))
-
-    def classify_sound(self, clips: Clips) -> ClassifierOutput:
-        """See :meth:`Classifier.classify_sound`."""
-        return self._answered(self.asked.classify_sound(clips))
 
     def _answered(self, output: ClassifierOutput) -> ClassifierOutput:
         logits, span = output.logits, self.question.span

@@ -74,11 +74,14 @@ class TfliteModule(GraphModule):
         for name, value in feed.items():
             interpreter.set_tensor(self._inputs_of[name]["index"], _scaled(value, self._inputs_of[name]))
         interpreter.invoke()
-        states = set(self._states_of.values())
         return {
-            name: _plain(interpreter.get_tensor(tensor["index"]), {} if name in states else tensor)
-            for name, tensor in self._outputs_of.items()
+            name: _plain(interpreter.get_tensor(tensor["index"]), tensor) for name, tensor in self._outputs_of.items()
         }
+
+    def _start(self, name: str, n_clips: int) -> np.ndarray:
+        """See :meth:`GraphModule._start`: of scaled integers, what stands for zero."""
+        start = super()._start(name, n_clips)
+        return _plain(np.full_like(start, self._inputs_of[name]["quantization"][1]), self._inputs_of[name])
 
 
 class TfliteClassifier(GraphClassifier):

@@ -250,15 +250,20 @@ class WaveformClassifier(Classifier):
         """Return the arguments of :meth:`forward`: what is needed to go back to sound."""
         return (spectrogram.magnitude, spectrogram.valid, spectrogram.phase, spectrogram.lengths, spectrogram.n_samples)
 
+    def sound_inputs(self, clips: Clips) -> tuple:
+        """Return the arguments of :meth:`forward` for sounds: no spectrogram is made."""
+        return (None, None, None, clips.lengths, None, clips.wavs)
+
     def forward(
         self,
-        magnitude: Tensor,
+        magnitude: Tensor | None,
         valid: Tensor | None = None,
         phase: Tensor | None = None,
         lengths: Tensor | None = None,
         n_samples: int | None = None,
+        wavs: Tensor | None = None,
     ) -> ClassifierOutput:
-        """Turn magnitudes into sound and classify it.
+        """Classify sounds, or turn magnitudes into sound and classify that.
 
         Parameters
         ----------
@@ -268,6 +273,8 @@ class WaveformClassifier(Classifier):
             In samples.
         n_samples : int
             N of the padded batch.
+        wavs : Tensor [B, N], optional
+            The sounds, zero beyond the clips' ends: of the rest, only the lengths are then needed.
 
         Returns
         -------
@@ -278,6 +285,8 @@ class WaveformClassifier(Classifier):
         UserError
             Without a phase: a magnitude alone is not a sound.
         """
+        if wavs is not None:
+            return self.classify_samples(wavs, lengths, self.frontend.n_frames(wavs.shape[1]))
         if phase is None:
             raise UserError(
                 f"the classifier {self.NAME!r} takes waveforms, got a magnitude without its phase: "
@@ -288,10 +297,6 @@ class WaveformClassifier(Classifier):
         if wavs.requires_grad:
             wavs.register_hook(finite_gradient)
         return self.classify_samples(wavs, lengths, magnitude.shape[1])
-
-    def classify_sound(self, clips: Clips) -> ClassifierOutput:
-        """Classify sounds as they are: no spectrogram is made."""
-        return self.classify_samples(clips.wavs, clips.lengths, self.frontend.n_frames(clips.wavs.shape[1]))
 
     def classify_samples(self, wavs: Tensor, lengths: Tensor, n_frames: int) -> ClassifierOutput:
         """Classify sounds; a padded clip gives what it gives alone.

@@ -73,7 +73,11 @@ def interpret(argv: Sequence[str] | None = None) -> int:
         "--refine_steps", type=int, default=0, metavar="N", help="steps that refine each mask, by the model's answers"
     )
     parser.add_argument(
-        "--classifier_settings", nargs="+", default=[], metavar="KEY=VALUE", help="of the source: layers, labels, …"
+        "--classifier_settings",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the source (--list_settings source)",
     )
     parser.add_argument("--list_methods", action="store_true", help="list what can be done with MODEL")
     parser.add_argument("--list_classes", action="store_true", help="list the classes, with their indices")

@@ -15,6 +15,7 @@ from interpretability.errors import MissingError, UserError
 from interpretability.files import write_text
 from interpretability.matched import ANOTHER_LABEL
 from interpretability.methods.baselines import matched_baselines
+from interpretability.names import named
 from interpretability.reading import read_text
 from interpretability.report.summary import read_summary
 from interpretability.report.tables import (
@@ -77,9 +78,7 @@ def read_run(text: str) -> Measured:
     UserError
         If the file is not the summary of one.
     """
-    name, equals, run = text.partition("=")
-    if not equals or Path(text).is_dir():  # the name of a folder may contain the sign
-        name, run = "", text
+    name, run = named(text)
     path = Path(run).expanduser() / SUMMARY
     if not path.is_file():
         raise MissingError(

@@ -24,6 +24,11 @@ class AugmentationSettings(Settings):
     frequency_mask_bins: int = setting(60, "widest stripe of frequency", unit="frequency bins", least=0)
     label_smoothing: float = setting(0.1, "share of the label that is spread evenly over the classes", least=0, most=1)
 
+    @property
+    def masks_stripes(self) -> bool:
+        """Whether stripes of spectrograms are silenced; if not, sounds alone are changed."""
+        return self.time_masks > 0 or self.frequency_masks > 0
+
 
 def shift_in_time(wavs: Tensor, lengths: Tensor, share: float) -> Tensor:
     """Roll each clip of [B, N] within its length by up to ``share`` of it, either way, at random."""

@@ -442,18 +442,21 @@ class ClassifierBrain(ResumableBrain):
         wavs, lengths = self.wavs_of(batch)
         classifier: Classifier = self.bare("classifier")
         frontend = classifier.frontend
-        wavs = frontend.clips(wavs, lengths).levelled().wavs
+        clips = frontend.clips(wavs, lengths).levelled()
         truth = shares = class_truth(classifier, batch).to(self.device)
         settings: AugmentationSettings = self.hparams.augmentation
         if stage == sb.Stage.TRAIN:
-            mixed = mix_up(shift_in_time(wavs, lengths, settings.time_shift), lengths, shares, settings.mixup_alpha)
-            lengths, shares = mixed.lengths, mixed.shares
-            wavs = frontend.clips(mixed.wavs, lengths).levelled().wavs
-        spectrogram = frontend.analyse(wavs, lengths)
-        if stage == sb.Stage.TRAIN:
+            shifted = shift_in_time(clips.wavs, lengths, settings.time_shift)
+            mixed = mix_up(shifted, lengths, shares, settings.mixup_alpha)
+            clips, shares = frontend.clips(mixed.wavs, mixed.lengths).levelled(), mixed.shares
+        ours = self.share(len(clips), stage)
+        if stage == sb.Stage.TRAIN and settings.masks_stripes:
+            spectrogram = clips.spectrogram
             spectrogram = replace(spectrogram, magnitude=mask_stripes(spectrogram.magnitude, settings))
-        ours = self.share(len(wavs), stage)
-        output = self.network("classifier", stage)(*classifier.inputs(spectrogram[ours]))
+            inputs = classifier.inputs(spectrogram[ours])
+        else:
+            inputs = classifier.sound_inputs(clips[ours])
+        output = self.network("classifier", stage)(*inputs)
         return ClassifiedBatch(output, truth[ours], shares[ours])
 
     def compute_objectives(self, predictions, batch, stage):

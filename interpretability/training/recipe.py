@@ -149,7 +149,8 @@ class RunSettings(Settings):
     compare_with: tuple[str, ...] = setting(
         (),
         "what an evaluation shows beside the method, clip by clip: names of its baselines, of methods that need no "
-        "training, and output folders of runs that explain the same classifier; what is no baseline is measured, too",
+        "training, and output folders of runs that explain the same classifier, as NAME=RUN under a name of their own; "
+        "what is no baseline is measured, too",
     )
     places: tuple[str, ...] = setting(
         PLACES,

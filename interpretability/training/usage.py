@@ -9,6 +9,7 @@ from pathlib import Path
 from speechbrain.utils.run_opts import HELP_TEXTS
 
 from interpretability.classifiers.folder import CLASSIFIERS
+from interpretability.classifiers.sources import OPENERS, SourceSettings, taken_settings
 from interpretability.dictionary import DictionarySettings
 from interpretability.errors import UserError
 from interpretability.events import EventSettings
@@ -20,9 +21,9 @@ from interpretability.training.augmentation import AugmentationSettings
 from interpretability.training.composition import compose, list_keys, list_yamls
 from interpretability.training.recipe import RunSettings
 
-#: What is set in Python alone.
-IN_PYTHON = "python"
-#: Key of a YAML ("": its top), or :data:`IN_PYTHON` -> name -> what may be configured under it.
+#: What is set in Python alone, and what is set of the source of a classifier.
+IN_PYTHON, SOURCE = "python", "source"
+#: Key of a YAML ("": its top), :data:`SOURCE` or :data:`IN_PYTHON` -> name -> what may be configured under it.
 SETTINGS: dict[str, dict[str, type[Settings]]] = {
     "method": {name: kind.Settings for name, kind in METHODS.items()},
     "classifier": {name: kind.Settings for name, kind in CLASSIFIERS.items()},
@@ -30,6 +31,7 @@ SETTINGS: dict[str, dict[str, type[Settings]]] = {
     "augmentation": {"augmentation": AugmentationSettings},
     "frontend": {"frontend": FrontendSettings},
     "": {"run": RunSettings},
+    SOURCE: {SOURCE: SourceSettings},
     IN_PYTHON: {"events": EventSettings},
 }
 
@@ -72,7 +74,12 @@ def settings_text(name: str) -> str:
             title = f"{name}: --{prefix}NAME VALUE, or {place} a YAML"
             if key == IN_PYTHON:
                 title = f"{name}: {kinds[name].__name__}(NAME=VALUE) in Python"
-            return f"{title}\n{textwrap.indent(list_settings(kinds[name]), '  ')}"
+            lines = [textwrap.indent(list_settings(kinds[name]), "  ")]
+            if key == SOURCE:
+                title = f"{name}: --classifier_settings NAME=VALUE, or in the card of a model"
+                taken = (f"  {kind}: takes {', '.join(taken_settings(kind))}" for kind in OPENERS)
+                lines += (textwrap.fill(line, 118, subsequent_indent="    ") for line in taken)
+            return "\n".join([title, *lines])
     names = [name for kinds in SETTINGS.values() for name in kinds]
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""

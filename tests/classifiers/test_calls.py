@@ -3,9 +3,11 @@
 import pytest
 import torch
 from tiny import LABELS, listening_classifier, noise
+from waveform_models import Blocks, make
 
 from interpretability.classifiers.calls import counted
 from interpretability.classifiers.targeted import targeted
+from interpretability.frontend import Clips
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,17 @@ def test_each_sound_of_a_batch_is_a_call(classifier):
             classifier.classify(spectrogram[[0, 1]])
     classifier.classify(spectrogram)
     assert (calls.count, inner.count) == (6, 2)
+
+
+@torch.no_grad()
+def test_a_model_that_takes_waveforms_is_asked_about_spectrograms_and_sounds():
+    model = make(Blocks())
+    clips = Clips(noise(3, 4000), torch.full((3,), 4000), model.frontend)
+    with counted(model) as calls:
+        model.classify(clips.spectrogram)
+        model.classify_sound(clips)
+    model.classify_sound(clips)
+    assert calls.count == 6
 
 
 @torch.no_grad()

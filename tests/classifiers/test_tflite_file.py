@@ -55,10 +55,11 @@ def test_scaled_integers_stand_for_samples(tmp_path):
     torch.testing.assert_close(output, meant(rounded), rtol=1e-4, atol=1e-5)
 
 
-def test_a_state_goes_from_window_to_window_and_is_reset_for_each_sound(tmp_path):
-    path = tflite_files.save_counter(tmp_path / "counter.tflite")
+@pytest.mark.parametrize(("dtype", "output"), [(np.float32, "next"), (np.int8, "kept")])
+def test_a_state_goes_from_window_to_window_and_is_reset_for_each_sound(dtype, output, tmp_path):
+    path = tflite_files.save_counter(tmp_path / "counter.tflite", dtype)
     settings = {"labels": ["event"], "sample_rate": 8000, "output": "probabilities", "windows": "max"}
-    classifier = open_classifier(f"tflite:{path}", states={"memory": "next"}, **settings)
+    classifier = open_classifier(f"tflite:{path}", states={"memory": output}, **settings)
     for n_samples, windows in ((100, 1), (900, 9), (450, 5)):
         logits = classifier.checked_logits(noise(2, n_samples), torch.full((2,), n_samples))
         assert logits.sigmoid().flatten().tolist() == pytest.approx([windows / 1000] * 2, abs=1e-5)

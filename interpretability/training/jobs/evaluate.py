@@ -22,7 +22,7 @@ from interpretability.methods import Interpreter, load_interpreter
 from interpretability.methods.baselines import baselines, matched_baselines
 from interpretability.methods.folder import RUN_SUBFOLDER
 from interpretability.methods.refined import refined
-from interpretability.names import safe_name
+from interpretability.names import named, safe_name
 from interpretability.report.tables import short_table
 from interpretability.training.assembly import describe_data, device_of, load_datasets, prepare, shows_progress
 from interpretability.training.jobs.interpreter import (
@@ -174,6 +174,7 @@ def compared_methods(
         The method that is evaluated.
     names : sequence of str
         Names of baselines, which are left out, of methods that need no training, or output folders of runs.
+        ``NAME=RUN`` gives the row of a run, or of a method, a name of its own.
     baselines : collection of str
         The rows that there are anyway.
     trust_remote_code : bool
@@ -188,18 +189,21 @@ def compared_methods(
     for name in names:
         if name in baselines:
             continue
-        if Path(name).is_dir():
-            other = load_interpreter(name, trust_remote_code)
+        given, source = named(name)
+        if Path(source).is_dir():
+            other = load_interpreter(source, trust_remote_code)
             if other.identity()["classifier_sha256"] != interpreter.identity()["classifier_sha256"]:
-                raise UserError(f"compare_with: {name} explains another classifier: give a run that explains this one")
-            row = other.NAME
+                raise UserError(
+                    f"compare_with: {source} explains another classifier: give a run that explains this one"
+                )
+            row = given or other.NAME
         else:
             with placed("compare_with", f"; or a folder of a run, or one of {', '.join(sorted(baselines))}"):
-                if learns_from_sounds(name, {}):
-                    raise UserError(f"{name} has to learn a dictionary first: name a run of train_nmf.py")
-                row, other = name, untrained_method(interpreter.classifier, name, {})
-        if row == interpreter.NAME or row in methods:
-            raise UserError(f"compare_with: {name} gives a second row {row}: name each method once")
+                if learns_from_sounds(source, {}):
+                    raise UserError(f"{source} has to learn a dictionary first: name a run of train_nmf.py")
+                row, other = given or source, untrained_method(interpreter.classifier, source, {})
+        if row == interpreter.NAME or row in methods or row in baselines:
+            raise UserError(f"compare_with: {name} gives a second row {row}: give each its own name, NAME={source}")
         methods[row] = other
     return methods
 

@@ -36,13 +36,17 @@ def test_what_a_method_is_compared_with_is_named_or_refused(tmp_path):
     assert compared["saliency"].settings.attribution == "saliency"
     piq = compared_methods(RandomMask(classifier), [str(tmp_path / "run")], rows)
     assert piq["energy"].settings.area == 0.5
+    other = compared_methods(method, [f"half={tmp_path / 'run'}", "steepest=saliency"], rows)
+    assert list(other) == ["half", "steepest"]
+    assert other["half"].settings.area == 0.5
     for names, message in {
         ("saliencyy",): "compare_with: no method 'saliencyy'",
         ("piq",): "compare_with: piq has to be trained",
         ("nmf",): "compare_with: nmf has to learn a dictionary first",
         (str(tmp_path / "other"),): "explains another classifier",
         (str(tmp_path / "run"),): "gives a second row energy",
-        ("saliency", "saliency"): "gives a second row saliency",
+        ("saliency", "saliency"): "gives a second row saliency: give each its own name, NAME=saliency",
+        ("random 10%=saliency",): "gives a second row random 10%",
     }.items():
         with pytest.raises(UserError, match=message):
             compared_methods(method, names, rows)
