@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def commit() -> str:
 
 def environment() -> str:
     """Return the versions of Python, CUDA and every package that this interpreter can import, one per line."""
-    packages = sorted({f"{package.name}=={package.version}" for package in distributions()}, key=str.lower)
     cuda = torch.version.cuda if torch.cuda.is_available() else "not available"
-    return "\n".join([f"Python {sys.version}", platform.platform(), f"CUDA {cuda}", *packages, ""])
+    return "\n".join([f"Python {sys.version}", platform.platform(), f"CUDA {cuda}", *_packages(), ""])
+
+
+@cache
+def _packages() -> list[str]:
+    """Return the packages with their versions; they are looked for once in a process."""
+    return sorted({f"{package.name}=={package.version}" for package in distributions()}, key=str.lower)

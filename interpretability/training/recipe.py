@@ -56,7 +56,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 #: Keys that a job reads if they are given.
 OPTIONAL = (
     "noise", "crop_seconds", "heard_share", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary",
-    "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips", "compare_with",
+    "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips", "compare_with", "baselines",
     "figure_format", "refine_steps",
     "transfer_to", "places", "target",
 )  # fmt: skip
@@ -151,6 +151,9 @@ class RunSettings(Settings):
         "what an evaluation shows beside the method, clip by clip: names of its baselines, of methods that need no "
         "training, and output folders of runs that explain the same classifier, as NAME=RUN under a name of their own; "
         "what is no baseline is measured, too",
+    )
+    baselines: tuple[str, ...] | None = setting(
+        None, "names of the baselines that an evaluation measures; null: all, which take most of its time"
     )
     places: tuple[str, ...] = setting(
         PLACES,

@@ -35,9 +35,10 @@ class Row:
 
 #: Of every run.
 COMMON = {"batch_size": 5}
-#: Of every run that explains a classifier: a figure takes a second, so rows of :data:`EXAMPLES` alone make one.
-EXPLAINED = {"n_examples": 0, "report_clips": 0}
-EXAMPLES = {"n_examples": 1, "report_clips": 2}
+#: Of every run that explains a classifier: figures, pages and baselines take longer than the rest, so rows of
+#: :data:`EXAMPLES` alone have all of them.
+EXPLAINED = {"n_examples": 0, "report_clips": 0, "baselines": ["energy, same area", "M = 1", "energy top 20%"]}
+EXAMPLES = {"n_examples": 1, "report_clips": 2, "baselines": "null"}
 #: Of every run of a YAML that has something to train.
 TRAINED = {"number_of_epochs": 1}
 

@@ -96,7 +96,7 @@ def dictionary(classifier) -> Path:
 @pytest.mark.parametrize("method", CASES)
 def test_the_mask_finds_the_target_better_than_the_energy_baseline(method, classifier, request):
     case, folder = CASES[method], classifier.parents[1]
-    settings = {"classifier_folder": classifier, **MEASURED_ALONE, **case.overrides}
+    settings = {"classifier_folder": classifier, **MEASURED_ALONE, **case.overrides, "baselines": list(case.baselines)}
     if method in ("nmf", "l2i"):  # one dictionary for both
         settings["method.dictionary"] = request.getfixturevalue("dictionary")
     if method != "nmf":
@@ -125,12 +125,13 @@ def test_an_explanation_of_an_ast_finds_the_target_better_than_the_energy_baseli
     )
     assert json.loads((trained / "classifier" / "classifier.json").read_text())["classifier"] == "huggingface"
     assert accuracy(trained / "classifier") >= 0.5, "what is explained has to know the sounds"
-    settings = {**sizes, "n_examples": 0, "report_clips": 0, "classifier_folder": trained / "classifier"}
+    baselines = [*SAME_AREA, "energy top 20%"]
+    # Its masked spectrograms reach the model as sound anyway: the other place is the same.
+    settings = {**sizes, **MEASURED_ALONE, "classifier_folder": trained / "classifier", "baselines": baselines}
     summary = summary_of(
-        run("evaluate", "interpret_amt", "amt_vit", tmp_path, "amt", **settings, **{"method.variant": "gradient"})
+        run("evaluate", "interpret_amt", "amt_vit", tmp_path, "amt", **settings, **{"method.variant": "mean"})
     )
-    for place in ("spectrogram", "waveform"):
-        for baseline in (*SAME_AREA, "energy top 20%"):
-            for metric in ("energy_precision", "auroc"):
-                better = summary["paired"][place][f"amt - {baseline}"][metric]
-                assert better["low"] > 0, f"{place}: {metric} is not above {baseline}: {better}"
+    for baseline in baselines:
+        for metric in ("energy_precision", "auroc"):
+            better = summary["paired"]["spectrogram"][f"amt - {baseline}"][metric]
+            assert better["low"] > 0, f"{metric} is not above {baseline}: {better}"

@@ -19,14 +19,13 @@ from tiny import Outcome, call, make_data, run_process
 from interpretability.classifiers import load_classifier
 from interpretability.frontend import PLACES
 from interpretability.methods import load_interpreter
-from interpretability.methods.baselines import matched_baselines
+from interpretability.methods.baselines import baselines, matched_baselines
 from interpretability.metrics.suite import LOCALISATION, METRICS
 from interpretability.training.composition import compose, list_yamls
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPES = REPOSITORY / "recipes"
 SAMPLE_RATE = 16000  # Hz
-FLOORS = ("M = 1", "random 20%", "energy top 20%")
 JOBS = {
     "interpret_amt": "evaluate",
     "train_classifier": "classifier",
@@ -245,14 +244,17 @@ def test_interpreter_recipe(name, runs):
     assert interpreter.classifier.labels == known["labels"]
 
     clips = expected_clips(result.data, recipe)
-    check_evaluation(result.output / "evaluation", interpreter.NAME, set(clips), known)
+    named = result.settings["baselines"]
+    everything = [*matched_baselines(seed=0), *baselines(interpreter.classifier, seed=0)]
+    measured = [each for each in everything if named == "null" or each in named]
+    check_evaluation(result.output / "evaluation", interpreter.NAME, measured, set(clips), known)
     fixed_length = interpreter.description["training"]["fixed_length"]
     longest = round(result.settings["clip_seconds"] * SAMPLE_RATE)
     lengths = {clip: longest if fixed_length else min(length, longest) for clip, length in clips.items()}
     check_examples(result.output / "examples", lengths, result.settings["n_examples"])
 
 
-def check_evaluation(folder: Path, method: str, clips: set[str], classifier: dict) -> None:
+def check_evaluation(folder: Path, method: str, measured: list[str], clips: set[str], classifier: dict) -> None:
     """Check the three files of an evaluation against each other and against the data."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"), parse_constant=refuse_constant)
     assert summary["n"] == len(clips)
@@ -264,17 +266,17 @@ def check_evaluation(folder: Path, method: str, clips: set[str], classifier: dic
     assert tuple(summary["places"]) == PLACES
     methods = set(summary["places"]["spectrogram"])
     companions = summary["companions"]
-    assert companions == list(matched_baselines(seed=0))
-    assert {method, *companions, *FLOORS} <= methods
+    assert companions == [name for name in measured if name in matched_baselines(seed=0)]
+    assert methods == {method, *measured}
     # Localisation is measured where the labelled sound is known, and absent elsewhere.
     located = LOCALISATION.keys() if provenance["data"]["name"].startswith("Synthetic") else set()
 
     lines = (folder / "clips.jsonl").read_text(encoding="utf-8").splitlines()
-    measured = [json.loads(line, parse_constant=refuse_constant) for line in lines]
-    keys = [(row["clip"], row["method"], row["place"]) for row in measured]
+    rows = [json.loads(line, parse_constant=refuse_constant) for line in lines]
+    keys = [(row["clip"], row["method"], row["place"]) for row in rows]
     assert set(keys) == {(clip, name, place) for clip in clips for name in methods for place in PLACES}
     assert len(keys) == len(set(keys))
-    for row in measured:
+    for row in rows:
         assert row["commit"] == provenance["commit"] != ""
         assert row["seed"] == 1234
         assert row["classifier"] == classifier["sha256"]
@@ -284,15 +286,15 @@ def check_evaluation(folder: Path, method: str, clips: set[str], classifier: dic
         assert METRICS.keys() <= row.keys()
         assert LOCALISATION.keys() & row.keys() == located
     # A decision of a classifier of one epoch has a counterfactual or none: without one there is no area.
-    measured = [row for row in measured if row["kept_area"] is not None or method != "counterfactual"]
-    areas = {(row["clip"], row["method"]): row["kept_area"] for row in measured}
+    rows = [row for row in rows if row["kept_area"] is not None or method != "counterfactual"]
+    areas = {(row["clip"], row["method"]): row["kept_area"] for row in rows}
     for (clip, name), area in areas.items():
         if name in companions:
             assert area == pytest.approx(areas[clip, method], abs=1e-4)
     for place in PLACES:
         for name in methods:
             # The means are those of the rows.
-            areas = [row["kept_area"] for row in measured if row["method"] == name and row["place"] == place]
+            areas = [row["kept_area"] for row in rows if row["method"] == name and row["place"] == place]
             mean = summary["places"][place][name]["kept_area"]["mean"]
             assert mean == (pytest.approx(sum(areas) / len(areas)) if areas else None)
         # What is known beforehand: M = 1 keeps everything and changes no answer.
@@ -301,7 +303,7 @@ def check_evaluation(folder: Path, method: str, clips: set[str], classifier: dic
         assert summary["places"][place]["energy top 20%"]["kept_area"]["mean"] == pytest.approx(0.2, abs=1e-3)
 
     table = (folder / "table.md").read_text(encoding="utf-8")
-    for name in (method, *companions, *FLOORS):
+    for name in (method, *measured):
         assert table.count(f"\n| {name} | {len(clips)} |") == len(PLACES), f"{name} is not in both tables"
     assert "masked spectrogram" in table
     assert "masked sound" in table

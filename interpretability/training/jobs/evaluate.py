@@ -84,6 +84,9 @@ def evaluate_interpreter(run: Run) -> None:
     if measured is not interpreter:
         methods = {f"{interpreter.NAME}, refined": measured, **methods}
     rows, companions = baselines(asked, run["seed"], interpreter.settings.apply), matched_baselines(run["seed"])
+    rows, companions = (
+        _chosen(run.hparams.get("baselines"), {**rows, **companions}, some) for some in (rows, companions)
+    )
     names = run.hparams.get("compare_with") or ()
     others = compared_methods(interpreter, names, {*rows, *companions}, run.hparams.get("trust_remote_code", False))
     beside = [name for name in names if name in rows or name in companions] + list(others)
@@ -161,6 +164,14 @@ def _second(run: Run, prepared: PreparedData, interpreter: Interpreter) -> Class
         )
     refuse_seen_clips(second.description.get("training") or {}, prepared, f"the classifier in {source}")
     return second
+
+
+def _chosen(names: Sequence[str] | None, all_rows: Collection[str], rows: dict) -> dict:
+    """Return the rows of these names, or all without names; :class:`UserError` for one that is none of all rows."""
+    unknown = [name for name in names or () if name not in all_rows]
+    if unknown:
+        raise UserError(f"baselines: there is no {', '.join(unknown)}, expected among {', '.join(sorted(all_rows))}")
+    return {name: row for name, row in rows.items() if names is None or name in names}
 
 
 def compared_methods(
