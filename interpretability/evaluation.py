@@ -47,7 +47,6 @@ from interpretability.report.tables import evaluation_document
 from interpretability.second_opinion import SecondOpinion
 from interpretability.targets import Question
 from interpretability.truth import SOURCES, known_truth
-from interpretability.weights import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +206,7 @@ def evaluate(
         header["boxes"] = True
     if chosen.several:
         header["several"] = chosen.as_dict()
-    models = [[m.description.get("sha256"), *map(fingerprint, m.classifiers)] for m in methods.values()]
+    models = [method.identity() for method in methods.values()]
     identity = hashlib.sha256(json.dumps([header, models, cases if chosen.several else ids]).encode()).hexdigest()
     partial = Journal(folder / "clips.partial.jsonl", identity)
     pictured = Collection(Journal(folder / "report.partial.jsonl", identity), report_clips)

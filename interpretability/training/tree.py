@@ -70,7 +70,7 @@ def _members(node: Any) -> Iterator[tuple[Any, Any]]:
 
 @lru_cache(maxsize=128)
 def _loaded(text: str) -> Any:
-    """Return the tree of a text, which nobody may change: a run reads most files several times."""
+    """Return the tree of a text, to be copied and not to be changed: a run reads most files several times."""
     return _yaml().load(text)
 
 
