@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: Tuples of more than two that a function may return: they are the arguments of another one, whatever their number, or
 #: what a class of SpeechBrain's returns.
-ARGUMENT_LISTS = {("classifiers/waveform.py", "inputs")}
+ARGUMENT_LISTS = {("classifiers/waveform.py", name) for name in ("inputs", "sound_inputs")}
 ARGUMENT_LISTS |= {("interface.py", name) for name in ("interpret_file", "classify_batch", "forward")}
 #: Attributes that are set on objects of other libraries, which know no other way.
 OF_OTHER_LIBRARIES = {
