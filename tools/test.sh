@@ -4,5 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/environment.sh requirements-dev.txt
-unset PYTHONDONTWRITEBYTECODE  # test modules are compiled once, and not by every process
 exec "$venv/bin/python" -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10 "$@"

@@ -288,7 +288,7 @@ class Classifier(nn.Module):
 
     def classify_sound(self, clips: Clips) -> ClassifierOutput:
         """Classify sounds at the level they have. A model that takes waveforms gets them as they are."""
-        return self(*self.sound_inputs(clips))
+        return self.classify(clips.spectrogram)
 
     @torch.no_grad()
     def analyse(

@@ -126,6 +126,10 @@ class TargetedClassifier(Classifier):
         """See :meth:`Classifier.classify`."""
         return self._answered(self.asked.classify(spectrogram))
 
+    def classify_sound(self, clips: Clips) -> ClassifierOutput:
+        """See :meth:`Classifier.classify_sound`."""
+        return self._answered(self.asked.classify_sound(clips))
+
     def _answered(self, output: ClassifierOutput) -> ClassifierOutput:
         logits, span = output.logits, self.question.span
         if span is not None:

@@ -254,6 +254,10 @@ class WaveformClassifier(Classifier):
         """Return the arguments of :meth:`forward` for sounds: no spectrogram is made."""
         return (None, None, None, clips.lengths, None, clips.wavs)
 
+    def classify_sound(self, clips: Clips) -> ClassifierOutput:
+        """Classify sounds as they are."""
+        return self(*self.sound_inputs(clips))
+
     def forward(
         self,
         magnitude: Tensor | None,

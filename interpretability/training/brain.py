@@ -449,13 +449,14 @@ class ClassifierBrain(ResumableBrain):
             shifted = shift_in_time(clips.wavs, lengths, settings.time_shift)
             mixed = mix_up(shifted, lengths, shares, settings.mixup_alpha)
             clips, shares = frontend.clips(mixed.wavs, mixed.lengths).levelled(), mixed.shares
-        ours = self.share(len(clips), stage)
         if stage == sb.Stage.TRAIN and settings.masks_stripes:
             spectrogram = clips.spectrogram
             spectrogram = replace(spectrogram, magnitude=mask_stripes(spectrogram.magnitude, settings))
-            inputs = classifier.inputs(spectrogram[ours])
+            inputs = classifier.inputs(spectrogram)
         else:
-            inputs = classifier.sound_inputs(clips[ours])
+            inputs = classifier.sound_inputs(clips)
+        ours = self.share(len(clips), stage)
+        inputs = [value[ours] if torch.is_tensor(value) else value for value in inputs]
         output = self.network("classifier", stage)(*inputs)
         return ClassifiedBatch(output, truth[ours], shares[ours])
 

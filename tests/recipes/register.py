@@ -22,8 +22,8 @@ class Row:
     after : dict
         Key of the YAML -> stem of another one of the same recipe, which runs first and whose output folder it gets.
     as_user : tuple of str
-        The scripts that are run in a process of their own instead of in this one. One that trains and one that does
-        not are enough: it takes as long as the run itself.
+        The scripts that are run in a process of their own instead of in this one. One is enough: it takes as long as
+        the run itself.
     """
 
     scripts: tuple[str, ...]
@@ -143,9 +143,7 @@ REGISTER = {
     "ESC50/nmf": Row(
         ("train_nmf", "evaluate"), "classifier_compact", {**NMF, **EXAMPLES, "dictionary.algorithm": "amortised"}
     ),
-    "ESC50/amt_vit": Row(
-        ("interpret_amt",), "classifier_vit", {**EXAMPLES, "method.variant": "rollout"}, ("interpret_amt",)
-    ),
+    "ESC50/amt_vit": Row(("interpret_amt",), "classifier_vit", {**EXAMPLES, "method.variant": "rollout"}),
     "ESC50/amt_focalnet": Row(("interpret_amt",), "classifier_focalnet"),
     "ESC50/gradients": Row(
         ("evaluate",),

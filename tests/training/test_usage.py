@@ -8,7 +8,7 @@ import tiny
 from interpretability.errors import UserError
 from interpretability.settings import list_settings
 from interpretability.training.composition import list_yamls
-from interpretability.training.usage import IN_PYTHON, SETTINGS, answer
+from interpretability.training.usage import IN_PYTHON, SETTINGS, SOURCE, answer
 
 SCRIPT = str(tiny.RECIPE / "train_piq.py")
 
@@ -21,7 +21,10 @@ def test_a_command_line_that_asks_nothing():
 @pytest.mark.parametrize(("key", "name"), [(key, name) for key, kinds in SETTINGS.items() for name in kinds])
 def test_the_settings_of_everything_that_has_some(key, name):
     text = answer(SCRIPT, ["hparams/piq.yaml", "--list_settings", name])
-    how = "EventSettings(NAME=VALUE) in Python\n" if key == IN_PYTHON else f"--{key}{'.' if key else ''}NAME VALUE, or "
+    how = {
+        IN_PYTHON: "EventSettings(NAME=VALUE) in Python\n",
+        SOURCE: "--classifier_settings NAME=VALUE, or in the card of a model\n",
+    }.get(key, f"--{key}{'.' if key else ''}NAME VALUE, or ")
     assert text.startswith(f"{name}: {how}")
     for line in list_settings(SETTINGS[key][name]).splitlines():
         assert line in text
