@@ -233,13 +233,16 @@ def results_table(argv: Sequence[str] | None = None) -> int:
     With --any_classifier the runs may explain different classifiers: every row says which, and the baselines of fixed
     area, which depend on the classifier, are left out. Rows of one classifier can be compared as usual; across
     classifiers, a difference may also come from the classifiers.
+
+    With --brief each place has one table of what matters most, with the time that each method takes to explain a clip
+    and how often it asks the classifier for that; also of the methods that a run was compared with (compare_with).
     """
     parser = _parser(results_table)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="output folder of an evaluated run, or NAME=RUN")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     parser.add_argument("--any_classifier", action="store_true", help="the runs may explain different classifiers")
     parser.add_argument(
-        "--calls", action="store_true", help="say how often each method asks the classifier about a clip"
+        "--brief", action="store_true", help="one table: what matters most, time and calls; of compared methods, too"
     )
     return command(parser, "interpretability.commands.results_table:results_table", argv)
 

@@ -15,13 +15,17 @@ from interpretability.errors import MissingError, UserError
 from interpretability.files import write_text
 from interpretability.matched import ANOTHER_LABEL
 from interpretability.methods.baselines import matched_baselines
+from interpretability.metrics.suite import metric_info
 from interpretability.names import named
 from interpretability.reading import read_text
 from interpretability.report.summary import read_summary
 from interpretability.report.tables import (
     MISSING,
+    PLACES,
     caption,
+    column_head,
     markdown_table,
+    mean_cell,
     notes_list,
     section,
     short_section,
@@ -30,10 +34,12 @@ from interpretability.report.tables import (
 )
 
 SUMMARY = Path("evaluation") / "summary.json"
-#: Of the last table, by which a document of this command is known.
-LAST_TITLE = "What each method took"
+#: Of the last table, and of brief ones, by which a document of this command is known.
+LAST_TITLE, BRIEF_TITLE = "What each method took", "What matters most"
 #: The rows of an evaluation that stand beneath its method.
 BENEATH = (next(iter(matched_baselines(seed=0))), ANOTHER_LABEL)
+#: Columns of a brief table, of those that were measured.
+MATTER_MOST = ("fid_in", "ad", "ai", "ff", "kept_area", "energy_precision", "auroc")
 
 
 @dataclass(frozen=True)
@@ -140,8 +146,8 @@ def check_comparable(runs: Sequence[Measured], any_classifier: bool = False) -> 
         raise UserError(f"two runs are called {', '.join(duplicates)}: give each a name, NAME=RUN")
 
 
-def document(runs: Sequence[Measured], any_classifier: bool = False, calls: bool = False) -> str:
-    """Return the tables of runs that are comparable, as Markdown."""
+def document(runs: Sequence[Measured], any_classifier: bool = False, brief: bool = False) -> str:
+    """Return the tables of runs that are comparable, as Markdown; ``brief``: of each place what matters most."""
     first = runs[0]
     # The commit may differ between runs, and is in the last table.
     left_out = {"commit", "classifier"} if any_classifier else {"commit"}
@@ -152,12 +158,15 @@ def document(runs: Sequence[Measured], any_classifier: bool = False, calls: bool
     parts = [caption(shared, first.summary["n"], None if any_classifier else accuracy, several)]
     if any_classifier:
         parts.append(f"{_classifiers(runs)}\n")
+    if brief:
+        parts += [_brief_section(runs, place, baselines=not any_classifier) for place in first.summary["places"]]
+        return "\n".join([*parts, *truth_note(first.summary)])
     parts += [section(place, _rows(runs, place, baselines=not any_classifier)) for place in first.summary["places"]]
     parts += truth_note(first.summary)
     notes = {run.name: remarks for run in runs if (remarks := (run.summary.get("notes") or {}).get(run.row))}
     if notes:
         parts.append(notes_list(notes))
-    parts.append(titled(LAST_TITLE, _costs(runs, calls)))
+    parts.append(titled(LAST_TITLE, _costs(runs)))
     return "\n".join(parts)
 
 
@@ -193,32 +202,52 @@ def _rows(runs: Sequence[Measured], place: str, baselines: bool = True) -> list[
     return rows + (list(shared.items()) if baselines else [])
 
 
-def _costs(runs: Sequence[Measured], calls: bool = False) -> str:
-    """Return the table of what each method took to train and to explain.
+def _brief_section(runs: Sequence[Measured], place: str, baselines: bool) -> str:
+    """Return the table of one place with what matters most, and with what it takes to explain a clip.
 
-    ``calls``: also how often it asks the classifier, and the same of the methods that a run compares with its own.
+    Also of the methods that a run compares with its own; then the baselines, those of the same area first.
     """
-    head = ["method", "epochs", "best epoch", "training (s)", "explaining a clip (ms)", "kept area"]
-    head += [*(["calls a clip"] if calls else []), "commit of training", "commit of evaluation"]
     rows = []
     for run in runs:
-        place = next(iter(run.summary["places"].values()))
-        for row in (run.row, *(run.summary.get("compared") or () if calls else ())):
-            training = run.training if row == run.row else {}
-            seconds, asked = ((run.summary.get(key) or {}).get(row) for key in ("seconds_per_clip", "calls_per_clip"))
-            rows.append(
-                [
-                    run.name if row == run.row else row,
-                    _cell(training.get("epochs"), str),
-                    _cell(training.get("best_epoch"), str),
-                    _training_time(training),
-                    _cell(seconds, lambda s: f"{1000 * s:.1f}"),
-                    _cell(place[row]["kept_area"]["mean"], lambda a: f"{a:.2f}"),
-                    *([_cell(asked, lambda c: f"{c:.0f}")] if calls else []),
-                    _cell(training.get("commit"), lambda c: c[:12]),
-                    _cell(run.provenance.get("commit"), lambda c: c[:12]),
-                ]
-            )
+        measured, compared = run.summary["places"][place], run.summary.get("compared") or ()
+        rows += [(run, run.name, measured[run.row]), *((run, name, measured[name]) for name in compared)]
+        for name in run.summary.get("companions", ()):
+            rows.append((run, f"↳ {name}" if len(runs) > 1 or compared else name, measured[name]))
+    if baselines:
+        known = {run.name for run in runs}
+        rows += [(runs[0], name, row) for name, row in _rows(runs, place) if name not in known and name[0] != "↳"]
+    metrics = [name for name in MATTER_MOST if any(name in summary for *_, summary in rows)]
+    lines = []
+    for run, name, summary in rows:
+        row = run.row if name == run.name else name
+        seconds, calls = ((run.summary.get(key) or {}).get(row) for key in ("seconds_per_clip", "calls_per_clip"))
+        took = [_cell(calls, lambda c: f"{c:.0f}"), _cell(seconds, lambda s: f"{1000 * s:.1f}")]
+        lines.append([name, *took, *(mean_cell(metric, summary) for metric in metrics)])
+    head = ["method", "calls a clip", "ms a clip", *(column_head(metric_info(metric)) for metric in metrics)]
+    return titled(f"{BRIEF_TITLE}, measured on the {PLACES.get(place, place)}", markdown_table(head, lines))
+
+
+def _costs(runs: Sequence[Measured]) -> str:
+    """Return the table of what each method took to train and to explain."""
+    head = ["method", "epochs", "best epoch", "training (s)", "explaining a clip (ms)", "kept area"]
+    head += ["commit of training", "commit of evaluation"]
+    rows = []
+    for run in runs:
+        training = run.training
+        seconds = (run.summary.get("seconds_per_clip") or {}).get(run.row)
+        area = next(iter(run.summary["places"].values()))[run.row]["kept_area"]["mean"]
+        rows.append(
+            [
+                run.name,
+                _cell(training.get("epochs"), str),
+                _cell(training.get("best_epoch"), str),
+                _training_time(training),
+                _cell(seconds, lambda s: f"{1000 * s:.1f}"),
+                _cell(area, lambda a: f"{a:.2f}"),
+                _cell(training.get("commit"), lambda c: c[:12]),
+                _cell(run.provenance.get("commit"), lambda c: c[:12]),
+            ]
+        )
     return markdown_table(head, rows, left=(0, len(head) - 2, len(head) - 1))
 
 
@@ -243,6 +272,11 @@ def _short(value: Any, limit: int = 40) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def _is_ours(text: str) -> bool:
+    """Return whether a text is a document of this command."""
+    return any(f"**{title}" in text for title in (LAST_TITLE, BRIEF_TITLE))
+
+
 def results_table(options: argparse.Namespace) -> None:
     """Print, and write if asked to, the document of several runs; on a terminal too narrow for it, what matters most.
 
@@ -252,11 +286,11 @@ def results_table(options: argparse.Namespace) -> None:
         If a run has no evaluation, or they cannot share a table; if the file to write is there and is no such document.
     """
     out = options.out
-    if out is not None and out.exists() and (not out.is_file() or f"**{LAST_TITLE}**" not in read_text(out)):
+    if out is not None and out.exists() and (not out.is_file() or not _is_ours(read_text(out))):
         raise UserError(f"{out} is there and is no table of this command: name a new file")
     measured = [read_run(text) for text in options.runs]
     check_comparable(measured, options.any_classifier)
-    text = document(measured, options.any_classifier, options.calls)
+    text = document(measured, options.any_classifier, options.brief)
     too_wide = max(map(len, text.splitlines())) > shutil.get_terminal_size().columns
     if too_wide and sys.stdout.isatty():
         for place in measured[0].summary["places"]:

@@ -143,7 +143,18 @@ def fit(brain: ResumableBrain, run: Run, datasets: dict[str, DynamicItemDataset]
     train = _loader(run, datasets["train"], seed=run["seed"])
     run["training"]["checkpointer"].add_recoverable("dataloader-TRAIN", train)
     valid = _loader(run, datasets["valid"], part=(processes.rank(), processes.count()))
-    brain.fit(training["epoch_counter"], train, valid, loggers=loggers)
+    try:
+        brain.fit(training["epoch_counter"], train, valid, loggers=loggers)
+    finally:
+        _end_workers(train)
+        _end_workers(valid)
+
+
+def _end_workers(loader: SaveableDataLoader) -> None:
+    """End the processes that load clips where an error left them waiting; as garbage they would take 5 s to end."""
+    end = getattr(loader._speechbrain_iterator, "_shutdown_workers", None)
+    if end is not None:
+        end()
 
 
 def _loader(run: Run, dataset: DynamicItemDataset, **order: Any) -> SaveableDataLoader:

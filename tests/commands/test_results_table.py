@@ -13,8 +13,6 @@ from interpretability.commands import main
 from interpretability.frontend import PLACES
 from interpretability.metrics.suite import METRICS, metric_info
 
-SCRIPT = tiny.REPOSITORY / "tools" / "results_table.py"
-
 
 def interval(mean):
     return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 80, "undefined": 0}
@@ -288,16 +286,27 @@ def test_the_time_of_a_dictionary_counts(make, seconds, cell):
     assert rows["l2i"]["training (s)"] == cell
 
 
-def test_calls_are_a_column_if_they_are_asked_for(make):
+def test_a_brief_table_has_what_matters_most_with_time_and_calls(make, tmp_path):
     counting, older = summary_of("rise"), summary_of("piq")
     counting |= {"calls_per_clip": {"rise": 499.6, "energy top 20%": 0}, "compared": ["energy top 20%"]}
-    folders = make("a", counting), make("b", older)
-    plain, outcome = run(*folders), run(*folders, "--calls")
-    head, _, rows = table_rows(outcome.out, "What each method took")
-    assert head[-3:] == ["calls a clip", "commit of training", "commit of evaluation"]
-    asked = {name: row["calls a clip"] for name, row in rows.items()}
-    assert asked == {"rise": "500", "energy top 20%": "0", "piq": "–"}
-    assert "calls a clip" not in plain.out
+    out = tmp_path / "brief.md"
+    first, other = make("a", counting), make("b", older)
+    outcome = run(first, f"mine={other}", "--brief", "--out", out)
+    assert outcome.code == 0, outcome.err
+    head, _, rows = table_rows(outcome.out, "What matters most, measured on the masked spectrogram")
+    assert head[:4] == ["method", "calls a clip", "ms a clip", "Fid-In ↑"]
+    assert {name: rows[name]["calls a clip"] for name in ("rise", "energy top 20%", "mine")} == {
+        "rise": "500",
+        "energy top 20%": "0",
+        "mine": "–",
+    }
+    for name, row in (
+        ("rise", counting["places"]["spectrogram"]["rise"]),
+        ("mine", older["places"]["spectrogram"]["piq"]),
+    ):
+        assert rows[name]["AD (%) ↓"].startswith(f"{row['ad']['mean']:.1f} [")
+    assert "What each method took" not in outcome.out
+    assert run(first, "--brief", "--out", out).code == 0  # which it knows as its own
 
 
 def test_a_method_without_training_and_an_older_evaluation(make):
@@ -375,7 +384,7 @@ def test_a_real_run(tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path):
     shutil.copytree(tiny_piq_run, folder)
     evaluated = tiny.run("evaluate", tiny_esc50, folder, classifier_folder=tiny_classifier_folder)
     assert evaluated.code == 0, evaluated.err
-    outcome = tiny.run_process([str(SCRIPT), str(folder), f"PIQ again={folder}"], cwd=tmp_path)
+    outcome = run(folder, f"PIQ again={folder}")
     assert outcome.code == 0, outcome.err
     summary = json.loads((folder / "evaluation" / "summary.json").read_text("utf-8"))
     table = (folder / "evaluation" / "table.md").read_text("utf-8")

@@ -8,6 +8,7 @@ import tiny
 from interpretability.errors import UserError
 from interpretability.settings import list_settings
 from interpretability.training.composition import list_yamls
+from interpretability.training.runner import main
 from interpretability.training.usage import IN_PYTHON, SETTINGS, SOURCE, answer
 
 SCRIPT = str(tiny.RECIPE / "train_piq.py")
@@ -65,7 +66,8 @@ def test_help_with_a_yaml_lists_its_keys_in_groups_with_values_and_defaults():
 
 @pytest.mark.slow
 def test_a_script_answers_and_does_nothing_else(tmp_path):
-    outcome = tiny.run_process(["train_piq.py", "hparams/piq.yaml", "--output_folder", str(tmp_path / "run"), "--help"])
+    line = [str(tiny.RECIPE / "hparams" / "piq.yaml"), "--output_folder", str(tmp_path / "run"), "--help"]
+    outcome = tiny.call(main, "interpreter", SCRIPT, line)
     assert outcome.code == 0, outcome.err
     assert outcome.out.startswith("Train PIQ.\n")
     assert outcome.err == ""
