@@ -85,10 +85,7 @@ def check_results(out, n_samples, more=(), undefined=()):
     ("suffix", "rate", "channels", "subtype", "scale"),
     [
         (".wav", 8000, 1, "PCM_U8", 0.3),
-        (".wav", 44100, 2, "PCM_24", 0.3),
         (".wav", 48000, 6, "PCM_16", 0.3),
-        (".wav", 192000, 1, "PCM_16", 0.3),
-        (".wav", 16000, 1, "PCM_16", 10.0),  # clipped
         (".wav", 11025, 1, "FLOAT", 1000.0),  # far beyond full scale
         (".wav", 8000, 1, "DOUBLE", 1e-30),  # all but silent
         (".flac", 22050, 1, "PCM_16", 0.3),
@@ -109,7 +106,7 @@ def test_formats(interpret, tiny_piq_run, tmp_path, out, suffix, rate, channels,
     assert tiny.leftovers(out) == []
 
 
-@pytest.mark.parametrize("n_samples", [800, 801, 12345, pytest.param(480000, marks=pytest.mark.slow)])  # 0.1 s to 60 s
+@pytest.mark.parametrize("n_samples", [800, 801, 12345, pytest.param(240000, marks=pytest.mark.slow)])  # 0.1 s to 30 s
 def test_lengths(interpret, tiny_piq_run, tmp_path, out, n_samples):
     soundfile.write(tmp_path / "sound.wav", noise(n_samples), tiny.RATE)
     outcome = interpret(tiny_piq_run, tmp_path / "sound.wav", "--out", out)
