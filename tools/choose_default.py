@@ -230,7 +230,7 @@ def run_all(pairs: Sequence[str], out: Path, answers_only: bool = False, n_clips
             raise UserError(
                 f"{path} was measured on another classifier than {folder} holds: delete it to measure again"
             )
-        if results[-1].get("asked") != n_clips:
+        if "asked" not in results[-1] or results[-1]["asked"] != n_clips:
             raise UserError(f"{path} was measured with another --clips: delete it to measure again")
     text = document(results, answers_only)
     write_text(out / "table.md", text)

@@ -149,8 +149,10 @@ def check_comparable(runs: Sequence[Measured], any_classifier: bool = False) -> 
 def document(runs: Sequence[Measured], any_classifier: bool = False, brief: bool = False) -> str:
     """Return the tables of runs that are comparable, as Markdown; ``brief``: of each place what matters most."""
     first = runs[0]
-    # The commit may differ between runs, and is in the last table.
-    left_out = {"commit", "classifier"} if any_classifier else {"commit"}
+    # The commit may differ between runs, and is in the last table, which a brief document has not.
+    left_out = {"classifier"} if any_classifier else set()
+    if not brief or len({run.provenance.get("commit") for run in runs}) > 1:
+        left_out.add("commit")
     shared = {key: value for key, value in first.provenance.items() if key not in left_out}
     accuracy, several = first.summary["accuracy"], first.summary.get("several")
     if any_classifier and several:
@@ -158,15 +160,17 @@ def document(runs: Sequence[Measured], any_classifier: bool = False, brief: bool
     parts = [caption(shared, first.summary["n"], None if any_classifier else accuracy, several)]
     if any_classifier:
         parts.append(f"{_classifiers(runs)}\n")
-    if brief:
-        parts += [_brief_section(runs, place, baselines=not any_classifier) for place in first.summary["places"]]
-        return "\n".join([*parts, *truth_note(first.summary)])
-    parts += [section(place, _rows(runs, place, baselines=not any_classifier)) for place in first.summary["places"]]
+    for place in first.summary["places"]:
+        if brief:
+            parts.append(_brief_section(runs, place, baselines=not any_classifier))
+        else:
+            parts.append(section(place, _rows(runs, place, baselines=not any_classifier)))
     parts += truth_note(first.summary)
     notes = {run.name: remarks for run in runs if (remarks := (run.summary.get("notes") or {}).get(run.row))}
     if notes:
         parts.append(notes_list(notes))
-    parts.append(titled(LAST_TITLE, _costs(runs)))
+    if not brief:
+        parts.append(titled(LAST_TITLE, _costs(runs)))
     return "\n".join(parts)
 
 
@@ -188,18 +192,42 @@ def _classifiers(runs: Sequence[Measured]) -> str:
 
 def _rows(runs: Sequence[Measured], place: str, baselines: bool = True) -> list[tuple[str, dict]]:
     """Return the rows of one place: each method with its baseline of the same area, then those common to all."""
-    rows, shared = [], {}
-    domains = {run.provenance.get("apply") for run in runs}
+    rows = []
     for run in runs:
         measured = run.summary["places"][place]
         rows.append((run.name, measured[run.row]))
         rows += [(f"↳ {name}", measured[name]) for name in BENEATH if name in measured]
+    return rows + [(name, row.measured(place)) for name, row in _common(runs, place).items()] if baselines else rows
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of an evaluation: of which run, and by which name there."""
+
+    run: Measured
+    key: str
+
+    def measured(self, place: str) -> dict:
+        """Return what was measured."""
+        return self.run.summary["places"][place][self.key]
+
+    def costs(self, name: str) -> float | None:
+        """Return ``seconds_per_clip`` or ``calls_per_clip``, if it is known."""
+        return (self.run.summary.get(name) or {}).get(self.key)
+
+
+def _common(runs: Sequence[Measured], place: str) -> dict[str, _Row]:
+    """Return the baselines that are common to all runs, by their names in a table."""
+    domains = {run.provenance.get("apply") for run in runs}
+    beside = {name for run in runs for name in run.summary.get("compared") or ()}
+    common: dict[str, _Row] = {}
+    for run in runs:
         # A baseline has the same mask in every run, but another effect in another domain.
         domain = f" ({run.provenance.get('apply')} masks)" if len(domains) > 1 else ""
-        for name, summary in measured.items():
-            if name not in (run.row, *run.summary.get("companions", ()), *run.summary.get("compared", ())):
-                shared.setdefault(f"{name}{domain}", summary)
-    return rows + (list(shared.items()) if baselines else [])
+        for name in run.summary["places"][place]:
+            if name not in (run.row, *run.summary.get("companions", ()), *beside):
+                common.setdefault(f"{name}{domain}", _Row(run, name))
+    return common
 
 
 def _brief_section(runs: Sequence[Measured], place: str, baselines: bool) -> str:
@@ -207,22 +235,19 @@ def _brief_section(runs: Sequence[Measured], place: str, baselines: bool) -> str
 
     Also of the methods that a run compares with its own; then the baselines, those of the same area first.
     """
-    rows = []
+    rows: list[tuple[str, _Row]] = []
     for run in runs:
-        measured, compared = run.summary["places"][place], run.summary.get("compared") or ()
-        rows += [(run, run.name, measured[run.row]), *((run, name, measured[name]) for name in compared)]
-        for name in run.summary.get("companions", ()):
-            rows.append((run, f"↳ {name}" if len(runs) > 1 or compared else name, measured[name]))
-    if baselines:
-        known = {run.name for run in runs}
-        rows += [(runs[0], name, row) for name, row in _rows(runs, place) if name not in known and name[0] != "↳"]
-    metrics = [name for name in MATTER_MOST if any(name in summary for *_, summary in rows)]
+        rows.append((run.name, _Row(run, run.row)))
+        rows += [(f"↳ {name}", _Row(run, name)) for name in run.summary.get("companions", ())]
+        there = {row.key for _, row in rows}
+        rows += [(name, _Row(run, name)) for name in run.summary.get("compared") or () if name not in there]
+    rows += _common(runs, place).items() if baselines else ()
+    metrics = [name for name in MATTER_MOST if any(name in row.measured(place) for _, row in rows)]
     lines = []
-    for run, name, summary in rows:
-        row = run.row if name == run.name else name
-        seconds, calls = ((run.summary.get(key) or {}).get(row) for key in ("seconds_per_clip", "calls_per_clip"))
-        took = [_cell(calls, lambda c: f"{c:.0f}"), _cell(seconds, lambda s: f"{1000 * s:.1f}")]
-        lines.append([name, *took, *(mean_cell(metric, summary) for metric in metrics)])
+    for name, row in rows:
+        took = [_cell(row.costs("calls_per_clip"), lambda c: f"{c:.0f}")]
+        took.append(_cell(row.costs("seconds_per_clip"), lambda s: f"{1000 * s:.1f}"))
+        lines.append([name, *took, *(mean_cell(metric, row.measured(place)) for metric in metrics)])
     head = ["method", "calls a clip", "ms a clip", *(column_head(metric_info(metric)) for metric in metrics)]
     return titled(f"{BRIEF_TITLE}, measured on the {PLACES.get(place, place)}", markdown_table(head, lines))
 

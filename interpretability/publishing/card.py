@@ -309,8 +309,9 @@ def _results(card: Card) -> Iterator[str]:
         return
     count = card.summary["n"]
     yield (
-        f"Means over {count} test clips with 95 % bootstrap intervals. A method has to beat the rows beneath it, which "
-        "explain nothing: masks of the same area, clip by clip, that keep the loudest bins, or random ones."
+        f"Means over {count} test clips with 95 % bootstrap intervals. A method has to beat masks that explain "
+        "nothing, of the same area, clip by clip: the loudest bins, or random ones. "
+        + ("Those are the rows beneath it." if _has_floors(card) else "None of them was measured here.")
     )
     yield "\n".join(f"- {metric_info(name).label}: {_MEANINGS[name]}" for name in SHORT_METRICS)
     for place, rows in card.summary["places"].items():
@@ -319,7 +320,13 @@ def _results(card: Card) -> Iterator[str]:
         yield f"Measured on the {PLACES.get(place, place)}:"
         # An interval stays on one line.
         yield re.sub(r"(?<=\[)([^][|]+), ([^][|]+)(?=\])", "\\1,\N{NO-BREAK SPACE}\\2", metrics_table(shown, names))
-    yield _beaten(card)
+    if _has_floors(card):
+        yield _beaten(card)
+
+
+def _has_floors(card: Card) -> bool:
+    """Return whether a mask that explains nothing was measured beside the method."""
+    return any(len(_rows(card, rows)) > 1 for rows in card.summary["places"].values())
 
 
 def _has_mean(value: Any) -> bool:

@@ -406,7 +406,11 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
     # Labels of ticks are made when they are drawn.
     with lettering(), rc_context(VECTORS):
         if kind == "png":  # the same bytes as of savefig, which draws twice
-            FigureCanvasAgg(figure).print_png(stream, metadata=FORMATS[kind])
+            canvas = figure.canvas
+            try:
+                FigureCanvasAgg(figure).print_png(stream, metadata=FORMATS[kind])
+            finally:
+                figure.set_canvas(canvas)
         else:
             figure.savefig(stream, format=kind, metadata=FORMATS[kind])
     return stream.getvalue()

@@ -2,8 +2,6 @@
 
 import io
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
-from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -23,7 +21,7 @@ def parse(text: str, where: str) -> Any:
     if max(accumulate(steps), default=0) > MAX_DEPTH:
         raise UserError(f"{where}: nested deeper than {MAX_DEPTH} levels: correct it")
     try:
-        return deepcopy(_loaded(text))
+        return _yaml().load(text)
     except YAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
         problem = error.problem if isinstance(error, MarkedYAMLError) else first_line(error)
@@ -66,12 +64,6 @@ def _members(node: Any) -> Iterator[tuple[Any, Any]]:
         yield from node.items()
     elif isinstance(node, list):
         yield from enumerate(node)
-
-
-@lru_cache(maxsize=128)
-def _loaded(text: str) -> Any:
-    """Return the tree of a text, to be copied and not to be changed: a run reads most files several times."""
-    return _yaml().load(text)
 
 
 def _yaml() -> YAML:

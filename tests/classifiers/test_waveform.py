@@ -9,7 +9,7 @@ from waveform_models import LABELS, RATE, Chain, MelCnn, hooks, make
 from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.waveform import frontend_for
 from interpretability.errors import UserError
-from interpretability.frontend import Frontend, MaskedPair
+from interpretability.frontend import PLACES, Frontend, MaskedPair
 from interpretability.methods.lmac import LMAC
 from interpretability.methods.piq import PIQ
 
@@ -296,3 +296,15 @@ def test_trained_methods_draw_masks_of_any_length(cnn, kind):
     masked = cnn.classify_pair(MaskedPair.of(batch.clips, prediction.mask))
     method.objective(batch, prediction, masked)["loss"].backward()
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in method.parameters())
+
+
+@torch.no_grad()
+def test_a_masked_spectrogram_is_heard_as_its_sound_is():
+    """Both places of measurement are the same for a model that takes waveforms."""
+    classifier = make(Chain())
+    batch = classifier.analyse(noise(2, 8000), torch.tensor([1.0, 0.6]))
+    mask = torch.rand(batch.spectrogram.magnitude.shape, generator=torch.Generator().manual_seed(0))
+    places = [classifier.classify_pair(MaskedPair.of(batch.clips, mask), place) for place in PLACES]
+    assert len(places) == 2
+    for one, other in zip(*(vars(place).values() for place in places), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)

@@ -86,6 +86,7 @@ def check_results(out, n_samples, more=(), undefined=()):
     [
         (".wav", 8000, 1, "PCM_U8", 0.3),
         (".wav", 48000, 6, "PCM_16", 0.3),
+        (".wav", 192000, 2, "PCM_24", 10.0),  # clipped
         (".wav", 11025, 1, "FLOAT", 1000.0),  # far beyond full scale
         (".wav", 8000, 1, "DOUBLE", 1e-30),  # all but silent
         (".flac", 22050, 1, "PCM_16", 0.3),

@@ -1,5 +1,6 @@
 """The commands' options: help without delay, and what is no command line at all."""
 
+import runpy
 import subprocess
 import sys
 
@@ -21,6 +22,16 @@ def test_help_says_what_the_command_does(command, capsys):
     out = capsys.readouterr().out
     assert command.__doc__.splitlines()[0] in out
     assert "--out OUT" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
+def test_its_script_is_the_command(command, capsys, monkeypatch):
+    script = str(tiny.REPOSITORY / "tools" / f"{command.__name__}.py")
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(script, run_name="__main__")
+    assert stopped.value.code == 0
+    assert command.__doc__.splitlines()[0] in capsys.readouterr().out
 
 
 def test_every_script_and_recipe_starts_without_waiting_for_libraries():

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import re
 import shutil
 import sys
 
@@ -288,18 +289,19 @@ def test_the_time_of_a_dictionary_counts(make, seconds, cell):
 
 def test_a_brief_table_has_what_matters_most_with_time_and_calls(make, tmp_path):
     counting, older = summary_of("rise"), summary_of("piq")
-    counting |= {"calls_per_clip": {"rise": 499.6, "energy top 20%": 0}, "compared": ["energy top 20%"]}
+    counting |= {"calls_per_clip": {"rise": 499.6, "energy top 20%": 7, "M = 1": 0}, "compared": ["energy top 20%"]}
+    counting |= {"notes": {"rise": ["take it with care"]}}
     out = tmp_path / "brief.md"
     first, other = make("a", counting), make("b", older)
     outcome = run(first, f"mine={other}", "--brief", "--out", out)
     assert outcome.code == 0, outcome.err
     head, _, rows = table_rows(outcome.out, "What matters most, measured on the masked spectrogram")
     assert head[:4] == ["method", "calls a clip", "ms a clip", "Fid-In ↑"]
-    assert {name: rows[name]["calls a clip"] for name in ("rise", "energy top 20%", "mine")} == {
-        "rise": "500",
-        "energy top 20%": "0",
-        "mine": "–",
-    }
+    calls = {"rise": "500", "energy top 20%": "7", "mine": "–", "M = 1": "0"}
+    assert {name: rows[name]["calls a clip"] for name in calls} == calls
+    assert rows["↳ energy, same area"]["ms a clip"] == "1.0"
+    assert "take it with care" in outcome.out
+    assert f"commit: {'e' * 12}" in outcome.out
     for name, row in (
         ("rise", counting["places"]["spectrogram"]["rise"]),
         ("mine", older["places"]["spectrogram"]["piq"]),
@@ -307,6 +309,9 @@ def test_a_brief_table_has_what_matters_most_with_time_and_calls(make, tmp_path)
         assert rows[name]["AD (%) ↓"].startswith(f"{row['ad']['mean']:.1f} [")
     assert "What each method took" not in outcome.out
     assert run(first, "--brief", "--out", out).code == 0  # which it knows as its own
+    # A run may have the name of a row: each keeps its own numbers.
+    renamed = run(f"energy top 20%={first}", "--brief").out.split("measured on the masked sound")[0]
+    assert re.findall(r"\n\| energy top 20% \| (\d+) \|", renamed) == ["500", "7"]
 
 
 def test_a_method_without_training_and_an_older_evaluation(make):

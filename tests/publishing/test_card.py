@@ -140,6 +140,13 @@ def test_what_was_not_measured_is_said(card):
     assert metadata(dataclasses.replace(card, summary=None)).eval_results is None
 
 
+def test_without_a_measured_floor_nothing_is_said_to_be_beaten(card):
+    alone = {place: {"piq": rows["piq"]} for place, rows in SUMMARY["places"].items()}
+    text = card_text(dataclasses.replace(card, summary={**SUMMARY, "places": alone}))
+    assert "None of them was measured here." in text
+    assert "better mean" not in text
+
+
 def test_of_several_labels_it_says_the_precision_and_not_the_accuracy(card):
     config = {**CONFIG, "classifier": {**CONFIG["classifier"], "task": "multi"}}
     text = card_text(dataclasses.replace(card, config=config, summary={**SUMMARY, "several": {"mean_ap": 0.8125}}))

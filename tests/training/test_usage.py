@@ -65,7 +65,7 @@ def test_help_with_a_yaml_lists_its_keys_in_groups_with_values_and_defaults():
 
 
 @pytest.mark.slow
-def test_a_script_answers_and_does_nothing_else(tmp_path):
+def test_a_job_answers_and_does_nothing_else(tmp_path):
     line = [str(tiny.RECIPE / "hparams" / "piq.yaml"), "--output_folder", str(tmp_path / "run"), "--help"]
     outcome = tiny.call(main, "interpreter", SCRIPT, line)
     assert outcome.code == 0, outcome.err

@@ -13,16 +13,17 @@ from interpretability.classifiers.second import asked_alike, open_second
 from interpretability.classifiers.targeted import targeted
 from interpretability.data.inputs import Origin, Sounds
 from interpretability.data.manifest import PreparedData, labels_of
-from interpretability.errors import UserError, placed
+from interpretability.errors import UserError, placed, shown
 from interpretability.evaluation import evaluate
 from interpretability.explaining import learns_from_sounds, untrained_method
 from interpretability.files import atomic_folder, check_replaceable
 from interpretability.frontend import PLACES
+from interpretability.matched import ANOTHER_LABEL
 from interpretability.methods import Interpreter, load_interpreter
 from interpretability.methods.baselines import baselines, matched_baselines
 from interpretability.methods.folder import RUN_SUBFOLDER
 from interpretability.methods.refined import refined
-from interpretability.names import named, safe_name
+from interpretability.names import name_fault, named, safe_name
 from interpretability.report.tables import short_table
 from interpretability.training.assembly import describe_data, device_of, load_datasets, prepare, shows_progress
 from interpretability.training.jobs.interpreter import (
@@ -84,12 +85,11 @@ def evaluate_interpreter(run: Run) -> None:
     if measured is not interpreter:
         methods = {f"{interpreter.NAME}, refined": measured, **methods}
     rows, companions = baselines(asked, run["seed"], interpreter.settings.apply), matched_baselines(run["seed"])
-    rows, companions = (
-        _chosen(run.hparams.get("baselines"), {**rows, **companions}, some) for some in (rows, companions)
-    )
-    names = run.hparams.get("compare_with") or ()
-    others = compared_methods(interpreter, names, {*rows, *companions}, run.hparams.get("trust_remote_code", False))
-    beside = [name for name in names if name in rows or name in companions] + list(others)
+    known, names = {*rows, *companions}, run.hparams.get("compare_with") or ()
+    trusts = run.hparams.get("trust_remote_code", False)
+    others = compared_methods(interpreter, names, known, {*methods, ANOTHER_LABEL}, trusts)
+    beside = [name for name in names if name in known] + list(others)
+    rows, companions = (_chosen(run.hparams.get("baselines"), beside, known, some) for some in (rows, companions))
     methods, others = ({row: each.asked(asked) for row, each in rows.items()} for rows in (methods, others))
     datasets = load_datasets(run, prepared, classifier, ("test",), with_targets=prepared.has_targets("test"))
     if name is not None:
@@ -166,16 +166,26 @@ def _second(run: Run, prepared: PreparedData, interpreter: Interpreter) -> Class
     return second
 
 
-def _chosen(names: Sequence[str] | None, all_rows: Collection[str], rows: dict) -> dict:
-    """Return the rows of these names, or all without names; :class:`UserError` for one that is none of all rows."""
-    unknown = [name for name in names or () if name not in all_rows]
+def _chosen(names: Sequence[str] | None, beside: Sequence[str], known: Collection[str], rows: dict) -> dict:
+    """Return the rows of these names, and those that stand beside the method; all without names.
+
+    Raises
+    ------
+    UserError
+        For a name that is none of those known.
+    """
+    unknown = [name for name in names or () if name not in known]
     if unknown:
-        raise UserError(f"baselines: there is no {', '.join(unknown)}, expected among {', '.join(sorted(all_rows))}")
-    return {name: row for name, row in rows.items() if names is None or name in names}
+        raise UserError(f"baselines: there is no {', '.join(unknown)}, expected among {', '.join(sorted(known))}")
+    return {name: row for name, row in rows.items() if names is None or name in names or name in beside}
 
 
 def compared_methods(
-    interpreter: Interpreter, names: Sequence[str], baselines: Collection[str], trust_remote_code: bool = False
+    interpreter: Interpreter,
+    names: Sequence[str],
+    baselines: Collection[str],
+    rows: Collection[str],
+    trust_remote_code: bool = False,
 ) -> dict[str, Interpreter]:
     """Return the methods that one is compared with, by the name of their row.
 
@@ -187,7 +197,9 @@ def compared_methods(
         Names of baselines, which are left out, of methods that need no training, or output folders of runs.
         ``NAME=RUN`` gives the row of a run, or of a method, a name of its own.
     baselines : collection of str
-        The rows that there are anyway.
+        Names of all baselines.
+    rows : collection of str
+        Further names that rows have anyway.
     trust_remote_code : bool
         As of :func:`.load_interpreter`.
 
@@ -201,7 +213,9 @@ def compared_methods(
         if name in baselines:
             continue
         given, source = named(name)
-        if Path(source).is_dir():
+        if given and (fault := name_fault(given)):
+            raise UserError(f"compare_with: the name in {shown(name)} {fault}")
+        if Path(source).expanduser().is_dir():
             other = load_interpreter(source, trust_remote_code)
             if other.identity()["classifier_sha256"] != interpreter.identity()["classifier_sha256"]:
                 raise UserError(
@@ -213,7 +227,7 @@ def compared_methods(
                 if learns_from_sounds(source, {}):
                     raise UserError(f"{source} has to learn a dictionary first: name a run of train_nmf.py")
                 row, other = given or source, untrained_method(interpreter.classifier, source, {})
-        if row == interpreter.NAME or row in methods or row in baselines:
+        if row in methods or row in rows or row in baselines:
             raise UserError(f"compare_with: {name} gives a second row {row}: give each its own name, NAME={source}")
         methods[row] = other
     return methods

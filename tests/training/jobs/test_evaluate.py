@@ -31,12 +31,12 @@ def test_what_a_method_is_compared_with_is_named_or_refused(tmp_path):
     save_interpreter(EnergyMask(classifier, area=0.5), tmp_path / "run")
     save_interpreter(EnergyMask(tiny.listening_classifier(["dog", "rain"])), tmp_path / "other")
     rows = ("random 10%", "energy, same area")
-    compared = compared_methods(method, ["random 10%", "saliency", "constant"], rows)
+    compared = compared_methods(method, ["random 10%", "saliency", "constant"], rows, ["energy"])
     assert list(compared) == ["saliency", "constant"]
     assert compared["saliency"].settings.attribution == "saliency"
-    piq = compared_methods(RandomMask(classifier), [str(tmp_path / "run")], rows)
+    piq = compared_methods(RandomMask(classifier), [str(tmp_path / "run")], rows, ["random"])
     assert piq["energy"].settings.area == 0.5
-    other = compared_methods(method, [f"half={tmp_path / 'run'}", "steepest=saliency"], rows)
+    other = compared_methods(method, [f"half={tmp_path / 'run'}", "steepest=saliency"], rows, ["energy"])
     assert list(other) == ["half", "steepest"]
     assert other["half"].settings.area == 0.5
     for names, message in {
@@ -47,9 +47,11 @@ def test_what_a_method_is_compared_with_is_named_or_refused(tmp_path):
         (str(tmp_path / "run"),): "gives a second row energy",
         ("saliency", "saliency"): "gives a second row saliency: give each its own name, NAME=saliency",
         ("random 10%=saliency",): "gives a second row random 10%",
+        ("energy, refined=saliency",): "gives a second row energy, refined",
+        ("a\nb=saliency",): r"compare_with: the name in .* control characters",
     }.items():
         with pytest.raises(UserError, match=message):
-            compared_methods(method, names, rows)
+            compared_methods(method, names, rows, ["energy", "energy, refined"])
 
 
 def test_an_evaluation_writes_no_tensorboard_events(tiny_esc50, tiny_classifier_folder, tiny_piq_run, tmp_path):
