@@ -292,6 +292,7 @@ MAY_IMPORT = {
         "files",
         "frontend",
         "hub",
+        "matched",
         "methods",
         "metrics",
         "names",
