@@ -710,6 +710,7 @@ def by_hand(frontend, index):
     return float(mixture.max()), target > rest, mixture
 
 
+@pytest.mark.slow
 def test_the_true_bins_score_perfectly_and_others_do_not(synthetic, synthetic_classifier, tmp_path):
     known = [by_hand(synthetic_classifier.frontend, i) for i in range(10)]
     rows = {"oracle": Oracle(synthetic_classifier, [(peak, truth) for peak, truth, _ in known])}
@@ -942,6 +943,7 @@ def test_one_label_in_the_form_of_several_gives_the_same_numbers(tagger, tmp_pat
     assert all(row["explained"] == row["predicted"] for row in lines(tmp_path / "default"))
 
 
+@pytest.mark.slow
 def test_explanations_of_several_labels_are_the_same_in_any_batch_and_when_interrupted(tagger, tmp_path, monkeypatch):
     run_several(tagger, tmp_path / "whole")
     run_several(tagger, tmp_path / "one", batch_size=1)

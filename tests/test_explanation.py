@@ -271,6 +271,7 @@ class TestComponents:
             words.explain(noise(1, 4000)).save(tmp_path)
         assert (tmp_path / "components" / "mine.txt").read_text() == "stays"
 
+    @pytest.mark.slow
     def test_none_selected(self, tmp_path):
         explanation = Words((0.1, 0.0)).explain(noise(1, 4000))
         paths = explanation.save(tmp_path)
@@ -376,6 +377,7 @@ def test_the_mask_is_saved_as_numbers_with_its_axes(interpreter, tmp_path, quick
         assert saved["frequencies"] == pytest.approx(np.arange(513) * RATE / 1024)
 
 
+@pytest.mark.slow
 def test_nothing_global_of_matplotlib_changes(interpreter, tmp_path):
     """Not the backend, not the settings, not the open figures: a notebook's own plots still show."""
     from matplotlib import pyplot

@@ -60,6 +60,7 @@ def test_a_model_of_transformers_becomes_a_folder_of_ours(tool, source, tmp_path
     torch.testing.assert_close(logits, model(**features).logits, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_folder_serves_a_recipe(tool, source, tiny_esc50, tmp_path):
     assert tool(f"hf:{source}", "--out", tmp_path / "saved").code == 0
     yaml = tiny.RECIPE / "hparams" / "lmac.yaml"

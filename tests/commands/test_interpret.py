@@ -166,6 +166,7 @@ def test_every_number_stands_beside_those_of_masks_of_the_same_area(interpret, t
     assert area.split()[-3:] == [f"{values['kept_area']:.3g}" for values in heard]
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf8(interpret, tiny_piq_run, sound, tmp_path):
     path, out = (tmp_path / os.fsdecode(name) for name in (b"ch\xe8vre.wav", b"r\xe9sultat"))
     sound.rename(path)
@@ -176,6 +177,7 @@ def test_names_that_are_not_utf8(interpret, tiny_piq_run, sound, tmp_path):
     assert "ch\\xe8vre.wav: no such audio file" in interpret(tiny_piq_run, path, "--out", out).line
 
 
+@pytest.mark.slow
 def test_channels_that_cancel_are_noted_and_one_can_be_chosen(interpret, tiny_piq_run, tmp_path, out):
     wav = noise(4000)
     soundfile.write(tmp_path / "a.wav", np.stack([wav, -wav], 1), tiny.RATE)
@@ -397,6 +399,7 @@ def test_every_method_without_training_is_tried_here():
     assert {name for name, kind in METHODS.items() if not kind.trainable} == tried
 
 
+@pytest.mark.slow
 def test_the_default_is_integrated_gradients(explain, out, tiny_classifier_folder, sound):
     outcome = explain("--target", "high")
     assert outcome.code == 0, outcome.err
@@ -410,6 +413,7 @@ def test_the_default_is_integrated_gradients(explain, out, tiny_classifier_folde
     np.testing.assert_allclose(sounds["explanation"], expected.listenable[0].numpy(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_nmf_learns_from_the_sound_itself(explain, out, sound):
     outcome = explain("--method", "nmf", "--settings", "n_components=5", "keep=threshold", "threshold=0.0")
     assert outcome.code == 0, outcome.err
@@ -512,6 +516,7 @@ class TestClassifiers:
     def test_no_activation_maps(self, explain, out):
         refuse(explain("--method", "amt"), out, "'compact' has no activation maps")
 
+    @pytest.mark.slow
     def test_hugging_face(self, interpret, tmp_path, out):
         transformers = pytest.importorskip("transformers")
         config = transformers.Wav2Vec2Config(

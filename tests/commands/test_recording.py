@@ -88,6 +88,7 @@ def test_rows_and_files_of_all_have_recordings_among_other_sounds(interpret, tmp
     assert kind_of((tmp_path / "out" / "events.selections.txt").read_text("utf-8")) == "Raven"
 
 
+@pytest.mark.slow
 def test_the_page_has_a_recording_by_itself_and_among_other_sounds(interpret, tmp_path):
     options = ["--target", "dog", "--threshold", "0", "--window", "1", "--report"]
     done = interpret("long.wav", *options, method="energy,random")
@@ -121,6 +122,7 @@ def test_what_does_not_go_with_windows_is_one_line(interpret, tmp_path, argument
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_several_classes_have_a_folder_each_and_are_heard_once(interpret, tmp_path, monkeypatch):
     function, heard = recording_module.classify_windows, []
 

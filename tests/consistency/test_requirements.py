@@ -113,6 +113,7 @@ def test_what_yamls_name_is_in_requirements():
     assert missing(named_in_yamls(), requirements("requirements.txt")) == {}
 
 
+@pytest.mark.slow
 def test_what_the_tests_need_is_named_in_the_requirements_for_development():
     modules = imported("tests")
     assert "pytest" in modules

@@ -273,6 +273,7 @@ def test_folders_named_after_labels_of_any_characters(tmp_path):
     assert prepare_custom(None, tmp_path / "o", table=table).labels == [".cat", "dog"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_classes(tmp_path):
     sound(tmp_path / "x.wav", seconds=4.0)
     # Of 1000 classes three clips, of the others one.

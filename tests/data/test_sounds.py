@@ -140,6 +140,7 @@ def test_chirps_differ_in_order_only():
     assert overlap > 0.97
 
 
+@pytest.mark.slow
 def test_bands_overlap_between_all_classes():
     centroids = np.empty((10, 20))
     for c, label in enumerate(LABELS):

@@ -111,6 +111,7 @@ class TestObjective:
         assert all(parameter.grad is None for parameter in piq.classifier.parameters())
 
     @pytest.mark.parametrize(("network", "classifier"), [("vit", vit), ("focalnet", focalnet)])
+    @pytest.mark.slow
     def test_behind_images_it_learns_with_every_parameter(self, network, classifier):
         piq = PIQ(classifier(), network=network, codebook_size=6, faithfulness_weight=1.0).train()
         _, terms = training_step(piq, noise(3, 30000), torch.tensor([1.0, 0.7, 0.4]))

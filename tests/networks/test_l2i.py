@@ -113,6 +113,7 @@ class TestCompact:
 
 
 class TestPublished:
+    @pytest.mark.slow
     def test_conv2d_loads_published_names_and_gives_the_published_output(self, capsys):
         classifier = conv2d()
         psi = Conv2dPSI(classifier, 6).eval()

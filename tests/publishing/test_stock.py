@@ -23,6 +23,7 @@ def snr(wanted, got):
     return float(10 * torch.log10(wanted.square().sum() / (wanted - got).square().sum()))
 
 
+@pytest.mark.slow
 def test_speechbrains_own_class_gives_the_same_sound(stock_folder):
     assert read_object(stock_folder / CONFIG)["speechbrain_interface"] == STOCK
     theirs, ours = PIQAudioInterpreter.from_hparams(source=str(stock_folder)), load_interpreter(stock_folder)

@@ -37,6 +37,7 @@ def cache(models, no_network, monkeypatch, tmp_path):
     assert no_network == []
 
 
+@pytest.mark.slow
 def test_from_python(tiny_lmac_run):
     wavs = tiny.noise(2, 4000)
     interpreter = load_interpreter("anna/lmac", revision=COMMIT)

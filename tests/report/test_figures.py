@@ -268,6 +268,7 @@ def test_silence_has_a_linear_axis():
     assert not FrequencyAxis.of(np.zeros((3, 513)), FRONTEND.settings).mel
 
 
+@pytest.mark.slow
 def test_a_long_sound_has_a_wide_figure_in_which_a_short_event_is_seen():
     magnitude, mask = np.zeros((5168, 513), dtype=np.float32), np.zeros((5168, 513), dtype=np.float32)
     magnitude[3000, 200], mask[:, :100] = 1.0, 0.5

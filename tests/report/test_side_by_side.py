@@ -21,6 +21,7 @@ def drawn(seconds, cow="cow", dog="dog"):
     return plot_side_by_side(magnitude, *views, probabilities, FRONTEND, seconds, title="a title")
 
 
+@pytest.mark.slow
 def test_both_explanations_stand_beside_the_input_with_what_is_left(tmp_path):
     figure = drawn(2.0)
     axes = {axis.get_title().split(":")[0]: axis for axis in figure.axes if axis.get_title()}
