@@ -19,6 +19,8 @@ from interpretability.errors import MissingError, UserError
 from interpretability.methods import load_interpreter
 from interpretability.published import import_published
 
+pytestmark = pytest.mark.slow  # published networks and folders; others of their kind are quick
+
 PIQ_ESC50, CNN14_ESC50 = PUBLISHED["piq"].paths, PUBLISHED["cnn14"].paths
 LABELS = ["rain", "dog", "cat"]  # not in alphabetical order: the encoder's order counts
 SIZES = {"dim": 4, "codebook_size": 30}

@@ -15,6 +15,8 @@ from interpretability.frontend import MaskedPair
 from interpretability.methods.piq import PIQ
 from interpretability.weights import load_weights
 
+pytestmark = pytest.mark.slow  # published networks and folders; others of their kind are quick
+
 N_MELS, EMB_DIM = 80, 8
 
 

@@ -17,6 +17,8 @@ from interpretability.errors import MissingError, UserError
 from interpretability.methods import is_interpreter_folder
 from interpretability.published import import_published
 
+pytestmark = pytest.mark.slow  # published networks and folders; others of their kind are quick
+
 #: Sizes that importing has to be told where a folder's YAML is not asked.
 SIZES = {
     "cnn14": {"emb_dim": 4},

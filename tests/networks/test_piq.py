@@ -31,6 +31,8 @@ from interpretability.networks.piq import (
     quantise,
 )
 
+pytestmark = pytest.mark.slow  # published networks and folders; others of their kind are quick
+
 HOP = 186
 
 
