@@ -141,7 +141,6 @@ def test_a_missing_file_is_named(published, tmp_path):
         import_published("piq", tmp_path / "ours", {"decoder": "x"})
 
 
-@pytest.mark.slow
 def test_cnn14_gives_the_answers_of_speechbrains_own_modules(published_cnn14, tmp_path):
     folder, modules = published_cnn14
     returned = import_published("cnn14", tmp_path / "ours", paths(folder, CNN14_ESC50), emb_dim=4, features="log1p")
@@ -252,7 +251,6 @@ def batch_statistics_of(module, values):
     ("features", "head", "rate"),
     [("db", "cosine", 44100), ("db", "linear", 16000), ("log1p", "linear", 16000)],
 )
-@pytest.mark.slow
 def test_cnn14_sees_the_features_of_its_yaml(features, head, rate, tmp_path, capsys):
     """SpeechBrain's own modules give the same answers, and so does its class, which has no log1p of mel bands.
 

@@ -316,7 +316,8 @@ def results_table(options: argparse.Namespace) -> None:
     measured = [read_run(text) for text in options.runs]
     check_comparable(measured, options.any_classifier)
     text = document(measured, options.any_classifier, options.brief)
-    too_wide = max(map(len, text.splitlines())) > shutil.get_terminal_size().columns
+    # A brief document has what nothing shorter has: the compared methods, times and calls.
+    too_wide = not options.brief and max(map(len, text.splitlines())) > shutil.get_terminal_size().columns
     if too_wide and sys.stdout.isatty():
         for place in measured[0].summary["places"]:
             print(short_section(place, _rows(measured, place, baselines=not options.any_classifier)))

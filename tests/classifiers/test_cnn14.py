@@ -54,7 +54,6 @@ def classifier(files):
 
 
 @pytest.mark.parametrize("frames", [32, 33, 100, 431])
-@pytest.mark.slow
 def test_the_answers_are_the_lobes_own(lobe, classifier, frames):
     encoder, head = lobe
     magnitude = magnitudes(2, frames, 513)

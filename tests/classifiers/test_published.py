@@ -27,7 +27,7 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("kind", [pytest.param("cnn14", marks=pytest.mark.slow), "vit", "focalnet"])
+@pytest.mark.parametrize("kind", ["cnn14", "vit", "focalnet"])
 def test_it_opens_as_importing_makes_it(kind, tmp_path):
     folder = published_layouts.make(tmp_path / "published", kind)
     config = {"config": folder} if kind != "cnn14" else {}
@@ -146,7 +146,6 @@ def test_a_pickle_that_runs_code_is_not_opened(kind, tmp_path):
     assert not mark.exists()
 
 
-@pytest.mark.slow
 def test_a_run_and_other_folders_are_none(tmp_path, tiny_piq_run):
     assert read_layout(tiny_piq_run) is None
     assert read_layout(tmp_path) is None

@@ -150,6 +150,9 @@ def test_a_terminal_gets_what_fits_and_the_file_everything(make, tmp_path, monke
     assert main.results_table([*runs, "--out", str(tmp_path / "table.md")]) == 0
     text = sys.stdout.getvalue()
     assert (tmp_path / "table.md").read_text("utf-8") + "\n" == whole
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert main.results_table([*runs, "--brief"]) == 0
+    assert sys.stdout.getvalue().count("| calls a clip |") == 2
     if columns == 1000:
         assert text == whole
         return

@@ -173,7 +173,6 @@ class TestCompact:
 
 
 class TestPublished:
-    @pytest.mark.slow
     def test_published_parameter_names_load_and_give_the_published_output(self):
         classifier = conv2d()
         published = VectorQuantizedPSI_Audio(dim=4, K=30, numclasses=3, shared_keys=0).eval()
@@ -214,7 +213,6 @@ class TestBehindImages:
     )
 
     @KINDS
-    @pytest.mark.slow
     def test_published_parameter_names_load_and_give_the_published_output(self, network, make, lobe, scale):
         classifier = make()
         dim = classifier.feature_channels[-1]

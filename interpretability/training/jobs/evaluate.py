@@ -16,7 +16,7 @@ from interpretability.data.manifest import PreparedData, labels_of
 from interpretability.errors import UserError, placed, shown
 from interpretability.evaluation import evaluate
 from interpretability.explaining import learns_from_sounds, untrained_method
-from interpretability.files import atomic_folder, check_replaceable
+from interpretability.files import atomic_folder, check_replaceable, expanded
 from interpretability.frontend import PLACES
 from interpretability.matched import ANOTHER_LABEL
 from interpretability.methods import Interpreter, load_interpreter
@@ -86,8 +86,7 @@ def evaluate_interpreter(run: Run) -> None:
         methods = {f"{interpreter.NAME}, refined": measured, **methods}
     rows, companions = baselines(asked, run["seed"], interpreter.settings.apply), matched_baselines(run["seed"])
     known, names = {*rows, *companions}, run.hparams.get("compare_with") or ()
-    trusts = run.hparams.get("trust_remote_code", False)
-    others = compared_methods(interpreter, names, known, {*methods, ANOTHER_LABEL}, trusts)
+    others = compared_methods(interpreter, names, known, {*methods, ANOTHER_LABEL}, run.trusts)
     beside = [name for name in names if name in known] + list(others)
     rows, companions = (_chosen(run.hparams.get("baselines"), beside, known, some) for some in (rows, companions))
     methods, others = ({row: each.asked(asked) for row, each in rows.items()} for rows in (methods, others))
@@ -215,8 +214,8 @@ def compared_methods(
         given, source = named(name)
         if given and (fault := name_fault(given)):
             raise UserError(f"compare_with: the name in {shown(name)} {fault}")
-        if Path(source).expanduser().is_dir():
-            other = load_interpreter(source, trust_remote_code)
+        if (folder := expanded(source)).is_dir():
+            other = load_interpreter(folder, trust_remote_code)
             if other.identity()["classifier_sha256"] != interpreter.identity()["classifier_sha256"]:
                 raise UserError(
                     f"compare_with: {source} explains another classifier: give a run that explains this one"
