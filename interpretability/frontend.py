@@ -20,6 +20,7 @@ from speechbrain.processing.features import STFT
 from torch import Tensor
 
 from interpretability.errors import UserError
+from interpretability.lengths import none_hidden
 from interpretability.resampling import DEFAULT_FILTER, FILTERS
 from interpretability.settings import Settings, setting
 
@@ -110,8 +111,8 @@ class Spectrogram:
     ----------
     magnitude : Tensor [B, T, F]
         Linear magnitude, >= 0; zero in frames that are not valid.
-    phase : Tensor [B, T, F]
-        Phase in radians.
+    phase : Tensor [B, T, F], or None
+        Phase in radians; None where only magnitudes were asked for.
     valid : Tensor [B, T], bool
         Frames that belong to the clip.
     lengths : Tensor [B], int64
@@ -121,7 +122,7 @@ class Spectrogram:
     """
 
     magnitude: Tensor
-    phase: Tensor
+    phase: Tensor | None
     valid: Tensor
     lengths: Tensor
     n_samples: int
@@ -131,21 +132,27 @@ class Spectrogram:
         """``X = log1p(A)``, [B, T, F]."""
         return torch.log1p(self.magnitude)
 
+    @cached_property
+    def turns(self) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of the phase, each [B, T, F] float32: one clip is often resynthesised with many masks."""
+        turns = torch.polar(torch.ones_like(self.phase, dtype=torch.float32), self.phase.float())
+        return turns.real.contiguous(), turns.imag.contiguous()
+
     def __len__(self) -> int:
         return self.magnitude.shape[0]
 
     def __getitem__(self, index) -> Spectrogram:
         """Select clips of the batch; the padded size stays."""
         index = [index] if isinstance(index, int) else index
-        selected = {name: value[index] for name, value in vars(self).items() if name != "n_samples"}
-        return replace(self, **selected)
+        phase = None if self.phase is None else self.phase[index]
+        return Spectrogram(self.magnitude[index], phase, self.valid[index], self.lengths[index], self.n_samples)
 
     def clip(self, index: int) -> Spectrogram:
         """Return clip ``index`` alone, cut to its own length."""
         index = range(len(self))[index]
         one, frames = self[index : index + 1], int(self.valid[index].sum())
-        cut = {name: getattr(one, name)[:, :frames] for name in ("magnitude", "phase", "valid")}
-        return replace(one, **cut, n_samples=int(one.lengths))
+        phase = None if one.phase is None else one.phase[:, :frames]
+        return Spectrogram(one.magnitude[:, :frames], phase, one.valid[:, :frames], one.lengths, int(one.lengths))
 
 
 @dataclass
@@ -161,12 +168,15 @@ class Clips:
     frontend : Frontend
     analysed : Spectrogram, optional
         Their spectrogram, if it is already known.
+    magnitude_only : bool
+        Whether their spectrogram is made without its phase: of sounds that are only heard, and never masked again.
     """
 
     wavs: Tensor
     lengths: Tensor
     frontend: Frontend
     analysed: Spectrogram | None = None
+    magnitude_only: bool = False
 
     @property
     def spectrogram(self) -> Spectrogram:
@@ -193,14 +203,15 @@ class Clips:
     def __getitem__(self, index) -> Clips:
         """Select clips of the batch (an index tensor, a slice or a list); the padded size stays."""
         analysed = None if self.analysed is None else self.analysed[index]
-        return Clips(self.wavs[index], self.lengths[index], self.frontend, analysed)
+        return replace(self, wavs=self.wavs[index], lengths=self.lengths[index], analysed=analysed)
 
     def clip(self, index: int) -> Clips:
         """Return clip ``index`` alone, cut to its own length."""
         index = range(len(self))[index]
         one = slice(index, index + 1)
         analysed = None if self.analysed is None else self.analysed.clip(index)
-        return Clips(self.wavs[one, : int(self.lengths[index])], self.lengths[one], self.frontend, analysed)
+        wavs = self.wavs[one, : int(self.lengths[index])]
+        return replace(self, wavs=wavs, lengths=self.lengths[one], analysed=analysed)
 
 
 class Frontend:
@@ -270,8 +281,10 @@ class Frontend:
             stft = torch.view_as_complex(self._stft(clips.wavs.float()).contiguous())  # [B, T, F]
         frames = torch.arange(stft.shape[1], device=stft.device)
         valid = frames[None] < self.n_frames(clips.lengths)[:, None]  # [B, T]
-        stft = stft * valid[..., None]
-        return Spectrogram(stft.abs(), stft.angle(), valid, clips.lengths, clips.wavs.shape[1])
+        if not none_hidden(valid):
+            stft = stft * valid[..., None]
+        phase = None if clips.magnitude_only else stft.angle()
+        return Spectrogram(stft.abs(), phase, valid, clips.lengths, clips.wavs.shape[1])
 
     def resynthesise(self, spectrogram: Spectrogram, masked_magnitude: Tensor) -> Tensor:
         """Turn a magnitude with the spectrogram's phase into sound: windowed overlap-add, differentiable.
@@ -303,8 +316,10 @@ class Frontend:
             )
         n_fft, hop = self.settings.n_fft, self.settings.hop_length
         with torch.autocast(device_type=masked_magnitude.device.type, enabled=False):
-            magnitude = masked_magnitude.float() * spectrogram.valid[..., None]
-            frames = torch.fft.irfft(torch.polar(magnitude, spectrogram.phase.float()), n=n_fft)  # [B, T, n_fft]
+            magnitude = masked_magnitude.float()
+            if not none_hidden(spectrogram.valid):
+                magnitude = magnitude * spectrogram.valid[..., None]
+            frames = torch.fft.irfft(torch.complex(*(magnitude * turn for turn in spectrogram.turns)), n=n_fft)
             # The window is zero beyond its own length, and so is what would be added there.
             left = (n_fft - self.settings.win_length) // 2
             window = self._stft.window.to(frames)  # [win_length]
@@ -419,8 +434,9 @@ class MaskedPair:
     def clips(self) -> Clips:
         """In, then Out, as sound at the level it has: what is heard; 2B clips."""
         if self.sounds is None:
-            wavs = self.whole.frontend.resynthesise(self.spectrogram, self.magnitudes)
-            self.sounds = Clips(wavs, self.spectrogram.lengths, self.whole.frontend)
+            whole, frontend = self.whole.spectrogram, self.whole.frontend
+            wavs = torch.cat([frontend.resynthesise(whole, part) for part in (self.inside, self.outside)])
+            self.sounds = Clips(wavs, self.spectrogram.lengths, frontend, magnitude_only=True)
         return self.sounds
 
     @property
@@ -439,7 +455,8 @@ class MaskedPair:
         both = torch.tensor([index % len(self.whole), index % len(self.whole) + len(self.whole)])
         sounds = None
         if self.sounds is not None:
-            sounds = Clips(self.sounds.wavs[both, : whole.wavs.shape[1]], self.sounds.lengths[both], whole.frontend)
+            wavs, lengths = self.sounds.wavs[both, : whole.wavs.shape[1]], self.sounds.lengths[both]
+            sounds = Clips(wavs, lengths, whole.frontend, magnitude_only=True)
         return MaskedPair(whole, self.magnitudes[both, : whole.spectrogram.magnitude.shape[1]], sounds)
 
 

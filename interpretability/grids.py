@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from interpretability.lengths import none_hidden
+
 #: Rows of time that are interpolated at once, by one matrix: some ten seconds.
 ROWS_AT_ONCE = 1024
 
@@ -198,7 +200,7 @@ def hide_padding(maps: Tensor, rows: Tensor | None) -> Tensor:
     Convolutions see zeros beyond the end of a clip; after a bias or a normalisation padding is no longer zero, and
     would leak into the clip with every layer. ``rows`` [B, T'] says which rows belong to the clip; all if None.
     """
-    return maps if rows is None else maps * rows[:, None, :, None].to(maps.dtype)
+    return maps if none_hidden(rows) else maps * rows[:, None, :, None].to(maps.dtype)
 
 
 def to_spectrogram_grid(values: Tensor, grid: Grid, n_frames: int, n_bins: int, rows: Tensor | None = None) -> Tensor:

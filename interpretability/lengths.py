@@ -74,6 +74,19 @@ def _padded(values: Tensor, axis: int, size: int) -> Tensor:
     return functional.pad(values, (0, 0) * (values.ndim - 1 - axis) + (0, size - values.shape[axis]))
 
 
+def none_hidden(valid: Tensor | None) -> bool:
+    """Return whether it is known that no position of a batch is padding, so that hiding it can be left out.
+
+    On other devices than the CPU the answer would have to be waited for, and while a graph is traced it would become
+    part of it: there only None says so.
+    """
+    if valid is None:
+        return True
+    if valid.device.type != "cpu" or torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return False
+    return bool(valid.all())
+
+
 def mean_over_valid(values: Tensor, valid: Tensor) -> Tensor:
     """Return the mean of [B, T, F] over the valid bins of each clip, [B]."""
     weights = valid[..., None].to(values.dtype)

@@ -311,7 +311,17 @@ class TestMaskedPair:
         alone = pair.clip(1)
         assert torch.equal(alone.listenable, first[1:, :2400])
         assert torch.equal(alone.residual, pair.residual[1:, :2400])
-        assert calls == [1]
+        assert calls == [1, 1]  # of In, and of Out
+
+    def test_what_is_only_heard_has_magnitudes_and_no_phase(self):
+        clips = self.clips()
+        heard = MaskedPair.of(clips, torch.rand(2, 22, 513)).clips
+        again = clips.frontend.clips(heard.wavs, heard.lengths / heard.wavs.shape[1]).spectrogram
+        for some in (heard, heard[[0, 3]], heard.clip(3)):
+            assert some.spectrogram.phase is None
+        assert torch.equal(heard.spectrogram.magnitude, again.magnitude)
+        assert torch.equal(heard.clip(3).spectrogram.magnitude, again.magnitude[3:, :13])
+        assert again.phase is not None
 
     def test_a_clip_of_it_that_was_never_heard(self):
         pair, whole = (MaskedPair.of(self.clips(), torch.full((2, 22, 513), 0.3)) for _ in range(2))

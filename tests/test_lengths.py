@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from interpretability.lengths import LengthGroups, mean_over_valid
+from interpretability.lengths import LengthGroups, mean_over_valid, none_hidden
 
 
 def test_clips_of_one_length_run_together():
@@ -51,3 +51,13 @@ def test_means_against_loops():
     values, valid = torch.randn(2, 4, 3), torch.arange(4)[None] < torch.tensor([3, 2])[:, None]
     wanted = [values[b][valid[b]].mean() for b in range(2)]
     torch.testing.assert_close(mean_over_valid(values, valid), torch.stack(wanted))
+
+
+def test_whether_nothing_is_hidden_is_not_asked_while_a_graph_is_traced():
+    whole, cut = torch.ones(2, 3, dtype=torch.bool), torch.tensor([[True, True, False]])
+    assert none_hidden(None)
+    assert none_hidden(whole)
+    assert not none_hidden(cut)
+    answers = []
+    torch.jit.trace(lambda valid: (answers.append(none_hidden(valid)), valid + 0)[1], whole, check_trace=False)
+    assert answers == [False]
