@@ -46,6 +46,7 @@ from interpretability.methods.nmf import NMF
 from interpretability.metrics.localisation import box_mask
 from interpretability.metrics.regions import Bounds, box_iou, frame_f1, time_iou
 from interpretability.metrics.statistics import Interval, paired_difference, summarise
+from interpretability.names import named
 from interpretability.probabilities import class_probability
 from interpretability.report.tables import markdown_table
 from interpretability.report.words import locate
@@ -342,8 +343,8 @@ def run_all(options: argparse.Namespace) -> None:
     classifier = load_classifier(run.folder)
     trained = {}
     for pair in options.interpreters:
-        name, equals, folder = pair.partition("=")
-        if not equals or not name or not folder:
+        name, folder = named(pair)
+        if not name or not folder:
             raise UserError(f"got {pair!r}, expected NAME=INTERPRETER_RUN")
         trained[name] = load_interpreter(folder)
         if not same_weights(trained[name].classifier, classifier):
