@@ -60,7 +60,8 @@ def evaluate_interpreter(run: Run) -> None:
         run = replace(run, archive_folder=run.archive_folder / safe_name(name))
     brain = make_interpreter_brain(run, interpreter) if run.trainable else None
     guarded_settings = (*ALWAYS, *SELECTION) if run.trainable else ALWAYS
-    folder, examples = run.output_folder / RUN_SUBFOLDER, run.output_folder / EXAMPLES
+    folder = run.output_folder / RUN_SUBFOLDER
+    examples = (run.output_folder if name is None else run.archive_folder) / EXAMPLES
     keep_record(
         run.output_folder,
         {**record, **values_of(run, *guarded_settings)},
@@ -138,9 +139,9 @@ def evaluate_interpreter(run: Run) -> None:
     print(f"\n{short_table(result.summary)}\nAll metrics and rows, with intervals: {result.folder / 'table.md'}")
     if result.page is not None:
         print(f"The same as a page, with clips to look at and to hear: {result.page}")
-    if run["n_examples"] and name is None:
+    if run["n_examples"]:
         format = run.hparams.get("figure_format", RunSettings.figure_format)
-        _save_examples(measured, datasets["test"], examples, run["n_examples"], format)
+        _save_examples(measured, datasets["test"], examples, run["n_examples"], format, target)
 
 
 def _second(run: Run, prepared: PreparedData, interpreter: Interpreter) -> Classifier | None:
@@ -234,21 +235,26 @@ def compared_methods(
 
 @torch.no_grad()
 def _save_examples(
-    interpreter: Interpreter, dataset: DynamicItemDataset, folder: Path, n_examples: int, format: str = "png"
+    interpreter: Interpreter,
+    dataset: DynamicItemDataset,
+    folder: Path,
+    n_examples: int,
+    format: str = "png",
+    target: str | None = None,
 ) -> None:
-    """Save explanations of test clips spread over the split: wavs, figure, description."""
+    """Save explanations of test clips spread over the split, of one target if given: wavs, figure, description."""
     count = min(n_examples, len(dataset))
     with atomic_folder(folder) as temporary:  # all or nothing: a partial folder would look complete
         for position in [round(k * (len(dataset) - 1) / max(count - 1, 1)) for k in range(count)]:
             item = dataset[position]
             sound = Sounds(item["signal"][None], None, (Origin(label=item["id"]),))
             place, true = temporary / safe_name(item["id"]), ", ".join(labels_of(item)) or "no label"
-            if "label" in item:
-                interpreter.explain(sound).save(place, true_label=true, format=format)
+            if target is not None or "label" in item:
+                interpreter.explain(sound, target=target).save(place, true_label=true, format=format)
                 continue
             place.mkdir()
             explanation = interpreter.explain(sound, every_label=True)
             for index, target in enumerate(explanation.target.tolist()):
                 explanation.save(place / safe_name(explanation.labels[target]), index, true, format=format)
-    each = "" if "label" in item else ", of each class that is heard"
+    each = "" if target is not None or "label" in item else ", of each class that is heard"
     print(f"{count} examples{each} (input, explanation and residual as wav, figure) in {folder}")

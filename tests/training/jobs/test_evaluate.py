@@ -405,5 +405,7 @@ def test_a_contrast_is_evaluated_beside_the_classes_or_refused(
     assert summary["provenance"]["target"]["kind"] == "contrast"
     assert "explained: low - high; n: 2" in (folder / "table.md").read_text("utf-8")
     assert (folder / "report.html").is_file()
-    assert not (tmp_path / "saliency" / "examples").exists()
+    (example,) = (folder / "examples").glob("*/explanation.json")
+    assert json.loads(example.read_text("utf-8"))["explained"] == "low - high"
+    assert not (tmp_path / "saliency" / "examples").exists()  # which is that of the classes
     assert load_interpreter(tmp_path / "saliency").classifier.labels == ["low", "middle", "high"]
