@@ -14,9 +14,17 @@ from torch import Tensor
 from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.lengths import mean_over_valid
 from interpretability.methods.base import Interpreter, MethodSettings, hide_invalid
-from interpretability.methods.objectives import batch_mean, masked_cross_entropy, reconstruction, total_variation
+from interpretability.methods.objectives import (
+    batch_mean,
+    masked_cross_entropy,
+    missing_surplus,
+    reconstruction,
+    surplus_setting,
+    surplus_weight_setting,
+    total_variation,
+)
 from interpretability.networks.lmac import CompactDecoder, PublishedDecoder
-from interpretability.probabilities import MaskedLogits
+from interpretability.probabilities import MaskedLogits, log_odds
 from interpretability.settings import WIDEST, setting
 from interpretability.transfer import ClassRows
 
@@ -50,6 +58,8 @@ class LMACSettings(MethodSettings):
         "network knows which of two likely classes it is to explain; the published one does not",
     )
     inside_weight: float = setting(4.0, "weight of CE(f(In), c)", least=0)
+    surplus: float = surplus_setting()
+    surplus_weight: float = surplus_weight_setting(0.0)
     outside_weight: float = setting(0.2, "weight of min(CE(f(Out), c), cap)", least=0)
     l1_weight: float = setting(
         6.4, "weight of the mean of the mask; the published 0.4 was multiplied by the batch size of 16", least=0
@@ -83,9 +93,10 @@ class LMAC(Interpreter):
     """Listenable maps for audio classifiers.
 
     Per clip the loss is ``inside_weight * CE(f(In), c) - outside_weight * min(CE(f(Out), c), cap) + R`` with the
-    regulariser ``R = l1_weight * mean M + tv_weight * (mean Δ_t M² + mean Δ_f M²)``. With ``guidance`` a clip whose
-    explanation resembles the clean sound (``cosine(X_c, M X) >= gate``) has ``guidance_weight * G`` in place of R;
-    X_c is the clean sound's log magnitude where noise was mixed in, else X.
+    regulariser ``R = l1_weight * mean M + tv_weight * (mean Δ_t M² + mean Δ_f M²)``. With a ``surplus_weight``, which
+    is not published, ``surplus_weight * relu(z(X) + surplus - z(In))`` is added, z being the log odds of the class.
+    With ``guidance`` a clip whose explanation resembles the clean sound (``cosine(X_c, M X) >= gate``) has
+    ``guidance_weight * G`` in place of R; X_c is the clean sound's log magnitude where noise was mixed in, else X.
 
     Parameters
     ----------
@@ -162,6 +173,10 @@ class LMAC(Interpreter):
             regulariser = passed * settings.guidance_weight * guided + (1 - passed) * regulariser
             terms |= {"gate": passed, "guidance": guided}
         loss = settings.inside_weight * pair.inside - settings.outside_weight * pair.outside + regulariser
+        if settings.surplus_weight:
+            whole = log_odds(batch.output.logits.float(), batch.target, self.classifier.task)
+            missing = missing_surplus(masked, batch.target, self.classifier.task, whole, settings.surplus)
+            loss, terms["missing"] = loss + settings.surplus_weight * missing, missing
         return batch_mean({"loss": loss, **terms})
 
 

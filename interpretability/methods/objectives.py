@@ -1,13 +1,15 @@
 """Scores and loss terms that several methods share: one value per clip, [B], independent of the batch size."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from interpretability.lengths import mean_over_valid
-from interpretability.probabilities import MaskedLogits
+from interpretability.probabilities import MaskedLogits, log_odds
+from interpretability.settings import setting
 
 
 @dataclass
@@ -45,6 +47,37 @@ def masked_cross_entropy(masked: MaskedLogits, target: Tensor, task: str, cap: f
 
     outside = cross_entropy(masked.outside)
     return MaskedCrossEntropy(cross_entropy(masked.inside), outside if cap is None else outside.clamp(max=cap))
+
+
+def surplus_setting() -> Any:
+    """Declare by how much In is to convince more than the whole clip."""
+    return setting(
+        0.3,
+        "how far the log odds of In are to exceed those of the whole clip; what is missing to that counts, and beyond "
+        "it masks do not grow",
+        unit="nats",
+    )
+
+
+def surplus_weight_setting(default: float) -> Any:
+    """Declare what that counts."""
+    return setting(default, "weight of what is missing to the surplus", least=0)
+
+
+def missing_surplus(masked: MaskedLogits, target: Tensor, task: str, whole: Tensor, surplus: float) -> Tensor:
+    """Return ``relu(z(X) + surplus - z(In))``, what In is less convincing than it is to be, [B] in nats.
+
+    Where a class is certain its cross-entropy says nothing any more; log odds z go on.
+
+    Parameters
+    ----------
+    masked, target, task
+        As in :func:`masked_cross_entropy`.
+    whole : Tensor [B]
+        Log odds of the class for the whole clip.
+    surplus : float
+    """
+    return torch.relu(whole + surplus - log_odds(masked.inside.float(), target, task))
 
 
 def total_variation(mask: Tensor, valid: Tensor) -> Tensor:

@@ -20,7 +20,13 @@ from interpretability.frontend import PLACES, Clips, FrontendSettings, MaskedPai
 from interpretability.grids import Grid, hertz_from_mel, mel_from_hertz, to_spectrogram_grid, window_centres
 from interpretability.lengths import mean_over_valid
 from interpretability.methods.base import MethodSettings, hide_invalid
-from interpretability.methods.objectives import masked_cross_entropy, total_variation
+from interpretability.methods.objectives import (
+    masked_cross_entropy,
+    missing_surplus,
+    surplus_setting,
+    surplus_weight_setting,
+    total_variation,
+)
 from interpretability.probabilities import log_odds
 from interpretability.settings import setting
 
@@ -58,13 +64,11 @@ class StepSettings(MethodSettings):
 class OptimiserSettings(StepSettings):
     """Settings of :func:`optimise` for masks that keep what the classifier needs."""
 
-    surplus: float | None = setting(
-        0.3,
-        "how far the log odds of In are to exceed those of the whole clip: what is missing to that counts, and beyond "
-        "it masks do not grow. null: CE(f(In), c) counts in its place, as in L-MAC",
-        unit="nats",
-    )
-    inside_weight: float = setting(2.0, "weight of what In is judged by: see surplus", least=0)
+    steps: int = setting(8, "steps of Adam, at most", least=0, most=10_000)
+    l1_weight: float = setting(14.0, "weight of the mean of the mask", least=0)
+    inside_weight: float = setting(8.0, "weight of CE(f(In), c), as in L-MAC", least=0)
+    surplus: float = surplus_setting()
+    surplus_weight: float = surplus_weight_setting(1.0)
     outside_weight: float = setting(0.2, "weight of min(CE(f(Out), c), cap)", least=0)
     cap: float | None = setting(10.0, "bound of Out's cross-entropy", unit="nats", above=0)
     place: str = setting(
@@ -260,8 +264,9 @@ def optimise(
 class Kept:
     """Judges masks by what they keep and what they remove.
 
-    ``inside_weight relu(z(X) + surplus - z(In)) - outside_weight min(CE(f(Out), c), cap)`` with the log odds z of the
-    class, as a mean over classifiers and perturbed copies; without a surplus ``CE(f(In), c)`` in place of ``relu(…)``.
+    ``inside_weight CE(f(In), c) + surplus_weight relu(z(X) + surplus - z(In))``, less
+    ``outside_weight min(CE(f(Out), c), cap)``, with the log odds z of the class: the mean over classifiers and
+    perturbed copies.
 
     Parameters
     ----------
@@ -273,20 +278,23 @@ class Kept:
 
     def __init__(self, batch: AnalysedBatch, settings: OptimiserSettings, classifiers: Sequence[Classifier]):
         self.settings, self.views = settings, _views(batch, settings, classifiers)
+        self._active, self._clips = torch.arange(len(batch)), [view.clips for view in self.views]
 
     def __call__(self, mask: Tensor, active: Tensor) -> Answer:
         """Judge masks [b, T, F] of the clips ``active`` [b] of the batch."""
         settings, terms, heard = self.settings, [], []
-        for view in self.views:
-            pair = MaskedPair.of(view.clips[active], mask, settings.apply)
+        if not torch.equal(active, self._active):
+            self._active, self._clips = active, [view.clips[active] for view in self.views]
+        for view, clips in zip(self.views, self._clips, strict=True):
+            pair = MaskedPair.of(clips, mask, settings.apply)
             masked = view.classifier.classify_pair(pair, settings.place)
             view.classifier.check_finite(torch.cat([masked.inside, masked.outside]).detach())
             entropy = masked_cross_entropy(masked, view.target[active], view.classifier.task, settings.cap)
-            inside = entropy.inside
-            if settings.surplus is not None:
-                odds = log_odds(masked.inside, view.target[active], view.classifier.task)
-                inside = torch.relu(view.odds[active] + settings.surplus - odds)
-            terms.append(settings.inside_weight * inside - settings.outside_weight * entropy.outside)
+            missing = missing_surplus(
+                masked, view.target[active], view.classifier.task, view.odds[active], settings.surplus
+            )
+            kept = settings.inside_weight * entropy.inside + settings.surplus_weight * missing
+            terms.append(kept - settings.outside_weight * entropy.outside)
             heard.append(torch.exp(-entropy.inside.detach()))
         return Answer(torch.stack(terms).mean(0), torch.stack(heard).mean(0))
 

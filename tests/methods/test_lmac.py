@@ -63,6 +63,15 @@ class TestObjective:
         assert terms["loss"] == pytest.approx(2 * inside - 0.5 * outside + 3 * 0.5 + 7 * variation, rel=1e-6)
         assert terms.keys() == {"loss", "ce_inside", "ce_outside", "area", "variation"}
 
+    def test_what_in_lacks_to_convince_more_than_the_clip_counts_if_it_has_a_weight(self):
+        values = (LOGITS, [[[1.0, 2.0], [3.0, 0.5]]], [[math.log(3), 0.0]], [[0.0, 0.0]])
+        plain = by_hand(small(), *values)
+        # The clip's log odds are 0 by construction, In's are log 3.
+        for surplus, missing in ((0.3, 0.0), (2.0, 2.0 - math.log(3))):
+            terms = by_hand(small(surplus=surplus, surplus_weight=5.0), *values)
+            assert terms["missing"] == pytest.approx(missing, abs=1e-6)
+            assert terms["loss"] == pytest.approx(plain["loss"] + 5 * missing, rel=1e-6)
+
     def test_the_outside_term_is_capped(self):
         values = (LOGITS, [[[1.0, 2.0], [3.0, 0.5]]], [[0.0, 0.0]], [[-50.0, 50.0]])
         assert by_hand(small(cap=10.0), *values)["ce_outside"] == 10.0

@@ -9,6 +9,7 @@ from interpretability.lengths import mean_over_valid
 from interpretability.methods.objectives import (
     loud_bins,
     masked_cross_entropy,
+    missing_surplus,
     reconstruction,
     squared_distance,
     total_variation,
@@ -35,6 +36,19 @@ def test_the_outside_term_is_capped_and_saturated_logits_stay_finite():
     assert pair.outside.tolist() == [10.0]
     (pair.inside - pair.outside).backward()
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_what_is_missing_to_the_surplus_by_hand(task):
+    inside = torch.tensor([[2.0, 0.0], [2.0, 0.0], [60.0, -60.0]], requires_grad=True)  # of two classes: odds 2, 2, 120
+    odds = {"single": [2.0, 2.0, 120.0], "multi": [2.0, 2.0, 60.0]}[task]
+    whole = torch.tensor([1.0, 3.0, odds[2]])
+    masked = MaskedLogits(inside, torch.zeros(3, 2))
+    missing = missing_surplus(masked, torch.tensor([0, 0, 0]), task, whole, 0.3)
+    assert missing.tolist() == pytest.approx([0.0, 1.3, 0.3], abs=1e-4)
+    missing.sum().backward()
+    # Also where the class is certain, and its cross-entropy has no gradient left.
+    assert inside.grad[:, 0].tolist() == pytest.approx([0.0, -1.0, -1.0])
 
 
 def test_total_variation_against_loops():
