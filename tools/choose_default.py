@@ -86,7 +86,10 @@ def explain(
             values = method.attribute(batch)  # once for all forms
         values = values.masked_fill(~values.isfinite(), 0)
         for form in FORMS:
-            mask = form_mask(values, batch.spectrogram.valid, form)
+            if answers_only:
+                mask = method.made(values, batch, form)
+            else:
+                mask = form_mask(values, batch.spectrogram.valid, form)
             yield f"{name}, {form}", Interpretation(mask), calls.count
     dictionary = own_dictionary(classifier, Sounds(batch.clips.wavs, None, (Origin(),)), OWN_COMPONENTS)
     with counted(classifier) as calls:

@@ -28,6 +28,7 @@ from interpretability.settings import setting
 
 SCORES = ("log_odds", "probability")
 REMOVALS = ("silence", "background")
+WEIGHTINGS = ("loudness", "none")
 #: Quantile of a clip's frames, in each frequency bin, that is its background.
 BACKGROUND = 0.2
 #: Frames that go through the classifier at once, of all masked versions of a clip together: bounds the memory.
@@ -61,6 +62,13 @@ class PerturbationSettings(MethodSettings):
         choices=REMOVALS,
     )
     score: str = setting("log_odds", "what is asked about the explained class", choices=SCORES)
+    weighting: str = setting(
+        "loudness",
+        "what the values of bins are multiplied by before the highest are kept; a soft mask is made of the values as "
+        "they are. loudness: the bin's log magnitude, relative to the highest in its patch, so that those bins of a "
+        "patch that counts are kept that hold its sound",
+        choices=WEIGHTINGS,
+    )
     form: str = setting("top10", MEANING, choices=tuple(FORMS))
 
 
@@ -110,6 +118,14 @@ class Patches:
         """Give each bin the value of its patch: [n, times, bands] -> [n, T, F]."""
         rows, columns = (_lengths(edges, values.device) for edges in (self.time_edges, self.band_edges))
         return values.repeat_interleave(rows, 1).repeat_interleave(columns, 2)
+
+    def loudness(self, log_magnitude: Tensor) -> Tensor:
+        """Return log magnitudes [T, F] relative to the highest in their patch, in [0, 1]; 0 in silent patches."""
+        numbers = torch.arange(self.count, device=log_magnitude.device).view(1, *self.shape)
+        patch = self.spread(numbers)[0].flatten()
+        highest = log_magnitude.new_zeros(self.count).scatter_reduce(0, patch, log_magnitude.flatten(), "amax")
+        highest = highest.masked_fill(highest == 0, 1)
+        return log_magnitude / highest[patch].view_as(log_magnitude)
 
     def smooth(self, values: Tensor) -> Tensor:
         """Interpolate values [times, bands] between the centres of the patches, [T, F]."""
@@ -204,7 +220,7 @@ class Perturbation(Interpreter):
     """Base class of methods that remove parts of a clip and ask for the answers.
 
     A method gives :meth:`values`. What it finds on a grid of patches is interpolated between their centres for the
-    mask, which :func:`.form_mask` makes. A silent clip has an all-zero mask; the classifier is not asked.
+    mask (:meth:`made`). A silent clip has an all-zero mask; the classifier is not asked.
 
     Parameters
     ----------
@@ -226,17 +242,31 @@ class Perturbation(Interpreter):
         """See :attr:`Interpreter.fixed_metrics`."""
         return fixed_by(self.settings.form)
 
+    def patches(self, clip: AnalysedBatch) -> Patches:
+        """Cut one clip into ``times`` by ``bands`` patches."""
+        n_frames = clip.spectrogram.magnitude.shape[1]
+        return Patches.of(n_frames, self.frontend.settings, self.settings.times, self.settings.bands)
+
     def values(self, clip: AnalysedBatch, answers: Answers) -> Tensor:
         """Return the attribution of one clip [T, F], signed, in units of the score; errors as of :class:`Answers`."""
         raise NotImplementedError
 
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """See :meth:`Interpreter.interpret`."""
-        return Interpretation(form_mask(self.attribute(batch), batch.spectrogram.valid, self.settings.form))
+        return Interpretation(self.made(self.attribute(batch), batch, self.settings.form))
+
+    def made(self, values: Tensor, batch: AnalysedBatch, form: str) -> Tensor:
+        """Return the masks [B, T, F] of a form that attributions [B, T, F] give: see the setting ``weighting``."""
+        if self.settings.weighting == "loudness" and form != "soft":
+            parts = [self.patches(clip).loudness(clip.spectrogram.log_magnitude[0]) for clip in batch.alone()]
+            n_frames = values.shape[1]
+            weights = torch.stack([functional.pad(part, (0, 0, 0, n_frames - len(part))) for part in parts])
+            values = values * weights
+        return form_mask(values, batch.spectrogram.valid, form)
 
     @torch.no_grad()
     def attribute(self, batch: AnalysedBatch) -> Tensor:
-        """Return the attributions themselves, [B, T, F]; 0 in frames that are not valid."""
+        """Return the attributions themselves, not weighted, [B, T, F]; 0 in frames that are not valid."""
         magnitude, parts = batch.spectrogram.magnitude, []
         shown = None if self.shows_progress else True  # None: on anything but a terminal
         total = self.settings.calls * len(batch)

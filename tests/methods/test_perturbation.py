@@ -58,6 +58,12 @@ class TestPatches:
         assert patches.shape[1] <= SMALL.n_bins
         assert all(a < b for a, b in zip(patches.band_edges, patches.band_edges[1:], strict=False))
 
+    def test_loudness_is_relative_to_the_highest_of_each_patch(self):
+        patches = Patches((0, 2, 3), (0, 1, 3))
+        loud = torch.tensor([[1.0, 4.0, 2.0], [2.0, 0.0, 1.0], [0.0, 3.0, 6.0]])
+        expected = [[0.5, 1.0, 0.5], [1.0, 0.0, 0.25], [0.0, 0.5, 1.0]]  # bin 0 of frame 2: a silent patch
+        assert patches.loudness(loud).tolist() == expected
+
     def test_values_lie_at_the_centres_and_are_interpolated_between_them(self):
         patches = Patches((0, 5, 10), (0, 3, 6))
         smooth = patches.smooth(torch.tensor([[0.0, 6.0], [10.0, 16.0]]))
@@ -108,6 +114,25 @@ class TestEveryMethod:
         assert not kind(classifier, **FEW).interpret(silent).mask.any()
         assert not classifier.asked
         assert kind(classifier, **FEW).interpret(batch).mask.any()
+
+    @pytest.mark.parametrize("form", ["top10", "soft"])
+    def test_what_counts_in_a_patch_is_where_its_sound_is(self, kind, form):
+        """A patch that counts is mostly silence: weighted, the mask keeps the sound in it, else all of it alike."""
+        classifier = detector(200, 0, SMALL.n_bins)
+        wavs = torch.zeros(1, 6400)
+        wavs[:, 3200:3360] = noise(1, 160)
+        batch = classifier.analyse(wavs, target=0)
+        loud = batch.spectrogram.magnitude > 0.01 * batch.spectrogram.magnitude.max()
+        shares = {}
+        for weighting in ("loudness", "none"):
+            method = kind(classifier, calls=100, times=3, bands=2, weighting=weighting, form=form)
+            mask = method.interpret(batch).mask
+            assert mask.isfinite().all()
+            shares[weighting] = float(mask[loud].sum() / mask.sum())
+        if form == "soft":  # it multiplies the log magnitude anyway
+            assert shares["loudness"] == shares["none"]
+        else:
+            assert shares["loudness"] > 1.5 * shares["none"]
 
     def test_batch_and_padding_change_nothing_to_the_last_bit(self, kind):
         classifier = detector()
