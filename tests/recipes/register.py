@@ -108,6 +108,7 @@ REGISTER = {
     "Synthetic/lmac_finetune": Row(
         ("train_interpreter", "evaluate"), "classifier_compact", LMAC, after={"finetune_from": "lmac"}
     ),
+    "Synthetic/lmac_heard": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC),
     "Synthetic/l2i": Row(("train_l2i", "evaluate"), "classifier_compact", L2I, after={"method.dictionary": "nmf"}),
     "Synthetic/nmf": Row(("train_nmf", "evaluate"), "classifier_compact", NMF),
     "Synthetic/amt_vit": Row(("interpret_amt",), "classifier_vit", {"method.quantile": 0.9}),
@@ -137,6 +138,7 @@ REGISTER = {
     "ESC50/lmac_ast": Row(("train_lmac", "evaluate"), "classifier_ast", LMAC_AST),
     "ESC50/lmac": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC),
     "ESC50/lmac_finetune": Row(("train_lmac", "evaluate"), "classifier_compact", LMAC, after={"finetune_from": "lmac"}),
+    "ESC50/lmac_heard": Row(("train_interpreter", "evaluate"), "classifier_compact", LMAC),
     "ESC50/lmac_paper": Row(("train_lmac", "evaluate"), "classifier_cnn14"),
     "ESC50/l2i": Row(("train_l2i", "evaluate"), "classifier_compact", L2I),
     "ESC50/l2i_paper": Row(("train_l2i", "evaluate"), "classifier_cnn14", L2I),
