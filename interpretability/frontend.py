@@ -134,7 +134,15 @@ class Spectrogram:
 
     @cached_property
     def turns(self) -> tuple[Tensor, Tensor]:
-        """Cosine and sine of the phase, each [B, T, F] float32: one clip is often resynthesised with many masks."""
+        """Cosine and sine of the phase, each [B, T, F] float32: one clip is often resynthesised with many masks.
+
+        Raises
+        ------
+        ValueError
+            If there is no phase.
+        """
+        if self.phase is None:
+            raise ValueError("a spectrogram without a phase cannot become sound: analyse the sound with its phase")
         turns = torch.polar(torch.ones_like(self.phase, dtype=torch.float32), self.phase.float())
         return turns.real.contiguous(), turns.imag.contiguous()
 
@@ -436,7 +444,7 @@ class MaskedPair:
         if self.sounds is None:
             whole, frontend = self.whole.spectrogram, self.whole.frontend
             wavs = torch.cat([frontend.resynthesise(whole, part) for part in (self.inside, self.outside)])
-            self.sounds = Clips(wavs, self.spectrogram.lengths, frontend, magnitude_only=True)
+            self.sounds = Clips(wavs, whole.lengths.repeat(2), frontend, magnitude_only=True)
         return self.sounds
 
     @property

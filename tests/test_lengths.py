@@ -58,6 +58,7 @@ def test_whether_nothing_is_hidden_is_not_asked_while_a_graph_is_traced():
     assert none_hidden(None)
     assert none_hidden(whole)
     assert not none_hidden(cut)
+    assert not none_hidden(whole.to("meta"))  # it would have to be waited for
     answers = []
     torch.jit.trace(lambda valid: (answers.append(none_hidden(valid)), valid + 0)[1], whole, check_trace=False)
     assert answers == [False]

@@ -577,7 +577,7 @@ class Classifier(nn.Module):
         if place not in PLACES:
             raise ValueError(f"place is {place!r}, expected one of {PLACES}")
         output = self.classify(pair.spectrogram) if place == "spectrogram" else self.classify_sound(pair.clips)
-        if pair.spectrogram.magnitude.requires_grad:
+        if pair.magnitudes.requires_grad:
             check_gradient(self.title, output.logits, self.never_a_gradient)
         if not torch.is_grad_enabled():  # in training the loss is checked, and a bad step can be left out
             self.check_finite(output.logits)

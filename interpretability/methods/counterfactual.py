@@ -29,7 +29,6 @@ LOUDEST = 0.2
 class CounterfactualSettings(StepSettings):
     """Settings of :class:`Counterfactual`."""
 
-    steps: int = setting(30, "steps of Adam, at most", least=0, most=10_000)
     background: float = setting(
         0.2, "share of the clip's time in which a frequency bin is at most as loud as its background", least=0, most=1
     )
@@ -130,4 +129,5 @@ def replace_by(background: Tensor, clips: Clips, mask: Tensor) -> Clips:
     """Return clips as sound in which a background [B, 1, F] takes the place of what masks [B, T, F] cover."""
     loud = clips.spectrogram.log_magnitude
     magnitude = torch.expm1(loud - mask * (loud - background).clamp(min=0))
-    return Clips(clips.frontend.resynthesise(clips.spectrogram, magnitude), clips.lengths, clips.frontend)
+    wavs = clips.frontend.resynthesise(clips.spectrogram, magnitude)
+    return Clips(wavs, clips.lengths, clips.frontend, magnitude_only=True)

@@ -53,8 +53,8 @@ def surplus_setting() -> Any:
     """Declare by how much In is to convince more than the whole clip."""
     return setting(
         0.3,
-        "how far the log odds of In are to exceed those of the whole clip; what is missing to that counts, and beyond "
-        "it masks do not grow",
+        "how far the log odds of In are to exceed those of the whole clip; what is missing to that counts, and what "
+        "goes beyond it does not",
         unit="nats",
     )
 

@@ -20,7 +20,7 @@ from interpretability.probabilities import log_odds
 from interpretability.settings import setting
 
 #: Share of the bins that the starts ``energy`` and ``gradient`` keep.
-STARTING = 0.15
+STARTING = 0.2
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class OptimisedSettings(OptimiserSettings):
 
     start: str = setting(
         "gradient",
-        "mask that it starts from. gradient: the 15 % of the bins whose log magnitude times the gradient of the "
-        "class's log odds is highest; energy: the loudest 15 %; even: 0.5 everywhere. Masks of another method are "
+        "mask that it starts from. gradient: the fifth of the bins whose log magnitude times the gradient of the "
+        "class's log odds is highest; energy: the loudest fifth; even: 0.5 everywhere. Masks of another method are "
         "refined by --refine_steps",
         choices=("gradient", "energy", "even"),
     )

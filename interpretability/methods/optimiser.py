@@ -1,8 +1,8 @@
 """Masks on a coarse grid, optimised clip by clip by the classifier's answers to what they keep and what they remove.
 
 What the method *optimised* computes from a start of its own, and what a refinement computes from another method's mask.
-The objective is that of L-MAC (arXiv 2403.13086) with a term for smoothness; per-clip masks after Fong and Vedaldi
-(arXiv 1704.03296, 1910.08485).
+The objective is that of L-MAC (arXiv 2403.13086) with a term for smoothness, and one for what In lacks to convince more
+than the clip does; per-clip masks after Fong and Vedaldi (arXiv 1704.03296, 1910.08485).
 """
 
 import zlib
@@ -47,7 +47,7 @@ class StepSettings(MethodSettings):
     bands: int = setting(
         64, "frequency resolution of the mask: bands of equal width on the mel scale", least=1, most=4096
     )
-    steps: int = setting(10, "steps of Adam, at most", least=0, most=10_000)
+    steps: int = setting(30, "steps of Adam, at most", least=0, most=10_000)
     learning_rate: float = setting(1.0, "of Adam, in the mask's log odds", above=0)
     l1_weight: float = setting(7.5, "weight of the mean of the mask", least=0)
     tv_weight: float = setting(0.1, "weight of the squared differences of neighbouring cells", least=0)
@@ -64,8 +64,8 @@ class StepSettings(MethodSettings):
 class OptimiserSettings(StepSettings):
     """Settings of :func:`optimise` for masks that keep what the classifier needs."""
 
-    steps: int = setting(8, "steps of Adam, at most", least=0, most=10_000)
-    l1_weight: float = setting(14.0, "weight of the mean of the mask", least=0)
+    steps: int = setting(10, "steps of Adam, at most", least=0, most=10_000)
+    l1_weight: float = setting(13.0, "weight of the mean of the mask", least=0)
     inside_weight: float = setting(8.0, "weight of CE(f(In), c), as in L-MAC", least=0)
     surplus: float = surplus_setting()
     surplus_weight: float = surplus_weight_setting(1.0)
@@ -278,7 +278,8 @@ class Kept:
 
     def __init__(self, batch: AnalysedBatch, settings: OptimiserSettings, classifiers: Sequence[Classifier]):
         self.settings, self.views = settings, _views(batch, settings, classifiers)
-        self._active, self._clips = torch.arange(len(batch)), [view.clips for view in self.views]
+        self._active = torch.arange(len(batch), device=batch.target.device)
+        self._clips = [view.clips for view in self.views]
 
     def __call__(self, mask: Tensor, active: Tensor) -> Answer:
         """Judge masks [b, T, F] of the clips ``active`` [b] of the batch."""

@@ -261,7 +261,7 @@ class Perturbation(Interpreter):
             parts = [self.patches(clip).loudness(clip.spectrogram.log_magnitude[0]) for clip in batch.alone()]
             n_frames = values.shape[1]
             weights = torch.stack([functional.pad(part, (0, 0, 0, n_frames - len(part))) for part in parts])
-            values = values * weights
+            values = torch.where(values > 0, values * weights, values)  # what speaks against the class stays as it is
         return form_mask(values, batch.spectrogram.valid, form)
 
     @torch.no_grad()

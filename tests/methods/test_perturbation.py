@@ -116,6 +116,16 @@ class TestEveryMethod:
         assert kind(classifier, **FEW).interpret(batch).mask.any()
 
     @pytest.mark.parametrize("form", ["top10", "soft"])
+    def test_batch_and_padding_change_no_mask(self, kind, form):
+        batch = analysed(detector(), 1200, 700, 20)
+        method = kind(detector(), **FEW, form=form)
+        together = method.interpret(batch).mask
+        for number, clip in enumerate(batch.alone()):
+            alone = method.interpret(clip).mask[0]
+            assert torch.equal(together[number, : len(alone)], alone)
+            assert not together[number, len(alone) :].any()
+
+    @pytest.mark.parametrize("form", ["top10", "soft"])
     def test_what_counts_in_a_patch_is_where_its_sound_is(self, kind, form):
         """A patch that counts is mostly silence: weighted, the mask keeps the sound in it, else all of it alike."""
         classifier = detector(200, 0, SMALL.n_bins)
@@ -257,6 +267,23 @@ class TestSounds:
             explanation = kind(classifier, calls=60, times=2, bands=4).explain(sound.astype(np.float32), target="high")
             edge = round(1500 / 4000 * (explanation.mask.shape[2] - 1))
             assert explanation.mask[0, :, edge:].sum() > 0.9 * explanation.mask.sum(), kind.NAME
+
+
+def test_what_speaks_against_the_class_comes_last_however_quiet_it_is():
+    """One patch for the class, with little sound in it, and one against it."""
+    method = RISE(detector(20), times=2, bands=1, form="top10")
+    batch = analysed(method.classifier, 1900)
+    magnitude = batch.spectrogram.magnitude
+    n_frames, half = magnitude.shape[1], magnitude.shape[1] // 2
+    magnitude[:, :half, 1:] = 0  # silence in the patch that speaks against
+    magnitude[:, half:] = 0
+    magnitude[:, half + 1] = 1.0
+    values = torch.ones_like(magnitude)
+    values[:, :half] = -1
+    mask = method.made(values, batch, "top10")[0]
+    assert mask[half + 1].sum() == magnitude.shape[2]
+    assert mask[:half].sum() == 0
+    assert mask.sum() == round(0.1 * n_frames * magnitude.shape[2])
 
 
 def test_a_progress_bar_on_a_terminal_alone(monkeypatch):

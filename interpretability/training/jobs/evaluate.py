@@ -254,7 +254,7 @@ def _save_examples(
                 continue
             place.mkdir()
             explanation = interpreter.explain(sound, every_label=True)
-            for index, target in enumerate(explanation.target.tolist()):
-                explanation.save(place / safe_name(explanation.labels[target]), index, true, format=format)
+            for index, label in enumerate(explanation.target.tolist()):
+                explanation.save(place / safe_name(explanation.labels[label]), index, true, format=format)
     each = "" if target is not None or "label" in item else ", of each class that is heard"
     print(f"{count} examples{each} (input, explanation and residual as wav, figure) in {folder}")

@@ -94,7 +94,7 @@ def test_clips_of_several_labels_from_a_table_to_an_evaluation(tagged_sounds, tm
     options = {
         "data_folder": tagged_sounds,
         "classifier_folder": trained / "classifier",
-        "n_examples": 1,
+        "n_examples": 3,
         "report_clips": 2,
     }
     outcome = tiny.call(
@@ -106,7 +106,12 @@ def test_clips_of_several_labels_from_a_table_to_an_evaluation(tagged_sounds, tm
     heard = {row["id"]: row["heard labels"] for row in rows}
     assert all(";".join(row["predicted"]) == heard[row["clip"]] for row in clips)
     assert all(row["explained"] in row["predicted"] or not row["predicted"] for row in clips)
-    assert list((evaluated / "examples").glob("*/*/explanation.wav"))
+    examples = [path for path in (evaluated / "examples").iterdir() if path.is_dir()]
+    assert len(examples) == 3
+    for example in examples:  # a folder for each class that is heard
+        assert list(example.glob("*/explanation.wav"))
+        assert not (example / "explanation.wav").exists()
+    assert ", of each class that is heard" in outcome.out
 
 
 def line_of_method(yaml, **settings):
