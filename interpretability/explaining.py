@@ -17,14 +17,14 @@ from interpretability.explanation import Explanation
 from interpretability.frontend import sample_counts
 from interpretability.methods import METHODS, Interpreter, is_interpreter_folder, load_interpreter
 from interpretability.methods.attributions import ATTRIBUTIONS, GradientsSettings
-from interpretability.methods.lime import LIME
 from interpretability.methods.nmf import NMF
 from interpretability.methods.refined import refined
+from interpretability.methods.rise import RISE
 
 #: Chosen on validation data by what is heard of it (docs/results.md); its settings are chosen with it.
 DEFAULT_METHOD = GradientsSettings.attribution
 #: The same of classifiers that let no gradient through.
-DEFAULT_BY_ANSWERS = LIME.NAME
+DEFAULT_BY_ANSWERS = RISE.NAME
 #: Components of a dictionary that is learned from the sound itself.
 OWN_COMPONENTS = 16
 

@@ -87,7 +87,7 @@ def explain(
         values = values.masked_fill(~values.isfinite(), 0)
         for form in FORMS:
             if answers_only:
-                mask = method.made(values, batch, form)
+                mask = method.masks_of(values, batch, form)
             else:
                 mask = form_mask(values, batch.spectrogram.valid, form)
             yield f"{name}, {form}", Interpretation(mask), calls.count

@@ -220,7 +220,7 @@ class Perturbation(Interpreter):
     """Base class of methods that remove parts of a clip and ask for the answers.
 
     A method gives :meth:`values`. What it finds on a grid of patches is interpolated between their centres for the
-    mask (:meth:`made`). A silent clip has an all-zero mask; the classifier is not asked.
+    mask (:meth:`masks_of`). A silent clip has an all-zero mask; the classifier is not asked.
 
     Parameters
     ----------
@@ -253,9 +253,9 @@ class Perturbation(Interpreter):
 
     def interpret(self, batch: AnalysedBatch) -> Interpretation:
         """See :meth:`Interpreter.interpret`."""
-        return Interpretation(self.made(self.attribute(batch), batch, self.settings.form))
+        return Interpretation(self.masks_of(self.attribute(batch), batch, self.settings.form))
 
-    def made(self, values: Tensor, batch: AnalysedBatch, form: str) -> Tensor:
+    def masks_of(self, values: Tensor, batch: AnalysedBatch, form: str) -> Tensor:
         """Return the masks [B, T, F] of a form that attributions [B, T, F] give: see the setting ``weighting``."""
         if self.settings.weighting == "loudness" and form != "soft":
             parts = [self.patches(clip).loudness(clip.spectrogram.log_magnitude[0]) for clip in batch.alone()]

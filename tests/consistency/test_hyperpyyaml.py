@@ -152,7 +152,7 @@ def beneath(path: Path, tmp_path: Path) -> dict:
 
 def test_there_are_yamls_to_test():
     assert SHARED
-    assert len(RECIPES) == 132
+    assert len(RECIPES) == 136
     assert {path for path in OF_DATA if path.name != "data.yaml"} - set(RECIPES) <= EXTENDED
 
 

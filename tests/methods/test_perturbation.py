@@ -280,7 +280,7 @@ def test_what_speaks_against_the_class_comes_last_however_quiet_it_is():
     magnitude[:, half + 1] = 1.0
     values = torch.ones_like(magnitude)
     values[:, :half] = -1
-    mask = method.made(values, batch, "top10")[0]
+    mask = method.masks_of(values, batch, "top10")[0]
     assert mask[half + 1].sum() == magnitude.shape[2]
     assert mask[:half].sum() == 0
     assert mask.sum() == round(0.1 * n_frames * magnitude.shape[2])
