@@ -176,7 +176,7 @@ def test_examples_stay_in_their_folder_whatever_the_clips_are_called(tmp_path):
             folder.mkdir(parents=True)
             saved.append(folder)
 
-    interpreter = SimpleNamespace(classifier=torch.nn.Linear(1, 1), explain=lambda wavs: Explained())
+    interpreter = SimpleNamespace(classifier=torch.nn.Linear(1, 1), explain=lambda wavs, target: Explained())
     evaluate_job._save_examples(interpreter, items, tmp_path / "run" / "examples", len(items))
     assert {folder.parent for folder in saved} == {saved[0].parent}
     assert len({folder.name for folder in saved}) == len(names)
