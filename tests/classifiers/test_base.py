@@ -20,7 +20,7 @@ from interpretability.classifiers.module import ModuleClassifier
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
 from interpretability.classifiers.vit import ViTClassifier
 from interpretability.errors import UserError
-from interpretability.frontend import Frontend, MaskedPair, Spectrogram, apply_mask
+from interpretability.frontend import Clips, Frontend, MaskedPair, Spectrogram, apply_mask
 from interpretability.metrics.suite import MetricSuite
 
 FOCALNET = {"image_size": 32, "embed_dim": 4, "depths": [1, 1, 2]}
@@ -125,7 +125,8 @@ def test_models_that_take_waveforms_get_the_sound_itself(kind, monkeypatch):
     wavs, lengths = torch.randn(3, 9000, generator=torch.Generator().manual_seed(0)), torch.tensor([1.0, 0.7, 0.7])
     clips = classifier.frontend.clips(wavs, lengths)
     pair = MaskedPair.of(clips, torch.rand(clips.spectrogram.magnitude.shape))
-    wanted = [classifier.classify(sounds.spectrogram) for sounds in (clips, pair.clips)]
+    heard = Clips(pair.clips.wavs, pair.clips.lengths, pair.clips.frontend)
+    wanted = [classifier.classify(sounds.spectrogram) for sounds in (clips, heard)]
     for name in ("resynthesise", "_transform"):
         monkeypatch.setattr(Frontend, name, lambda *_: pytest.fail("a spectrogram on the way to the model"))
     got = classifier.analyse(wavs, lengths).output
