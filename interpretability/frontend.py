@@ -289,8 +289,7 @@ class Frontend:
             stft = torch.view_as_complex(self._stft(clips.wavs.float()).contiguous())  # [B, T, F]
         frames = torch.arange(stft.shape[1], device=stft.device)
         valid = frames[None] < self.n_frames(clips.lengths)[:, None]  # [B, T]
-        if not none_hidden(valid):
-            stft = stft * valid[..., None]
+        stft = _of_valid(stft, valid)
         phase = None if clips.magnitude_only else stft.angle()
         return Spectrogram(stft.abs(), phase, valid, clips.lengths, clips.wavs.shape[1])
 
@@ -324,9 +323,7 @@ class Frontend:
             )
         n_fft, hop = self.settings.n_fft, self.settings.hop_length
         with torch.autocast(device_type=masked_magnitude.device.type, enabled=False):
-            magnitude = masked_magnitude.float()
-            if not none_hidden(spectrogram.valid):
-                magnitude = magnitude * spectrogram.valid[..., None]
+            magnitude = _of_valid(masked_magnitude.float(), spectrogram.valid)
             frames = torch.fft.irfft(torch.complex(*(magnitude * turn for turn in spectrogram.turns)), n=n_fft)
             # The window is zero beyond its own length, and so is what would be added there.
             left = (n_fft - self.settings.win_length) // 2
@@ -491,6 +488,11 @@ def sample_counts(wavs: Tensor, lengths: Tensor | None) -> Tensor:
 def _zero_padding(wavs: Tensor, counts: Tensor) -> Tensor:
     positions = torch.arange(wavs.shape[1], device=wavs.device)
     return wavs.masked_fill(positions[None] >= counts[:, None], 0.0)
+
+
+def _of_valid(values: Tensor, valid: Tensor) -> Tensor:
+    """Return values [B, T, F] with zeros in frames that are not valid."""
+    return values if none_hidden(valid) else values * valid[..., None]
 
 
 def _overlap_add(frames: Tensor, hop: int) -> Tensor:
