@@ -324,6 +324,8 @@ class Frontend:
         n_fft, hop = self.settings.n_fft, self.settings.hop_length
         with torch.autocast(device_type=masked_magnitude.device.type, enabled=False):
             magnitude = _of_valid(masked_magnitude.float(), spectrogram.valid)
+            # What is silent has no phase, so that a gradient counts 0 times there; one that is not finite remains so.
+            magnitude = magnitude * (magnitude != 0)
             frames = torch.fft.irfft(torch.complex(*(magnitude * turn for turn in spectrogram.turns)), n=n_fft)
             # The window is zero beyond its own length, and so is what would be added there.
             left = (n_fft - self.settings.win_length) // 2

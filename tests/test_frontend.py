@@ -313,6 +313,15 @@ class TestMaskedPair:
         assert torch.equal(alone.residual, pair.residual[1:, :2400])
         assert calls == [1, 1]  # of In, and of Out
 
+    def test_what_is_silent_takes_no_gradient(self):
+        spectrogram = self.clips().spectrogram
+        magnitude = spectrogram.magnitude.clone()
+        magnitude[:, 3:6] = 0
+        magnitude.requires_grad_()
+        Frontend().resynthesise(spectrogram, magnitude).square().sum().backward()
+        assert not magnitude.grad[:, 3:6].any()
+        assert magnitude.grad[:, 7:12].any()
+
     def test_what_is_only_heard_has_magnitudes_and_no_phase(self):
         clips = self.clips()
         heard = MaskedPair.of(clips, torch.rand(2, 22, 513)).clips
