@@ -527,15 +527,15 @@ def _notes(interpreter: Interpreter) -> list[str]:
 def _row_provenance(header: dict, method: str) -> dict:
     """Return the origin that a line of ``clips.jsonl`` carries, so that it can be read without the summary."""
     provenance = header["provenance"]
-    data = provenance.get("data", {})
+    data, split = provenance.get("data", {}), provenance.get("split", "test")
     return {
         **{
             key: provenance[key]
-            for key in ("commit", "seed", "classifier", "suite", "transfer_to")
+            for key in ("commit", "seed", "classifier", "split", "suite", "transfer_to")
             if key in provenance
         },
         "data": data.get("name"),
-        "test_folds": data.get("folds", {}).get("test"),
+        f"{split}_folds": data.get("folds", {}).get(split),
         "settings": header["settings"][method],
         "n": header["n"],
     }

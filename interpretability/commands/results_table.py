@@ -105,6 +105,7 @@ def conditions(run: Measured) -> dict[str, Any]:
         "data": data.get("name"),
         "test folds": folds.pop("test", None),
         "other folds": folds,
+        "split": run.provenance.get("split"),
         "settings of the data": rest,
         "n": run.summary["n"],
         "suite": run.provenance.get("suite"),

@@ -16,7 +16,7 @@ from interpretability.report.clips import Clip
 from interpretability.report.comparison import LEAST_CLIPS, class_table, comparison, meanings
 from interpretability.report.page import render
 from interpretability.report.recordings import Recording
-from interpretability.report.tables import OF_BOXES, explanations_in_words
+from interpretability.report.tables import OF_BOXES, SPLITS, explanations_in_words
 from interpretability.report.words import long_time
 
 #: Of a page, in bytes: clips that do not fit are left out.
@@ -107,13 +107,15 @@ def about_evaluation(summary: Mapping[str, Any]) -> dict[str, str]:
     """Return what an evaluation has explained, and where its numbers come from: what -> in words."""
     provenance, several = summary["provenance"], summary.get("several") or {}
     data = provenance.get("data") or {}
-    test = (data.get("folds") or {}).get("test")
+    split = provenance.get("split", "test")
+    folds = (data.get("folds") or {}).get(split)
     training = provenance.get("training") or {}
     accuracy = summary.get("accuracy")
     known = {
         "Method": provenance.get("method"),
         "Data": data.get("name"),
-        "Test clips": f"{summary['n']}" + (f", folds {', '.join(map(str, test))}" if test else ""),
+        f"{SPLITS[split].capitalize()} clips": f"{summary['n']}"
+        + (f", folds {', '.join(map(str, folds))}" if folds else ""),
         "Accuracy of the classifier": None if accuracy is None else f"{accuracy:.1%} of these clips",
         "Explained": explanations_in_words(several) if several else None,
         "mAP of the classifier": _three(several.get("mean_ap")),

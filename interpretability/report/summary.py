@@ -59,7 +59,8 @@ class Provenance(Settings):
     commit: str = setting("", "of the evaluation")
     seed: int | None = setting(None, "of the run")
     classifier: str | None = setting(None, "hash of the classifier")
-    suite: str | None = setting(None, "the test clips as they are, or how they were changed")
+    split: str = setting("test", "clips that were measured", choices=("test", "valid"))
+    suite: str | None = setting(None, "the clips as they are, or how they were changed")
     apply: str | None = setting(None, "domain in which masks act")
     data: dict | None = setting(None, "data set, folds and number of clips")
     training: dict | None = setting(None, "how the method was trained")
@@ -77,7 +78,8 @@ class DataDescription(Settings):
 class Folds(Settings):
     """The folds of the data."""
 
-    test: tuple[Any, ...] | None = setting(None, "folds that were measured")
+    test: tuple[Any, ...] | None = setting(None, "folds that are measured")
+    valid: tuple[Any, ...] | None = setting(None, "folds on which settings are chosen")
 
 
 @dataclass(frozen=True)

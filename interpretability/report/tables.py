@@ -48,6 +48,8 @@ OF_BOXES = (
 )
 
 MISSING = "–"
+#: Split -> in words.
+SPLITS = {"test": "test", "valid": "validation"}
 _ARROWS = {"high": " ↑", "low": " ↓", "none": ""}
 
 
@@ -213,10 +215,12 @@ def caption(
     provenance: Mapping[str, Any], n: int, accuracy: float | None, several: Mapping[str, Any] | None = None
 ) -> str:
     """Return the line above a table: data, fold, n, seed, classifier, commit; ``several`` as in a summary."""
-    data, several = provenance.get("data", {}), several or {}
+    data, several, split = provenance.get("data", {}), several or {}, provenance.get("split", "test")
+    folds = ", ".join(map(str, data.get("folds", {}).get(split, [])))
     known = {
         "data": data.get("name"),
-        "test folds": ", ".join(map(str, data.get("folds", {}).get("test", []))) or None,
+        f"{SPLITS[split]} folds": folds or None,
+        "clips": None if folds or split == "test" else SPLITS[split],
         "explained": _target(provenance.get("target")),
         "n": f"{n} clips, {explanations_in_words(several)}" if several else n,
         "seed": provenance.get("seed"),

@@ -57,7 +57,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 OPTIONAL = (
     "noise", "crop_seconds", "heard_share", "finetune_from", "freeze_epochs", "finetune_lr_factor", "dictionary",
     "trust_remote_code", "sample_rate", "explain", "batch_seconds", "report_clips", "compare_with", "baselines",
-    "figure_format", "refine_steps",
+    "figure_format", "refine_steps", "split",
     "transfer_to", "places", "target",
 )  # fmt: skip
 #: In place of a number: what is usual in the data. Of the keys in :data:`AUTOMATIC`.
@@ -154,6 +154,12 @@ class RunSettings(Settings):
     )
     baselines: tuple[str, ...] | None = setting(
         None, "names of the baselines that an evaluation measures; null: all, which take most of its time"
+    )
+    split: str = setting(
+        "test",
+        "clips that an evaluation measures; valid: those that chose the epochs, on which settings are chosen, in a "
+        "folder of their own; no test clip is then read",
+        choices=("test", "valid"),
     )
     places: tuple[str, ...] = setting(
         PLACES,

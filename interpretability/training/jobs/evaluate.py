@@ -43,7 +43,7 @@ from interpretability.weights import fingerprint
 
 
 def evaluate_interpreter(run: Run) -> None:
-    """Reload the best checkpoint of a run and measure it, with the baselines, on the test split.
+    """Reload the best checkpoint of a run and measure it, with the baselines, on the test split, or another one.
 
     A method that is not trained has neither run nor checkpoint: it is measured with the settings of the YAML.
     """
@@ -55,13 +55,14 @@ def evaluate_interpreter(run: Run) -> None:
     asked = targeted(classifier, target)
     name = None if target is None else asked.labels[asked.target_index(target) if asked is classifier else asked.target]
     interpreter.asked(asked)  # which it may refuse: nothing is written then
-    if name is not None:
-        # Beside that of the classes, which it leaves as it is.
-        run = replace(run, archive_folder=run.archive_folder / safe_name(name))
+    split = run.hparams.get("split", RunSettings.split)
+    parts = [*([] if split == RunSettings.split else [split]), *([] if name is None else [safe_name(name)])]
+    # Beside that of the test clips' classes, which it leaves as it is.
+    run = replace(run, archive_folder=run.archive_folder.joinpath(*parts))
     brain = make_interpreter_brain(run, interpreter) if run.trainable else None
     guarded_settings = (*ALWAYS, *SELECTION) if run.trainable else ALWAYS
     folder = run.output_folder / RUN_SUBFOLDER
-    examples = (run.output_folder if name is None else run.archive_folder) / EXAMPLES
+    examples = (run.archive_folder if parts else run.output_folder) / EXAMPLES
     keep_record(
         run.output_folder,
         {**record, **values_of(run, *guarded_settings)},
@@ -91,17 +92,18 @@ def evaluate_interpreter(run: Run) -> None:
     beside = [name for name in names if name in known] + list(others)
     rows, companions = (_chosen(run.hparams.get("baselines"), beside, known, some) for some in (rows, companions))
     methods, others = ({row: each.asked(asked) for row, each in rows.items()} for rows in (methods, others))
-    datasets = load_datasets(run, prepared, classifier, ("test",), with_targets=prepared.has_targets("test"))
+    datasets = load_datasets(run, prepared, classifier, (split,), with_targets=prepared.has_targets(split))
     if name is not None:
         answers = (name,) if asked.question is None else asked.question.answers
-        datasets["test"] = clips_about(datasets["test"], answers)
+        datasets[split] = clips_about(datasets[split], answers)
     if run.options.debug:
         n_clips = run.options.debug_batches * run["batch_size"]
-        datasets["test"] = datasets["test"].filtered_sorted(select_n=n_clips)
+        datasets[split] = datasets[split].filtered_sorted(select_n=n_clips)
     provenance = {
         **origin(run),
         **{name: record[name] for name in ("classifier", "method", "settings")},
         "data": describe_data(prepared, datasets),
+        **({} if split == RunSettings.split else {"split": split}),
         "suite": "clean",
         "apply": interpreter.settings.apply,
         "training": without_seen(training),
@@ -112,7 +114,7 @@ def evaluate_interpreter(run: Run) -> None:
     result = evaluate(
         asked,
         {**methods, **others, **rows},
-        datasets["test"],
+        datasets[split],
         run.archive_folder,
         provenance,
         batch_size=run["batch_size"],
@@ -131,7 +133,7 @@ def evaluate_interpreter(run: Run) -> None:
     if result is None:
         return
     digest = classifier.description["sha256"]
-    if name is None and not has_predictions(run, prepared, digest, ("test",)):
+    if not parts and not has_predictions(run, prepared, digest, ("test",)):
         save_predictions(run, prepared, classifier, digest, predict_splits(run, prepared, classifier, datasets))
     if brain is None:
         # Not before it was measured: a method that cannot be does not keep the folder from another one.
@@ -141,7 +143,7 @@ def evaluate_interpreter(run: Run) -> None:
         print(f"The same as a page, with clips to look at and to hear: {result.page}")
     if run["n_examples"]:
         format = run.hparams.get("figure_format", RunSettings.figure_format)
-        _save_examples(measured, datasets["test"], examples, run["n_examples"], format, target)
+        _save_examples(measured, datasets[split], examples, run["n_examples"], format, target)
 
 
 def _second(run: Run, prepared: PreparedData, interpreter: Interpreter) -> Classifier | None:
@@ -242,7 +244,7 @@ def _save_examples(
     format: str = "png",
     target: str | None = None,
 ) -> None:
-    """Save explanations of test clips spread over the split, of one target if given: wavs, figure, description."""
+    """Save explanations of clips spread over the split, of one target if given: wavs, figure, description."""
     count = min(n_examples, len(dataset))
     with atomic_folder(folder) as temporary:  # all or nothing: a partial folder would look complete
         for position in [round(k * (len(dataset) - 1) / max(count - 1, 1)) for k in range(count)]:

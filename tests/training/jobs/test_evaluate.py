@@ -409,3 +409,25 @@ def test_a_contrast_is_evaluated_beside_the_classes_or_refused(
     assert json.loads(example.read_text("utf-8"))["explained"] == "low - high"
     assert not (tmp_path / "saliency" / "examples").exists()  # which is that of the classes
     assert load_interpreter(tmp_path / "saliency").classifier.labels == ["low", "middle", "high"]
+
+
+@pytest.mark.slow
+def test_settings_are_chosen_on_the_validation_clips(untrained, tmp_path):
+    """They are measured in a folder of their own, which says so; nothing of the test clips is touched."""
+    settings = {"report_clips": 2, "n_examples": 1, "baselines": "[]", "places": "[waveform]"}
+    outcome = untrained("evaluate", split="valid", **settings)
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "run" / "evaluation" / "valid"
+    assert not (tmp_path / "run" / "evaluation" / "clips.jsonl").exists()
+    assert not (tmp_path / "run" / "predictions.csv").exists()
+    manifest = json.loads((tmp_path / "run" / "manifests" / "valid.json").read_text("utf-8"))
+    rows = [json.loads(line) for line in (folder / "clips.jsonl").read_text("utf-8").splitlines()]
+    assert {row["clip"] for row in rows} == set(manifest)
+    assert {(row["split"], tuple(row["valid_folds"])) for row in rows} == {("valid", (2,))}
+    assert "validation folds: 2; " in (folder / "table.md").read_text("utf-8")
+    assert "Validation clips" in (folder / "report.html").read_text("utf-8")
+    assert [path.name for path in (folder / "examples").iterdir() if path.is_dir()][0] in manifest
+    assert untrained("evaluate", **settings).code == 0
+    tested = [json.loads(line) for line in (tmp_path / "run" / "evaluation" / "clips.jsonl").open(encoding="utf-8")]
+    assert {row["clip"] for row in tested}.isdisjoint(manifest)
+    assert "split is 'train', expected one of test, valid" in untrained("evaluate", split="train", **settings).line
