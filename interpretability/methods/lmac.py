@@ -9,7 +9,7 @@ regulariser.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from interpretability.classifiers.base import AnalysedBatch, Classifier
 from interpretability.lengths import mean_over_valid
@@ -56,13 +56,6 @@ class LMACSettings(MethodSettings):
         False,
         "whether the explained class scales each channel of the feature maps by a learned gain, so that the compact "
         "network knows which of two likely classes it is to explain; the published one does not",
-    )
-    norm_momentum: float = setting(
-        0.1,
-        "what a batch counts in the running statistics of batch normalisation, which explanations use; small batches "
-        "need less",
-        above=0,
-        most=1,
     )
     inside_weight: float = setting(4.0, "weight of CE(f(In), c)", least=0)
     surplus: float = surplus_setting()
@@ -130,9 +123,6 @@ class LMAC(Interpreter):
             self.psi = CompactDecoder(classifier, chosen.channels, chosen.decoder_channels, chosen.class_gains)
         else:
             self.psi = PublishedDecoder(classifier)
-        for module in self.psi.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.momentum = chosen.norm_momentum
 
     @property
     def _class_gains(self) -> bool:
