@@ -16,9 +16,11 @@ from interpretability.lengths import mean_over_valid
 from interpretability.methods.base import Interpreter, MethodSettings, hide_invalid
 from interpretability.methods.objectives import (
     batch_mean,
+    mask_from,
     masked_cross_entropy,
     missing_surplus,
     reconstruction,
+    stretch_setting,
     surplus_setting,
     surplus_weight_setting,
     total_variation,
@@ -57,6 +59,7 @@ class LMACSettings(MethodSettings):
         "whether the explained class scales each channel of the feature maps by a learned gain, so that the compact "
         "network knows which of two likely classes it is to explain; the published one does not",
     )
+    stretch: float = stretch_setting(0.0)
     inside_weight: float = setting(4.0, "weight of CE(f(In), c)", least=0)
     surplus: float = surplus_setting()
     surplus_weight: float = surplus_weight_setting(0.0)
@@ -147,7 +150,8 @@ class LMAC(Interpreter):
     def forward(self, batch: AnalysedBatch) -> LMACPrediction:
         """Draw the masks of a batch."""
         logits = self.psi(self.classifier, batch)
-        return LMACPrediction(hide_invalid(torch.sigmoid(logits.float()), batch.spectrogram), logits)
+        mask = mask_from(logits.float(), self.settings.stretch)
+        return LMACPrediction(hide_invalid(mask, batch.spectrogram), logits)
 
     def objective(
         self, batch: AnalysedBatch, prediction: LMACPrediction, masked: MaskedLogits | None
