@@ -69,3 +69,40 @@ def save(path: Path, nodes, inputs, outputs, constants, opset=17) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     onnx.save(model, path)
     return path
+
+
+def save_means(path: Path, size: int) -> Path:
+    """Save a model of frames: the means of each ``size`` samples [B, 1, T, 1], the rest left out; returns its path."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["sound", "one"], ["channel"]),
+        helper.make_node("AveragePool", ["channel"], ["means"], kernel_shape=[size], strides=[size]),
+        helper.make_node("Unsqueeze", ["means", "three"], ["frames"]),
+    ]
+    constants = [numpy_helper.from_array(np.array([1]), "one"), numpy_helper.from_array(np.array([3]), "three")]
+    return save(
+        path, nodes, [("sound", FLOAT, ("batch", "samples"))], [("frames", FLOAT, (None, 1, None, 1))], constants
+    )
+
+
+def save_product(path: Path, shape, weights, scale=None) -> Path:
+    """Save a model of windows: their values, flattened, times a matrix; returns its path.
+
+    With a ``scale`` inputs and outputs are of uint8, (integer - 128) scale, as tools that quantise models write them.
+    """
+    kind, nodes = FLOAT, [helper.make_node("Flatten", ["values"], ["flat"])]
+    constants = [numpy_helper.from_array(np.asarray(weights, np.float32), "weights")]
+    if scale is not None:
+        kind = TensorProto.UINT8
+        constants += [
+            numpy_helper.from_array(np.array(scale, np.float32), "scale"),
+            numpy_helper.from_array(np.array(128, np.uint8), "zero"),
+        ]
+        nodes[:1] = [
+            helper.make_node("DequantizeLinear", ["window", "scale", "zero"], ["values"]),
+            *nodes,
+        ]
+    nodes.append(helper.make_node("MatMul", ["flat", "weights"], ["scores"]))
+    if scale is not None:
+        nodes.append(helper.make_node("QuantizeLinear", ["scores", "scale", "zero"], ["integers"]))
+    given = ("values" if scale is None else "window", kind, shape)
+    return save(path, nodes, [given], [("scores" if scale is None else "integers", kind, (None, None))], constants)

@@ -30,6 +30,18 @@ class MelCnn(nn.Module):
         return self.head(self.blocks(self.stem(maps)).mean((2, 3)))
 
 
+class Windows(nn.Module):
+    """From windows [n, 20, 16] of a mel spectrogram to logits [n, 3]."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(20 * 16, 3)
+
+    def forward(self, windows):
+        assert windows.shape[1:] == (20, 16)
+        return self.head(windows.flatten(1))
+
+
 class Chain(nn.Module):
     """Convolutions on the waveform, without padding: the size of every window is known by hand."""
 

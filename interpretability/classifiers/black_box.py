@@ -20,12 +20,14 @@ from torch import Tensor, nn
 
 from interpretability.classifiers.base import default_task
 from interpretability.classifiers.calls import EXPLAINING_CALLS
+from interpretability.classifiers.card import existing_file
 from interpretability.classifiers.check import resets_of
+from interpretability.classifiers.features import FeatureModule
 from interpretability.classifiers.frames import POOLS, pooled, scores_as_logits
 from interpretability.classifiers.module import ModuleClassifier, ModuleSettings, frontend_of
 from interpretability.classifiers.outputs import entry_of
 from interpretability.classifiers.waveform import Scores
-from interpretability.errors import MissingError, UserError, user_errors
+from interpretability.errors import UserError, user_errors
 from interpretability.files import sha256
 from interpretability.frontend import FrontendSettings
 from interpretability.settings import setting
@@ -107,12 +109,19 @@ class BlackBoxClassifier(ModuleClassifier):
         super().__init__(labels, frontend, task, module=module, **settings)
         # In the state: of a model without tensors, whatever identifies a classifier by its state needs what it is.
         named = json.dumps([self.NAME, self.labels, task, settings], default=str, sort_keys=True).encode()
-        digest = hashlib.sha256(named + _content(source, module)).digest()
+        files = self.module.files if isinstance(self.module, FeatureModule) else ()
+        content = b"".join([_content(source, module), *(sha256(file).encode() for file in files)])
+        digest = hashlib.sha256(named + content).digest()
         self.register_buffer("source_sha256", torch.tensor(list(digest), dtype=torch.uint8))
 
     @classmethod
-    def load(cls, place: str, inputs: Mapping, states: Mapping) -> tuple[nn.Module, dict[str, Any]]:
-        """Return the model that a place names, and the settings that it says by itself."""
+    def load(
+        cls, place: str, inputs: Mapping, states: Mapping, features: bool = False
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        """Return the model that a place names, and the settings that it says by itself.
+
+        ``features``: whether steps before it make what it takes.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -135,6 +144,7 @@ class BlackBoxClassifier(ModuleClassifier):
         windows: str | None = None,
         one_by_one: bool | None = None,
         reset_state: bool | None = None,
+        features: Sequence[Mapping[str, Any]] | None = None,
         level: str = "none",
         resampling: str = FrontendSettings.resampling,
     ) -> BlackBoxClassifier:
@@ -154,7 +164,7 @@ class BlackBoxClassifier(ModuleClassifier):
             Of ONNX and TensorFlow Lite: input -> the output that it gets at the next window; zeros at the start of
             each sound.
         output, pool, attention, entry, thresholds, input_layout, inputs, input_length, hop_length, windows
-        one_by_one, reset_state
+        one_by_one, reset_state, features
             As in :class:`BlackBoxSettings`.
         level : {"none", "peak"}
             The front end's level rule.
@@ -162,7 +172,9 @@ class BlackBoxClassifier(ModuleClassifier):
             The filter for sounds of another rate.
         """
         source = f"{cls.NAME}:{place}"
-        module, known = cls.load(place, inputs or {}, states or {})
+        if states and features:
+            raise UserError(f"{source}: states go with windows of the sound, not with features: leave one of them out")
+        module, known = cls.load(place, inputs or {}, states or {}, bool(features))
         if labels is None:
             raise UserError(f"{source} does not say what its classes are: give labels, in the order of its outputs")
         given = {
@@ -178,6 +190,7 @@ class BlackBoxClassifier(ModuleClassifier):
             "windows": windows,
             "one_by_one": one_by_one,
             "reset_state": reset_state,
+            "features": features,
         }
         settings = known | {name: value for name, value in given.items() if value is not None}
         frontend = frontend_of(source, sample_rate, level, resampling)
@@ -371,7 +384,9 @@ class FunctionClassifier(BlackBoxClassifier):
     NAME = "python"
 
     @classmethod
-    def load(cls, place: str, inputs: Mapping, states: Mapping) -> tuple[nn.Module, dict[str, Any]]:
+    def load(
+        cls, place: str, inputs: Mapping, states: Mapping, features: bool = False
+    ) -> tuple[nn.Module, dict[str, Any]]:
         """See :meth:`BlackBoxClassifier.load`."""
         refuse_states(f"python:{place}", states)
         return FunctionModule(imported_function(place)), {}
@@ -388,7 +403,7 @@ class FunctionClassifier(BlackBoxClassifier):
     def outputs_of(self, wavs: Tensor, lengths: Tensor) -> Any:
         """See :meth:`WaveformClassifier.outputs_of`."""
         output = super().outputs_of(wavs, lengths)
-        if self.module.changes_input:
+        if self._given.changes_input:
             self.remark("input", "changes the sound that it is given, and gets a copy each time", warn=True)
         return output
 
@@ -431,7 +446,9 @@ class ScriptClassifier(BlackBoxClassifier):
     NAME = "jit"
 
     @classmethod
-    def load(cls, place: str, inputs: Mapping, states: Mapping) -> tuple[nn.Module, dict[str, Any]]:
+    def load(
+        cls, place: str, inputs: Mapping, states: Mapping, features: bool = False
+    ) -> tuple[nn.Module, dict[str, Any]]:
         """See :meth:`BlackBoxClassifier.load`."""
         refuse_states(f"jit:{place}", states)
         existing_file(place, "jit")
@@ -444,9 +461,3 @@ class ScriptClassifier(BlackBoxClassifier):
             if not hasattr(module, "training"):  # torch.jit.freeze takes it away
                 vars(module)["training"] = False
         return model, {}
-
-
-def existing_file(place: str, kind: str) -> None:
-    """Raise a :class:`MissingError` if there is no such file."""
-    if not Path(place).is_file():
-        raise MissingError(f"{kind}:{place}: no such file: give the path of the model's file")

@@ -15,6 +15,12 @@ from interpretability.safe_yaml import MAX_BYTES, parse
 CARD = "model.yaml"
 
 
+def existing_file(place: str, kind: str) -> None:
+    """Raise a :class:`MissingError` if there is no such file."""
+    if not Path(place).is_file():
+        raise MissingError(f"{kind}:{place}: no such file: give the path of the model's file")
+
+
 def find_card(place: str | Path, given: str | Path | None) -> Path | None:
     """Return the card that is given, or the one beside a model's file; None if there is none.
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from interpretability.classifiers.black_box import BlackBoxClassifier, existing_file
 from interpretability.errors import UserError, listed
 
 
@@ -42,6 +41,28 @@ class Port:
         return f"{self.name} [{sizes}]"
 
 
+@dataclass(frozen=True)
+class Scaling:
+    """What integers stand for: ``(integer - zero) scale``; a scale of 0: themselves."""
+
+    scale: float = 0.0
+    zero: int = 0
+
+    def integers(self, value: np.ndarray, dtype: Any) -> np.ndarray:
+        """Return numbers in a type: the nearest integers that stand for them, if that is one of integers."""
+        dtype = np.dtype(dtype)
+        if dtype.kind in "iu" and value.dtype.kind == "f" and self.scale > 0:
+            limits = np.iinfo(dtype)
+            value = np.clip(np.round(value / self.scale) + self.zero, limits.min, limits.max)
+        return np.asarray(value, dtype=dtype, order="C")
+
+    def numbers(self, value: np.ndarray) -> np.ndarray:
+        """Return the numbers that integers stand for; what has no scale as it is."""
+        if value.dtype.kind in "iu" and self.scale > 0:
+            return (value.astype(np.float32) - self.zero) * np.float32(self.scale)
+        return value
+
+
 class GraphModule(nn.Module):
     """A model in a file, run by its own runtime, as a module without a gradient.
 
@@ -55,6 +76,8 @@ class GraphModule(nn.Module):
     states : mapping of str to str
         Input -> the output that it gets at the next call; zeros after :meth:`reset_states`. An axis of an open size is
         that of the batch.
+    features : bool
+        Whether it takes anything in place of a waveform: of any number of axes, the first one that of the batch.
 
     Attributes
     ----------
@@ -68,14 +91,20 @@ class GraphModule(nn.Module):
     Raises
     ------
     UserError
-        If the model takes anything but one waveform.
+        If the model takes anything but one waveform, without ``features``.
     """
 
     #: What the user can do about a type of input that takes no samples.
     SAMPLES = "expected samples of float32, in [-1, 1]: export it with an input of float32"
 
     def __init__(
-        self, title: str, inputs: Sequence[Port], outputs: Sequence[Port], given: Mapping, states: Mapping[str, str]
+        self,
+        title: str,
+        inputs: Sequence[Port],
+        outputs: Sequence[Port],
+        given: Mapping,
+        states: Mapping[str, str],
+        features: bool = False,
     ):
         super().__init__()
         self._title = title
@@ -89,17 +118,17 @@ class GraphModule(nn.Module):
             if name not in self._outputs:
                 raise UserError(f"{title} has no output {name!r}, named in states: it has {listed(self._outputs)}")
         self._sound = self._find_sound(
-            [port for port in inputs if port.name not in given and port.name not in states], outputs
+            [port for port in inputs if port.name not in given and port.name not in states], outputs, features
         )
         shape = self._sound.shape
-        self.layout = "last" if _is_last(shape) else ("single", "batch", "channel")[len(shape) - 1]
+        self.layout = "batch" if features else _layout(shape)
         size = shape[1] if self.layout == "last" else shape[-1]
-        self.input_length = size if isinstance(size, int) else None
+        self.input_length = size if isinstance(size, int) and not features else None
         self.alone = len(shape) == 1 or isinstance(shape[0], int)
         self._values: dict[str, np.ndarray] = {}
 
-    def _find_sound(self, left: Sequence[Port], outputs: Sequence[Port]) -> Port:
-        """Return the input that takes the sound."""
+    def _find_sound(self, left: Sequence[Port], outputs: Sequence[Port], features: bool) -> Port:
+        """Return the input that takes the sound, or what is made of it."""
         if len(left) != 1:
             taken = ", ".join(map(str, self._inputs.values())) or "nothing"
             raise UserError(
@@ -110,11 +139,11 @@ class GraphModule(nn.Module):
         (sound,) = left
         shape = sound.shape
         is_channel = len(shape) == 3 and (shape[1] == 1 or not isinstance(shape[1], int))
-        if len(shape) not in (1, 2) and not is_channel and not _is_last(shape):
+        if len(shape) not in (1, 2) and not is_channel and not _is_last(shape) and not features:
             raise UserError(
-                f"{self._title} takes {sound}, expected a waveform [B, N], [N], [B, 1, N] or [B, N, 1]: export the "
-                "model together with what makes its features, or call both in a function of Python "
-                "(python:package.module:function)"
+                f"{self._title} takes {sound}, expected a waveform [B, N], [N], [B, 1, N] or [B, N, 1]: say in its "
+                "card what is made of the sound before (features), export the model together with that, or call both "
+                "in a function of Python (python:package.module:function)"
             )
         if not sound.takes_samples:
             raise UserError(f"{self._title} takes {sound.name} of {sound.kind}, {self.SAMPLES}")
@@ -150,42 +179,6 @@ class GraphModule(nn.Module):
     def _start(self, name: str, n_clips: int) -> np.ndarray:
         port = self._inputs[name]
         return np.zeros([size if isinstance(size, int) else n_clips for size in port.shape], port.dtype)
-
-
-class GraphClassifier(BlackBoxClassifier):
-    """A model in a file of a graph, which is data, and no code."""
-
-    #: What its errors call the file's format.
-    FORMAT = ""
-    #: What opens the file.
-    MODULE: type[GraphModule]
-
-    @classmethod
-    def ports(cls, place: str) -> tuple[list[Port], list[Port]]:
-        """Return the inputs and the outputs of a file."""
-        raise NotImplementedError
-
-    @classmethod
-    def load(cls, place: str, inputs: Mapping, states: Mapping) -> tuple[nn.Module, dict[str, Any]]:
-        """See :meth:`BlackBoxClassifier.load`."""
-        existing_file(place, cls.NAME)
-        module = cls.MODULE(place, inputs, states)
-        known = {
-            "input_layout": module.layout,
-            "input_length": module.input_length,
-            "one_by_one": True if module.alone else None,
-            "reset_state": bool(states) or getattr(module, "keeps_state", False),
-        }
-        return module, known
-
-    @property
-    def never_a_gradient(self) -> str:
-        """See :attr:`Classifier.never_a_gradient`."""
-        return f"the runtime of {self.FORMAT} gives answers alone"
-
-    def obstacle(self) -> str:
-        """See :meth:`WaveformClassifier.obstacle`."""
-        return f"it is a file of {self.FORMAT}, whose layers cannot be observed"
 
 
 #: Names that inputs of sound, and of its sampling rate, usually have.
@@ -236,6 +229,10 @@ def guessed_ports(inputs: Sequence[Port], outputs: Sequence[Port], rate: int) ->
 def _same_shape(one: Sequence, other: Sequence) -> bool:
     sizes = zip(one, other, strict=True) if len(one) == len(other) else [(0, 1)]
     return all(not isinstance(a, int) or not isinstance(b, int) or a == b for a, b in sizes)
+
+
+def _layout(shape: Sequence) -> str:
+    return "last" if _is_last(shape) else ("single", "batch", "channel")[len(shape) - 1]
 
 
 def _is_last(shape: Sequence) -> bool:

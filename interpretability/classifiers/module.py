@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from interpretability.classifiers.check import LONG, SHORT, noise, resets_help, resets_of, same
+from interpretability.classifiers.features import FeatureModule
 from interpretability.classifiers.hooks import in_evaluation
 from interpretability.classifiers.importing import build_module, imported_class
 from interpretability.classifiers.waveform import WaveformClassifier, WaveformSettings, frontend_for
@@ -33,6 +34,11 @@ class ModuleSettings(WaveformSettings):
 
     module: str = setting(dataclasses.MISSING, "class of the model: package.module:Class")
     arguments: dict | None = setting(None, "plain values that the class is called with")
+    features: tuple[dict, ...] | None = setting(
+        None,
+        "steps that make what the model takes of a waveform, each a name with its settings: pad, scale, mel, frames, "
+        "shape, model; null: it takes the waveform",
+    )
 
 
 class ModuleClassifier(WaveformClassifier):
@@ -86,8 +92,29 @@ class ModuleClassifier(WaveformClassifier):
             frontend = frontend_of(place, sample_rate)
         elif sample_rate is not None:
             raise UserError(f"{place}: got a front end and a sampling rate: give one of them")
+        if settings.get("features"):
+            rate = frontend["sample_rate"] if isinstance(frontend, dict) else frontend.sample_rate
+            model = self.behind_steps(model, settings["features"], rate)
         super().__init__(labels, frontend, task, model=model, module=place, **settings)
         self.built_by_chance = by_chance
+
+    def behind_steps(self, model: nn.Module, steps: Sequence[dict], sample_rate: int) -> FeatureModule:
+        """Return the model with the steps before it (``features``)."""
+        return FeatureModule(model, steps, sample_rate, title=type(model).__name__)
+
+    def obstacle(self) -> str:
+        """See :meth:`WaveformClassifier.obstacle`."""
+        return "it is run on what is made of the sound (features)" if self.settings.features else super().obstacle()
+
+    @property
+    def title(self) -> str:
+        """See :attr:`Classifier.title`."""
+        return type(self._given).__name__
+
+    @property
+    def _given(self) -> nn.Module:
+        """The model itself, without the steps before it."""
+        return self.module.model if isinstance(self.module, FeatureModule) else self.module
 
     def architecture(self) -> dict:
         """Return the settings as plain values.
@@ -103,7 +130,7 @@ class ModuleClassifier(WaveformClassifier):
                 f"{place} was given as an instance, and cannot be built again: pass arguments=, what its class was "
                 "called with, to save it"
             )
-        if imported_class(place) is not type(self.module):
+        if imported_class(place) is not type(self._given):
             raise UserError(f"{place} is not the class of the model: define it at the top level of a module")
         return super().architecture()
 

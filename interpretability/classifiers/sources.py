@@ -1,5 +1,6 @@
 """Opening a classifier by its source: a saved folder, or a model of another library."""
 
+import csv
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
@@ -9,20 +10,20 @@ from pathlib import Path
 from torch import nn
 
 from interpretability.classifiers.base import Classifier, default_task
-from interpretability.classifiers.black_box import LAYOUTS, FunctionClassifier, ScriptClassifier, existing_file
-from interpretability.classifiers.card import find_card, read_card
+from interpretability.classifiers.black_box import LAYOUTS, FunctionClassifier, ScriptClassifier
+from interpretability.classifiers.card import existing_file, find_card, read_card
+from interpretability.classifiers.features import FeatureModule
 from interpretability.classifiers.folder import load_classifier
 from interpretability.classifiers.frames import POOLS
-from interpretability.classifiers.graph_file import GraphClassifier, guessed_ports
+from interpretability.classifiers.graph import GraphClassifier, OnnxClassifier, TfliteClassifier
+from interpretability.classifiers.graph_file import guessed_ports
 from interpretability.classifiers.huggingface import HuggingFaceClassifier
 from interpretability.classifiers.importing import build_module
 from interpretability.classifiers.layers import SCALES
 from interpretability.classifiers.module import ASSUMED_RATE, ModuleClassifier, frontend_of
-from interpretability.classifiers.onnx_file import OnnxClassifier
 from interpretability.classifiers.outputs import EMBEDDING, KINDS
 from interpretability.classifiers.speechbrain import SpeechBrainClassifier
-from interpretability.classifiers.tflite_file import TfliteClassifier
-from interpretability.errors import MissingError, UserError, shown
+from interpretability.errors import MissingError, UserError, listed, shown
 from interpretability.files import expanded
 from interpretability.frontend import FILTERS, LEVEL_RULES, FrontendSettings
 from interpretability.probabilities import TASKS
@@ -62,8 +63,9 @@ class SourceSettings(Settings):
     entry: str | int | None = setting(None, "name or number of the output that holds the classes")
     hop_length: int | None = setting(None, "step between windows of input_length", unit="samples", least=1)
     windows: str | None = setting(None, "how answers for windows become one", choices=(None, *POOLS))
+    features: tuple[dict, ...] | None = setting(None, "steps that make what the model takes of a waveform")
     card: str | Path | None = setting(
-        None, "file with these settings; none: model.yaml beside the model, if it is there"
+        None, "file with these settings; none: model.yaml beside the model, or its weights, if it is there"
     )
 
 
@@ -148,17 +150,21 @@ def load_unasked(source: str, **settings) -> tuple[nn.Module, dict]:
     settings = {name: value for name, value in settings.items() if value is not None}
     refuse_unknown(source, settings, taken_settings(prefix))
     place, settings = _read(str(source), settings)
+    features, rate = settings.get("features"), round(settings.get("sample_rate") or ASSUMED_RATE)
     if prefix == "torch":
         module = build_module(place, settings.get("arguments") or {})
         if str(settings.get("weights") or UNTRAINED) != UNTRAINED:
             load_weights(module, expanded(settings["weights"]))
-        return module, settings
+        return FeatureModule(module, features, rate, title=source) if features else module, settings
     kind = BLACK_BOXES[prefix]
-    if issubclass(kind, GraphClassifier) and not {"inputs", "states"} & set(settings):
+    if issubclass(kind, GraphClassifier) and not {"inputs", "states", "features"} & set(settings):
         existing_file(place, prefix)
-        inputs, states = guessed_ports(*kind.ports(place), round(settings.get("sample_rate") or ASSUMED_RATE))
+        inputs, states = guessed_ports(*kind.ports(place), rate)
         settings |= {name: value for name, value in (("inputs", inputs), ("states", states)) if value}
-    module, known = kind.load(place, settings.get("inputs") or {}, settings.get("states") or {})
+    module, known = kind.load(place, settings.get("inputs") or {}, settings.get("states") or {}, bool(features))
+    if features:
+        folder = Path(place).parent if issubclass(kind, GraphClassifier) else None
+        module = FeatureModule(module, features, rate, folder, source)
     return module, {name: value for name, value in known.items() if value} | settings
 
 
@@ -166,8 +172,8 @@ def _read(source: str, settings: dict) -> tuple[str, dict]:
     """Return what a source names behind its prefix, and checked settings: with those of a card, and labels as names."""
     prefix, _, place = source.partition(":")
     place = place if prefix in ("torch", "python") else str(expanded(place))
-    if prefix in BLACK_BOXES:
-        settings = _with_card(prefix, place, settings)
+    if prefix in (*BLACK_BOXES, "torch"):
+        settings = _with_card(prefix, str(settings.get("weights") or "") if prefix == "torch" else place, settings)
     labels = settings.get("labels")
     if settings.get("output") == EMBEDDING:
         if isinstance(labels, bool) or not isinstance(labels, int) or labels < 1:
@@ -182,7 +188,7 @@ def _read(source: str, settings: dict) -> tuple[str, dict]:
 def taken_settings(prefix: str) -> list[str]:
     """Return the settings that a kind of source takes, by its prefix: a key of :data:`OPENERS`."""
     taken = list(inspect.signature(OPENERS[prefix]).parameters)[1:]  # without the place
-    return [*taken, "card"] if prefix in BLACK_BOXES else taken
+    return [*taken, "card"] if prefix in (*BLACK_BOXES, "torch") else taken
 
 
 def _with_card(prefix: str, place: str, settings: Mapping) -> dict:
@@ -203,7 +209,8 @@ def read_labels(given: str | Path) -> list[str]:
     Parameters
     ----------
     given : str or path
-        ``@FILE`` or a path: a text file with one name per line, or with a JSON list of names. ``["a", "b"]``: the list.
+        ``@FILE`` or a path: a text file with one name per line, or with a JSON list of names; a table that ends in
+        ``.csv``, of whose columns the first one of :data:`NAME_COLUMNS` counts. ``["a", "b"]``: the list.
 
     Raises
     ------
@@ -217,6 +224,8 @@ def read_labels(given: str | Path) -> list[str]:
         if not path.is_file():
             raise MissingError(f"no class names at {path}: give a text file with one name per line")
         text = read_text(path).removeprefix("\ufeff")
+        if path.suffix.lower() == ".csv":
+            return _names_of_table(text, path)
         if text.lstrip()[:1] not in ("[", "{"):
             return [line.strip() for line in text.splitlines() if line.strip()]
     advice = "give @FILE (one class name per line) or a JSON list of names"
@@ -224,6 +233,19 @@ def read_labels(given: str | Path) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{where}: got {shown(names)}, expected a list of texts; {advice}")
     return names
+
+
+#: Columns that hold the names of classes in a table.
+NAME_COLUMNS = ("display_name", "label", "name", "class")
+
+
+def _names_of_table(text: str, path: Path) -> list[str]:
+    rows = list(csv.DictReader(text.splitlines()))
+    columns = list(rows[0]) if rows else []
+    column = next((name for name in NAME_COLUMNS if name in columns), None)
+    if column is None:
+        raise UserError(f"{path}: its columns are {listed(columns) or 'none'}, expected {' or '.join(NAME_COLUMNS)}")
+    return [(row[column] or "").strip() for row in rows]
 
 
 def open_torch(
@@ -243,6 +265,7 @@ def open_torch(
     input_length: int | None = None,
     one_by_one: bool | None = None,
     reset_state: bool | None = None,
+    features: Sequence[Mapping] | None = None,
     resampling: str = FrontendSettings.resampling,
 ) -> ModuleClassifier:
     """Build a module of PyTorch and load its weights.
@@ -257,7 +280,7 @@ def open_torch(
         In Hz; a warning says which one is assumed if it is not given.
     task : {"single", "multi"}, optional
         By default one label per clip, or ``multi`` for a detector of one class.
-    layers, scale, output, pool, attention, thresholds, input_length, one_by_one, reset_state
+    layers, scale, output, pool, attention, thresholds, input_length, one_by_one, reset_state, features
         As in :class:`~interpretability.classifiers.module.ModuleSettings`.
     level : {"none", "peak"}
         The front end's level rule.
@@ -290,6 +313,7 @@ def open_torch(
         input_length=input_length,
         one_by_one=one_by_one,
         reset_state=reset_state,
+        features=features,
     )
     if classifier.built_by_chance:
         classifier.add_notes(OWN_WEIGHTS)

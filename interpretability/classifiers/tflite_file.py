@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from interpretability.classifiers.graph_file import GraphClassifier, GraphModule, Port
+from interpretability.classifiers.graph_file import GraphModule, Port, Scaling
 from interpretability.errors import MissingError, UserError, first_line, user_errors
 
 #: Packages of which each has the interpreter; the first that is installed is taken.
 RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+
+
+#: Samples that an open axis is given when a file is opened.
+USUAL_SIZE = 16_000
 
 
 class TfliteModule(GraphModule):
@@ -25,7 +29,7 @@ class TfliteModule(GraphModule):
     ----------
     place : str
         The file.
-    given, states
+    given, states, features
         As of :class:`GraphModule`.
 
     Attributes
@@ -41,11 +45,11 @@ class TfliteModule(GraphModule):
 
     SAMPLES = "expected samples of float32, or of integers with a scale: convert it with an input of float32"
 
-    def __init__(self, place: str, given: Mapping[str, Any], states: Mapping[str, str]):
+    def __init__(self, place: str, given: Mapping[str, Any], states: Mapping[str, str], features: bool = False):
         interpreter = _interpreter(place)
         inputs, outputs = _details(interpreter)
         ports = [[_port(*tensor) for tensor in tensors.items()] for tensors in (inputs, outputs)]
-        super().__init__(f"tflite:{place}", *ports, given, states)
+        super().__init__(f"tflite:{place}", *ports, given, states, features)
         self._interpreter = interpreter
         self._inputs_of, self._outputs_of = inputs, outputs
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -72,27 +76,24 @@ class TfliteModule(GraphModule):
                 raise UserError(f"{self._title} takes {taken}, and not {got} ({first_line(error)})") from error
             self._shapes = shapes
         for name, value in feed.items():
-            interpreter.set_tensor(self._inputs_of[name]["index"], _scaled(value, self._inputs_of[name]))
+            tensor = self._inputs_of[name]
+            interpreter.set_tensor(tensor["index"], _scaling(tensor).integers(value, tensor["dtype"]))
         interpreter.invoke()
         return {
-            name: _plain(interpreter.get_tensor(tensor["index"]), tensor) for name, tensor in self._outputs_of.items()
+            name: _scaling(tensor).numbers(interpreter.get_tensor(tensor["index"]))
+            for name, tensor in self._outputs_of.items()
         }
 
     def _start(self, name: str, n_clips: int) -> np.ndarray:
         """See :meth:`GraphModule._start`: of scaled integers, what stands for zero."""
         start = super()._start(name, n_clips)
-        return _plain(np.full_like(start, self._inputs_of[name]["quantization"][1]), self._inputs_of[name])
+        scaling = _scaling(self._inputs_of[name])
+        return scaling.numbers(np.full_like(start, scaling.zero))
 
 
-class TfliteClassifier(GraphClassifier):
-    """``tflite``: a file of TensorFlow Lite."""
-
-    NAME, FORMAT, MODULE = "tflite", "TensorFlow Lite", TfliteModule
-
-    @classmethod
-    def ports(cls, place: str) -> tuple[list[Port], list[Port]]:
-        """See :meth:`GraphClassifier.ports`."""
-        return tuple([_port(*tensor) for tensor in tensors.items()] for tensors in _details(_interpreter(place)))
+def tflite_ports(place: str) -> tuple[list[Port], list[Port]]:
+    """Return the inputs and the outputs of a file."""
+    return tuple([_port(*tensor) for tensor in tensors.items()] for tensors in _details(_interpreter(place)))
 
 
 def _details(interpreter: Any) -> tuple[dict[str, dict], dict[str, dict]]:
@@ -115,21 +116,8 @@ def _port(name: str, tensor: Mapping[str, Any]) -> Port:
     return Port(name, tuple(None if size < 0 else int(size) for size in sizes), kind, tensor["dtype"], takes)
 
 
-def _scaled(value: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    """Return numbers in the type of an input."""
-    dtype, (scale, zero) = np.dtype(tensor["dtype"]), tensor["quantization"]
-    if dtype.kind in "iu" and value.dtype.kind == "f" and scale > 0:
-        limits = np.iinfo(dtype)
-        value = np.clip(np.round(value / scale) + zero, limits.min, limits.max)
-    return np.ascontiguousarray(value, dtype=dtype)
-
-
-def _plain(value: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    """Return the numbers that scaled integers stand for; what has no scale as it is."""
-    scale, zero = tensor.get("quantization", (0, 0))
-    if value.dtype.kind in "iu" and scale > 0:
-        return (value.astype(np.float32) - zero) * np.float32(scale)
-    return value
+def _scaling(tensor: Mapping[str, Any]) -> Scaling:
+    return Scaling(*tensor.get("quantization", (0, 0)))
 
 
 def _interpreter(place: str) -> Any:
@@ -140,6 +128,12 @@ def _interpreter(place: str) -> Any:
     )
     with user_errors(f"tflite:{place} cannot be opened by LiteRT", advice=advice):
         interpreter = runtime.Interpreter(model_path=place, num_threads=torch.get_num_threads())
+        # Open axes are 1 until a size is given, which is too short for some models.
+        for tensor in interpreter.get_input_details():
+            first, *rest = tensor["shape_signature"].tolist() or [1]
+            if -1 in rest:
+                shape = [1 if first < 0 else first, *(USUAL_SIZE if size < 0 else size for size in rest)]
+                interpreter.resize_tensor_input(tensor["index"], shape)
         interpreter.allocate_tensors()
         return interpreter
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from speechbrain.utils.run_opts import HELP_TEXTS
 
+from interpretability.classifiers.features import STEPS
 from interpretability.classifiers.folder import CLASSIFIERS
 from interpretability.classifiers.sources import OPENERS, SourceSettings, taken_settings
 from interpretability.dictionary import DictionarySettings
@@ -21,9 +22,9 @@ from interpretability.training.augmentation import AugmentationSettings
 from interpretability.training.composition import compose, list_keys, list_yamls
 from interpretability.training.recipe import RunSettings
 
-#: What is set in Python alone, and what is set of the source of a classifier.
-IN_PYTHON, SOURCE = "python", "source"
-#: Key of a YAML ("": its top), :data:`SOURCE` or :data:`IN_PYTHON` -> name -> what may be configured under it.
+#: What is set in Python alone, what is set of the source of a classifier, and of the steps before its model.
+IN_PYTHON, SOURCE, FEATURES = "python", "source", "features"
+#: Key of a YAML ("": its top), or one of those above -> name -> what may be configured under it.
 SETTINGS: dict[str, dict[str, type[Settings]]] = {
     "method": {name: kind.Settings for name, kind in METHODS.items()},
     "classifier": {name: kind.Settings for name, kind in CLASSIFIERS.items()},
@@ -32,6 +33,7 @@ SETTINGS: dict[str, dict[str, type[Settings]]] = {
     "frontend": {"frontend": FrontendSettings},
     "": {"run": RunSettings},
     SOURCE: {SOURCE: SourceSettings},
+    FEATURES: dict(STEPS),
     IN_PYTHON: {"events": EventSettings},
 }
 
@@ -75,6 +77,8 @@ def settings_text(name: str) -> str:
             if key == IN_PYTHON:
                 title = f"{name}: {kinds[name].__name__}(NAME=VALUE) in Python"
             lines = [textwrap.indent(list_settings(kinds[name]), "  ")]
+            if key == FEATURES:
+                title = f"{name}: a step of features in the card of a model, {name}: {{NAME: VALUE}}"
             if key == SOURCE:
                 title = f"{name}: --classifier_settings NAME=VALUE, or in the card of a model"
                 taken = (f"  {kind}: takes {', '.join(taken_settings(kind))}" for kind in OPENERS)

@@ -63,7 +63,7 @@ def test_states_go_round_and_further_inputs_are_given_each_time():
             [port("mel", None, 1, 96, 64)],
             r"takes mel \[\?, 1, 96, 64\], expected a waveform \[B, N\]",
         ),
-        ([port("mel", 1, 64, 96)], "export the model together with what makes its features"),
+        ([port("mel", 1, 64, 96)], "say in its card what is made of the sound before .features., export the model"),
         ([port("sound", 1, 3, kind="int32", takes_samples=False)], "takes sound of int32, expected samples of float32"),
         ([port("sound", 4, 3)], r"takes 4 sounds at once, neither more nor less, as sound \[4, 3\]"),
     ],

@@ -334,6 +334,7 @@ REGISTRY_OF_METHODS = ("published", "folder", "__init__")
 
 #: Modules of classifiers/ that hold what classifiers share; each may import those before it.
 SHARED_BY_CLASSIFIERS = (
+    "card",
     "gradient",
     "frames",
     "observed",
@@ -351,9 +352,12 @@ SHARED_BY_CLASSIFIERS = (
     "image",
     "waveform",
     "families",
+    "graph_file",
+    "onnx_file",
+    "tflite_file",
+    "features",
     "module",
     "black_box",
-    "graph_file",
 )
 #: Those that know every classifier, and that no classifier knows.
 REGISTRY_OF_CLASSIFIERS = ("published", "folder", "sources", "second", "__init__")

@@ -22,7 +22,7 @@ DISTRIBUTIONS = {
 }
 OWN = {"interpretability"}
 #: What the package imports where it is installed, and does without elsewhere.
-OPTIONAL = {"onnxruntime"}
+OPTIONAL = {"onnx", "onnxruntime"}
 
 
 def lines_of(name: str) -> list[str]:

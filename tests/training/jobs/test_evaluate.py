@@ -426,7 +426,7 @@ def test_settings_are_chosen_on_the_validation_clips(untrained, tmp_path):
     assert {(row["split"], tuple(row["valid_folds"])) for row in rows} == {("valid", (2,))}
     assert "validation folds: 2; " in (folder / "table.md").read_text("utf-8")
     assert "Validation clips" in (folder / "report.html").read_text("utf-8")
-    assert [path.name for path in (folder / "examples").iterdir() if path.is_dir()][0] in manifest
+    assert next(path.name for path in (folder / "examples").iterdir() if path.is_dir()) in manifest
     assert untrained("evaluate", **settings).code == 0
     tested = [json.loads(line) for line in (tmp_path / "run" / "evaluation" / "clips.jsonl").open(encoding="utf-8")]
     assert {row["clip"] for row in tested}.isdisjoint(manifest)

@@ -1,0 +1,379 @@
+"""What a model takes in place of a waveform, as steps that a card names: a mel spectrogram, windows, another file."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchaudio
+from torch import Tensor, nn
+from torch.nn import functional
+
+from interpretability.classifiers.card import existing_file
+from interpretability.classifiers.graph_file import GraphModule
+from interpretability.classifiers.onnx_file import OnnxModule
+from interpretability.classifiers.tflite_file import TfliteModule
+from interpretability.errors import UserError, listed, shown, user_errors
+from interpretability.settings import MOST_BANDS, Settings, setting
+
+#: Ending of a file of a step -> what runs it.
+RUNTIMES: dict[str, type[GraphModule]] = {".onnx": OnnxModule, ".tflite": TfliteModule}
+#: Most samples, or frames, of a window, of a transform and of what is added to a sound.
+LONGEST = 2**24
+#: Values that a step of another file is measured with: samples, or frames.
+SAMPLES, FRAMES = 32_000, 400
+#: Least standard deviation by which a window is divided.
+LEAST_DEVIATION = 1e-10
+
+
+class Step(Settings):
+    """One step: from values [B, T, …], time second, to such values.
+
+    After ``frames`` time is a row of windows, each with its values: [B, W, size, …]. A model runs on each of them.
+    """
+
+    #: Places in time without which it cannot be taken.
+    shortest = 1
+
+    def needs(self, count: int) -> int:
+        """Return how many places in time it takes to give so many: 0 or less where it adds them itself."""
+        return count
+
+
+@dataclass(frozen=True)
+class Pad(Step):
+    """``pad``: zeros before and after."""
+
+    before: int = setting(0, "places", least=0, most=LONGEST)
+    after: int = setting(0, "places", least=0, most=LONGEST)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return functional.pad(values, [0, 0] * (values.ndim - 2) + [self.before, self.after])
+
+    def needs(self, count: int) -> int:
+        return count - self.before - self.after
+
+
+@dataclass(frozen=True)
+class Scale(Step):
+    """``scale``: times a factor, plus an offset."""
+
+    factor: float = setting(1.0, "of every value")
+    offset: float = setting(0.0, "added to it")
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return values * self.factor + self.offset
+
+
+@dataclass(frozen=True)
+class Mel(Step):
+    """``mel``: the mel spectrogram [B, T, n_mels] of a sound, of torchaudio, and its logarithm."""
+
+    n_fft: int = setting(dataclasses.MISSING, "size of the transform", unit="samples", least=2, most=LONGEST)
+    hop_length: int = setting(dataclasses.MISSING, "step between frames", unit="samples", least=1, most=LONGEST)
+    n_mels: int = setting(dataclasses.MISSING, "bands", least=1, most=MOST_BANDS)
+    win_length: int | None = setting(None, "Hann window; null: n_fft", unit="samples", least=1, most=LONGEST)
+    f_min: float = setting(0.0, "lowest edge", unit="Hz", least=0)
+    f_max: float | None = setting(None, "highest edge; null: half the sampling rate", unit="Hz", above=0)
+    power: float = setting(2.0, "of the magnitude", above=0)
+    mel_scale: str = setting("htk", "formula of the scale", choices=("htk", "slaney"))
+    norm: str | None = setting(None, "slaney: each band by its width", choices=(None, "slaney"))
+    center: bool = setting(True, "whether frames are centred on their place, the sound padded by half a transform")
+    pad_mode: str = setting("reflect", "what it is padded with then", choices=("reflect", "constant"))
+    log: str = setting("none", "logarithm of the bands", choices=("none", "ln", "log10", "db"))
+    add: float = setting(0.0, "added to the bands before the logarithm", least=0)
+    least: float = setting(1e-10, "of the bands, before the logarithm", above=0)
+
+    def __call__(self, values: Tensor, sample_rate: int) -> Tensor:
+        transform = torchaudio.transforms.MelSpectrogram(
+            sample_rate,
+            self.n_fft,
+            self.win_length,
+            self.hop_length,
+            self.f_min,
+            self.f_max,
+            n_mels=self.n_mels,
+            power=self.power,
+            center=self.center,
+            pad_mode=self.pad_mode,
+            norm=self.norm,
+            mel_scale=self.mel_scale,
+        ).to(values)
+        bands = transform(values).transpose(1, 2)
+        if self.log == "none":
+            return bands
+        bands = (bands + self.add).clamp(min=self.least)
+        return {"ln": torch.log, "log10": torch.log10, "db": _decibels}[self.log](bands)
+
+    @property
+    def shortest(self) -> int:
+        """See :attr:`Step.shortest`: reflection needs more than the half of a transform that it pads with."""
+        return self.n_fft // 2 + 1 if self.center else self.n_fft
+
+    def needs(self, count: int) -> int:
+        return (count - 1) * self.hop_length + (0 if self.center else self.n_fft)
+
+
+@dataclass(frozen=True)
+class Frames(Step):
+    """``frames``: windows that follow each other, [B, W, size, …]."""
+
+    size: int = setting(dataclasses.MISSING, "places in time of a window", least=1, most=LONGEST)
+    hop: int | None = setting(None, "from one window to the next; null: size", least=1, most=LONGEST)
+    standardise: bool = setting(False, "whether each window is brought to a mean of 0 and a standard deviation of 1")
+
+    def __call__(self, values: Tensor) -> Tensor:
+        windows = values.unfold(1, self.size, self.hop or self.size).movedim(-1, 2)
+        if self.standardise:
+            axes = tuple(range(2, windows.ndim))
+            windows = windows - windows.mean(axes, keepdim=True)
+            # As of a variance, which has a gradient where all values are equal.
+            variance = windows.square().sum(axes, keepdim=True) / max(1, windows[0, 0].numel() - 1)
+            windows = windows / variance.clamp(min=LEAST_DEVIATION**2).sqrt()
+        return windows
+
+    def needs(self, count: int) -> int:
+        return (count - 1) * (self.hop or self.size) + self.size
+
+
+@dataclass(frozen=True)
+class Shape(Step):
+    """``shape``: the shape of each window, or of the whole, without the axis of the batch."""
+
+    sizes: tuple[int, ...] = setting(dataclasses.MISSING, "of its axes; -1: what is left", least=-1, most=LONGEST)
+
+
+@dataclass(frozen=True)
+class Run(Step):
+    """``model``: another file of ONNX or of TensorFlow Lite, which is run on each window, or on the whole."""
+
+    file: str = setting(dataclasses.MISSING, "its path, from the folder of the model")
+    entry: str | int | None = setting(None, "name or number of its output; null: the only one")
+
+
+#: Name of a step in a card -> its settings.
+STEPS: dict[str, type[Step]] = {
+    "pad": Pad,
+    "scale": Scale,
+    "mel": Mel,
+    "frames": Frames,
+    "shape": Shape,
+    "model": Run,
+}
+
+
+def read_steps(given: Sequence[Mapping[str, Any]], where: str) -> list[Step]:
+    """Return the steps that a card names, checked.
+
+    Parameters
+    ----------
+    given : sequence of mapping
+        Each the name of a step with its settings: ``{"frames": {"size": 96, "hop": 48}}``.
+    where : str
+        In front of errors.
+
+    Raises
+    ------
+    UserError
+        If one is none of :data:`STEPS`, or its settings do not fit.
+    """
+    steps = []
+    for number, step in enumerate(given, 1):
+        place = f"{where}: features, step {number}"
+        if not isinstance(step, Mapping) or len(step) != 1:
+            raise UserError(f"{place} is {shown(step)}, expected one of {listed(STEPS)} with its settings")
+        ((name, settings),) = step.items()
+        if name not in STEPS:
+            raise UserError(f"{place} is {shown(name)}, expected one of {listed(STEPS)}")
+        if settings is not None and not isinstance(settings, Mapping):
+            raise UserError(f"{place}: {name} is {shown(settings)}, expected its settings by their names")
+        steps.append(STEPS[name].make(f"{place}, {name}", settings or {}))
+    return steps
+
+
+class FeatureModule(nn.Module):
+    """A model behind the steps that make what it takes of a waveform.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        From what the steps give.
+    steps : sequence of mapping
+        As of :func:`read_steps`.
+    sample_rate : int
+        Of the sounds, in Hz.
+    folder : path, optional
+        Of the files that steps name; they may not name any if it is not given.
+    title : str
+        What errors call the model.
+
+    Raises
+    ------
+    UserError
+        If a step does not fit, or a file of one cannot be opened.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        steps: Sequence[Mapping[str, Any]],
+        sample_rate: int,
+        folder: Path | None = None,
+        title: str = "the model",
+    ):
+        super().__init__()
+        self.model, self._rate, self._title = model, sample_rate, title
+        self.steps = read_steps(steps, title)
+        self.files: list[Path] = []
+        self._runs: dict[int, Callable[[Tensor], Any]] = {}
+        for number, step in enumerate(self.steps):
+            if isinstance(step, Mel) and any(isinstance(before, (Mel, Frames, Run)) for before in self.steps[:number]):
+                raise UserError(f"{title}: features, step {number + 1}: mel takes a sound: put it before the others")
+            if isinstance(step, Run):
+                self._runs[number] = self._opened(step, number, folder)
+        self._measured: dict[int, tuple[float, float]] = {}  # of a file that is run on the whole: hop and span
+        self._windows = any(isinstance(step, Frames) for step in self.steps)
+
+    def _opened(self, step: Run, number: int, folder: Path | None) -> Callable[[Tensor], Any]:
+        place = f"{self._title}: features, step {number + 1}, model"
+        if folder is None:
+            raise UserError(f"{place}: a file goes before onnx:FILE and tflite:FILE alone: leave it out")
+        path = folder / step.file
+        kind = RUNTIMES.get(path.suffix.lower())
+        if kind is None:
+            raise UserError(f"{place}: file is {step.file!r}, expected a file that ends in {' or '.join(RUNTIMES)}")
+        existing_file(str(path), path.suffix[1:])
+        self.files.append(path)
+        return kind(str(path), {}, {}, features=True)
+
+    def forward(self, sound: Tensor, **inputs: Any) -> Any:
+        """Return what the model answers to sounds [B, N].
+
+        Of windows that is [B, W, C], one row each; zeros follow a sound that ends within a window.
+        """
+        values = functional.pad(sound, (0, self._length(sound.shape[1]) - sound.shape[1])) if self._windows else sound
+        framed = False
+        for number, step in enumerate(self.steps):
+            values = self._step(number, step, values, framed)
+            framed = isinstance(step, Frames) or (framed and not isinstance(step, Run))
+        if not framed:
+            return self._each(lambda part: self.model(part, **inputs), values, self.model)
+        answer = self._each(lambda part: self.model(part, **inputs), values.flatten(0, 1), self.model)
+        return _unflattened(answer, *values.shape[:2])
+
+    def _step(self, number: int, step: Step, values: Tensor, framed: bool) -> Tensor:
+        """Take one step; a :class:`UserError` if the values do not fit it."""
+        lead, place = 2 if framed else 1, f"{self._title}: features, step {number + 1}"
+        with user_errors(f"{place} cannot be taken of values of {list(values.shape)}", RuntimeError, ValueError):
+            if isinstance(step, Mel):
+                return step(values, self._rate)
+            if isinstance(step, Shape):
+                return values.reshape(*values.shape[:lead], *step.sizes)
+            if isinstance(step, Run):
+                return self._run(number, step, values, framed)
+            return step(values)
+
+    def _run(self, number: int, step: Run, values: Tensor, framed: bool) -> Tensor:
+        model = self._runs[number]
+        items = values.flatten(0, 1) if framed else values
+        answer = self._each(model, items, model, whole=not framed)
+        entries = answer if isinstance(answer, dict) else {"": answer}
+        name = next(iter(entries)) if step.entry is None else step.entry
+        if isinstance(name, int) and 0 <= name < len(entries):
+            name = list(entries)[name]
+        if name not in entries or (step.entry is None and len(entries) > 1):
+            raise UserError(
+                f"{self._title}: features, step {number + 1}: {step.file} gives {listed(entries)}: which? Give entry"
+            )
+        output = entries[name]
+        if framed:
+            return output.flatten(1).unflatten(0, values.shape[:2])
+        while output.ndim > 3 and 1 in output.shape[1:]:
+            output = output.squeeze(1 + list(output.shape[1:]).index(1))
+        return output[..., None] if output.ndim == 2 else output
+
+    @staticmethod
+    def _each(run: Callable[[Tensor], Any], items: Tensor, model: Any, whole: bool = False) -> Any:
+        """Run a model on items [n, …]: at once, or one by one if it takes one at a time."""
+        if len(items) == 1 or not (whole or getattr(model, "alone", False)):
+            return run(items)
+        return _joined([run(item) for item in items.split(1)])
+
+    def _length(self, n_samples: int) -> int:
+        """Return the samples of the windows that hold a sound of so many."""
+        one, two = self.needs(1), self.needs(2)
+        count = 1 + max(0, -(-(n_samples - one) // (two - one)))
+        return max(n_samples, self.needs(count), *(step.shortest for step in self.steps))
+
+    def needs(self, count: int) -> int:
+        """Return how many samples it takes for so many windows."""
+        for number in reversed(range(len(self.steps))):
+            step = self.steps[number]
+            if number in self._runs and not self._after_frames(number):
+                hop, span = self._span_of(number)
+                count = math.ceil(span + hop * (count - 1))
+            else:
+                count = step.needs(count)
+        return count
+
+    def _after_frames(self, number: int) -> bool:
+        """Return whether a file is run on each window."""
+        framed = False
+        for step in self.steps[:number]:
+            framed = isinstance(step, Frames) or (framed and not isinstance(step, Run))
+        return framed
+
+    def _span_of(self, number: int) -> tuple[float, float]:
+        """Return of a file that is run on the whole how far apart its frames are, and how much the first one takes."""
+        if number not in self._measured:
+            before = self.steps[:number]
+            sound = not any(isinstance(step, (Mel, Frames, Run)) for step in before)
+            sizes = [SAMPLES, 2 * SAMPLES] if sound else [FRAMES, 2 * FRAMES]
+            with torch.no_grad():
+                shape = [] if sound else [self._width(before)]
+                short, long = (
+                    self._run(number, self.steps[number], torch.zeros(1, size, *shape), False).shape[1]
+                    for size in sizes
+                )
+            if long == short:
+                raise UserError(
+                    f"{self._title}: features, step {number + 1} gives {short} frames, however long the sound is: "
+                    "expected more of a longer one"
+                )
+            hop = (sizes[1] - sizes[0]) / (long - short)
+            self._measured[number] = (hop, sizes[0] - hop * (short - 1))
+        return self._measured[number]
+
+    @staticmethod
+    def _width(before: Sequence[Step]) -> int:
+        return next(step.n_mels for step in before if isinstance(step, Mel))
+
+
+def _decibels(bands: Tensor) -> Tensor:
+    return 10 * torch.log10(bands)
+
+
+def _joined(answers: list[Any]) -> Any:
+    """Join answers to one item each: tensors, or mappings and tuples of them."""
+    first = answers[0]
+    if isinstance(first, Mapping):
+        return {name: _joined([answer[name] for answer in answers]) for name in first}
+    if isinstance(first, (tuple, list)):
+        return [_joined(list(parts)) for parts in zip(*answers, strict=True)]
+    return torch.cat(answers) if isinstance(first, Tensor) else first
+
+
+def _unflattened(answer: Any, n_clips: int, n_windows: int) -> Any:
+    """Return answers to windows [B W, C] as [B, W, C], in mappings and tuples, too."""
+    if isinstance(answer, Mapping):
+        return {name: _unflattened(value, n_clips, n_windows) for name, value in answer.items()}
+    if isinstance(answer, (tuple, list)):
+        return [_unflattened(value, n_clips, n_windows) for value in answer]
+    if isinstance(answer, Tensor) and answer.ndim and len(answer) == n_clips * n_windows:
+        return answer.flatten(1).unflatten(0, (n_clips, n_windows)) if answer.ndim > 1 else answer.view(n_clips, -1, 1)
+    return answer
