@@ -20,7 +20,6 @@ from interpretability.methods.objectives import (
     masked_cross_entropy,
     missing_surplus,
     reconstruction,
-    stretch_setting,
     surplus_setting,
     surplus_weight_setting,
     total_variation,
@@ -59,7 +58,13 @@ class LMACSettings(MethodSettings):
         "whether the explained class scales each channel of the feature maps by a learned gain, so that the compact "
         "network knows which of two likely classes it is to explain; the published one does not",
     )
-    stretch: float = stretch_setting(0.0)
+    stretch: float = setting(
+        0.0,
+        "s of M = min(max((1 + 2 s) sigmoid - s, 0), 1): what is nearly 0 or 1 becomes it, so that what is not kept "
+        "takes no area; not published",
+        least=0,
+        most=1,
+    )
     inside_weight: float = setting(4.0, "weight of CE(f(In), c)", least=0)
     surplus: float = surplus_setting()
     surplus_weight: float = surplus_weight_setting(0.0)

@@ -49,17 +49,6 @@ def masked_cross_entropy(masked: MaskedLogits, target: Tensor, task: str, cap: f
     return MaskedCrossEntropy(cross_entropy(masked.inside), outside if cap is None else outside.clamp(max=cap))
 
 
-def stretch_setting(default: float) -> Any:
-    """Declare how far a mask is stretched beyond [0, 1] before it is cut there."""
-    return setting(
-        default,
-        "s of M = min(max((1 + 2 s) sigmoid - s, 0), 1): what is nearly 0 or 1 becomes it, so that what is not kept "
-        "takes no area",
-        least=0,
-        most=1,
-    )
-
-
 def mask_from(logits: Tensor, stretch: float) -> Tensor:
     """Return a mask of its logits: a sigmoid, stretched by ``stretch`` on both sides and cut to [0, 1].
 

@@ -21,10 +21,8 @@ from interpretability.grids import Grid, hertz_from_mel, mel_from_hertz, to_spec
 from interpretability.lengths import mean_over_valid
 from interpretability.methods.base import MethodSettings, hide_invalid
 from interpretability.methods.objectives import (
-    mask_from,
     masked_cross_entropy,
     missing_surplus,
-    stretch_setting,
     surplus_setting,
     surplus_weight_setting,
     total_variation,
@@ -51,7 +49,6 @@ class StepSettings(MethodSettings):
     )
     steps: int = setting(30, "steps of Adam, at most", least=0, most=10_000)
     learning_rate: float = setting(1.0, "of Adam, in the mask's log odds", above=0)
-    stretch: float = stretch_setting(0.0)
     l1_weight: float = setting(7.5, "weight of the mean of the mask", least=0)
     tv_weight: float = setting(0.1, "weight of the squared differences of neighbouring cells", least=0)
     tolerance: float = setting(
@@ -68,7 +65,7 @@ class OptimiserSettings(StepSettings):
     """Settings of :func:`optimise` for masks that keep what the classifier needs."""
 
     steps: int = setting(10, "steps of Adam, at most", least=0, most=10_000)
-    l1_weight: float = setting(13.0, "weight of the mean of the mask", least=0)
+    l1_weight: float = setting(15.0, "weight of the mean of the mask", least=0)
     inside_weight: float = setting(8.0, "weight of CE(f(In), c), as in L-MAC", least=0)
     surplus: float = surplus_setting()
     surplus_weight: float = surplus_weight_setting(1.0)
@@ -227,7 +224,7 @@ def optimise(
         here = torch.stack([logits[k].detach() for k in active.tolist()]).requires_grad_()
         with torch.set_grad_enabled(not last), gradient_errors(name):
             shape = (grid, n_frames, n_bins, rows[active])
-            coarse = mask_from(here, settings.stretch)
+            coarse = here.sigmoid()
             drawn = hide_invalid(to_spectrogram_grid(coarse, *shape), spectrogram[active])
             answer, area = judge(drawn, active), mean_over_valid(drawn, valid[active])
             regulariser = settings.l1_weight * area + settings.tv_weight * total_variation(coarse, rows[active])
