@@ -16,7 +16,7 @@ from interpretability.dictionary import Dictionary
 from interpretability.training import runner
 
 # Does jobs one after the other in each process. Batch statistics stay as they are: on CPUs each process has its own.
-# The last job loses a process in its second step.
+# The last job loses a process in its second step; torchrun's SIGTERM would reach the other one before its last words.
 DRIVER = """
 import json, os, signal, sys, time
 import torch
@@ -33,6 +33,7 @@ def die(self, batch):
 for number, (job, *line) in enumerate(lines):
     if number == len(lines) - 1:
         brain.ResumableBrain.fit_batch = die
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     began = time.monotonic()
     code = runner.main(job, None, line)
     print(f"process {rank}, job {number}: {code}, {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)

@@ -43,7 +43,7 @@ from interpretability.frontend import MaskedPair
 from interpretability.methods import METHODS
 from interpretability.methods.attributions import GRADIENT_ALONE
 from interpretability.methods.baselines import EnergyMask, RandomMask
-from interpretability.methods.forms import FORMS, form_mask
+from interpretability.methods.forms import FORMS
 from interpretability.methods.gradients import Gradients
 from interpretability.methods.nmf import NMF
 from interpretability.methods.perturbation import Perturbation
@@ -84,13 +84,8 @@ def explain(
         method = BY_ANSWERS[name](classifier) if answers_only else Gradients(classifier, attribution=name)
         with counted(classifier) as calls:
             values = method.attribute(batch)  # once for all forms
-        values = values.masked_fill(~values.isfinite(), 0)
         for form in FORMS:
-            if answers_only:
-                mask = method.masks_of(values, batch, form)
-            else:
-                mask = form_mask(values, batch.spectrogram.valid, form)
-            yield f"{name}, {form}", Interpretation(mask), calls.count
+            yield f"{name}, {form}", Interpretation(method.masks_of(values, batch, form)), calls.count
     dictionary = own_dictionary(classifier, Sounds(batch.clips.wavs, None, (Origin(),)), OWN_COMPONENTS)
     with counted(classifier) as calls:
         interpretation = NMF(classifier, dictionary).interpret(batch)

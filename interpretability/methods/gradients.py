@@ -152,7 +152,12 @@ class Gradients(Interpreter):
         scores = {"without_gradient": 1 - with_gradient.double() / n_bins}
         if self.settings.attribution in COMPLETE:
             scores["completeness_gap"] = self._completeness_gap(batch, attribution)
-        return Interpretation(form_mask(attribution, valid, self.settings.form), scores=scores, undefined=undefined)
+        mask = self.masks_of(attribution, batch, self.settings.form)
+        return Interpretation(mask, scores=scores, undefined=undefined)
+
+    def masks_of(self, values: Tensor, batch: AnalysedBatch, form: str) -> Tensor:
+        """Return the masks [B, T, F] of a form that attributions [B, T, F] give; what is not finite counts as 0."""
+        return form_mask(values.masked_fill(~values.isfinite(), 0), batch.spectrogram.valid, form)
 
     def attribute(self, batch: AnalysedBatch) -> Tensor:
         """Return the attributions themselves, signed where the method is.

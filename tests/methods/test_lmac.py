@@ -178,6 +178,19 @@ def test_it_learns_what_the_classifier_listens_to():
     assert losses[-1] < losses[0] - 0.3
 
 
+def test_a_stretched_mask_leaves_out_what_is_nearly_nothing():
+    plain, stretched = small(), small(stretch=0.2)
+    stretched.load_state_dict(plain.state_dict())
+    batch = plain.classifier.analyse(noise(2, 4000))
+    with torch.no_grad():
+        for method in (plain, stretched):
+            method.eval().psi.decoder.logits.bias -= 2.0  # about an eighth of each bin
+        masks = [method(batch).mask for method in (plain, stretched)]
+    torch.testing.assert_close(masks[1], (1.4 * masks[0] - 0.2).clamp(0, 1))
+    assert float((masks[1] == 0).double().mean()) > 0
+    assert float((masks[0] == 0).double().mean()) == 0
+
+
 def test_the_network_is_that_of_the_settings():
     assert isinstance(small().psi, CompactDecoder)
     assert isinstance(LMAC(Cnn14Classifier(LABELS, base_channels=1, emb_dim=32), network="cnn14").psi, PublishedDecoder)

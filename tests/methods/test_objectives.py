@@ -8,6 +8,7 @@ import torch
 from interpretability.lengths import mean_over_valid
 from interpretability.methods.objectives import (
     loud_bins,
+    mask_from,
     masked_cross_entropy,
     missing_surplus,
     reconstruction,
@@ -17,6 +18,18 @@ from interpretability.methods.objectives import (
 from interpretability.probabilities import MaskedLogits
 
 VALID = torch.tensor([[True, True, True, False], [True, True, False, False]])
+
+
+def test_a_stretched_mask_by_hand():
+    logits = torch.tensor([-math.inf, -20.0, math.log(1 / 9), 0.0, math.log(3), math.log(9), 20.0])
+    assert mask_from(logits, 0.0).tolist() == logits.sigmoid().tolist()
+    stretched = mask_from(logits, 0.1)  # 1.2 sigmoid - 0.1
+    assert stretched.tolist() == pytest.approx([0, 0, 0.02, 0.5, 0.8, 0.98, 1], abs=1e-6)
+    assert (stretched == 0).tolist() == [True, True, *[False] * 5]
+    assert float(stretched[-1]) == 1
+    inner = torch.tensor([0.0, 30.0], requires_grad=True)
+    mask_from(inner, 0.1).sum().backward()
+    assert inner.grad.tolist() == pytest.approx([1.2 / 4, 0.0])
 
 
 def test_cross_entropies_by_hand():
