@@ -116,7 +116,7 @@ def note(hertz: float, seconds: float = 2.0, rate: int = 22050) -> np.ndarray:
 def test_a_model_of_a_package(words, sound, tmp_path):
     has_gradient = words[0].startswith(("jit:", "torch:"))
     shutil.copy("sound.wav", "voice.wav")
-    fewer = [] if has_gradient else ["--settings", "calls=32"]
+    fewer = ["--method", "input_x_gradient"] if has_gradient else ["--settings", "calls=32"]
     description = run([*installed(words, tmp_path), *fewer], tmp_path)
     assert description["method"] == ("gradients" if has_gradient else DEFAULT_BY_ANSWERS)
     assert "--target" in words or "the probability of a class is the" in json.dumps(description)
