@@ -71,17 +71,16 @@ def save(path: Path, nodes, inputs, outputs, constants, opset=17) -> Path:
     return path
 
 
-def save_means(path: Path, size: int) -> Path:
+def save_means(path: Path, size: int, shape=("batch", "samples")) -> Path:
     """Save a model of frames: the means of each ``size`` samples [B, 1, T, 1], the rest left out; returns its path."""
+    first = ("Unsqueeze", ["sound", "one"]) if len(shape) == 2 else ("Identity", ["sound"])
     nodes = [
-        helper.make_node("Unsqueeze", ["sound", "one"], ["channel"]),
+        helper.make_node(*first, ["channel"]),
         helper.make_node("AveragePool", ["channel"], ["means"], kernel_shape=[size], strides=[size]),
         helper.make_node("Unsqueeze", ["means", "three"], ["frames"]),
     ]
     constants = [numpy_helper.from_array(np.array([1]), "one"), numpy_helper.from_array(np.array([3]), "three")]
-    return save(
-        path, nodes, [("sound", FLOAT, ("batch", "samples"))], [("frames", FLOAT, (None, 1, None, 1))], constants
-    )
+    return save(path, nodes, [("sound", FLOAT, shape)], [("frames", FLOAT, (None, 1, None, 1))], constants)
 
 
 def save_product(path: Path, shape, weights, scale=None) -> Path:

@@ -40,7 +40,7 @@ def find_card(place: str | Path, given: str | Path | None) -> Path | None:
 def read_card(path: Path) -> dict[str, Any]:
     """Read a card: its keys are settings of a source. Those that are null count as not given.
 
-    No code in it is run. ``labels`` may be a list, or ``@FILE`` beside the card.
+    No code in it is run. ``labels`` may be a list, or ``@FILE`` beside the card; ``weights`` lie beside it, too.
 
     Raises
     ------
@@ -52,6 +52,9 @@ def read_card(path: Path) -> dict[str, Any]:
     labels = content.get("labels")
     if isinstance(labels, str) and labels.startswith("@"):
         content["labels"] = f"@{path.parent / labels[1:]}"
+    weights = content.get("weights")
+    if isinstance(weights, str) and weights != "none":
+        content["weights"] = str(path.parent / weights)
     return {name: value for name, value in content.items() if value is not None}
 
 

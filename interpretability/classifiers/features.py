@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchaudio
 from torch import Tensor, nn
@@ -25,8 +28,8 @@ from interpretability.settings import MOST_BANDS, Settings, setting
 RUNTIMES: dict[str, type[GraphModule]] = {".onnx": OnnxModule, ".tflite": TfliteModule}
 #: Most samples, or frames, of a window, of a transform and of what is added to a sound.
 LONGEST = 2**24
-#: Values that a step of another file is measured with: samples, or frames.
-SAMPLES, FRAMES = 32_000, 400
+#: Seconds of silence that a file which is run on the whole is measured with.
+MEASURING = 2.0
 #: Least standard deviation by which a window is divided.
 LEAST_DEVIATION = 1e-10
 
@@ -74,7 +77,7 @@ class Scale(Step):
 class Mel(Step):
     """``mel``: the mel spectrogram [B, T, n_mels] of a sound, of torchaudio, and its logarithm."""
 
-    n_fft: int = setting(dataclasses.MISSING, "size of the transform", unit="samples", least=2, most=LONGEST)
+    n_fft: int = setting(dataclasses.MISSING, "size of the transform", unit="samples", least=2, most=2**16)
     hop_length: int = setting(dataclasses.MISSING, "step between frames", unit="samples", least=1, most=LONGEST)
     n_mels: int = setting(dataclasses.MISSING, "bands", least=1, most=MOST_BANDS)
     win_length: int | None = setting(None, "Hann window; null: n_fft", unit="samples", least=1, most=LONGEST)
@@ -211,6 +214,8 @@ class FeatureModule(nn.Module):
         Of the files that steps name; they may not name any if it is not given.
     title : str
         What errors call the model.
+    alone : bool
+        Whether the model takes one item at a time.
 
     Raises
     ------
@@ -225,10 +230,15 @@ class FeatureModule(nn.Module):
         sample_rate: int,
         folder: Path | None = None,
         title: str = "the model",
+        alone: bool = False,
     ):
         super().__init__()
         self.model, self._rate, self._title = model, sample_rate, title
+        self._alone = alone or bool(getattr(model, "alone", False))
         self.steps = read_steps(steps, title)
+        # In the state, which identifies a model.
+        digest = hashlib.sha256(json.dumps(list(steps), sort_keys=True).encode()).digest()
+        self.register_buffer("steps_sha256", torch.tensor(list(digest), dtype=torch.uint8))
         self.files: list[Path] = []
         self._runs: dict[int, Callable[[Tensor], Any]] = {}
         for number, step in enumerate(self.steps):
@@ -236,35 +246,74 @@ class FeatureModule(nn.Module):
                 raise UserError(f"{title}: features, step {number + 1}: mel takes a sound: put it before the others")
             if isinstance(step, Run):
                 self._runs[number] = self._opened(step, number, folder)
-        self._measured: dict[int, tuple[float, float]] = {}  # of a file that is run on the whole: hop and span
-        self._windows = any(isinstance(step, Frames) for step in self.steps)
+        numbers = [number for number, step in enumerate(self.steps) if isinstance(step, Frames)]
+        whole = max((number for number in self._runs if not self._after_frames(number)), default=-1)
+        for number, step in enumerate(self.steps):
+            if isinstance(step, Shape) and whole < number < max(numbers, default=-1) and not self._after_frames(number):
+                raise UserError(
+                    f"{title}: features, step {number + 1}: shape before frames would change what time is: give "
+                    "frames first, or in its place"
+                )
+        self._whole, self._windows = whole, bool(numbers)
+        self._measured: tuple[float, float] | None = None  # of a file that is run on the whole: hop and span
 
     def _opened(self, step: Run, number: int, folder: Path | None) -> Callable[[Tensor], Any]:
         place = f"{self._title}: features, step {number + 1}, model"
         if folder is None:
             raise UserError(f"{place}: a file goes before onnx:FILE and tflite:FILE alone: leave it out")
         path = folder / step.file
+        if Path(step.file).is_absolute() or ".." in Path(step.file).parts:
+            raise UserError(f"{place}: file is {step.file!r}, expected one beside the model, or in a folder beside it")
         kind = RUNTIMES.get(path.suffix.lower())
         if kind is None:
             raise UserError(f"{place}: file is {step.file!r}, expected a file that ends in {' or '.join(RUNTIMES)}")
         existing_file(str(path), path.suffix[1:])
         self.files.append(path)
-        return kind(str(path), {}, {}, features=True)
+        module = kind(str(path), {}, {}, features=True)
+        if getattr(module, "keeps_state", False):
+            raise UserError(f"{place}: {step.file} keeps a state from one sound to the next, which a step may not")
+        return module
 
     def forward(self, sound: Tensor, **inputs: Any) -> Any:
         """Return what the model answers to sounds [B, N].
 
         Of windows that is [B, W, C], one row each; zeros follow a sound that ends within a window.
         """
-        values = functional.pad(sound, (0, self._length(sound.shape[1]) - sound.shape[1])) if self._windows else sound
+        values = functional.pad(sound, (0, self._length(sound.shape[1]) - sound.shape[1]))
         framed = False
         for number, step in enumerate(self.steps):
             values = self._step(number, step, values, framed)
             framed = isinstance(step, Frames) or (framed and not isinstance(step, Run))
         if not framed:
-            return self._each(lambda part: self.model(part, **inputs), values, self.model)
-        answer = self._each(lambda part: self.model(part, **inputs), values.flatten(0, 1), self.model)
-        return _unflattened(answer, *values.shape[:2])
+            return self._each(lambda part: self.model(part, **inputs), values, self._alone)
+        answer = self._each(lambda part: self.model(part, **inputs), values.flatten(0, 1), self._alone)
+        return self._unflattened(answer, *values.shape[:2])
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether the model answers for windows."""
+        return self._windows
+
+    def times(self, count: int) -> Tensor:
+        """Return where so many windows lie in the sound, [count, 2] float64: start and end, in samples.
+
+        Before the sound they are negative. Of a window of frames the end is that of its last frame.
+        """
+        first, hop, size = 0.0, 1.0, 1.0
+        for number, step in enumerate(self.steps):
+            if number == self._whole:
+                hop, span = self._span()
+                first, size = span - self._measured_size(), self._measured_size()
+            if isinstance(step, Pad):
+                first -= step.before * hop
+            elif isinstance(step, Mel):
+                first -= step.n_fft / 2 if step.center else 0
+                hop, size = hop * step.hop_length, float(step.n_fft)
+            elif isinstance(step, Frames):
+                size += (step.size - 1) * hop
+                hop *= step.hop or step.size
+        starts = first + hop * torch.arange(count, dtype=torch.float64)
+        return torch.stack([starts, starts + size], 1)
 
     def _step(self, number: int, step: Step, values: Tensor, framed: bool) -> Tensor:
         """Take one step; a :class:`UserError` if the values do not fit it."""
@@ -281,7 +330,7 @@ class FeatureModule(nn.Module):
     def _run(self, number: int, step: Run, values: Tensor, framed: bool) -> Tensor:
         model = self._runs[number]
         items = values.flatten(0, 1) if framed else values
-        answer = self._each(model, items, model, whole=not framed)
+        answer = self._each(model, items, not framed or model.alone)
         entries = answer if isinstance(answer, dict) else {"": answer}
         name = next(iter(entries)) if step.entry is None else step.entry
         if isinstance(name, int) and 0 <= name < len(entries):
@@ -298,60 +347,96 @@ class FeatureModule(nn.Module):
         return output[..., None] if output.ndim == 2 else output
 
     @staticmethod
-    def _each(run: Callable[[Tensor], Any], items: Tensor, model: Any, whole: bool = False) -> Any:
-        """Run a model on items [n, …]: at once, or one by one if it takes one at a time."""
-        if len(items) == 1 or not (whole or getattr(model, "alone", False)):
+    def _each(run: Callable[[Tensor], Any], items: Tensor, alone: bool) -> Any:
+        """Run a model on items [n, …]: at once, or one by one."""
+        if len(items) == 1 or not alone:
             return run(items)
         return _joined([run(item) for item in items.split(1)])
 
     def _length(self, n_samples: int) -> int:
-        """Return the samples of the windows that hold a sound of so many."""
+        """Return the samples of the windows that hold a sound of so many; without windows those that it takes."""
+        least = max(n_samples, *(step.shortest for step in self.steps), 1)
+        if not self._windows:
+            return least
         one, two = self.needs(1), self.needs(2)
         count = 1 + max(0, -(-(n_samples - one) // (two - one)))
-        return max(n_samples, self.needs(count), *(step.shortest for step in self.steps))
+        return max(least, self.needs(count))
 
     def needs(self, count: int) -> int:
-        """Return how many samples it takes for so many windows."""
+        """Return how many samples it takes for so many windows: 0 or less where steps add them themselves."""
         for number in reversed(range(len(self.steps))):
-            step = self.steps[number]
-            if number in self._runs and not self._after_frames(number):
-                hop, span = self._span_of(number)
-                count = math.ceil(span + hop * (count - 1))
-            else:
-                count = step.needs(count)
+            if number == self._whole:  # measured with all that comes before
+                hop, span = self._span()
+                return math.ceil(span + hop * (count - 1))
+            count = self.steps[number].needs(count)
         return count
 
     def _after_frames(self, number: int) -> bool:
-        """Return whether a file is run on each window."""
+        """Return whether a step is taken of each window."""
         framed = False
         for step in self.steps[:number]:
             framed = isinstance(step, Frames) or (framed and not isinstance(step, Run))
         return framed
 
-    def _span_of(self, number: int) -> tuple[float, float]:
-        """Return of a file that is run on the whole how far apart its frames are, and how much the first one takes."""
-        if number not in self._measured:
-            before = self.steps[:number]
-            sound = not any(isinstance(step, (Mel, Frames, Run)) for step in before)
-            sizes = [SAMPLES, 2 * SAMPLES] if sound else [FRAMES, 2 * FRAMES]
-            with torch.no_grad():
-                shape = [] if sound else [self._width(before)]
-                short, long = (
-                    self._run(number, self.steps[number], torch.zeros(1, size, *shape), False).shape[1]
-                    for size in sizes
-                )
-            if long == short:
-                raise UserError(
-                    f"{self._title}: features, step {number + 1} gives {short} frames, however long the sound is: "
-                    "expected more of a longer one"
-                )
-            hop = (sizes[1] - sizes[0]) / (long - short)
-            self._measured[number] = (hop, sizes[0] - hop * (short - 1))
-        return self._measured[number]
+    def _span(self) -> tuple[float, float]:
+        """Return of the last file that is run on the whole how far apart its frames are, and what the first one takes.
 
-    @staticmethod
-    def _width(before: Sequence[Step]) -> int:
-        return next(step.n_mels for step in before if isinstance(step, Mel))
+        In samples of the sound: it is run behind the steps before it, on silence of several lengths.
+        """
+        if self._measured is None:
+            length = round(MEASURING * self._rate)
+            few = self._count(length)
+            many = few + max(1, few // 2)
+            if self._count(2 * length) < many:
+                raise UserError(
+                    f"{self._title}: features, step {self._whole + 1} gives {few} frames for {MEASURING:g} s of sound, "
+                    "and no more of twice that: expected more of a longer one"
+                )
+            short, long = (self._shortest_of(frames, 2 * length) for frames in (few, many))
+            hop = (long - short) / (many - few)
+            self._measured = (hop, short - hop * (few - 1))
+        return self._measured
+
+    def _measured_size(self) -> float:
+        """Return what the first frame of that file spans, as far as it can be told: its hop, or more."""
+        hop, span = self._span()
+        return max(hop, min(span, 2 * hop))
+
+    @torch.no_grad()
+    def _count(self, n_samples: int) -> int:
+        """Return how many frames the last file that is run on the whole gives of so many samples; 0 of too few."""
+        values = torch.zeros(1, n_samples)
+        try:
+            for number, step in enumerate(self.steps[: self._whole + 1]):
+                values = self._step(number, step, values, False)
+        except UserError:
+            return 0
+        return values.shape[1]
+
+    def _shortest_of(self, frames: int, works: int) -> int:
+        """Return the fewest samples that give so many frames, by halving what is between."""
+        fails = 0
+        while works - fails > 1:
+            middle = (works + fails) // 2
+            works, fails = (middle, fails) if self._count(middle) >= frames else (works, middle)
+        return works
+
+    def _unflattened(self, answer: Any, n_clips: int, n_windows: int) -> Any:
+        """Return answers to windows [B W, C] as [B, W, C], in mappings and tuples, too."""
+        if isinstance(answer, Mapping):
+            return {name: self._unflattened(value, n_clips, n_windows) for name, value in answer.items()}
+        if isinstance(answer, (tuple, list)):
+            return [self._unflattened(value, n_clips, n_windows) for value in answer]
+        if isinstance(answer, np.ndarray) and answer.dtype.kind in "fiu":
+            answer = torch.from_numpy(answer)
+        if not (isinstance(answer, Tensor) and answer.ndim and len(answer) == n_clips * n_windows):
+            return answer
+        if answer.shape[1:].numel() != answer.shape[-1] and answer.ndim > 1:
+            raise UserError(
+                f"{self._title} gives {list(answer.shape[1:])} for each window, expected one value for each class: "
+                "frames within windows are not kept apart"
+            )
+        return answer.flatten(1).unflatten(0, (n_clips, n_windows)) if answer.ndim > 1 else answer.view(n_clips, -1, 1)
 
 
 def _decibels(bands: Tensor) -> Tensor:
@@ -365,15 +450,6 @@ def _joined(answers: list[Any]) -> Any:
         return {name: _joined([answer[name] for answer in answers]) for name in first}
     if isinstance(first, (tuple, list)):
         return [_joined(list(parts)) for parts in zip(*answers, strict=True)]
+    if isinstance(first, np.ndarray):
+        return np.concatenate(answers)
     return torch.cat(answers) if isinstance(first, Tensor) else first
-
-
-def _unflattened(answer: Any, n_clips: int, n_windows: int) -> Any:
-    """Return answers to windows [B W, C] as [B, W, C], in mappings and tuples, too."""
-    if isinstance(answer, Mapping):
-        return {name: _unflattened(value, n_clips, n_windows) for name, value in answer.items()}
-    if isinstance(answer, (tuple, list)):
-        return [_unflattened(value, n_clips, n_windows) for value in answer]
-    if isinstance(answer, Tensor) and answer.ndim and len(answer) == n_clips * n_windows:
-        return answer.flatten(1).unflatten(0, (n_clips, n_windows)) if answer.ndim > 1 else answer.view(n_clips, -1, 1)
-    return answer

@@ -42,9 +42,9 @@ class GraphClassifier(BlackBoxClassifier):
         }
         return module, known
 
-    def behind_steps(self, model: nn.Module, steps: Sequence[dict], sample_rate: int) -> FeatureModule:
+    def behind_steps(self, model: nn.Module, steps: Sequence[dict], sample_rate: int, alone: bool) -> FeatureModule:
         """See :meth:`ModuleClassifier.behind_steps`: steps may name files beside the model's."""
-        return FeatureModule(model, steps, sample_rate, Path(self.source.partition(":")[2]).parent, self.source)
+        return FeatureModule(model, steps, sample_rate, Path(self.source.partition(":")[2]).parent, self.source, alone)
 
     @property
     def never_a_gradient(self) -> str:

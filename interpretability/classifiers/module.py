@@ -92,15 +92,22 @@ class ModuleClassifier(WaveformClassifier):
             frontend = frontend_of(place, sample_rate)
         elif sample_rate is not None:
             raise UserError(f"{place}: got a front end and a sampling rate: give one of them")
-        if settings.get("features"):
-            rate = frontend["sample_rate"] if isinstance(frontend, dict) else frontend.sample_rate
-            model = self.behind_steps(model, settings["features"], rate)
+        checked = self.Settings.checked({name: settings.get(name) for name in ("features", "one_by_one")})
+        if checked["features"]:
+            rate = FrontendSettings(**frontend).sample_rate if isinstance(frontend, dict) else frontend.sample_rate
+            model = self.behind_steps(model, checked["features"], rate, bool(checked["one_by_one"]))
         super().__init__(labels, frontend, task, model=model, module=place, **settings)
         self.built_by_chance = by_chance
 
-    def behind_steps(self, model: nn.Module, steps: Sequence[dict], sample_rate: int) -> FeatureModule:
-        """Return the model with the steps before it (``features``)."""
-        return FeatureModule(model, steps, sample_rate, title=type(model).__name__)
+    def behind_steps(self, model: nn.Module, steps: Sequence[dict], sample_rate: int, alone: bool) -> FeatureModule:
+        """Return the model with the steps before it (``features``); ``alone``: it takes one item at a time."""
+        return FeatureModule(model, steps, sample_rate, title=type(model).__name__, alone=alone)
+
+    def frame_times(self, count: int, n_samples: int) -> Tensor:
+        """See :meth:`WaveformClassifier.frame_times`: of windows that steps make, where these lie."""
+        if isinstance(self.module, FeatureModule) and self.module.has_windows:
+            return self.module.times(count)
+        return super().frame_times(count, n_samples)
 
     def obstacle(self) -> str:
         """See :meth:`WaveformClassifier.obstacle`."""

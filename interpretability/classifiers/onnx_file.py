@@ -65,6 +65,11 @@ class OnnxModule(GraphModule):
         outputs = zip(self._outputs, self._session.run(None, typed), strict=True)
         return {name: self._scaling(name).numbers(value) for name, value in outputs}
 
+    def _start(self, name: str, n_clips: int) -> np.ndarray:
+        """See :meth:`GraphModule._start`: of scaled integers, what stands for zero."""
+        start, scaling = super()._start(name, n_clips), self._scaling(name)
+        return scaling.numbers(np.full_like(start, scaling.zero)) if scaling.scale else start
+
     def _scaling(self, name: str) -> Scaling:
         return self._scalings.get(name, NO_SCALE)
 
@@ -103,14 +108,14 @@ def _scalings(place: str, session: Any) -> dict[str, Scaling]:
         constants = {
             item.name: onnx.numpy_helper.to_array(item)
             for item in graph.initializer
-            if not item.external_data and not item.dims
+            if not item.external_data and list(item.dims) in ([], [1])
         }
     scalings = {}
     for node in graph.node:
         name = {"DequantizeLinear": node.input, "QuantizeLinear": node.output}.get(node.op_type, [""])[0]
         scale, zero = (constants.get(value) for value in (*node.input[1:3], "", "")[:2])
         if name and scale is not None:
-            scalings[name] = Scaling(float(scale), 0 if zero is None else int(zero))
+            scalings[name] = Scaling(scale.item(), 0 if zero is None else zero.item())
     return scalings
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import io
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class SourceSettings(Settings):
     windows: str | None = setting(None, "how answers for windows become one", choices=(None, *POOLS))
     features: tuple[dict, ...] | None = setting(None, "steps that make what the model takes of a waveform")
     card: str | Path | None = setting(
-        None, "file with these settings; none: model.yaml beside the model, or its weights, if it is there"
+        None, "file with these settings; none: model.yaml beside the file of the model, if it is there"
     )
 
 
@@ -173,7 +174,8 @@ def _read(source: str, settings: dict) -> tuple[str, dict]:
     prefix, _, place = source.partition(":")
     place = place if prefix in ("torch", "python") else str(expanded(place))
     if prefix in (*BLACK_BOXES, "torch"):
-        settings = _with_card(prefix, str(settings.get("weights") or "") if prefix == "torch" else place, settings)
+        # What a class is called with is the caller's word: of torch: a card counts that is named.
+        settings = _with_card(prefix, "" if prefix == "torch" else place, settings)
     labels = settings.get("labels")
     if settings.get("output") == EMBEDDING:
         if isinstance(labels, bool) or not isinstance(labels, int) or labels < 1:
@@ -210,7 +212,8 @@ def read_labels(given: str | Path) -> list[str]:
     ----------
     given : str or path
         ``@FILE`` or a path: a text file with one name per line, or with a JSON list of names; a table that ends in
-        ``.csv``, of whose columns the first one of :data:`NAME_COLUMNS` counts. ``["a", "b"]``: the list.
+        ``.csv``, of whose columns the first one of :data:`NAME_COLUMNS` counts, in the order of ``index`` if there is
+        one. ``["a", "b"]``: the list.
 
     Raises
     ------
@@ -224,7 +227,7 @@ def read_labels(given: str | Path) -> list[str]:
         if not path.is_file():
             raise MissingError(f"no class names at {path}: give a text file with one name per line")
         text = read_text(path).removeprefix("\ufeff")
-        if path.suffix.lower() == ".csv":
+        if path.suffix.lower() == ".csv" and "," in text.partition("\n")[0] and text.lstrip()[:1] != "[":
             return _names_of_table(text, path)
         if text.lstrip()[:1] not in ("[", "{"):
             return [line.strip() for line in text.splitlines() if line.strip()]
@@ -240,12 +243,17 @@ NAME_COLUMNS = ("display_name", "label", "name", "class")
 
 
 def _names_of_table(text: str, path: Path) -> list[str]:
-    rows = list(csv.DictReader(text.splitlines()))
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     columns = list(rows[0]) if rows else []
     column = next((name for name in NAME_COLUMNS if name in columns), None)
     if column is None:
         raise UserError(f"{path}: its columns are {listed(columns) or 'none'}, expected {' or '.join(NAME_COLUMNS)}")
-    return [(row[column] or "").strip() for row in rows]
+    without = next((number for number, row in enumerate(rows, 2) if not (row[column] or "").strip()), None)
+    if without is not None:
+        raise UserError(f"{path}: row {without} has no {column}: give each class a name")
+    if "index" in columns and all((row["index"] or "").strip().isdecimal() for row in rows):
+        rows.sort(key=lambda row: int(row["index"]))
+    return [row[column].strip() for row in rows]
 
 
 def open_torch(

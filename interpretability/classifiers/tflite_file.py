@@ -128,12 +128,18 @@ def _interpreter(place: str) -> Any:
     )
     with user_errors(f"tflite:{place} cannot be opened by LiteRT", advice=advice):
         interpreter = runtime.Interpreter(model_path=place, num_threads=torch.get_num_threads())
-        # Open axes are 1 until a size is given, which is too short for some models.
-        for tensor in interpreter.get_input_details():
-            first, *rest = tensor["shape_signature"].tolist() or [1]
-            if -1 in rest:
-                shape = [1 if first < 0 else first, *(USUAL_SIZE if size < 0 else size for size in rest)]
-                interpreter.resize_tensor_input(tensor["index"], shape)
+        try:
+            interpreter.allocate_tensors()
+            return interpreter
+        except RuntimeError:
+            # Open axes are 1 until a size is given, which is too short for some models.
+            interpreter = runtime.Interpreter(model_path=place, num_threads=torch.get_num_threads())
+            tensors = [tensor for tensor in interpreter.get_input_details() if -1 in tensor["shape_signature"][1:]]
+            if len(tensors) != 1 or list(tensors[0]["shape_signature"][1:]).count(-1) != 1:
+                raise
+        shape = [max(1, int(tensors[0]["shape_signature"][0]))]
+        shape += [USUAL_SIZE if size < 0 else int(size) for size in tensors[0]["shape_signature"][1:]]
+        interpreter.resize_tensor_input(tensors[0]["index"], shape)
         interpreter.allocate_tensors()
         return interpreter
 

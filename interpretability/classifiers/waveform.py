@@ -461,8 +461,12 @@ class WaveformClassifier(Classifier):
         }
         self.remark("pool", f"the probability of a class is {of_frames[pool]} (pool={pool})")
         values = scores_as_logits(answer.values, self.task, probabilities)
-        times = even_times(values.shape[1], wavs.shape[1], self._frame_hop)
+        times = self.frame_times(values.shape[1], wavs.shape[1])
         return Scores(logits, self.frames_of(values, times, lengths, pool, weights))
+
+    def frame_times(self, count: int, n_samples: int) -> Tensor:
+        """Return where so many frames lie in a sound, [T', 2] float64: start and end, in samples."""
+        return even_times(count, n_samples, self._frame_hop)
 
     def frames_of(
         self, logits: Tensor, times: Tensor, lengths: Tensor, pool: str, weights: Tensor | None

@@ -15,6 +15,7 @@ from interpretability import processes
 from interpretability.errors import UserError
 from interpretability.files import LISTING, write_json
 from interpretability.frontend import FrontendSettings
+from interpretability.methods.folder import METHODS
 from interpretability.reading import read_description
 from interpretability.settings import Settings, setting
 from interpretability.training.provenance import commit
@@ -93,7 +94,17 @@ def _of_older(known: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     """Return a record with what an older one does not say: what was always so, and what cannot be known any more."""
     frontend = FrontendSettings.of_saved(known["frontend"], "the front end of an earlier run").to_dict()
     data = {"content": record["data"].get("content"), **known["data"]}
-    return {"channel": "mean", "heard_share": 0.0, **known, "frontend": frontend, "data": data}
+    before = {"channel": "mean", "heard_share": 0.0, **known, **_settings_of_older(known, record)}
+    return {**before, "frontend": frontend, "data": data}
+
+
+def _settings_of_older(known: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record's settings of a method with those that came later: they were as their defaults are."""
+    kind, settings = METHODS.get(record.get("method")), known.get("settings")
+    if kind is None or not isinstance(settings, dict) or known.get("method") != record.get("method"):
+        return {}
+    later = {info.name: info.default for info in kind.Settings.infos() if info.name in record.get("settings", {})}
+    return {"settings": {**later, **settings}}
 
 
 def is_trained(folder: Path, check: Callable[[Path], dict[str, Any]], epochs: int) -> bool:

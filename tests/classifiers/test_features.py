@@ -127,9 +127,10 @@ def test_files_go_before_a_file(tmp_path):
         torch.testing.assert_close(classifier.checked_logits(wavs, lengths), expected.amax(1), rtol=1e-4, atol=1e-5)
         frames = classifier.checked_scores(wavs, lengths).frames
         assert frames.logits.shape == (3, 9, 3)
-        assert float(frames.end[0, 0] - frames.start[0, 0]) == pytest.approx(
-            12 / RATE, rel=1e-3
-        )  # as far apart as the windows
+        # As far apart as the windows, and as long as what they see: two windows of five means of four, three apart.
+        starts = frames.start[0] * RATE
+        assert starts.diff().tolist() == pytest.approx([12] * 8)
+        assert float(frames.end[0, 3] * RATE - starts[3]) == pytest.approx(32, abs=4)
         # A clip that is padded in a batch gives what it gives alone; a short one gets zeros.
         padded = classifier.classify_samples(wavs, torch.tensor([128, 32, 9]), 10).logits
         short = [torch.nn.functional.pad(wavs[k : k + 1, :size], (0, 32 - size)) for k, size in ((1, 32), (2, 9))]
@@ -170,13 +171,13 @@ def test_a_module_behind_steps_has_gradients_and_is_saved_with_them(tmp_path):
     torch.manual_seed(0)
     features = [{"mel": {**MEL, "log": "ln", "add": 1e-4}}, {"frames": {"size": 20, "hop": 10}}]
     torch.save(Windows().state_dict(), tmp_path / "weights.pt")
-    (tmp_path / "model.yaml").write_text(
-        "labels: [a, b, c]\nsample_rate: 8000\npool: max\nfeatures:\n"
+    (tmp_path / "card.yaml").write_text(
+        "labels: [a, b, c]\nsample_rate: 8000\npool: max\nweights: weights.pt\nfeatures:\n"
         "  - mel: {n_fft: 256, win_length: 200, hop_length: 80, n_mels: 16, f_min: 50, f_max: 3000,"
         " log: ln, add: 1.0e-4}\n"
         "  - frames: {size: 20, hop: 10}\n"
     )
-    opened = open_classifier("torch:waveform_models:Windows", weights=tmp_path / "weights.pt")
+    opened = open_classifier("torch:waveform_models:Windows", card=tmp_path / "card.yaml")
     assert not check_classifier(opened).no_gradient
     assert opened.title == "Windows"
     assert "no feature maps: it is run on what is made of the sound (features)" in opened.notes
@@ -198,6 +199,104 @@ def test_a_module_behind_steps_has_gradients_and_is_saved_with_them(tmp_path):
     )
 
 
+class Loud(nn.Module):
+    """From windows [n, size] to log odds that there is something in them, [n, 1]."""
+
+    def forward(self, windows):
+        return 20 * windows.abs().amax(tuple(range(1, windows.ndim)))[:, None] - 10
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "event"),
+    [
+        ([{"frames": {"size": 12_000}}], 30.0, 28.8),
+        ([{"frames": {"size": 7800, "hop": 3840}}], 30.0, 0.25),
+        ([{"frames": {"size": 8000}}], 1.1, 0.65),
+        ([{"pad": {"before": 8000}}, {"frames": {"size": 2000}}], 4.0, 2.1),
+        ([{"pad": {"before": 3000, "after": 5000}}, {"frames": {"size": 4000, "hop": 1000}}], 2.0, 1.9),
+    ],
+)
+def test_windows_lie_where_they_hear(steps, seconds, event):
+    classifier = ModuleClassifier(
+        ["event"], frontend_for(RATE), "multi", module=Loud(), features=steps, output="logits", pool="max"
+    )
+    wav = torch.zeros(1, round(seconds * RATE))
+    place = round(event * RATE)
+    wav[:, place : place + 20] = 1.0
+    frames = classifier.checked_scores(wav, torch.tensor([wav.shape[1]])).frames
+    hears = frames.logits[0, :, 0] > 0
+    inside = (frames.start[0] <= event) & (frames.end[0] > event)
+    assert bool(hears.any())
+    assert torch.equal(hears, inside)
+    assert bool(frames.valid[0][hears].all())
+    assert float(frames.within(event, event + 0.01)) > 0
+
+
+@pytest.mark.parametrize("size", [147, 300, 441, 512])
+@pytest.mark.parametrize("shape", [("batch", "samples"), ("batch", 1, "samples")])
+def test_nothing_is_lost_behind_a_file_that_is_run_on_the_whole(tmp_path, size, shape):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    import onnx_files
+
+    onnx_files.save_means(tmp_path / "means.onnx", size, shape)
+    reshape = [{"shape": {"sizes": [1, -1]}}] if len(shape) == 3 else []
+    steps = [*reshape, {"model": {"file": "means.onnx"}}, {"frames": {"size": 10, "hop": 7}}]
+    module = chain(*steps, model=nn.Flatten(), folder=tmp_path)
+    for n_samples in (1, 10 * size, 10 * size + 1, 17 * size, 100_000):
+        windows = module(torch.ones(1, n_samples))
+        last = windows.shape[1] - 1
+        assert size * (7 * last + 10) >= n_samples  # all of it is in a window
+        assert last == 0 or size * (7 * (last - 1) + 10) < n_samples
+        times = module.times(windows.shape[1])
+        assert times[:, 0].diff().tolist() == pytest.approx([7 * size] * last)
+        assert times[0].tolist() == pytest.approx([0, 10 * size], abs=size)
+
+
+def test_models_are_told_apart_by_their_steps():
+    torch.manual_seed(0)
+    model = Loud()
+    prints = {
+        fingerprint(ModuleClassifier(["a"], frontend_for(RATE), "multi", module=model, features=steps, output="logits"))
+        for steps in ([{"frames": {"size": 100}}], [{"frames": {"size": 200}}], [{"scale": {"factor": 2}}])
+    }
+    assert len(prints) == 3
+
+
+class One(nn.Module):
+    """A model that takes one window at a time."""
+
+    def forward(self, windows):
+        assert len(windows) == 1
+        return windows.sum(1, keepdim=True) * torch.tensor([1.0, 2.0, 3.0])
+
+
+def test_a_model_that_takes_one_window_at_a_time():
+    known = {"features": [{"frames": {"size": 100}}], "output": "logits", "task": "multi"}
+    classifier = ModuleClassifier(LABELS, frontend_for(RATE), module=One(), one_by_one=True, **known)
+    wavs = noise(2, 300)
+    frames = classifier.checked_scores(wavs, torch.full((2,), 300)).frames
+    expected = wavs.unfold(1, 100, 100).sum(2)[..., None] * torch.tensor([1.0, 2.0, 3.0])
+    torch.testing.assert_close(frames.logits, expected)
+
+
+def test_a_function_of_windows(monkeypatch):
+    answers = {"column": lambda x: x.sum(1)[:, None], "row": lambda x: x.sum(1), "list": lambda x: list(x.sum(1))}
+    for name, function in answers.items():
+        monkeypatch.setattr("waveform_models.function", function, raising=False)
+        classifier = open_classifier(
+            "python:waveform_models:function",
+            labels=["event"],
+            sample_rate=RATE,
+            output="logits",
+            features=[{"frames": {"size": 100}}],
+        )
+        wavs = noise(2, 300)
+        frames = classifier.checked_scores(wavs, torch.full((2,), 300)).frames
+        torch.testing.assert_close(frames.logits[..., 0], wavs.unfold(1, 100, 100).sum(2), msg=name)
+        assert not classifier.settings.one_by_one
+
+
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
@@ -209,6 +308,10 @@ def test_a_module_behind_steps_has_gradients_and_is_saved_with_them(tmp_path):
         ([{"frames": {}}], "features, step 1, frames needs the setting 'size'"),
         ([{"mel": {**MEL, "log": "log2"}}], "features, step 1, mel: log is 'log2', expected one of none, ln"),
         ([{"frames": {"size": 5}}, {"mel": MEL}], "features, step 2: mel takes a sound: put it before the others"),
+        (
+            [{"shape": {"sizes": [-1, 4]}}, {"frames": {"size": 2}}],
+            "features, step 1: shape before frames would change",
+        ),
         ([{"model": {"file": "net.onnx"}}], "features, step 1, model: a file goes before onnx:FILE and tflite:FILE"),
     ],
 )
@@ -223,6 +326,13 @@ def test_values_and_files_that_do_not_fit(tmp_path):
         chain({"frames": {"size": 4}}, {"shape": {"sizes": [3, 2]}})(wavs)
     with pytest.raises(UserError, match=r"file is 'net.pt', expected a file that ends in .onnx or .tflite"):
         chain({"model": {"file": "net.pt"}}, folder=tmp_path)
+    for place in ("../net.onnx", str(tmp_path / "net.onnx")):
+        with pytest.raises(UserError, match="expected one beside the model, or in a folder beside it"):
+            chain({"model": {"file": place}}, folder=tmp_path)
+    with pytest.raises(UserError, match=r"gives \[2, 8\] for each window, expected one value for each class"):
+        chain({"frames": {"size": 16}}, model=nn.Unflatten(1, (2, 8)))(wavs)
+    with pytest.raises(UserError, match="features is 5, expected"):
+        ModuleClassifier(LABELS, frontend_for(RATE), module=Windows(), features=5)
     with pytest.raises(MissingError, match=r"net.onnx: no such file"):
         chain({"model": {"file": "net.onnx"}}, folder=tmp_path)
     known = {"labels": LABELS, "sample_rate": RATE, "features": [{"frames": {"size": 4}}]}

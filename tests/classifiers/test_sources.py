@@ -202,11 +202,15 @@ def test_class_names_of_every_form_are_the_same(tmp_path):
 def test_class_names_from_a_table(tmp_path):
     (tmp_path / "map.csv").write_text('index,mid,display_name\n0,/m/1,Speech\n1,/m/2,"Child speech, kid"\n', "utf-8")
     assert read_labels(f"@{tmp_path / 'map.csv'}") == ["Speech", "Child speech, kid"]
-    (tmp_path / "plain.csv").write_text("label\ndog\ncat\n", "utf-8")
-    assert read_labels(tmp_path / "plain.csv") == ["dog", "cat"]
     (tmp_path / "other.csv").write_text("index,mid\n0,/m/1\n", "utf-8")
     with pytest.raises(UserError, match=r"other.csv: its columns are 'index', 'mid', expected display_name or label"):
         read_labels(tmp_path / "other.csv")
     (tmp_path / "empty.csv").write_text("", "utf-8")
-    with pytest.raises(UserError, match=r"empty.csv: its columns are none"):
-        read_labels(tmp_path / "empty.csv")
+    assert read_labels(tmp_path / "empty.csv") == []
+    (tmp_path / "lines.csv").write_text("dog\ncat\n", "utf-8")
+    assert read_labels(tmp_path / "lines.csv") == ["dog", "cat"]
+    (tmp_path / "sorted.csv").write_text("index,name\n1,cat\n0,dog\n", "utf-8")
+    assert read_labels(tmp_path / "sorted.csv") == ["dog", "cat"]
+    (tmp_path / "short.csv").write_text("index,name\n0,dog\n1\n", "utf-8")
+    with pytest.raises(UserError, match=r"short.csv: row 3 has no name: give each class a name"):
+        read_labels(tmp_path / "short.csv")

@@ -181,3 +181,14 @@ def test_a_damaged_model_of_a_finished_run_is_saved_again_from_its_checkpoints(j
     weights = [tiny.torch.load(folder / kind / "weights.pt") for folder in (job.folder, job.reference)]
     assert weights[0].keys() == weights[1].keys()
     assert all(tiny.torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+def test_a_setting_that_came_later_was_as_its_default_is(tmp_path):
+    settings = {"l1_weight": 4.0, "stretch": 0.0}
+    frontend = FrontendSettings().to_dict()
+    record = {"method": "lmac", "settings": settings, "frontend": frontend, "data": {"content": "a"}}
+    older = {**record, "settings": {"l1_weight": 4.0}}
+    (tmp_path / "run.json").write_text(json.dumps(older), "utf-8")
+    keep_record(tmp_path, record, binds=True, must_exist=False)
+    with pytest.raises(UserError, match=r"differs in settings .*stretch"):
+        keep_record(tmp_path, {**record, "settings": {**settings, "stretch": 0.1}}, binds=True, must_exist=False)

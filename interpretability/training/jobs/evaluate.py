@@ -56,7 +56,7 @@ def evaluate_interpreter(run: Run) -> None:
     name = None if target is None else asked.labels[asked.target_index(target) if asked is classifier else asked.target]
     interpreter.asked(asked)  # which it may refuse: nothing is written then
     split = run.hparams.get("split", RunSettings.split)
-    parts = [*([] if split == RunSettings.split else [split]), *([] if name is None else [safe_name(name)])]
+    parts = [*([] if split == RunSettings.split else ["split", split]), *([] if name is None else [safe_name(name)])]
     # Beside that of the test clips' classes, which it leaves as it is.
     run = replace(run, archive_folder=run.archive_folder.joinpath(*parts))
     brain = make_interpreter_brain(run, interpreter) if run.trainable else None

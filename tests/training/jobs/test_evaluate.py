@@ -417,7 +417,7 @@ def test_settings_are_chosen_on_the_validation_clips(untrained, tmp_path):
     settings = {"report_clips": 2, "n_examples": 1, "baselines": "[]", "places": "[waveform]"}
     outcome = untrained("evaluate", split="valid", **settings)
     assert outcome.code == 0, outcome.err
-    folder = tmp_path / "run" / "evaluation" / "valid"
+    folder = tmp_path / "run" / "evaluation" / "split" / "valid"
     assert not (tmp_path / "run" / "evaluation" / "clips.jsonl").exists()
     assert not (tmp_path / "run" / "predictions.csv").exists()
     manifest = json.loads((tmp_path / "run" / "manifests" / "valid.json").read_text("utf-8"))
