@@ -184,11 +184,10 @@ def test_a_damaged_model_of_a_finished_run_is_saved_again_from_its_checkpoints(j
 
 
 def test_a_setting_that_came_later_was_as_its_default_is(tmp_path):
-    settings = {"l1_weight": 4.0, "stretch": 0.0}
-    frontend = FrontendSettings().to_dict()
-    record = {"method": "lmac", "settings": settings, "frontend": frontend, "data": {"content": "a"}}
-    older = {**record, "settings": {"l1_weight": 4.0}}
+    older = {"job": "interpreter", "labels": ["a"], "method": "lmac", "settings": {"l1_weight": 4.0}, "seed": 1}
+    older |= {"frontend": FrontendSettings().to_dict(), "data": {"name": "Small", "content": "ab"}}
     (tmp_path / "run.json").write_text(json.dumps(older), "utf-8")
-    keep_record(tmp_path, record, binds=True, must_exist=False)
-    with pytest.raises(UserError, match=r"differs in settings .*stretch"):
-        keep_record(tmp_path, {**record, "settings": {**settings, "stretch": 0.1}}, binds=True, must_exist=False)
+    record = {**older, "channel": "mean", "heard_share": 0.0}
+    keep_record(tmp_path, {**record, "settings": {"l1_weight": 4.0, "stretch": 0.0}}, binds=True)
+    with pytest.raises(UserError, match="holds a run that differs in settings"):
+        keep_record(tmp_path, {**record, "settings": {"l1_weight": 4.0, "stretch": 0.1}}, binds=True)
