@@ -57,6 +57,24 @@ def save_counter(path: Path) -> Path:
     return save(path, nodes, inputs, [("probability", FLOAT, (None, 1)), ("next", FLOAT, (None, 1))], constants)
 
 
+def save_scaled_sum(path: Path) -> Path:
+    """Save a detector that adds up windows of 100 samples; its state is of uint8, (integer - 128) / 10."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["memory", "scale", "zero"], ["before"]),
+        helper.make_node("ReduceSum", ["sound", "axes"], ["total"], keepdims=1),
+        helper.make_node("Add", ["before", "total"], ["heard"]),
+        helper.make_node("QuantizeLinear", ["heard", "scale", "zero"], ["next"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([1]), "axes"),
+        numpy_helper.from_array(np.array([0.1], np.float32), "scale"),
+        numpy_helper.from_array(np.array([128], np.uint8), "zero"),
+    ]
+    inputs = [("sound", FLOAT, (1, 100)), ("memory", TensorProto.UINT8, (1, 1))]
+    outputs = [("heard", FLOAT, (1, 1)), ("next", TensorProto.UINT8, (1, 1))]
+    return save(path, nodes, inputs, outputs, constants)
+
+
 def save(path: Path, nodes, inputs, outputs, constants, opset=17) -> Path:
     """Save a graph."""
     graph = helper.make_graph(

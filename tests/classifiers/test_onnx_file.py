@@ -84,6 +84,16 @@ def test_a_state_goes_from_window_to_window_and_is_reset_for_each_sound(tmp_path
     assert check.no_gradient == "the runtime of ONNX gives answers alone"
 
 
+def test_a_state_of_scaled_integers_starts_at_nothing(tmp_path):
+    path = onnx_files.save_scaled_sum(tmp_path / "sum.onnx")
+    classifier = open_classifier(
+        f"onnx:{path}", labels=["event"], sample_rate=8000, output="logits", windows="max", states={"memory": "next"}
+    )
+    assert classifier.checked_logits(torch.zeros(1, 100), torch.tensor([100])).tolist() == [[0.0]]
+    heard = classifier.checked_logits(torch.full((1, 200), 0.01), torch.tensor([200]))  # 1, and 1 more
+    assert heard.tolist() == [[pytest.approx(2.0, abs=0.05)]]
+
+
 @pytest.mark.parametrize(
     ("make", "settings", "message"),
     [
