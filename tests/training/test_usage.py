@@ -9,7 +9,7 @@ from interpretability.errors import UserError
 from interpretability.settings import list_settings
 from interpretability.training.composition import list_yamls
 from interpretability.training.runner import main
-from interpretability.training.usage import IN_PYTHON, SETTINGS, SOURCE, answer
+from interpretability.training.usage import FEATURES, IN_PYTHON, SETTINGS, SOURCE, answer
 
 SCRIPT = str(tiny.RECIPE / "train_piq.py")
 
@@ -25,6 +25,7 @@ def test_the_settings_of_everything_that_has_some(key, name):
     how = {
         IN_PYTHON: "EventSettings(NAME=VALUE) in Python\n",
         SOURCE: "--classifier_settings NAME=VALUE, or in the card of a model\n",
+        FEATURES: f"a step of features in the card of a model, {name}: {{NAME: VALUE}}\n",
     }.get(key, f"--{key}{'.' if key else ''}NAME VALUE, or ")
     assert text.startswith(f"{name}: {how}")
     for line in list_settings(SETTINGS[key][name]).splitlines():
