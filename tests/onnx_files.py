@@ -57,6 +57,16 @@ def save_counter(path: Path) -> Path:
     return save(path, nodes, inputs, [("probability", FLOAT, (None, 1)), ("next", FLOAT, (None, 1))], constants)
 
 
+def save_two(path: Path) -> Path:
+    """Save a model of two outputs: windows as they are (``once``), and ``twice`` as high."""
+    nodes = [
+        helper.make_node("Identity", ["values"], ["once"]),
+        helper.make_node("Add", ["values", "values"], ["twice"]),
+    ]
+    shape = ("batch", "size")
+    return save(path, nodes, [("values", FLOAT, shape)], [("once", FLOAT, shape), ("twice", FLOAT, shape)], [])
+
+
 def save_scaled_sum(path: Path) -> Path:
     """Save a detector that adds up windows of 100 samples; its state is of uint8, (integer - 128) / 10."""
     nodes = [

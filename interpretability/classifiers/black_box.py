@@ -22,7 +22,6 @@ from interpretability.classifiers.base import default_task
 from interpretability.classifiers.calls import EXPLAINING_CALLS
 from interpretability.classifiers.card import existing_file
 from interpretability.classifiers.check import resets_of
-from interpretability.classifiers.features import FeatureModule
 from interpretability.classifiers.frames import POOLS, pooled, scores_as_logits
 from interpretability.classifiers.module import ModuleClassifier, ModuleSettings, frontend_of
 from interpretability.classifiers.outputs import entry_of
@@ -109,9 +108,7 @@ class BlackBoxClassifier(ModuleClassifier):
         super().__init__(labels, frontend, task, module=module, **settings)
         # In the state: of a model without tensors, whatever identifies a classifier by its state needs what it is.
         named = json.dumps([self.NAME, self.labels, task, settings], default=str, sort_keys=True).encode()
-        files = self.module.files if isinstance(self.module, FeatureModule) else ()
-        content = b"".join([_content(source, module), *(sha256(file).encode() for file in files)])
-        digest = hashlib.sha256(named + content).digest()
+        digest = hashlib.sha256(named + _content(source, module)).digest()
         self.register_buffer("source_sha256", torch.tensor(list(digest), dtype=torch.uint8))
 
     @classmethod

@@ -20,8 +20,10 @@ from torch.nn import functional
 from interpretability.classifiers.card import existing_file
 from interpretability.classifiers.graph_file import GraphModule
 from interpretability.classifiers.onnx_file import OnnxModule
+from interpretability.classifiers.outputs import entry_of
 from interpretability.classifiers.tflite_file import TfliteModule
 from interpretability.errors import UserError, listed, shown, user_errors
+from interpretability.files import sha256
 from interpretability.settings import MOST_BANDS, Settings, setting
 
 #: Ending of a file of a step -> what runs it.
@@ -92,8 +94,9 @@ class Mel(Step):
     add: float = setting(0.0, "added to the bands before the logarithm", least=0)
     least: float = setting(1e-10, "of the bands, before the logarithm", above=0)
 
-    def __call__(self, values: Tensor, sample_rate: int) -> Tensor:
-        transform = torchaudio.transforms.MelSpectrogram(
+    def transform(self, sample_rate: int) -> nn.Module:
+        """Return what makes the bands, [B, n_mels, T]."""
+        return torchaudio.transforms.MelSpectrogram(
             sample_rate,
             self.n_fft,
             self.win_length,
@@ -106,8 +109,10 @@ class Mel(Step):
             pad_mode=self.pad_mode,
             norm=self.norm,
             mel_scale=self.mel_scale,
-        ).to(values)
-        bands = transform(values).transpose(1, 2)
+        )
+
+    def __call__(self, values: Tensor, transform: nn.Module) -> Tensor:
+        bands = transform.to(values)(values).transpose(1, 2)
         if self.log == "none":
             return bands
         bands = (bands + self.add).clamp(min=self.least)
@@ -236,28 +241,36 @@ class FeatureModule(nn.Module):
         self.model, self._rate, self._title = model, sample_rate, title
         self._alone = alone or bool(getattr(model, "alone", False))
         self.steps = read_steps(steps, title)
-        # In the state, which identifies a model.
-        digest = hashlib.sha256(json.dumps(list(steps), sort_keys=True).encode()).digest()
-        self.register_buffer("steps_sha256", torch.tensor(list(digest), dtype=torch.uint8))
-        self.files: list[Path] = []
-        self._runs: dict[int, Callable[[Tensor], Any]] = {}
+        # Of each step, and of the model behind them: whether it is taken of each window.
+        self._framed = [False]
+        for step in self.steps:
+            self._framed.append(isinstance(step, Frames) or (self._framed[-1] and not isinstance(step, Run)))
+        content = json.dumps(list(steps), sort_keys=True).encode()
+        self._runs: dict[int, GraphModule] = {}
+        self._mel: tuple[nn.Module, ...] = ()  # a tuple: its tables are no part of the state
         for number, step in enumerate(self.steps):
             if isinstance(step, Mel) and any(isinstance(before, (Mel, Frames, Run)) for before in self.steps[:number]):
                 raise UserError(f"{title}: features, step {number + 1}: mel takes a sound: put it before the others")
+            if isinstance(step, Mel):
+                self._mel = (step.transform(sample_rate),)
             if isinstance(step, Run):
                 self._runs[number] = self._opened(step, number, folder)
+                content += sha256(folder / step.file).encode()
+        # In the state, which identifies a model.
+        digest = hashlib.sha256(content).digest()
+        self.register_buffer("steps_sha256", torch.tensor(list(digest), dtype=torch.uint8))
         numbers = [number for number, step in enumerate(self.steps) if isinstance(step, Frames)]
-        whole = max((number for number in self._runs if not self._after_frames(number)), default=-1)
+        whole = max((number for number in self._runs if not self._framed[number]), default=-1)
         for number, step in enumerate(self.steps):
-            if isinstance(step, Shape) and whole < number < max(numbers, default=-1) and not self._after_frames(number):
+            if isinstance(step, Shape) and whole < number < max(numbers, default=-1) and not self._framed[number]:
                 raise UserError(
                     f"{title}: features, step {number + 1}: shape before frames would change what time is: give "
                     "frames first, or in its place"
                 )
-        self._whole, self._windows = whole, bool(numbers)
+        self._whole, self._pads = whole, bool(numbers)
         self._measured: tuple[float, float] | None = None  # of a file that is run on the whole: hop and span
 
-    def _opened(self, step: Run, number: int, folder: Path | None) -> Callable[[Tensor], Any]:
+    def _opened(self, step: Run, number: int, folder: Path | None) -> GraphModule:
         place = f"{self._title}: features, step {number + 1}, model"
         if folder is None:
             raise UserError(f"{place}: a file goes before onnx:FILE and tflite:FILE alone: leave it out")
@@ -268,7 +281,6 @@ class FeatureModule(nn.Module):
         if kind is None:
             raise UserError(f"{place}: file is {step.file!r}, expected a file that ends in {' or '.join(RUNTIMES)}")
         existing_file(str(path), path.suffix[1:])
-        self.files.append(path)
         module = kind(str(path), {}, {}, features=True)
         if getattr(module, "keeps_state", False):
             raise UserError(f"{place}: {step.file} keeps a state from one sound to the next, which a step may not")
@@ -280,11 +292,8 @@ class FeatureModule(nn.Module):
         Of windows that is [B, W, C], one row each; zeros follow a sound that ends within a window.
         """
         values = functional.pad(sound, (0, self._length(sound.shape[1]) - sound.shape[1]))
-        framed = False
-        for number, step in enumerate(self.steps):
-            values = self._step(number, step, values, framed)
-            framed = isinstance(step, Frames) or (framed and not isinstance(step, Run))
-        if not framed:
+        values = self._after(len(self.steps), values)
+        if not self.has_windows:
             return self._each(lambda part: self.model(part, **inputs), values, self._alone)
         answer = self._each(lambda part: self.model(part, **inputs), values.flatten(0, 1), self._alone)
         return self._unflattened(answer, *values.shape[:2])
@@ -292,7 +301,7 @@ class FeatureModule(nn.Module):
     @property
     def has_windows(self) -> bool:
         """Whether the model answers for windows."""
-        return self._windows
+        return self._framed[-1]
 
     def times(self, count: int) -> Tensor:
         """Return where so many windows lie in the sound, [count, 2] float64: start and end, in samples.
@@ -315,31 +324,33 @@ class FeatureModule(nn.Module):
         starts = first + hop * torch.arange(count, dtype=torch.float64)
         return torch.stack([starts, starts + size], 1)
 
-    def _step(self, number: int, step: Step, values: Tensor, framed: bool) -> Tensor:
+    def _after(self, count: int, values: Tensor) -> Tensor:
+        """Take the first so many steps."""
+        for number in range(count):
+            values = self._step(number, values)
+        return values
+
+    def _step(self, number: int, values: Tensor) -> Tensor:
         """Take one step; a :class:`UserError` if the values do not fit it."""
-        lead, place = 2 if framed else 1, f"{self._title}: features, step {number + 1}"
+        step, lead = self.steps[number], 1 + self._framed[number]
+        place = f"{self._title}: features, step {number + 1}"
         with user_errors(f"{place} cannot be taken of values of {list(values.shape)}", RuntimeError, ValueError):
             if isinstance(step, Mel):
-                return step(values, self._rate)
+                return step(values, *self._mel)
             if isinstance(step, Shape):
                 return values.reshape(*values.shape[:lead], *step.sizes)
             if isinstance(step, Run):
-                return self._run(number, step, values, framed)
+                return self._run(number, step, values)
             return step(values)
 
-    def _run(self, number: int, step: Run, values: Tensor, framed: bool) -> Tensor:
-        model = self._runs[number]
+    def _run(self, number: int, step: Run, values: Tensor) -> Tensor:
+        model, framed = self._runs[number], self._framed[number]
         items = values.flatten(0, 1) if framed else values
-        answer = self._each(model, items, not framed or model.alone)
-        entries = answer if isinstance(answer, dict) else {"": answer}
-        name = next(iter(entries)) if step.entry is None else step.entry
-        if isinstance(name, int) and 0 <= name < len(entries):
-            name = list(entries)[name]
-        if name not in entries or (step.entry is None and len(entries) > 1):
-            raise UserError(
-                f"{self._title}: features, step {number + 1}: {step.file} gives {listed(entries)}: which? Give entry"
-            )
-        output = entries[name]
+        outputs = self._each(model, items, not framed or model.alone)
+        name = f"{self._title}: features, step {number + 1}: {step.file}"
+        if step.entry is None and len(outputs) > 1:
+            raise UserError(f"{name} gives {listed(outputs)}: which? Give entry")
+        output = entry_of(outputs, 0 if step.entry is None else step.entry, name)
         if framed:
             return output.flatten(1).unflatten(0, values.shape[:2])
         while output.ndim > 3 and 1 in output.shape[1:]:
@@ -356,7 +367,7 @@ class FeatureModule(nn.Module):
     def _length(self, n_samples: int) -> int:
         """Return the samples of the windows that hold a sound of so many; without windows those that it takes."""
         least = max(n_samples, *(step.shortest for step in self.steps), 1)
-        if not self._windows:
+        if not self._pads:
             return least
         one, two = self.needs(1), self.needs(2)
         count = 1 + max(0, -(-(n_samples - one) // (two - one)))
@@ -370,13 +381,6 @@ class FeatureModule(nn.Module):
                 return math.ceil(span + hop * (count - 1))
             count = self.steps[number].needs(count)
         return count
-
-    def _after_frames(self, number: int) -> bool:
-        """Return whether a step is taken of each window."""
-        framed = False
-        for step in self.steps[:number]:
-            framed = isinstance(step, Frames) or (framed and not isinstance(step, Run))
-        return framed
 
     def _span(self) -> tuple[float, float]:
         """Return of the last file that is run on the whole how far apart its frames are, and what the first one takes.
@@ -405,13 +409,10 @@ class FeatureModule(nn.Module):
     @torch.no_grad()
     def _count(self, n_samples: int) -> int:
         """Return how many frames the last file that is run on the whole gives of so many samples; 0 of too few."""
-        values = torch.zeros(1, n_samples)
         try:
-            for number, step in enumerate(self.steps[: self._whole + 1]):
-                values = self._step(number, step, values, False)
+            return self._after(self._whole + 1, torch.zeros(1, n_samples)).shape[1]
         except UserError:
             return 0
-        return values.shape[1]
 
     def _shortest_of(self, frames: int, works: int) -> int:
         """Return the fewest samples that give so many frames, by halving what is between."""

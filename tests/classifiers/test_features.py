@@ -94,7 +94,7 @@ def test_so_many_samples_make_so_many_windows(steps):
         assert module(torch.zeros(1, max(1, needed - 1))).shape[1] == count
 
 
-def framed(mean_file, weights, wavs, size=4):
+def framed(weights, wavs, size=4):
     """Return by hand what a file of means, windows of 5 by 3, a matrix, windows of 2 and another matrix give."""
     means = wavs.unfold(1, size, size).mean(2)
     first = means.unfold(1, 5, 3) @ torch.tensor(weights[0])  # [B, W, 2]
@@ -123,7 +123,7 @@ def test_files_go_before_a_file(tmp_path):
         )
         wavs = noise(3, 4 * (5 + 3 * 9))  # ten windows of the first kind, nine of the second
         lengths = torch.full((3,), wavs.shape[1])
-        expected = framed(None, weights, wavs)
+        expected = framed(weights, wavs)
         torch.testing.assert_close(classifier.checked_logits(wavs, lengths), expected.amax(1), rtol=1e-4, atol=1e-5)
         frames = classifier.checked_scores(wavs, lengths).frames
         assert frames.logits.shape == (3, 9, 3)
@@ -134,7 +134,7 @@ def test_files_go_before_a_file(tmp_path):
         # A clip that is padded in a batch gives what it gives alone; a short one gets zeros.
         padded = classifier.classify_samples(wavs, torch.tensor([128, 32, 9]), 10).logits
         short = [torch.nn.functional.pad(wavs[k : k + 1, :size], (0, 32 - size)) for k, size in ((1, 32), (2, 9))]
-        expected = torch.cat([framed(None, weights, wav).amax(1) for wav in short])
+        expected = torch.cat([framed(weights, wav).amax(1) for wav in short])
         torch.testing.assert_close(padded[1:], expected, rtol=1e-4, atol=1e-5)
         assert check_classifier(classifier).no_gradient
         assert "no feature maps: it is a file of ONNX" in "; ".join(classifier.notes)
@@ -144,6 +144,24 @@ def test_files_go_before_a_file(tmp_path):
         f"onnx:{path}", labels=LABELS, sample_rate=RATE, task="multi", pool="max", features=features
     )
     assert fingerprint(again) != before
+
+
+def test_which_output_of_a_file_counts(tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    import onnx_files
+
+    onnx_files.save_two(tmp_path / "two.onnx")
+    wavs = noise(2, 400)
+    for entry, factor in (("twice", 2), (1, 2), ("once", 1)):
+        steps = [{"frames": {"size": 100}}, {"model": {"file": "two.onnx", "entry": entry}}]
+        torch.testing.assert_close(chain(*steps, folder=tmp_path)(wavs), factor * wavs.unfold(1, 100, 100))
+    for more, message in (
+        ({}, "two.onnx gives 'once', 'twice': which. Give entry"),
+        ({"entry": "no"}, "has no output 'no'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            chain({"frames": {"size": 100}}, {"model": {"file": "two.onnx", **more}}, folder=tmp_path)(wavs)
 
 
 @pytest.mark.parametrize("scale", [0.01, 0.05])
